@@ -1,0 +1,79 @@
+# Everything one does with this repository. `make` alone lists the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+STAMP := .venv/.stamp
+BIN := .venv/bin
+SALT ?= 3007.15
+SALT_SERIES = $(firstword $(subst ., ,$(SALT)))
+SALT_VENV = .venv-salt-$(SALT)
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(STAMP): requirements/build.txt requirements/runtime-3008.txt requirements/dev.txt requirements/install pyproject.toml
+	@requirements/install .venv runtime-3008.txt dev.txt
+	@touch $@
+
+.PHONY: venv run smoke
+venv: $(STAMP) ## Make .venv from the lock files (everything below does it when needed).
+
+run: $(STAMP) ## Start the demo: a salt-master, two minions and the sidecar; Ctrl-C stops all of it.
+	@exec $(BIN)/salt-sidecar demo
+
+smoke: $(STAMP) ## Start the demo on free ports, send one call of each client, check the answers, stop.
+	@$(BIN)/salt-sidecar smoke
+
+.PHONY: check check-format check-lint check-types check-imports check-fast
+check: $(STAMP) ## The fast part: format, lint, types, imports, tests without processes.
+	@$(MAKE) -j --output-sync=target check-format check-lint check-types check-imports check-fast
+
+check-format: $(STAMP)
+	@$(BIN)/ruff format --check --quiet service tests || { echo "run: make format"; exit 1; }
+
+check-lint: $(STAMP)
+	@$(BIN)/ruff check --quiet service tests
+
+check-types: $(STAMP)
+	@$(BIN)/mypy --strict service tests
+
+check-imports: $(STAMP)
+	@$(BIN)/lint-imports
+
+check-fast: $(STAMP)
+	@$(BIN)/python -m pytest -q -m "not slow and not master" $(PYTEST_ARGS)
+
+.PHONY: format test test-salt equivalence
+format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
+	@$(BIN)/ruff check --quiet --fix service tests || true
+	@$(BIN)/ruff format service tests
+
+test: check ## Everything: `check`, then the slow tests and those on a real master.
+	@$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS)
+
+$(SALT_VENV)/.stamp: requirements/build.txt requirements/runtime-$(SALT_SERIES).txt requirements/test-$(SALT_SERIES).txt requirements/install pyproject.toml
+	@grep -q '^salt==$(SALT) ' requirements/runtime-$(SALT_SERIES).txt || { echo "SALT=$(SALT): the lock files know" $$(grep -ho '^salt==[0-9.]*' requirements/runtime-*.txt); exit 1; }
+	@requirements/install $(SALT_VENV) runtime-$(SALT_SERIES).txt test-$(SALT_SERIES).txt
+	@touch $@
+
+test-salt: $(SALT_VENV)/.stamp ## The contract and equivalence suites with another Salt: SALT=3007.15 or 3006.28; SHORT=1 leaves the slow ones out.
+	@$(SALT_VENV)/bin/python -m pytest -q tests/contract $(if $(SHORT),-m "not slow") $(PYTEST_ARGS)
+
+equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt's own client, print the table.
+	@$(BIN)/python -m tests.contract.equivalence_table
+
+.PHONY: docs lock clean
+docs: $(STAMP) ## Write the generated documentation again.
+	@$(BIN)/salt-sidecar docs --write
+
+lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases that are a week old.
+	@UPGRADE=$(UPGRADE) requirements/lock
+
+clean: ## Remove the environments and what the tools left.
+	@rm -rf .venv .venv-salt-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	@find service tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,31 @@
+"""The ratchet: functions of 40 lines at most, files of 400, and a charter at the top of each."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+FUNCTION_LINES = 40
+FILE_LINES = 400
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(path for folder in ("service", "tests") for path in (ROOT / folder).rglob("*.py"))
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count from the first statement after the docstring to the last line."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_has_a_charter_and_stays_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    long = {function.name: body_lines(function) for function in functions if body_lines(function) > FUNCTION_LINES}
+
+    assert ast.get_docstring(tree), "the first statement of a file is its charter"
+    assert len(text.splitlines()) <= FILE_LINES
+    assert long == {}
