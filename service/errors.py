@@ -1,0 +1,150 @@
+"""Faults: every exception we raise on purpose, named after what happened, with the HTTP status it becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+
+class Fault(Exception):
+    """
+    Something a caller or an operator must be told.
+
+    reason: one sentence for people, never holding a credential.
+    details: further keys of the error body (`jid`, `field`), also without credentials.
+    """
+
+    status: ClassVar[int] = 500
+    outcome: ClassVar[str] = "error"
+
+    def __init__(self, reason: str, *, retry_after_seconds: float | None = None, **details: Any) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+        self.details = details
+
+
+class BadRequest(Fault):
+    """The request cannot be understood or asks for something that does not exist."""
+
+    status = 400
+    outcome = "invalid"
+
+
+class ClientDisabled(BadRequest):
+    """The low names a client that `netapi_enable_clients` does not list."""
+
+
+class UnknownFunction(BadRequest):
+    """The master has no such runner function."""
+
+
+class Unauthenticated(Fault):
+    """The master, or the shape of the credentials, says no: bad password, dead token, or a right that is missing."""
+
+    status = 401
+    outcome = "authn_error"
+
+
+class Forbidden(Unauthenticated):
+    """
+    The credentials are good but do not allow this function.
+
+    401 and not 403: clients of rest_cherrypy log in again on 401 and know no 403.
+    """
+
+    outcome = "authz_error"
+
+
+class NotFound(Fault):
+    """No such URL."""
+
+    status = 404
+    outcome = "invalid"
+
+
+class MethodNotAllowed(Fault):
+    """The URL exists, the method does not."""
+
+    status = 405
+    outcome = "invalid"
+
+
+class NotAcceptable(Fault):
+    """The body's media type is none of ours (rest_wsgi answers 406 here, where HTTP would say 415)."""
+
+    status = 406
+    outcome = "invalid"
+
+
+class TooLarge(Fault):
+    """The body is over `api.body_limit_bytes`."""
+
+    status = 413
+    outcome = "invalid"
+
+
+class Throttled(Fault):
+    """Too many failed or too many concurrent authentications."""
+
+    status = 429
+    outcome = "overloaded"
+
+
+class Overloaded(Fault):
+    """All slots of this kind of work are taken."""
+
+    status = 503
+    outcome = "overloaded"
+
+
+class Draining(Overloaded):
+    """The process is stopping and takes no new work."""
+
+
+class MasterUnreachable(Fault):
+    """The master does not answer on its request port, or its event bus is closed."""
+
+    status = 503
+    outcome = "master_unreachable"
+
+
+class MasterTimeout(Fault):
+    """The master took the request and did not answer within `master.rpc_timeout_seconds`."""
+
+    status = 504
+    outcome = "timeout"
+
+
+class JobTimeout(Fault):
+    """The job did not finish before its deadline; `jid` is in the details."""
+
+    status = 504
+    outcome = "timeout"
+
+
+class MasterRefused(Fault):
+    """The master answered with an error that is neither authentication nor authorisation."""
+
+    status = 500
+    outcome = "error"
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfigFault:
+    """One thing that is wrong with the configuration, and how to mend it."""
+
+    where: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem}. Fix: {self.fix}"
+
+
+class InvalidConfiguration(Exception):
+    """The process cannot start; carries every fault found, not only the first."""
+
+    def __init__(self, faults: list[ConfigFault]) -> None:
+        super().__init__("; ".join(str(fault) for fault in faults))
+        self.faults = faults

@@ -1,0 +1,164 @@
+"""local_batch: the job on a few minions at a time, as salt/cli/batch.py does it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+from typing import Any
+
+from service.gateway.gathering import Gathering, Step
+from service.gateway.hub import Waiter
+from service.gateway.jobs import Gatherer, Jobs, Request, as_full_return
+from service.gateway.low import Low
+from service.gateway.publish import Job, Publisher, extra_of
+from service.gateway.result import LowResult, failed, outcome_of
+
+DEFAULT_BATCH = "10%"
+_BATCH_FIELDS = frozenset({"batch", "batch_wait", "failhard", "raw"})
+
+
+def batch_size(spec: str | int, minions: int) -> int:
+    """Return how many minions run at one time; a percentage rounds down but never to none."""
+    text = str(spec)
+    if not text.endswith("%"):
+        return max(1, int(text))
+    share = float(text[:-1]) / 100 * minions
+    return max(1, math.ceil(share) if share < 1 else int(share))
+
+
+class Batches:
+    """Runs the local_batch client."""
+
+    def __init__(self, jobs: Jobs, publisher: Publisher, *, failhard: bool) -> None:
+        """failhard: the master configuration's default."""
+        self._jobs = jobs
+        self._publisher = publisher
+        self._failhard = failhard
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """
+        Run a job in batches. Value: a list, one {minion: return} for each return, in their order.
+
+        Minions that do not answer a ping are left out, as upstream does. A minion that falls silent later gives {minion: {}}.
+        """
+        fields = {name: value for name, value in low.fields.items() if name not in _BATCH_FIELDS}
+        ping = dataclasses.replace(low, client="local", fun="test.ping", fields={**fields, "arg": [], "kwarg": {}, "full_return": True})
+        answers = self._jobs.run(ping, request)
+        minions = [minion for minion, data in answers.value.items() if data and data.get("out") != "no_return"]
+        if not minions:
+            return LowResult([], "no_match")
+        with self._jobs.hub.listen() as waiter:
+            run = _BatchRun(self._jobs, self._publisher, dataclasses.replace(low, fields=fields), request, waiter)
+            run.failhard = bool(low.fields.get("failhard", self._failhard))
+            run.wait_seconds = float(low.fields.get("batch_wait", 0))
+            run.size = batch_size(low.fields.get("batch", DEFAULT_BATCH), len(minions))
+            return run.through(minions)
+
+
+class _BatchRun:
+    """One batch under way. All its publishes share one jid."""
+
+    failhard = False
+    wait_seconds = 0.0
+    size = 1
+
+    def __init__(self, jobs: Jobs, publisher: Publisher, low: Low, request: Request, waiter: Waiter) -> None:
+        self._jobs = jobs
+        self._publisher = publisher
+        self._low = low
+        self._request = request
+        self._waiter = waiter
+        self._jid = ""
+        self._active: list[Gathering] = []
+        self._resting: list[float] = []  # ends of the `batch_wait` of minions that returned
+        self._results: list[dict[str, Any]] = []
+        self._failures = 0
+
+    def through(self, minions: list[str]) -> LowResult:
+        """Run on all minions, batch by batch."""
+        pending = deque(minions)
+        gatherer: Gatherer | None = None
+        while (pending or self._active) and not (gatherer and gatherer.over()) and not (self.failhard and self._failures):
+            self._publish_next(pending)
+            gatherer = gatherer or Gatherer(self._jobs, self._jid, extra_of(self._low.fields), self._request, self._waiter)
+            self._turn(gatherer)
+        returned = sum(1 for result in self._results if next(iter(result.values())) != {})
+        outcome = outcome_of(len(minions), returned, self._failures)
+        return LowResult(self._results, outcome, self._jid or None, len(minions), returned, self._failures, len(minions) - returned)
+
+    def _publish_next(self, pending: deque[str]) -> None:
+        """Publish to as many minions as have room."""
+        now = self._jobs.now()
+        self._resting = [end for end in self._resting if end > now]
+        room = self.size - sum(len(gathering.pending) for gathering in self._active) - len(self._resting)
+        batch = [pending.popleft() for _ in range(min(max(room, 0), len(pending)))]
+        if not batch:
+            return
+        with self._jobs.hub.keep_early():
+            job = self._publish(batch)
+            if job is not None and not self._jid:
+                self._jid = job.jid
+                self._waiter.watch(job.jid)
+        if job is not None:
+            self._active.append(self._jobs.gathering(self._low.fields, job))
+
+    def _publish(self, batch: list[str]) -> Job | None:
+        low = dataclasses.replace(self._low, fields={**self._low.fields, "tgt": batch, "tgt_type": "list", "jid": self._jid})
+        return self._publisher.publish_low(low, metadata=self._request.job_metadata(), accepted=self._request.accepted)
+
+    def _turn(self, gatherer: Gatherer) -> None:
+        """Take one event, and settle the groups that are done."""
+        now = self._jobs.now()
+        for gathering in list(self._active):
+            step = gathering.step(now=now)
+            if step is Step.ASK:
+                gatherer.ask(gathering)
+            elif step is Step.DONE:
+                self._active.remove(gathering)
+                self._results += [{minion: {}} for minion in sorted(gathering.pending)]
+        self._take(gatherer)
+
+    def _take(self, gatherer: Gatherer) -> None:
+        wakes = [gathering.wake_at(now=self._jobs.now()) for gathering in self._active] + self._resting
+        account = _AllOf(self._active)
+        minion = gatherer.take(account, until=min(wakes, default=self._jobs.now()))
+        if minion is None:
+            return
+        data = account.data[minion]
+        self._failures += failed(data)
+        self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
+        self._results.append({minion: as_full_return(data)["ret"]})
+
+
+class _AllOf(Gathering):
+    """Books an event into whichever group of the batch it belongs to."""
+
+    def __init__(self, groups: list[Gathering]) -> None:
+        super().__init__((), now=0.0, timeout=0.0, ask_timeout=0.0)
+        self._groups = groups
+        self.data: dict[str, dict[str, Any]] = {}
+
+    def returned(self, minion: str, data: dict[str, Any]) -> bool:
+        """Take a return for the group that awaits the minion; late and double ones count for nothing."""
+        self.data[minion] = data
+        return any(group.returned(minion, data) for group in self._groups if minion in group.expected)
+
+    def runs(self, minion: str, *, now: float) -> None:
+        """Prolong the wait of the group that awaits the minion."""
+        for group in self._groups:
+            if minion in group.pending:
+                group.runs(minion, now=now)
+
+    def give_up_on(self, minion: str) -> None:
+        """Stop waiting for the minion."""
+        for group in self._groups:
+            group.give_up_on(minion)
+
+    def ask_soon(self, *, now: float) -> None:
+        """Ask in every group."""
+        for group in self._groups:
+            group.ask_soon(now=now)
+
+    def expect(self, minions: Any, unknown: Any, *, now: float) -> None:
+        """Ignore the announcements of our own publishes: each group knows its minions."""

@@ -1,0 +1,150 @@
+"""The gateway as the rest of the process sees it: it runs lows, and says how it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import salt.loader
+import salt.utils.jid
+import zmq.asyncio
+
+from service.errors import Fault
+from service.gateway.batch import Batches
+from service.gateway.bus import Bus
+from service.gateway.channel import Channels, Socket
+from service.gateway.hub import Hub
+from service.gateway.jobs import Jobs, Request
+from service.gateway.loop import BusThread
+from service.gateway.low import Client, Low
+from service.gateway.masterfuncs import MasterFunctions
+from service.gateway.monitor import Monitor
+from service.gateway.opts import MasterOptions
+from service.gateway.publish import Publisher, Sender
+from service.gateway.result import LowResult
+from service.gateway.signatures import Signatures
+from service.gateway.wire import RequestSocket
+
+
+class Observer(Protocol):
+    """Hears what happens between us and the master. Called from any thread; must not block."""
+
+    def rpc(self, cmd: str, seconds: float, fault: Fault | None) -> None:
+        """One request to the master is over."""
+
+    def event(self, kind: str, size: int) -> None:
+        """One event came over the bus; size in bytes."""
+
+    def dropped(self, consumer: str) -> None:
+        """An event had to be dropped."""
+
+    def bus(self, connected: bool, reason: str) -> None:
+        """The bus connection changed."""
+
+    def master(self, up: bool, reason: str) -> None:
+        """The master went up or down."""
+
+    def probe(self, seconds: float) -> None:
+        """The master answered a ping."""
+
+
+class Runner:
+    """Runs a low by the client it names. What the real master and the fake have in common."""
+
+    def __init__(self, channels: Sender, hub: Hub, options: MasterOptions, *, master_up: Callable[[], bool]) -> None:
+        publisher = Publisher(channels, options)
+        jobs = Jobs(publisher, hub, options, master_up=master_up)
+        batches = Batches(jobs, publisher, failhard=bool(options.raw.get("failhard")))
+        functions = MasterFunctions(
+            channels,
+            hub,
+            options,
+            runners=Signatures(lambda: salt.loader.runner(dict(options.raw))),
+            wheels=Signatures(lambda: salt.loader.wheels(dict(options.raw))),
+            new_jid=lambda: str(salt.utils.jid.gen_jid(dict(options.raw))),
+            master_up=master_up,
+        )
+        self._by_client: dict[Client, Callable[[Low, Request], LowResult]] = {
+            "local": jobs.run,
+            "local_async": jobs.start,
+            "local_subset": jobs.run_on_subset,
+            "local_batch": batches.run,
+            "runner": functions.runner,
+            "runner_async": functions.runner_async,
+            "wheel": functions.wheel,
+            "wheel_async": functions.wheel_async,
+        }
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
+        return self._by_client[low.client](low, request)
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """How the connection to the master is. event_age_seconds: since the last event, None before the first."""
+
+    master_up: bool
+    master_reason: str
+    bus_connected: bool
+    bus_reason: str
+    event_age_seconds: float | None
+
+
+class Gateway:
+    """One bus subscription and a few request channels to one master, for the life of the process."""
+
+    def __init__(
+        self, options: MasterOptions, *, channels: int, rpc_timeout_seconds: float, probe_seconds: float, early_bytes: int, observer: Observer
+    ) -> None:
+        self._observer = observer
+        self._thread = BusThread()
+        self._context = zmq.asyncio.Context()
+        self._ping_socket = RequestSocket(self._context, options.request_uri)
+        self._monitor = Monitor(options.request_uri, self._ping, interval_seconds=probe_seconds, on_change=self._master_changed, on_probe=observer.probe)
+        sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
+        self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
+        self._hub = Hub(early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped)
+        self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=self._hub.deliver, on_state=self._bus_changed)
+        self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up)
+
+    def start(self) -> None:
+        """Connect, and keep connecting, in the background; does not wait for the master."""
+        self._thread.start()
+        self._thread.spawn(self._monitor.run())
+        self._thread.spawn(self._bus.run())
+
+    def stop(self) -> None:
+        """Close all connections and end the bus thread."""
+        self._thread.stop()
+        self._channels.close()
+        self._ping_socket.close()
+        self._context.destroy(linger=0)
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
+        return self._runner.run(low, request)
+
+    def health(self) -> Health:
+        """Return how the connection is, without asking anybody."""
+        last = self._bus.last_event_at
+        age = None if last is None else time.monotonic() - last
+        return Health(self._monitor.up, self._monitor.reason, self._bus.connected, self._bus.reason, age)
+
+    async def _ping(self, timeout: float) -> object:
+        return await self._ping_socket.roundtrip({"cmd": "ping"}, timeout)
+
+    def _master_changed(self, up: bool, reason: str) -> None:
+        if not up:
+            self._channels.fail_in_flight()
+        self._observer.master(up, reason)
+
+    def _bus_changed(self, connected: bool, reason: str) -> None:
+        if connected:
+            self._hub.opened()
+        else:
+            self._hub.interrupted()
+            self._monitor.doubt()
+        self._observer.bus(connected, reason)

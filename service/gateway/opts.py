@@ -1,0 +1,102 @@
+"""The master's configuration, read once, and the few facts of it that we need."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import salt.config
+import salt.exceptions
+import salt.version
+
+from service.errors import ConfigFault, InvalidConfiguration
+
+SALT_VERSION = str(salt.version.__version__)
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MasterOptions:
+    """
+    What we take from the master configuration.
+
+    raw: Salt's complete opts, for the runner loader only.
+    request_uri: `tcp://HOST:PORT` of the request port.
+    bus_path: Unix socket of the event bus, or None; then bus_host and bus_port say where it is.
+    Times are seconds.
+    """
+
+    raw: Mapping[str, Any] = dataclasses.field(repr=False)
+    request_uri: str
+    bus_path: str | None
+    bus_host: str
+    bus_port: int
+    enabled_clients: tuple[str, ...]
+    timeout: int
+    gather_job_timeout: int
+    runner_timeout: int
+    order_masters: bool
+    syndic_wait: float
+    nodegroups: Mapping[str, Any]
+    ext_job_cache: str
+    rest_wsgi: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], *, request_uri: str | None = None) -> MasterOptions:
+        """Pick our fields out of Salt's opts. request_uri: overrides `interface` and `ret_port`."""
+        interface = str(raw.get("interface", "127.0.0.1"))
+        host = _LOOPBACK.get(interface, interface)
+        over_tcp = raw.get("ipc_mode") == "tcp"
+        return cls(
+            raw=raw,
+            request_uri=request_uri or f"tcp://{_bracketed(host)}:{raw['ret_port']}",
+            bus_path=None if over_tcp else os.path.join(raw["sock_dir"], "master_event_pub.ipc"),  # noqa: PTH118 - Salt's string
+            bus_host="127.0.0.1",
+            bus_port=int(raw.get("tcp_master_pub_port", 4512)),
+            enabled_clients=tuple(raw.get("netapi_enable_clients") or ()),
+            timeout=int(raw.get("timeout", 5)),
+            gather_job_timeout=int(raw.get("gather_job_timeout", 10)),
+            runner_timeout=int(raw.get("rest_timeout", 300)),
+            order_masters=bool(raw.get("order_masters")),
+            syndic_wait=float(raw.get("syndic_wait", 5)),
+            nodegroups=raw.get("nodegroups") or {},
+            ext_job_cache=str(raw.get("ext_job_cache") or ""),
+            rest_wsgi=raw.get("rest_wsgi") or {},
+        )
+
+
+def read_master_config(path: Path, *, read: Callable[[str], dict[str, Any]] = salt.config.client_config) -> dict[str, Any]:
+    """
+    Read Salt's opts from the master configuration at *path*.
+
+    Raises InvalidConfiguration with one fault that names the fix; Salt itself would fall back to defaults, or exit.
+    """
+    _check_path(path)
+    try:
+        return read(str(path))
+    except (salt.exceptions.SaltConfigurationError, SystemExit, ValueError, TypeError) as exc:
+        raise InvalidConfiguration([ConfigFault(str(path), f"Salt cannot read it ({' '.join(str(exc).split())})", "correct the YAML")]) from exc
+
+
+def _check_path(path: Path) -> None:
+    """Find what is wrong with the path itself."""
+    text = str(path)
+    if text.lstrip().startswith("{"):
+        problem, fix = "holds JSON, as the saltstack/salt image wants it; here it is a path", "set SALT_MASTER_CONFIG to the master configuration file"
+        text = "SALT_MASTER_CONFIG"
+    elif path.is_dir():
+        problem, fix = "is a directory", f"set SALT_MASTER_CONFIG to the file, such as {path / 'master'}"
+    elif not path.exists():
+        problem, fix = "does not exist", "set SALT_MASTER_CONFIG to the master configuration file, or mount it there"
+    elif not os.access(path, os.R_OK):
+        problem, fix = f"cannot be read by uid {os.getuid()}", "run as the master's user, or make the file readable to its group"
+    else:
+        return
+    raise InvalidConfiguration([ConfigFault(text, problem, fix)])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

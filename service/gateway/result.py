@@ -1,0 +1,56 @@
+"""What a low came to: the value the caller gets, and the figures that logs and metrics want."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Outcome = Literal["ok", "partial", "failed", "no_match"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LowResult:
+    """
+    value: as NetapiClient.run returns it; for local_batch the list of what it yields.
+    jid: the job's id where there is one. The counts are minions.
+    """
+
+    value: Any
+    outcome: Outcome = "ok"
+    jid: str | None = None
+    expected: int = 0
+    returned: int = 0
+    failed: int = 0
+    missing: int = 0
+
+
+def failed(data: Mapping[str, Any]) -> bool:
+    """Say whether a minion's return stands for a failure; `success` alone lies for some returners."""
+    retcode = data.get("retcode", 0)
+    codes = retcode.values() if isinstance(retcode, dict) else retcode if isinstance(retcode, list) else [retcode]
+    return any(codes) or data.get("success") is False
+
+
+def outcome_of(expected: int, returned: int, failures: int) -> Outcome:
+    """Sum up a job: nobody matched, all well, something failed, or some stayed silent."""
+    if not expected:
+        return "no_match"
+    if returned < expected:
+        return "partial"
+    return "failed" if failures else "ok"
+
+
+def no_return(jid: str, why: str, explanation: str) -> dict[str, Any]:
+    """
+    Return what stands for a minion that did not return, in LocalClient's shape and, for plain silence, in its words.
+
+    Source: salt/client/__init__.py, LocalClient.get_cli_event_returns.
+    """
+    lookup = f"To look up the return data for this job later, run the following command:\n\nsalt-run jobs.lookup_jid {jid}"
+    return {"out": "no_return", "ret": f"Minion did not return. [{why}]\n{explanation} {lookup}", "retcode": 1}
+
+
+SILENT = ("No response", "The minions may not have all finished running and any remaining minions will return upon completion.")
+UNHEARD = ("Unknown", "The event bus was interrupted while the job ran, so the minion may have returned without our hearing it.")
+OVERDUE = ("Deadline", "The job was still running when the deadline of this request passed; it goes on.")

@@ -1,0 +1,118 @@
+"""The two wire formats of a master: requests over ZeroMQ, and frames on its event bus."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+import salt.payload
+import zmq
+import zmq.asyncio
+
+from service.errors import MasterTimeout
+
+# Source: salt/channel/client.py, AsyncReqChannel._package_load; 3006 to 3008 send 3.
+ENVELOPE_VERSION = 3
+FRAME_LIMIT_BYTES = 256 * 1024 * 1024
+_LENGTH = struct.Struct(">I")
+
+
+class RequestSocket:
+    """
+    A persistent connection to the master's request port, one request at a time. Lives on the bus thread's loop.
+
+    We speak the envelope ourselves: Salt's AsyncReqChannel wakes three times a second per channel, cannot be used with
+    asyncio before 3007, and leaves its socket unusable after a timeout. docs/decisions/0003-own-wire.md.
+    """
+
+    def __init__(self, context: zmq.asyncio.Context, uri: str) -> None:
+        self._context = context
+        self._uri = uri
+        self._socket: zmq.asyncio.Socket | None = None
+
+    async def roundtrip(self, load: dict[str, Any], timeout: float) -> Any:
+        """
+        Send a load in the clear and return the master's answer, decoded.
+
+        timeout: seconds. Raises MasterTimeout. After a timeout or a cancellation the connection is made anew,
+        because a REQ socket that waits for an answer cannot send.
+        """
+        sock = self._socket or self._connect()
+        answered = False
+        try:
+            await sock.send(salt.payload.dumps({"enc": "clear", "load": load, "version": ENVELOPE_VERSION}))
+            reply = await asyncio.wait_for(sock.recv(), timeout)
+            answered = True
+        except asyncio.TimeoutError:
+            raise MasterTimeout(f"the master did not answer within {timeout:g} s") from None
+        finally:
+            if not answered:
+                self.close()
+        return salt.payload.loads(reply)
+
+    def close(self) -> None:
+        """Drop the connection at once; the next roundtrip opens another."""
+        if self._socket is not None:
+            self._socket.close(linger=0)
+            self._socket = None
+
+    def _connect(self) -> zmq.asyncio.Socket:
+        sock = self._context.socket(zmq.REQ)
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        sock.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
+        if self._uri.startswith("tcp://["):
+            sock.setsockopt(zmq.IPV6, 1)
+        sock.connect(self._uri)
+        self._socket = sock
+        return sock
+
+
+class FrameReader:
+    """
+    Cut the event bus' byte stream into events.
+
+    3007 and later send msgpack maps back to back; 3006.2x puts a four-byte length before each. No map begins with a
+    byte below 0x80 and no length of ours with one above, so the first byte tells.
+    Source: salt/transport/tcp.py PublishClient, salt/transport/ipc.py IPCMessageSubscriber.
+    """
+
+    def __init__(self) -> None:
+        self._unpacker: msgpack.Unpacker | None = None
+        self._buffer = bytearray()
+        self._prefixed: bool | None = None
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the raw events that *chunk* completes. Raises ValueError on bytes that are no frames."""
+        if self._prefixed is None:
+            self._prefixed = chunk[0] < 0x80
+        return self._feed_prefixed(chunk) if self._prefixed else self._feed_maps(chunk)
+
+    def _feed_maps(self, chunk: bytes) -> Iterator[bytes]:
+        if self._unpacker is None:
+            self._unpacker = msgpack.Unpacker(raw=True, max_buffer_size=FRAME_LIMIT_BYTES, strict_map_key=False)
+        self._unpacker.feed(chunk)
+        for frame in self._unpacker:
+            yield _body(frame)
+
+    def _feed_prefixed(self, chunk: bytes) -> Iterator[bytes]:
+        self._buffer += chunk
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > FRAME_LIMIT_BYTES:
+                raise ValueError(f"a frame of {length} bytes")
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            payload = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            yield _body(msgpack.unpackb(payload, raw=True, strict_map_key=False))
+
+
+def _body(frame: object) -> bytes:
+    if not isinstance(frame, dict) or not isinstance(frame.get(b"body"), bytes):
+        raise ValueError("a frame without a body")
+    return bytes(frame[b"body"])
