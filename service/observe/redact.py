@@ -1,0 +1,98 @@
+"""Redaction: credentials never leave the process, wherever they hide in a log event or a bus event."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, cast
+
+MASK = "<redacted>"
+CUT = "<cut>"
+
+# Deeper or larger values are cut, not copied: a cycle ends and a canary below the cut cannot survive either.
+MAX_DEPTH = 16
+MAX_NODES = 20_000
+
+_SECRET_KEY = re.compile(
+    r"(?:api)?key|x_auth_token|session_id|authorization|proxy_authorization|priv.*"
+    r"|(?:.*_)?(?:shared)?(?:password|passwd|passphrase|secret|token)s?"
+    r"|(?:.*_)?(?:set_)?cookies?|.*_key"
+)
+
+# `'password': 'x'` or `password=x` inside a text: Salt writes whole loads into its log messages and exceptions.
+_SECRET_TEXT = re.compile(
+    r"""(?ix) ( (?: [\w.-]{0,40} (?:password|passwd|passphrase|secret|token|authorization|cookie|priv) [\w.-]{0,40} | (?<!\w) (?:[\w.-]{0,40}_)? key ) ["']? \s* [:=] \s* )
+        ( b?" (?:[^"\\]|\\.)* "? | b?' (?:[^'\\]|\\.)* '? | (?:Bearer|Basic)\s+[^\s,;}\])]+ | [^\s,;}\])"']+ )"""
+)
+_TEXT_FIELDS = frozenset({"message", "error.message", "exc_value", "exc_notes"})
+
+
+@functools.lru_cache(maxsize=4096)
+def is_secret(key: str) -> bool:
+    """Tell whether what is stored under *key* is a credential; of a dotted name only the last part counts."""
+    last = key.replace("-", "_").lower().rpartition(".")[2]
+    return _SECRET_KEY.fullmatch(last) is not None
+
+
+def redact(value: object) -> object:
+    """
+    Return a copy of *value* in which everything under a secret key is masked, at any depth.
+
+    Mappings become dicts; lists, tuples and sets become lists; dataclasses become dicts. Text is left alone: see redact_text.
+    """
+    return _Copy().of(value, MAX_DEPTH)
+
+
+def redact_text(text: str) -> str:
+    """Mask `key: value` and `key=value` pairs with a secret key inside a text; the best that can be done for other people's messages."""
+    return _SECRET_TEXT.sub(rf"\g<1>{MASK}", text)
+
+
+def processor(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Redact a whole log event; the structlog processor."""
+    return cast("dict[str, Any]", redact(event))
+
+
+def name_of(key: object) -> str:
+    """Return a mapping's key as text; a key that cannot say its name gets its type's."""
+    if isinstance(key, bytes):
+        return key.decode("utf-8", "replace")
+    try:
+        return str(key)
+    except Exception:  # Anybody's __str__ may run here.
+        return f"<{type(key).__name__}>"
+
+
+class _Copy:
+    """One walk over one value, with a limit on the nodes it may visit."""
+
+    def __init__(self) -> None:
+        self._left = MAX_NODES
+
+    def of(self, value: object, depth: int) -> object:
+        if value is None or isinstance(value, str | int | float | bytes):
+            return value
+        self._left -= 1
+        if depth == 0 or self._left < 0:
+            return CUT
+        if isinstance(value, Mapping):
+            return {key: self._field(key, item, depth - 1) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return self._items(value, depth - 1)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            # orjson writes a dataclass field by field, so its secrets must go here.
+            return {field.name: self._field(field.name, getattr(value, field.name), depth - 1) for field in dataclasses.fields(value)}
+        return value
+
+    def _items(self, values: Iterable[object], depth: int) -> list[object]:
+        return [self.of(item, depth) for item in values]
+
+    def _field(self, key: object, value: object, depth: int) -> object:
+        name = name_of(key)
+        if is_secret(name):
+            return value if value is None or value == "" else MASK
+        if isinstance(value, str) and name in _TEXT_FIELDS:
+            return redact_text(value)
+        return self.of(value, depth)
