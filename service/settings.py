@@ -154,11 +154,17 @@ def load(environ: Mapping[str, str], rest_wsgi: Mapping[str, Any] | None = None)
 
 def changed(old: Settings, new: Settings) -> dict[str, bool]:
     """Return the dotted names whose values differ, each with whether a reload can apply it."""
-    return {
-        name: bool((field.json_schema_extra or {}).get("reloadable"))
-        for name, field in options().items()
-        if _value(old, name) != _value(new, name)
-    }
+    return {name: bool((field.json_schema_extra or {}).get("reloadable")) for name, field in options().items() if _value(old, name) != _value(new, name)}
+
+
+def with_reloadable(old: Settings, new: Settings) -> Settings:
+    """Return *old* with those options of *new* that a running process can take."""
+    merged = old.model_dump()
+    for name, reloadable in changed(old, new).items():
+        if reloadable:
+            group, option = name.split(".")
+            merged[group][option] = _value(new, name)
+    return Settings.model_validate(merged)
 
 
 def options() -> dict[str, Any]:

@@ -37,7 +37,10 @@ class Observer(Protocol):
     def event(self, kind: str, size: int) -> None:
         """One event came over the bus; size in bytes."""
 
-    def dropped(self, consumer: str) -> None:
+    def lag(self, seconds: float) -> None:
+        """An event was so old when it came."""
+
+    def dropped(self) -> None:
         """An event had to be dropped."""
 
     def bus(self, connected: bool, reason: str) -> None:
@@ -106,7 +109,7 @@ class Gateway:
         self._monitor = Monitor(options.request_uri, self._ping, interval_seconds=probe_seconds, on_change=self._master_changed, on_probe=observer.probe)
         sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
         self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
-        self._hub = Hub(early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped)
+        self._hub = Hub(early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped, on_lag=observer.lag)
         self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=self._hub.deliver, on_state=self._bus_changed)
         self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up)
 

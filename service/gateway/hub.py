@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import queue
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import salt.payload
+from salt.exceptions import SaltDeserializationError
 
 from service.errors import MasterUnreachable
 
 TAG_END = b"\n\n"
 # A waiter that reads nothing must not eat the memory of the process.
 INBOX_LIMIT_BYTES = 512 * 1024 * 1024
+LAG_SAMPLE_BYTES = 4096
+LAG_SAMPLE_SECONDS = 1.0
 _SYNDIC_JID = re.compile(rb"/(\d{20}(?:_\d+)?)(?:/|$)")
 
-# By the first parts of the tag; the first match names the type. Source: Salt's documentation, "Salt Master events".
-_EVENT_TYPES: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (rb"salt/job/[^/]+/ret/", "job_ret"),
-        (rb"salt/job/[^/]+/new$", "job_new"),
-        (rb"salt/job/[^/]+/publish$", "job_publish"),
-        (rb"salt/job/([^/]+/)?error$", "job_error"),
-        (rb"salt/job/", "job_other"),
-        (rb"salt/run/[^/]+/new$", "run_new"),
-        (rb"salt/run/[^/]+/ret$", "run_ret"),
-        (rb"salt/run/", "run_other"),
-        (rb"salt/wheel/", "wheel"),
-        (rb"salt/batch/", "batch"),
-        (rb"salt/auth", "auth"),
-        (rb"salt/key", "key"),
-        (rb"salt/minion/[^/]+/start$|minion_start", "minion_start"),
-        (rb"salt/presence/", "presence"),
-        (rb"salt/stats/", "stats"),
-        (rb"salt/beacon/", "beacon"),
-        (rb"salt/netapi/", "netapi"),
-        (rb"salt/", "salt_other"),
-        (rb"syndic/", "syndic"),
-        (rb"minion/refresh/", "minion_refresh"),
-        (rb"", "other"),
-    )
+# Types of events by their tags, the names of the metric's label values. Source: Salt's documentation, "Salt Master events".
+_JOB_TYPES = {
+    b"new": "job_new",
+    b"publish": "job_publish",
+    b"ret": "job_ret",
+    b"start": "job_start",
+    b"prog": "job_prog",
+    b"sub": "job_sub_error",
+    b"error": "job_error",
+}
+_RUN_TYPES = {b"new": "run_new", b"ret": "run_ret"}
+_WHEEL_TYPES = {b"ret": "wheel_ret"}
+_BATCH_TYPES = {name.encode(): f"batch_{name}" for name in ("new", "progress", "complete", "halted", "recover")}
+_PRESENCE_TYPES = {b"change": "presence_change", b"present": "presence_present"}
+# For salt/KIND/JID/TYPE/...; the rest of the tag says nothing about the type.
+_BY_FOURTH = {b"job": _JOB_TYPES, b"run": _RUN_TYPES, b"wheel": _WHEEL_TYPES, b"batch": _BATCH_TYPES, b"minion": {b"start": "minion_start"}}
+_BY_SECOND = {b"auth": "auth", b"key": "key", b"stats": "stats", b"beacon": "beacon", b"fileserver": "fileserver", b"cluster": "cluster"}
+_BY_FIRST = {b"syndic": "syndic", b"minion_start": "minion_start", b"salt": "other"}
+EVENT_TYPES = (
+    *(name for types in (*_BY_FOURTH.values(), _PRESENCE_TYPES) for name in types.values()),
+    *_BY_SECOND.values(),
+    *("syndic", "minion_refresh", "custom", "other"),
 )
-EVENT_TYPES = tuple(dict.fromkeys(name for _, name in _EVENT_TYPES))
 
 
 def type_of(tag: bytes) -> str:
-    """Return the type of an event, one of EVENT_TYPES."""
-    return next(name for pattern, name in _EVENT_TYPES if pattern.match(tag))
+    """Return the type of an event, one of EVENT_TYPES. Takes any bytes."""
+    parts = tag.split(b"/", 4)
+    if parts[0] != b"salt" or len(parts) == 1:
+        return "minion_refresh" if parts[:2] == [b"minion", b"refresh"] else _BY_FIRST.get(parts[0], "custom")
+    if parts[1] in _BY_FOURTH:
+        # `salt/job/error` has no jid.
+        return _BY_FOURTH[parts[1]].get(parts[3] if len(parts) > 3 else parts[-1], "other")
+    if parts[1] == b"presence":
+        return _PRESENCE_TYPES.get(parts[2] if len(parts) > 2 else b"", "other")
+    return _BY_SECOND.get(parts[1], "other")
 
 
 def jid_of(tag: bytes) -> str | None:
@@ -81,9 +89,12 @@ class Event:
         self._raw = raw
 
     def data(self) -> dict[str, Any]:
-        """Decode the payload; anything that is no mapping counts as empty."""
+        """Decode the payload; one that is no mapping, or cannot be decoded (Salt logs that), counts as empty."""
         _, _, payload = self._raw.partition(TAG_END)
-        data = salt.payload.loads(payload, encoding="utf-8")
+        try:
+            data = salt.payload.loads(payload, encoding="utf-8")
+        except SaltDeserializationError:
+            return {}
         return data if isinstance(data, dict) else {}
 
 
@@ -132,6 +143,31 @@ class Waiter:
         return True
 
 
+class LagSampler:
+    """
+    Measures how late events come, from one small event a second: decoding each would cost more than all the rest.
+
+    A stamp without an offset is UTC. now is Unix time.
+    """
+
+    def __init__(self, on_lag: Callable[[float], None], *, monotonic: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
+        self._on_lag = on_lag
+        self._monotonic = monotonic
+        self._now = now
+        self._next = 0.0
+
+    def look(self, raw: bytes) -> None:
+        """Take a raw event, and mostly ignore it."""
+        if self._monotonic() < self._next or len(raw) > LAG_SAMPLE_BYTES:
+            return
+        self._next = self._monotonic() + LAG_SAMPLE_SECONDS
+        try:
+            stamp = dt.datetime.fromisoformat(str(Event("", b"", raw).data().get("_stamp")))
+        except ValueError:
+            return
+        self._on_lag(self._now() - (stamp if stamp.tzinfo else stamp.replace(tzinfo=dt.timezone.utc)).timestamp())
+
+
 class Hub:
     """
     Routes events by jid.
@@ -139,13 +175,21 @@ class Hub:
     A minion may answer before the publish is acknowledged, so while a publish is under way, events of jids that
     nobody watches yet are kept, bounded in bytes; `watch` hands them over.
 
-    on_event(type, bytes) hears of every event; on_drop(consumer) of every one we had to drop.
+    on_event(type, bytes) hears of every event; on_drop() of every one we had to drop; on_lag(seconds) of a sample's lateness.
     """
 
-    def __init__(self, *, early_limit_bytes: int, on_event: Callable[[str, int], None], on_drop: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        early_limit_bytes: int,
+        on_event: Callable[[str, int], None],
+        on_drop: Callable[[], None],
+        on_lag: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
         self._early_limit_bytes = early_limit_bytes
         self._on_event = on_event
         self._on_drop = on_drop
+        self._lag = LagSampler(on_lag)
         self._lock = threading.Lock()
         self._open = False  # guarded by _lock, like all below
         self._listening: set[Waiter] = set()
@@ -197,12 +241,13 @@ class Hub:
             self._early_bytes -= sum(event.size for event in early)
             full = [event for event in early if not waiter.put(event)]
         for _ in full:
-            self._on_drop("waiter")
+            self._on_drop()
 
     def deliver(self, raw: bytes) -> None:
         """Take one raw event. Called on the bus thread; never blocks, decodes nothing."""
         tag, _, _ = raw.partition(TAG_END)
         self._on_event(type_of(tag), len(raw))
+        self._lag.look(raw)
         jid = jid_of(tag)
         if jid is None:
             return
@@ -210,11 +255,11 @@ class Hub:
         with self._lock:
             waiters = self._watched.get(jid)
             if waiters is None:
-                dropped = "early" if self._publishing and not self._keep_early(event) else None
+                dropped = bool(self._publishing) and not self._keep_early(event)
             else:
-                dropped = "waiter" if [waiter for waiter in waiters if not waiter.put(event)] else None
+                dropped = bool([waiter for waiter in waiters if not waiter.put(event)])
         if dropped:
-            self._on_drop(dropped)
+            self._on_drop()
 
     def opened(self) -> None:
         """The bus is connected."""

@@ -145,7 +145,7 @@ def _rename_shared_secret(fields: dict[str, Any]) -> None:
 def _check_local(fields: dict[str, Any], fun: str | list[str], where: str) -> None:
     """Check and complete the fields of LocalClient.cmd and its relatives, in place."""
     fields.setdefault("tgt_type", fields.pop("expr_form", "glob"))
-    if fields["tgt_type"] not in TARGET_TYPES:
+    if not isinstance(fields["tgt_type"], str) or fields["tgt_type"] not in TARGET_TYPES:
         raise BadRequest(f"{where}tgt_type must be one of {', '.join(sorted(TARGET_TYPES))}", field="tgt_type")
     _check_target(fields, where)
     fields["arg"] = _arguments(fields.get("arg", []))

@@ -1,0 +1,1 @@
+"""The URLs: one file each, none imports another."""

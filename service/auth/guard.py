@@ -1,0 +1,190 @@
+"""The guard: keeps floods of bad logins away from the master, which holds a worker for a second over each."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from service.errors import Fault, Forbidden, Throttled, Unauthenticated
+from service.limits import Brake
+
+MOST_PROVEN = 10_000
+# So long, and so many, may wait for their turn to authenticate; others are told to come back.
+GATE_WAIT_SECONDS = 3.0
+GATE_WAITING = 16
+
+
+class Guard:
+    """
+    Admits credentials to the master.
+
+    The master alone decides whether they are good. Credentials that it accepted a short while ago pass freely;
+    others pay in advance from the allowance of their address and their user, get it back when the master accepts them,
+    and go to the master only a few at a time.
+
+    on_attempt(eauth, result) hears how each attempt ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        addresses: Brake,
+        users: Brake,
+        concurrency: int,
+        proven_seconds: float,
+        on_attempt: Callable[[str, str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._addresses = addresses
+        self._users = users
+        self._gate = threading.Semaphore(concurrency)
+        self._queue = threading.Semaphore(GATE_WAITING)
+        self.proven_seconds = proven_seconds
+        self._on_attempt = on_attempt
+        self._monotonic = monotonic
+        # Only keyed digests stay in memory, under a key that dies with the process.
+        self._key = secrets.token_bytes(32)
+        self._lock = threading.Lock()
+        self._proven: OrderedDict[bytes, float] = OrderedDict()  # digest -> end; guarded by _lock
+
+    @contextlib.contextmanager
+    def admit(self, credentials: Mapping[str, Any], address: str) -> Iterator[Callable[[], None]]:
+        """
+        Let credentials through to the master inside the block.
+
+        Yields a function to call when the master has accepted them. Raises Throttled.
+        """
+        eauth = "token" if "token" in credentials else str(credentials.get("eauth", "unknown"))
+        attempt = _Attempt(self, self._digest(credentials), self._keys(credentials, address))
+        try:
+            attempt.enter()
+            yield attempt.accepted
+        except Forbidden:
+            attempt.accepted()
+            self._on_attempt(eauth, "forbidden")
+            raise
+        except Unauthenticated:
+            self._on_attempt(eauth, "forbidden" if attempt.proven else "bad_credentials")
+            raise
+        except Throttled:
+            self._on_attempt(eauth, "throttled")
+            raise
+        except Fault:
+            attempt.undecided()
+            self._on_attempt(eauth, "error")
+            raise
+        else:
+            self._on_attempt(eauth, "success")
+        finally:
+            attempt.leave()
+
+    def pay(self, keys: tuple[str, str]) -> None:
+        """Take one failure from the allowances in advance. Raises Throttled."""
+        for brake, key in ((self._addresses, keys[0]), (self._users, keys[1])):
+            wait = brake.take(key)
+            if wait:
+                if brake is self._users:
+                    self._addresses.give_back(keys[0])
+                raise Throttled("too many failed logins; wait before the next", retry_after_seconds=wait)
+
+    def refund(self, keys: tuple[str, str]) -> None:
+        """Give back what `pay` took."""
+        self._addresses.give_back(keys[0])
+        self._users.give_back(keys[1])
+
+    def enter_gate(self) -> None:
+        """Wait for a turn to authenticate. Raises Throttled."""
+        if not self._queue.acquire(blocking=False):
+            raise Throttled("too many logins at one time", retry_after_seconds=GATE_WAIT_SECONDS)
+        try:
+            if not self._gate.acquire(timeout=GATE_WAIT_SECONDS):
+                raise Throttled("too many logins at one time", retry_after_seconds=GATE_WAIT_SECONDS)
+        finally:
+            self._queue.release()
+
+    def leave_gate(self) -> None:
+        """Let the next one authenticate."""
+        self._gate.release()
+
+    def is_proven(self, digest: bytes) -> bool:
+        """Say whether the master accepted these credentials lately."""
+        with self._lock:
+            return self._proven.get(digest, 0.0) > self._monotonic()
+
+    def prove(self, digest: bytes) -> None:
+        """Remember that the master accepted these credentials."""
+        with self._lock:
+            self._proven[digest] = self._monotonic() + self.proven_seconds
+            self._proven.move_to_end(digest)
+            if len(self._proven) > MOST_PROVEN:
+                self._proven.popitem(last=False)
+
+    def disprove(self, digest: bytes) -> None:
+        """Forget credentials that the master refused."""
+        with self._lock:
+            self._proven.pop(digest, None)
+
+    def _digest(self, credentials: Mapping[str, Any]) -> bytes:
+        text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
+        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+    def _keys(self, credentials: Mapping[str, Any], address: str) -> tuple[str, str]:
+        """Return the keys of the two allowances; a token has no user, but must not be tried without end either."""
+        who = f"{credentials.get('eauth', '')}:{credentials.get('username', '')}" if "token" not in credentials else f"token from {address}"
+        return address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class _Attempt:
+    """One pass of one request through the guard."""
+
+    def __init__(self, guard: Guard, digest: bytes, keys: tuple[str, str]) -> None:
+        self._guard = guard
+        self._digest = digest
+        self._keys = keys
+        self._in_gate = False
+        self._paid = False
+        self.proven = False
+
+    def enter(self) -> None:
+        self.proven = self._guard.is_proven(self._digest)
+        if self.proven:
+            return
+        self._guard.pay(self._keys)
+        self._paid = True
+        try:
+            self._guard.enter_gate()
+        except Throttled:
+            self._refund()
+            raise
+        self._in_gate = True
+
+    def accepted(self) -> None:
+        """Take the master's word that the credentials are good."""
+        self._guard.prove(self._digest)
+        self.proven = True
+        self._refund()
+        self._leave_gate()
+
+    def undecided(self) -> None:
+        """Book a call that ended before the master judged the credentials."""
+        self._refund()
+
+    def leave(self) -> None:
+        self._leave_gate()
+
+    def _refund(self) -> None:
+        if self._paid:
+            self._paid = False
+            self._guard.refund(self._keys)
+
+    def _leave_gate(self) -> None:
+        if self._in_gate:
+            self._in_gate = False
+            self._guard.leave_gate()

@@ -1,0 +1,1 @@
+"""HTTP as we speak it: media, errors, request ids, the canonical log line."""

@@ -1,0 +1,80 @@
+"""Builds a falcon application in which every error is one of ours, and looks like one of rest_wsgi's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import falcon
+
+from service.errors import Fault, MethodNotAllowed, NotFound
+from service.http.facts import ENVIRON_KEY, Facts
+from service.http.media import JSON, encode
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+def build(routes: Mapping[str, object], *, on_crash: Callable[[Facts], None]) -> WSGIApplication:
+    """
+    Return a WSGI application that serves *routes*, a resource for each URL template.
+
+    on_crash(facts) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
+    """
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[_Route()])
+    app.req_options.strip_url_path_trailing_slash = True
+    app.resp_options.default_media_type = JSON
+    for template, resource in routes.items():
+        app.add_route(template, resource)
+
+    def crashed(req: falcon.Request, resp: falcon.Response, _exc: Exception, _params: dict[str, Any]) -> None:
+        on_crash(req.env[ENVIRON_KEY])
+        _answer(req, resp, Fault("internal error; the log tells more under this request_id"))
+
+    app.add_error_handler(Exception, crashed)
+    app.add_error_handler(falcon.HTTPError, _http_error)
+    app.add_error_handler(Fault, _fault)
+    return cast("WSGIApplication", app)
+
+
+def respond(resp: falcon.Response, value: object, status: int = 200) -> None:
+    """Answer with *value* as JSON; the content type has no charset, which some clients compare literally."""
+    resp.status = falcon.code_to_http_status(status)
+    resp.content_type = JSON
+    resp.data = encode(value)
+
+
+class _Route:
+    """Tells the account which route matched."""
+
+    def process_resource(self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]) -> None:
+        req.env[ENVIRON_KEY].route = req.uri_template or "unmatched"
+
+
+def _fault(req: falcon.Request, resp: falcon.Response, fault: Fault, _params: dict[str, Any]) -> None:
+    _answer(req, resp, fault)
+
+
+def _http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+    """Translate what falcon itself finds wrong."""
+    if isinstance(error, falcon.HTTPNotFound):
+        fault: Fault = NotFound("Not Found")
+    elif isinstance(error, falcon.HTTPMethodNotAllowed):
+        fault = MethodNotAllowed("Method Not Allowed")
+    else:
+        fault = Fault(error.title or "error")
+    resp.set_headers(error.headers or {})
+    _answer(req, resp, fault, status=error.status_code)
+
+
+def _answer(req: falcon.Request, resp: falcon.Response, fault: Fault, *, status: int | None = None) -> None:
+    """Write an error as rest_wsgi does, "STATUS: reason" under `return`, with further keys that it lacks."""
+    facts: Facts = req.env[ENVIRON_KEY]
+    code = status or fault.status
+    facts.error, facts.error_type = fault.reason[:500], type(fault).__name__
+    if fault.retry_after_seconds is not None:
+        resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
+    details = {name: value for name, value in fault.details.items() if value is not None}
+    body = {"return": f"{code}: {fault.reason}", "status": code, "error": type(fault).__name__, "request_id": facts.request_id, **details}
+    respond(resp, body, code)

@@ -1,0 +1,62 @@
+"""What one request is and came to, gathered on its way for the log line and the metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+ENVIRON_KEY = "sidecar.facts"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+MAX_USER_AGENT_CHARACTERS = 256
+
+
+@dataclasses.dataclass
+class Facts:
+    """
+    route: the template of the URL, never the URL itself; `unmatched` until one matches.
+    lows: one entry for each low begun. Times are seconds of the monotonic clock.
+    """
+
+    request_id: str
+    method: str
+    path: str
+    address: str
+    user_agent: str | None
+    body_bytes: int
+    started: float
+    gone: Callable[[], bool]
+    route: str = "unmatched"
+    status: int = 0
+    sent_bytes: int = 0
+    lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    error: str | None = None
+    error_type: str | None = None
+
+
+def facts_of(environ: Mapping[str, Any]) -> Facts:
+    """Start the account of a request. Its id is the caller's, when that is a sane one, else a new one."""
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    length = str(environ.get("CONTENT_LENGTH") or "0")
+    return Facts(
+        request_id=given if _REQUEST_ID.fullmatch(given) else new_request_id(),
+        method=environ["REQUEST_METHOD"],
+        path=environ.get("PATH_INFO", "/"),
+        address=environ.get("REMOTE_ADDR", ""),
+        user_agent=(environ.get("HTTP_USER_AGENT") or "")[:MAX_USER_AGENT_CHARACTERS] or None,
+        body_bytes=int(length) if length.isdecimal() else 0,
+        started=time.monotonic(),
+        gone=environ.get("waitress.client_disconnected", lambda: False),
+    )
+
+
+def new_request_id(now: Callable[[], float] = time.time) -> str:
+    """Return a UUID version 7 (RFC 9562): sortable by time."""
+    value = (int(now() * 1000) & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

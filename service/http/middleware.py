@@ -1,0 +1,109 @@
+"""The outermost layer: every request gets an id, and one log line when its last byte has left or its caller has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from service.http.facts import ENVIRON_KEY, Facts, facts_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Methods that may be metric labels; anything else is one label, or a scanner would create series.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class HttpMetrics(Protocol):
+    """What we tell the metrics."""
+
+    def http_started(self) -> None:
+        """A request begins."""
+
+    def http_finished(self, method: str, route: str, code: int, seconds: float) -> None:
+        """A request is over."""
+
+
+class Canonical:
+    """
+    A WSGI application around another that accounts for every request.
+
+    log(facts, seconds, complete) is called once for each, when the server closes the answer.
+    """
+
+    def __init__(self, app: WSGIApplication, metrics: HttpMetrics, log: Callable[[Facts, float, bool], None]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._log = log
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request (PEP 3333)."""
+        facts = environ[ENVIRON_KEY] = facts_of(environ)
+        self._metrics.http_started()
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+            facts.status = int(status.split(" ", 1)[0])
+            return start_response(status, [*headers, ("X-Request-ID", facts.request_id)], exc_info)
+
+        try:
+            return _Body(self._app(environ, start), facts, self._finished)
+        except BaseException:
+            facts.status = 500
+            self._finished(facts, complete=False)
+            raise
+
+    def _finished(self, facts: Facts, *, complete: bool) -> None:
+        seconds = time.monotonic() - facts.started
+        method = facts.method if facts.method in METHODS else "_OTHER"
+        self._metrics.http_finished(method, facts.route, facts.status, seconds)
+        self._log(facts, seconds, complete)
+
+
+class _Body:
+    """The answer on its way to the server, which calls `close` at the end, also of an aborted request."""
+
+    def __init__(self, body: Iterable[bytes], facts: Facts, finished: Callable[..., None]) -> None:
+        self._body = body
+        self._facts = facts
+        self._finished = finished
+        self._complete = False
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._body:
+            self._facts.sent_bytes += len(chunk)
+            yield chunk
+        self._complete = True
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._finished(self._facts, complete=self._complete)
+
+
+def log_fields(facts: Facts, seconds: float, complete: bool) -> dict[str, Any]:
+    """Return the canonical line of a request: flat OpenTelemetry names, one entry of `salt.lows` for each low."""
+    fields: dict[str, Any] = {
+        "request_id": facts.request_id,
+        "http.request.method": facts.method[:16],
+        "http.route": facts.route,
+        "url.path": facts.path[:512],
+        "http.response.status_code": facts.status,
+        "http.request.body.size": facts.body_bytes,
+        "http.response.body.size": facts.sent_bytes,
+        "client.address": facts.address,
+        "user_agent.original": facts.user_agent,
+        "duration_s": round(seconds, 6),
+        "aborted": not complete,
+        "error.type": facts.error_type,
+        "error.message": facts.error,
+        "salt.lows": [{key: value for key, value in low.items() if value is not None} for low in facts.lows] or None,
+    }
+    return {key: value for key, value in fields.items() if value is not None}

@@ -1,0 +1,78 @@
+"""Turns what the gateway and the listeners report into metrics and log lines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from structlog.typing import FilteringBoundLogger
+
+from service.errors import Fault, MasterTimeout, MasterUnreachable
+from service.observe.metrics import Metrics
+
+# Lines about things that may happen thousands of times a second come once in so long.
+QUIET_SECONDS = 60.0
+
+
+class Report:
+    """Hears of everything between us and the master, from any thread."""
+
+    def __init__(self, metrics: Metrics, log: FilteringBoundLogger, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._dropped = 0  # since the last line; guarded by _lock
+        self._told_at = -QUIET_SECONDS  # guarded by _lock
+        self._lost_at: float | None = None  # the bus thread's alone
+
+    def rpc(self, cmd: str, seconds: float, fault: Fault | None) -> None:
+        """One request to the master is over."""
+        self._metrics.rpc(cmd, seconds)
+        if fault is not None:
+            reason = {MasterTimeout: "timeout", MasterUnreachable: "refused"}.get(type(fault), "other")
+            self._metrics.rpc_failed(cmd, reason)
+            self._log.warning("salt.rpc.failed", cmd=cmd, reason=reason, duration_s=round(seconds, 6), message=fault.reason)
+
+    def event(self, kind: str, size: int) -> None:
+        """One event came over the bus; size in bytes."""
+        self._metrics.bus_event(kind, size)
+
+    def lag(self, seconds: float) -> None:
+        """An event was so old when it came."""
+        self._metrics.bus_lag(seconds)
+
+    def dropped(self) -> None:
+        """An event had to be dropped, because nobody took the ones before it."""
+        self._metrics.bus_dropped("jobs")
+        with self._lock:
+            self._dropped += 1
+            if self._monotonic() - self._told_at < QUIET_SECONDS:
+                return
+            self._told_at = self._monotonic()
+            count, self._dropped = self._dropped, 0
+        self._log.warning("bus.event.dropped", consumer="jobs", count=count)
+
+    def bus(self, connected: bool, reason: str) -> None:
+        """The bus connection changed."""
+        if connected:
+            self._metrics.bus_connected()
+            down = None if self._lost_at is None else round(self._monotonic() - self._lost_at, 3)
+            self._log.info("bus.connected", down_s=down)
+            return
+        self._lost_at = self._monotonic()
+        self._metrics.bus_lost("eof")
+        self._log.warning("bus.disconnected", reason=reason)
+
+    def master(self, up: bool, reason: str) -> None:
+        """The master went up or down."""
+        if up:
+            self._log.info("master.up")
+            return
+        self._metrics.master_probed(None)
+        self._log.error("master.down", reason=reason)
+
+    def probe(self, seconds: float) -> None:
+        """The master answered a ping."""
+        self._metrics.master_probed(seconds)

@@ -1,0 +1,93 @@
+"""One suite, two masters: everything here runs on the fake always, and on a real master with its minions."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from service.gateway.dispatch import Gateway
+from service.gateway.low import CLIENTS
+from service.wiring import Configuration, Process, read_configuration
+from tests.caller import Caller, Response
+from tests.fakes import SECRET, FakeGateway
+
+MASTER_CONFIG = f"""
+interface: 127.0.0.1
+ret_port: 1
+sock_dir: /nonexistent
+netapi_enable_clients: [{", ".join(CLIENTS)}]
+external_auth: {{sharedsecret: {{demo: ['.*']}}}}
+nodegroups: {{web: 'L@minion-1'}}
+timeout: 1
+gather_job_timeout: 1
+"""
+
+
+@dataclasses.dataclass
+class Api:
+    """The application, and credentials that its master accepts. demo may do everything, pinger only test.ping."""
+
+    caller: Caller
+    process: Process
+    demo: dict[str, str]
+    pinger: dict[str, str]
+
+    def run(self, **low: Any) -> Response:
+        """Send one low as demo."""
+        return self.caller.post([{**self.demo, **low}])
+
+    def value(self, **low: Any) -> Any:
+        """Send one low as demo and return its value."""
+        answer = self.run(**low)
+        assert answer.status == 200, answer.body
+        (value,) = answer.json()["return"]
+        return value
+
+
+def fake_api(folder: Path) -> Api:
+    path = folder / "master"
+    path.write_text(MASTER_CONFIG)
+    configuration = read_configuration({"SALT_MASTER_CONFIG": str(path)})
+    process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master))
+    credentials = {"eauth": "sharedsecret", "password": SECRET}
+    return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"})
+
+
+def connected(process: Process) -> Gateway:
+    """Start a process' gateway and wait until it is ready."""
+    gateway = process.gateway
+    assert isinstance(gateway, Gateway)
+    gateway.start()
+    for _ in range(200):
+        if all(check.ok for check in process.health.report().values()):
+            return gateway
+        threading.Event().wait(0.05)
+    raise AssertionError(process.health.report())
+
+
+@pytest.fixture(scope="session")
+def real_configuration(salt_master: EmbeddedSalt) -> Configuration:
+    return read_configuration({"SALT_MASTER_CONFIG": str(salt_master.master_config)})
+
+
+@pytest.fixture(scope="session")
+def real_api(salt_master: EmbeddedSalt, real_configuration: Configuration) -> Iterator[Api]:
+    process = Process(real_configuration)
+    gateway = connected(process)
+    try:
+        yield Api(Caller(process.api), process, salt_master.credentials, salt_master.credentials_of("pinger"))
+    finally:
+        gateway.stop()
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.master)])
+def api(request: pytest.FixtureRequest, tmp_path: Path) -> Api:
+    """The application over each master in turn."""
+    real: Api = request.getfixturevalue("real_api") if request.param == "real" else fake_api(tmp_path)
+    return real
