@@ -1,0 +1,1 @@
+"""The server: waitress, its listeners, and the life of the process."""

@@ -1,0 +1,192 @@
+"""The channel: waitress' connection, with our error bodies, patience and manners at the end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.task import ErrorTask, WSGITask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# After refusing a request whose body is still being sent, read on this long: closing at once would reset the connection, and the caller lose the answer.
+LINGER_SECONDS = 10.0
+
+# A kept-alive connection without a request, and an answer nobody reads, end after this.
+IDLE_SECONDS = 120.0
+
+_REASONS = {413: "body_too_large", 431: "header_too_large", 400: "malformed", 501: "malformed"}
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """waitress' parser, without its three ways to raise or hang on bad input."""
+
+    path = "(unreadable)"  # waitress logs it when the caller is gone, also for a request that has none.
+
+    def received(self, data: bytes) -> int:
+        """Take bytes; a request that is complete, or refused by its headers, gets no `100 Continue`."""
+        taken: int = super().received(data)
+        if self.completed:
+            self.expect_continue = False
+        return taken
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the header; a Content-Length of 5,000 digits and the URL `http://[` raise ValueError in waitress 3.0.2."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError as exc:
+            raise ParsingError("the request line or Content-Length is invalid") from exc
+
+
+class AppTask(WSGITask):  # type: ignore[misc]
+    """A request for the application."""
+
+    def execute(self) -> None:
+        """Run the application; waitress would silently cut the connection at its OSError."""
+        try:
+            super().execute()
+        except OSError as exc:
+            raise RuntimeError(f"the application raised {type(exc).__name__}") from exc
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return the WSGI environment, with how long the request waited for a thread."""
+        environ: dict[str, Any] = super().get_environment()
+        environ["sidecar.queue_wait_seconds"] = self.channel.queue_wait_seconds
+        return environ
+
+    def build_response_header(self) -> bytes:
+        """Write the header; while draining, a kept-alive connection is told to close (an application may not send `Connection`)."""
+        if self.channel.server.draining:
+            self.request.headers["CONNECTION"] = "close"
+        header: bytes = super().build_response_header()
+        return header
+
+
+class FaultTask(ErrorTask):  # type: ignore[misc]
+    """A request that waitress itself refuses."""
+
+    def execute(self) -> None:
+        """Answer in the form of all our errors."""
+        error = self.request.error
+        reason = _reason(error.code, str(error.body), self.channel.adj)
+        body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": reason}).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.channel.refused = True
+        if error.code in _REASONS:
+            self.channel.server.on_rejected(_REASONS[error.code])
+        self.write(body)
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """
+    One connection.
+
+    A caller that has closed its sending side still gets the answers to what it sent; `waitress.client_disconnected` is true from then on, since
+    a caller that is gone looks the same. All methods run in the loop's thread, except `check_client_disconnected`.
+    """
+
+    task_class = AppTask
+    error_task_class = FaultTask
+    parser_class = Parser
+
+    queue_wait_seconds = 0.0
+    refused = False
+    peer_closed = False
+    receiving_since: float | None = None
+    linger_until: float | None = None
+
+    def check_client_disconnected(self) -> bool:
+        """Tell the application that nobody sends on this connection any more."""
+        return self.peer_closed or not self.connected
+
+    def readable(self) -> bool:
+        """Tell the loop whether to look for bytes."""
+        if self.linger_until is not None:
+            return True
+        return not (self.peer_closed and self.requests) and bool(super().readable())
+
+    def writable(self) -> bool:
+        """Tell the loop whether to look for room."""
+        return self.linger_until is None and bool(super().writable())
+
+    def handle_read(self) -> None:
+        """Read; an end of the stream while requests are being served does not drop them."""
+        if self.requests and self._at_end():
+            self.peer_closed = True
+            return
+        super().handle_read()
+
+    def received(self, data: bytes) -> bool:
+        """Take bytes and note when the request that is now incomplete began."""
+        before = self.request
+        taken = bool(super().received(data))
+        if self.request is None:
+            self.receiving_since = None
+        elif self.request is not before or self.receiving_since is None:
+            self.receiving_since = self.server.clock()
+        return taken
+
+    def handle_close(self) -> None:
+        """Close, after a refusal not before the caller has had a chance to read it."""
+        if self.refused and self.linger_until is None and self._stop_sending():
+            self.linger_until = self.server.clock() + LINGER_SECONDS
+        else:
+            super().handle_close()
+
+    def abort(self) -> None:
+        """Close now."""
+        super().handle_close()
+
+    def is_idle(self) -> bool:
+        """Tell that nothing of a request or an answer would be lost by closing."""
+        return not self.requests and not self.total_outbufs_len
+
+    def sweep(self, now: float, receive_seconds: float, on_rejected: Callable[[str], None]) -> None:
+        """End what has lasted too long: a slow sender, a reader that stopped, an idle connection, a farewell."""
+        if self.linger_until is not None:
+            overdue = now >= self.linger_until
+        elif self.receiving_since is not None and not self.requests:
+            overdue = now - self.receiving_since > receive_seconds
+            if overdue:
+                on_rejected("slow_body")
+        else:
+            # While an earlier request is served we do not read, so the sender of the next is not slow.
+            self.receiving_since = None if self.receiving_since is None else now
+            overdue = self._is_stale()
+        if overdue:
+            self.abort()
+
+    def _is_stale(self) -> bool:
+        # waitress stamps with time.time(), on each byte in or out.
+        waits_for_caller = self.total_outbufs_len > 0 or not self.requests
+        return waits_for_caller and time.time() - self.last_activity > IDLE_SECONDS
+
+    def _at_end(self) -> bool:
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+
+    def _stop_sending(self) -> bool:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return False
+        return True
+
+
+def _reason(code: int, text: str, adj: Any) -> str:
+    """Return the sentence for people; waitress' own words name its internals, and may quote the request."""
+    if code == 413:
+        return f"the body is larger than {adj.max_request_body_size - 1} bytes (api.body_limit_bytes)"
+    if code == 431:
+        return f"the request's headers are larger than {adj.max_request_header_size} bytes"
+    return text.partition(' "')[0]

@@ -1,0 +1,236 @@
+"""The listener: one port, one loop, one pool of threads; it knows how to stop without losing anything."""
+
+from __future__ import annotations
+
+import errno
+import math
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.server import TcpWSGIServer
+
+from service.errors import ConfigFault, InvalidConfiguration
+from service.server.channel import Channel
+from service.server.dispatcher import Dispatcher
+from service.settings import environ_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from _typeshed.wsgi import WSGIApplication
+
+BACKLOG = 1024
+_SWEEP_SECONDS = 1.0
+_IDLE_CHECK_SECONDS = 0.05
+
+
+class Server(TcpWSGIServer):  # type: ignore[misc]
+    """waitress' server with our channels; Listener sweeps them, also after the port is closed."""
+
+    channel_class = Channel
+    next_channel_cleanup = math.inf
+    draining = False
+    clock: Callable[[], float]
+    on_rejected: Callable[[str], None]
+
+    def accept_waiting(self) -> None:
+        """Accept all callers whom the kernel has already let in."""
+        for _ in range(BACKLOG):
+            before = len(self.active_channels)
+            self.handle_accept()
+            if len(self.active_channels) == before:
+                return
+
+
+class Listener:
+    """
+    A WSGI application on a port.
+
+    name: `api` or `ops`, the section of the settings whose `port` it is. flag: the command-line option that changes the port, for the fault.
+    receive_seconds: longest time from a request's first byte to its last.
+    on_rejected: told the reason of each request that never reaches the application; on_queue_wait: the seconds each other one waited for a thread.
+    The port is bound at once, so that InvalidConfiguration is raised here; callers are answered after `start`.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        name: str,
+        host: str,
+        port: int,
+        threads: int,
+        connection_limit: int,
+        body_limit_bytes: int,
+        receive_seconds: float,
+        on_rejected: Callable[[str], None] = lambda _reason: None,
+        on_queue_wait: Callable[[float], None] = lambda _seconds: None,
+        flag: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.connection_limit = connection_limit
+        self._receive_seconds = receive_seconds
+        self._clock = clock
+        self._stopping = False
+        self._map: dict[int, Any] = {}
+        self._dispatcher = Dispatcher(name, threads, on_queue_wait, clock)
+        sock = _bind(name, host, port, flag)
+        adjustments = _adjustments(sock, connection_limit, body_limit_bytes)
+        sockinfo = (sock.family, sock.type, sock.proto, sock.getsockname())
+        self._server = Server(app, self._map, True, sock, dispatcher=self._dispatcher, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
+        self._server.clock = clock
+        self._server.on_rejected = on_rejected
+        self._thread = threading.Thread(target=self._run, name=f"{name}-loop", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port in use, also when 0 was asked for."""
+        return int(self._server.effective_port)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._dispatcher.start()
+        self._thread.start()
+
+    def alive(self) -> bool:
+        """Tell whether the loop runs; without it nobody is answered."""
+        return self._thread.is_alive()
+
+    def threads(self) -> int:
+        """Return the size of the pool."""
+        return self._dispatcher.size
+
+    def busy_threads(self) -> int:
+        """Return how many threads serve a request."""
+        return self._dispatcher.busy_threads()
+
+    def busy_seconds(self) -> float:
+        """Return how long all threads together have served requests."""
+        return self._dispatcher.busy_seconds()
+
+    def queue_depth(self) -> int:
+        """Return how many requests wait for a thread."""
+        return self._dispatcher.queue_depth()
+
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return len(self._server.active_channels)
+
+    def in_flight(self) -> int:
+        """Return how many connections have a request or bytes of an answer that are not yet sent."""
+        return sum(not channel.is_idle() for channel in self._channels())
+
+    def close_accepting(self) -> None:
+        """Refuse new connections from now on; those that exist are served, and told to close with their next answer."""
+        self._server.draining = True
+        self._in_loop(self._close_port)
+
+    def wait_idle(self, deadline: float, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """
+        Wait until every request is answered and every byte of the answers is sent.
+
+        deadline: a time of the clock. give_up: asked again and again; True ends the wait.
+        Idle counts only at two looks in a row: what a caller has sent just now may still be on its way into the loop.
+        """
+        looks = 0
+        while looks < 2:
+            looks = looks + 1 if self.in_flight() == 0 else 0
+            if self._clock() >= deadline or give_up():
+                return looks > 0
+            time.sleep(_IDLE_CHECK_SECONDS)
+        return True
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """Close everything now. A thread still inside the application is left behind after *timeout*; it ends with the process."""
+        self._in_loop(self._close_port)
+        self._stopping = True
+        if self.alive():
+            self._server.pull_trigger()
+            self._thread.join(timeout)
+        for channel in self._channels():
+            channel.abort()
+        self._dispatcher.shutdown(timeout=timeout)
+        if not self.alive():
+            self._server.trigger.close()
+
+    def _run(self) -> None:
+        next_sweep = self._clock() + _SWEEP_SECONDS
+        while not self._stopping:
+            wasyncore.loop(timeout=_SWEEP_SECONDS, use_poll=True, map=self._map, count=1)
+            now = self._clock()
+            if now >= next_sweep:
+                next_sweep = now + _SWEEP_SECONDS
+                for channel in self._channels():
+                    channel.sweep(now, self._receive_seconds, self._server.on_rejected)
+
+    def _channels(self) -> Iterable[Channel]:
+        return list(self._server.active_channels.values())
+
+    def _in_loop(self, act: Callable[[], None]) -> None:
+        """Run *act* in the loop's thread, which owns the map and the sockets, and wait for it; without a loop, here."""
+        if not self.alive():
+            act()
+            return
+        done = threading.Event()
+
+        def run() -> None:
+            act()
+            done.set()
+
+        self._server.trigger.pull_trigger(run)
+        while not done.wait(_SWEEP_SECONDS) and self.alive():
+            continue
+
+    def _close_port(self) -> None:
+        if not self._server.accepting:
+            return
+        self._server.accept_waiting()
+        self._server.accepting = False
+        self._server.del_channel()
+        self._server.socket.close()
+
+
+def _adjustments(sock: socket.socket, connection_limit: int, body_limit_bytes: int) -> Adjustments:
+    return Adjustments(
+        sockets=[sock],
+        # waitress counts the port and its trigger too, and refuses a body of exactly the limit.
+        connection_limit=connection_limit + 2,
+        max_request_body_size=body_limit_bytes + 1,
+        # Read on while a request is served, so that the application can learn that its caller is gone.
+        channel_request_lookahead=1,
+        # A caller that hangs up is no event; AppTask keeps the application's own OSErrors loud.
+        log_socket_errors=False,
+        backlog=BACKLOG,
+    )
+
+
+def _bind(name: str, host: str, port: int, flag: str | None) -> socket.socket:
+    sock = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as exc:
+        if sock is not None:
+            sock.close()
+        raise InvalidConfiguration([_bind_fault(exc, name, host, port, flag)]) from exc
+    return sock
+
+
+def _bind_fault(exc: OSError, name: str, host: str, port: int, flag: str | None) -> ConfigFault:
+    change_port = f"set {name}.port ({environ_name(f'{name}.port')}{f', {flag}' if flag else ''}) to another one, or 0 for any free one"
+    if exc.errno == errno.EADDRINUSE:
+        return ConfigFault(f"{name}.port", f"port {port} on {host} is taken by another process", f"stop that process, or {change_port}")
+    if exc.errno == errno.EACCES:
+        return ConfigFault(f"{name}.port", f"port {port} needs a right this process does not have", change_port)
+    return ConfigFault(
+        f"{name}.host", f"cannot listen on {host} ({exc.strerror or exc})", f"set {name}.host ({environ_name(f'{name}.host')}) to an address of this machine"
+    )

@@ -1,0 +1,154 @@
+"""The life of the process, from the first request to the last byte; read it from `run` downwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import signal
+import time
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+from service.errors import InvalidConfiguration
+from service.observe import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from service.server.listener import Listener
+    from service.settings import DrainSettings
+
+_STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+_CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Signals:
+    """
+    What the process was told, in order.
+
+    The handlers only put a number into a queue whose `put` is safe inside a signal handler (an Event's `set` is not). Make it early, in the main
+    thread: from then on, a signal waits until `run` reads it. Explicit handlers also mean that SIGTERM works as process 1.
+    """
+
+    def __init__(self) -> None:
+        self._told: SimpleQueue[int] = SimpleQueue()
+        self._previous = {number: signal.signal(number, self._tell) for number in _CAUGHT}
+
+    def next(self, timeout: float | None = None) -> int | None:
+        """Return the next signal, or None after *timeout* seconds without one."""
+        try:
+            return self._told.get(timeout=timeout)
+        except Empty:
+            return None
+
+    def stop_within(self, seconds: float) -> bool:
+        """Wait for a signal to stop; True as soon as it comes, False after *seconds*. SIGHUP means nothing here."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self.next(left) in _STOP:
+                return True
+        return False
+
+    def stop_now(self) -> bool:
+        """Tell whether another signal to stop has come."""
+        while (told := self._take()) is not None:
+            if told in _STOP:
+                return True
+        return False
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _take(self) -> int | None:
+        try:
+            return self._told.get_nowait()
+        except Empty:
+            return None
+
+    def _tell(self, number: int, _frame: FrameType | None) -> None:
+        self._told.put(number)
+
+
+@dataclasses.dataclass(frozen=True)
+class Life:
+    """
+    What takes part in the process' life.
+
+    on_draining: make /readyz fail. on_reload: SIGHUP. on_closing: the API's port is closed, waiting requests may be told. on_stopped: all requests
+    are over, both listeners are closed.
+    """
+
+    api: Listener
+    ops: Listener
+    drain: DrainSettings
+    on_draining: Callable[[], None]
+    on_reload: Callable[[], None]
+    on_stopped: Callable[[], None]
+    on_closing: Callable[[], None] = lambda: None
+
+
+def run(life: Life, signals: Signals) -> int:
+    """Serve until told to stop, then stop in order; return the exit code."""
+    _allow_open_files(life)
+    life.ops.start()
+    life.api.start()
+    _serve(life, signals)
+    hurried = _drain(life, signals)
+    unfinished = life.api.in_flight()
+    life.api.stop()
+    life.ops.stop()
+    life.on_stopped()
+    log.get().info("app.stop", exit_code=0, unfinished=unfinished, hurried=hurried)
+    return 0
+
+
+def _serve(life: Life, signals: Signals) -> None:
+    """Return at the first signal to stop."""
+    while (told := signals.next()) not in _STOP:
+        if told == signal.SIGHUP:
+            _reload(life)
+
+
+def _reload(life: Life) -> None:
+    try:
+        life.on_reload()
+    except InvalidConfiguration as exc:
+        # The old settings stay in force.
+        log.get().error("config.invalid", faults=[str(fault) for fault in exc.faults])
+
+
+def _drain(life: Life, signals: Signals) -> bool:
+    """
+    Answer what has been asked, and nothing new; True if a second signal cut it short.
+
+    1. Say that we are not ready, and keep serving while those who route to us notice.
+    2. Close the API's port: late callers are refused at once.
+    3. Wait for running requests and unsent bytes. The ops listener answers to the end.
+    """
+    life.on_draining()
+    log.get().info("app.draining", in_flight=life.api.in_flight(), notice_s=life.drain.notice_seconds, grace_s=life.drain.drain_seconds)
+    if signals.stop_within(life.drain.notice_seconds):
+        return True
+    life.api.close_accepting()
+    life.on_closing()
+    hurried = False
+
+    def told_again() -> bool:
+        nonlocal hurried
+        hurried = hurried or signals.stop_now()
+        return hurried
+
+    life.api.wait_idle(time.monotonic() + life.drain.drain_seconds, told_again)
+    return hurried
+
+
+def _allow_open_files(life: Life) -> None:
+    """Raise the soft limit of open files: systemd's 1024 is less than `api.connection_limit`. A connection needs one, its buffers two more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 3 * (life.api.connection_limit + life.ops.connection_limit) + 256
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

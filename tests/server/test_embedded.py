@@ -1,0 +1,172 @@
+"""The embedded Salt is real, comes back after a stop, and leaves no process behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt, StartFailed, until
+from service.cli.embedded_config import Folder, free_ports, is_free, merged, secrets_of
+from service.cli.processes import Child, end_session, send, session_members
+
+SCRIPTS = Path(sys.executable).parent
+
+
+def salt(embedded: EmbeddedSalt, *words: str) -> Any:
+    """Run Salt's own command against the embedded master."""
+    argv = [sys.executable, str(SCRIPTS / "salt"), "-c", str(embedded.master_config.parent), "--out=json", "--static", *words]
+    return json.loads(subprocess.run(argv, check=False, capture_output=True, timeout=60).stdout)
+
+
+@pytest.mark.master
+def test_every_minion_answers_as_soon_as_it_is_ready(salt_master: EmbeddedSalt) -> None:
+    assert salt(salt_master, "*", "test.ping") == {"minion-1": True, "minion-2": True}
+
+
+@pytest.mark.master
+def test_the_nodegroup_the_states_and_the_demo_functions_are_there(salt_master: EmbeddedSalt) -> None:
+    states = salt(salt_master, "-N", "web", "state.apply", "failing")
+    text = salt(salt_master, "minion-2", "demo.unicode")
+
+    assert [state["result"] for state in states["minion-1"].values()] == [True, False]
+    assert text["minion-2"]["日本"] == "語"
+
+
+@pytest.mark.master
+@pytest.mark.slow
+def test_a_minion_that_was_stopped_and_started_answers_again(own_salt: EmbeddedSalt) -> None:
+    own_salt.start()
+    own_salt.wait_ready()
+
+    own_salt.stop_minion("minion-1")
+    without = sorted(own_salt.pids)
+    own_salt.start_minion("minion-1")
+
+    assert without == ["master", "minion-2"]
+    assert salt(own_salt, "*", "test.ping") == {"minion-1": True, "minion-2": True}
+
+
+@pytest.mark.master
+@pytest.mark.slow
+def test_minions_come_back_to_a_master_that_was_restarted(own_salt: EmbeddedSalt) -> None:
+    own_salt.start()
+    own_salt.wait_ready()
+
+    own_salt.stop_master()
+    stopped = is_free(own_salt.ret_port)
+    own_salt.start_master()
+
+    assert stopped
+    assert salt(own_salt, "*", "test.ping") == {"minion-1": True, "minion-2": True}
+
+
+@pytest.mark.master
+@pytest.mark.slow
+def test_stop_leaves_no_process_and_a_second_start_reuses_the_folder(tmp_path: Path) -> None:
+    with EmbeddedSalt(tmp_path, threads=True) as embedded:
+        first = embedded.credentials, embedded.ret_port
+        sessions = list(embedded.pids.values())
+
+    left = [pid for session in sessions for pid in session_members(session)]
+    with EmbeddedSalt(tmp_path, threads=True) as embedded:
+        second = embedded.credentials, embedded.ret_port
+
+    assert left == []
+    assert first == second
+
+
+@pytest.mark.master
+@pytest.mark.slow
+def test_a_start_ends_what_a_killed_owner_left_running(tmp_path: Path) -> None:
+    abandoned = EmbeddedSalt(tmp_path, threads=True)
+    abandoned.start()
+    sessions = list(abandoned.pids.values())
+
+    EmbeddedSalt(tmp_path, threads=True).configure()
+
+    assert [pid for session in sessions for pid in session_members(session)] == []
+    abandoned.stop()
+
+
+@pytest.mark.slow
+def test_a_program_that_ends_at_once_is_named_with_its_last_words(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    for program in ("salt-master", "salt-minion"):
+        (tmp_path / program).write_text("raise SystemExit('no luck today')")
+
+    with pytest.raises(StartFailed, match=r"(master|minion-\d) ended with status 1:\nno luck today"), EmbeddedSalt(tmp_path / "salt", scripts=tmp_path):
+        pass
+
+
+def test_without_salt_the_fault_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StartFailed, match="is Salt installed in this environment"):
+        EmbeddedSalt(tmp_path / "salt", scripts=tmp_path).start()
+
+
+@pytest.mark.slow
+def test_stopping_a_program_ends_what_it_forked_even_if_they_ignore_signals(tmp_path: Path) -> None:
+    script = "import signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsubprocess.Popen(['sleep', '60'])\nprint('up', flush=True)\ntime.sleep(60)"
+    child = Child("stubborn", [sys.executable, "-c", script], tmp_path / "log", {}, grace_seconds=0.1)
+    child.start()
+    for _ in until(10):
+        if child.last_words() == "up":
+            break
+    session = child.pid or 0
+    before = session_members(session)
+
+    status = child.stop()
+
+    assert len(before) == 2
+    assert status == -signal.SIGKILL
+    assert session_members(session) == []
+
+
+def test_ending_a_session_that_is_gone_does_nothing() -> None:
+    ended = subprocess.Popen(["true"], start_new_session=True)
+    ended.wait()
+
+    end_session(ended.pid)
+    send(ended.pid, signal.SIGTERM)
+
+    assert session_members(ended.pid) == []
+
+
+def test_options_are_merged_deeply() -> None:
+    ours = {"external_auth": {"file": {"a": 1}}, "timeout": 5}
+
+    result = merged(ours, {"external_auth": {"pam": {"b": 2}}, "timeout": {"c": 3}})
+
+    assert result == {"external_auth": {"file": {"a": 1}, "pam": {"b": 2}}, "timeout": {"c": 3}}
+
+
+def test_ports_of_an_earlier_start_are_kept_only_while_they_are_free(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    first = secrets_of(folder, ["demo"])
+
+    second = secrets_of(folder, ["demo", "pinger"])
+
+    assert (first.publish_port, first.ret_port, first.passwords["demo"]) == (second.publish_port, second.ret_port, second.passwords["demo"])
+    assert (tmp_path / "secrets.json").stat().st_mode & 0o077 == 0
+
+
+def test_sockets_of_a_deep_folder_go_to_a_short_place(tmp_path: Path) -> None:
+    deep = Folder(tmp_path / ("d" * 80))
+
+    deep.create(["master"])
+    socket_folder = deep.sockets("master")
+    deep.remove_sockets()
+
+    assert len(str(socket_folder)) < 66
+    assert not socket_folder.exists()
+
+
+def test_free_ports_differ() -> None:
+    ports = free_ports(5)
+
+    assert len(set(ports)) == 5

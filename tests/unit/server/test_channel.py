@@ -1,0 +1,162 @@
+"""The channel's patience, without a network; and the internals of waitress it stands on."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import waitress.channel
+import waitress.parser
+import waitress.server
+import waitress.task
+from waitress.adjustments import Adjustments
+
+from service.server.channel import IDLE_SECONDS, LINGER_SECONDS, Channel, Parser
+
+
+class FakeServer(SimpleNamespace):
+    """What a channel asks of its server."""
+
+    now = 100.0
+
+    def __init__(self) -> None:
+        super().__init__(active_channels={}, tasks=[], draining=False)
+
+    def clock(self) -> float:
+        return self.now
+
+    def add_task(self, task: Any) -> None:
+        self.tasks.append(task)
+
+
+class Pair:
+    """A channel and the caller's end of its connection."""
+
+    def __init__(self) -> None:
+        self.server = FakeServer()
+        ours, self.caller = socket.socketpair()
+        self.channel = Channel(self.server, ours, ("127.0.0.1", 1), Adjustments(channel_request_lookahead=1), map={})
+        self.rejected: list[str] = []
+
+    def send(self, data: bytes) -> None:
+        self.caller.sendall(data)
+        self.channel.handle_read()
+
+    def sweep(self, later: float) -> bool:
+        """Let time pass and sweep; tell whether the connection is still open."""
+        self.server.now += later
+        self.channel.sweep(self.server.now, 60.0, self.rejected.append)
+        return bool(self.channel.connected)
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    made = Pair()
+    yield made
+    made.caller.close()
+    if made.channel.connected:
+        made.channel.abort()
+
+
+HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf"
+
+
+def test_a_sender_has_its_time_from_the_first_byte_on(pair: Pair) -> None:
+    pair.send(HALF)
+    assert pair.sweep(59)
+    pair.send(b" a ")
+
+    assert not pair.sweep(2)
+    assert pair.rejected == ["slow_body"]
+
+
+def test_a_new_request_has_its_own_time(pair: Pair) -> None:
+    pair.send(HALF)
+    assert pair.sweep(59)
+    pair.send(b"hundre" + HALF)
+    pair.channel.requests.clear()
+
+    assert pair.sweep(59)
+
+
+def test_a_sender_is_not_slow_while_we_serve_its_earlier_request(pair: Pair) -> None:
+    pair.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + HALF)
+    assert pair.channel.requests
+    assert pair.sweep(1000)
+    pair.channel.requests.clear()
+
+    assert pair.sweep(59)
+    assert not pair.sweep(2)
+
+
+def test_an_idle_connection_ends(pair: Pair) -> None:
+    assert pair.sweep(0)
+    pair.channel.last_activity = time.time() - IDLE_SECONDS - 1
+
+    assert not pair.sweep(0)
+    assert pair.rejected == []
+
+
+def test_a_reader_that_stopped_is_cut_even_while_its_request_runs(pair: Pair) -> None:
+    pair.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    pair.channel.last_activity = time.time() - IDLE_SECONDS - 1
+    assert pair.sweep(0)
+    pair.channel.total_outbufs_len = 1
+
+    assert not pair.sweep(0)
+
+
+def test_after_a_refusal_the_connection_is_read_on_for_a_while(pair: Pair) -> None:
+    pair.channel.refused = True
+    pair.channel.will_close = True
+    pair.channel.handle_close()
+
+    assert pair.caller.recv(1) == b""
+    pair.send(b"more of the body")
+    assert pair.channel.readable()
+    assert not pair.channel.writable()
+    assert pair.channel.is_idle()
+    assert pair.sweep(LINGER_SECONDS - 1)
+    assert not pair.sweep(2)
+
+
+def test_a_refused_caller_that_is_gone_is_not_waited_for(pair: Pair) -> None:
+    pair.channel.refused = True
+    pair.channel.socket.shutdown(socket.SHUT_RDWR)
+    pair.caller.close()
+    pair.channel.socket.close()
+
+    pair.channel.handle_close()
+
+    assert not pair.channel.connected
+
+
+def test_a_header_that_waitress_stumbles_over_is_a_bad_request() -> None:
+    parser = Parser(Adjustments())
+
+    parser.received(b"GET http://[ HTTP/1.1\r\n\r\n")
+
+    assert parser.completed
+    assert parser.error.code == 400
+    assert parser.path == "(unreadable)"
+
+
+def test_waitress_still_has_the_internals_we_stand_on() -> None:
+    for owner, names in (
+        (waitress.channel.HTTPChannel, ["readable", "writable", "handle_read", "handle_close", "received", "check_client_disconnected", "service", "cancel"]),
+        (waitress.parser.HTTPRequestParser, ["received", "parse_header"]),
+        (waitress.task.Task, ["build_response_header", "set_close_on_finish", "write"]),
+        (waitress.task.WSGITask, ["execute", "get_environment"]),
+        (waitress.server.BaseWSGIServer, ["handle_accept", "accept_connections", "maintenance", "pull_trigger"]),
+    ):
+        assert [name for name in names if not inspect.isfunction(getattr(owner, name, None))] == []
+    parameters = inspect.signature(waitress.server.BaseWSGIServer.__init__).parameters
+    assert list(parameters)[:8] == ["self", "application", "map", "_start", "_sock", "dispatcher", "adj", "sockinfo"]
+    assert {"requests", "total_outbufs_len", "last_activity", "will_close"} <= set(waitress.channel.HTTPChannel.__init__.__code__.co_names) | set(
+        vars(waitress.channel.HTTPChannel)
+    )
