@@ -1,9 +1,15 @@
-"""What every test needs: a Salt that is imported quietly."""
+"""What every test needs: a Salt that is imported quietly, and a real master that starts when the first test asks."""
 
 from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
 
 with warnings.catch_warnings():
     # Salt's imports warn of its own doings; for everything else a warning is an error.
@@ -15,3 +21,18 @@ with warnings.catch_warnings():
 
 # Salt adds an importer of the old protocol, for PyNaCl's sake; pytest and later imports stumble over it.
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+
+
+@pytest.fixture(scope="session")
+def salt_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
+    """Start a master and two minions once for the whole run; a test that stops one of them starts it again."""
+    with EmbeddedSalt(tmp_path_factory.mktemp("salt"), threads=True) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def own_salt(tmp_path: Path) -> Iterator[EmbeddedSalt]:
+    """Make a master and two minions of this test's own, not yet started."""
+    embedded = EmbeddedSalt(tmp_path, threads=True)
+    yield embedded
+    embedded.stop()

@@ -1,0 +1,71 @@
+"""The command `salt-sidecar`: which subcommands there are and what they take; each is imported only when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+DESCRIPTION = "A sidecar for the salt-master that turns HTTP into Salt calls."
+SOURCES = "Settings: SIDECAR_* in the environment, over sidecar.yaml, over the master's rest_wsgi section, over defaults; see docs/settings.md."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status."""
+    args = parser().parse_args(argv)
+    module, _, function = args.run.partition(":")
+    run: Callable[[argparse.Namespace], int | None] = getattr(importlib.import_module(module), function)
+    return run(args) or 0
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="salt-sidecar", description=DESCRIPTION)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    _command(commands, "serve", "service.wiring:serve", "Serve until SIGTERM; JSON lines on stdout.", SOURCES)
+    _command(
+        commands,
+        "check",
+        "service.cli.check:main",
+        "Validate settings, master configuration, sockets and the master itself; report all faults at once.",
+        SOURCES,
+    )
+    demo = _command(commands, "demo", "service.cli.demo:main", "Start a salt-master, minions and the sidecar on this machine, until Ctrl-C.")
+    demo.add_argument(
+        "--dir", type=Path, default=None, metavar="DIR", help="folder that keeps keys and passwords (default: salt-sidecar/demo in the user's cache)"
+    )
+    demo.add_argument("--api-port", type=int, default=8001, metavar="N", help="port of the API (default: %(default)s; 0 picks a free one)")
+    demo.add_argument("--ops-port", type=int, default=9175, metavar="N", help="port of /metrics, /livez and /readyz (default: %(default)s; 0 picks a free one)")
+    demo.add_argument("--minions", type=_minions, default=2, metavar="N", help="how many minions (default: %(default)s)")
+    _command(commands, "smoke", "service.cli.smoke:main", "Start the demo on free ports, send one call of each client, check the answers, stop.")
+    _command(commands, "version", "service.cli:version", "Print our version, Salt's and Python's.")
+    docs = _command(commands, "docs", "service.cli.docs:main", "Print the documentation that is generated from the code.")
+    docs.add_argument("--write", action="store_true", help="write it to the repository's files instead")
+    return top
+
+
+def version(_args: argparse.Namespace) -> None:
+    """Print the three versions one asks for in a bug report."""
+    from importlib import metadata  # noqa: PLC0415 - the other commands do not need it
+
+    from service import __version__  # noqa: PLC0415
+
+    print(f"salt-sidecar {__version__}")
+    print(f"salt {metadata.version('salt')}")
+    print(f"python {sys.version.split()[0]}")
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: str, purpose: str, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=purpose, description=purpose, epilog=epilog)
+    command.set_defaults(run=run)
+    return command
+
+
+def _minions(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 20:
+        raise argparse.ArgumentTypeError("between 1 and 20")
+    return number

@@ -1,0 +1,5 @@
+good:
+  test.succeed_without_changes
+
+bad:
+  test.fail_without_changes

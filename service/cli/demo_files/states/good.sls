@@ -1,0 +1,2 @@
+good:
+  test.succeed_without_changes
