@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 import sys
 import threading
+from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 # Loggers made before Salt replaces the logger class stay Python's own. Salt's lose `extra` and fail on `stack_info`
 # (SaltLoggingClass.makeRecord passes one in the place of the other), so libraries that are not Salt get theirs now, by name.
@@ -36,6 +39,8 @@ def tame_salt() -> None:
     root.handlers[:] = handlers
     root.setLevel(level)
     _disarm(impl)
+    for finder in sys.meta_path:
+        _modernise(type(finder))
 
 
 def _disarm(impl: ModuleType) -> None:
@@ -56,3 +61,19 @@ def _keep_handlers() -> None:
 def _keep_level(log_level: int) -> None:
     """Stand in for Salt's set_lowest_log_level: remember, as get_lowest_log_level wants, and leave the root logger alone."""
     vars(_keep_level)["__log_level__"] = log_level
+
+
+def _modernise(finder: Any) -> None:
+    """
+    Give an import hook of Salt the method that replaced `find_module` in Python 3.4.
+
+    Without it each later import is an ImportWarning (to 3.11) or passes the hook by (from 3.12), and pytest stumbles.
+    """
+    if hasattr(finder, "find_spec") or not hasattr(finder, "find_module"):
+        return
+
+    def find_spec(self: Any, name: str, path: object = None, _target: object = None) -> ModuleSpec | None:
+        loader = self.find_module(name, path)
+        return importlib.util.spec_from_loader(name, loader) if loader else None
+
+    finder.find_spec = find_spec

@@ -41,7 +41,12 @@ def main(folder: Path) -> None:
     thread.start()
     thread.join()
     log.clear()
-    log.get().info("app.state", handlers=[type(h).__name__ for h in logging.getLogger().handlers], root_level=logging.getLogger().level)
+    log.get().info(
+        "app.state",
+        handlers=[type(h).__name__ for h in logging.getLogger().handlers],
+        root_level=logging.getLogger().level,
+        old_hooks=[repr(finder) for finder in sys.meta_path if not hasattr(finder, "find_spec")],
+    )
     fail()
 
 

@@ -61,6 +61,12 @@ def test_salt_can_neither_add_a_handler_nor_move_the_level(events: list[dict[str
     assert state["root_level"] == 20
 
 
+def test_salts_import_hooks_speak_todays_protocol(events: list[dict[str, Any]]) -> None:
+    (state,) = (event for event in events if event["event"] == "app.state")
+
+    assert state["old_hooks"] == []
+
+
 def test_no_credential_is_in_any_line(events: list[dict[str, Any]]) -> None:
     assert "CANARY" not in json.dumps(events)
 
