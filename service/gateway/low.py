@@ -21,8 +21,9 @@ TARGET_TYPES = frozenset("glob pcre list grain grain_pcre pillar pillar_pcre pil
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 # Hexadecimal only: a token is a file name at the master (CVE-2018-15750).
 TOKEN = re.compile(r"[0-9a-fA-F]{16,256}")
-JID = re.compile(r"\d{20}(_\d{1,10})?")
-BATCH = re.compile(r"\d{1,9}|\d{1,3}(\.\d{1,3})?%")
+JID = re.compile(r"\d{20}(_\d{1,10})?", re.ASCII)
+COUNT = re.compile(r"\d{1,9}", re.ASCII)
+BATCH = re.compile(r"\d{1,9}|\d{1,3}(\.\d{1,3})?%", re.ASCII)
 MAX_NAME_CHARACTERS = 1024
 MAX_TIMEOUT_SECONDS = 86_400
 
@@ -101,7 +102,7 @@ def _client(client: object, enabled: Collection[str], where: str) -> Client:
     if client == "ssh":
         raise BadRequest(f"{where}client 'ssh' is refused: salt-ssh through an API has been the way into half of salt-api's CVEs", field="client")
     if client not in CLIENTS:
-        raise BadRequest(f"{where}Invalid client specified: '{str(client)[:64]}'", field="client")
+        raise BadRequest(f"{where}Invalid client specified: '{client[:64] if isinstance(client, str) else _type_name(client)}'", field="client")
     if client not in enabled:
         raise ClientDisabled(f"{where}Client disabled: '{client}'. Add to 'netapi_enable_clients' master config option to enable.", field="client")
     return client
@@ -156,7 +157,8 @@ def _check_local(fields: dict[str, Any], fun: str | list[str], where: str) -> No
     _expect(fields, "ret", str, where)
     for name in _FLAGS:
         _expect(fields, name, bool, where)
-    if fields.get("jid") and not (isinstance(fields["jid"], str) and JID.fullmatch(fields["jid"])):
+    jid = fields.get("jid", "")
+    if jid != "" and not (isinstance(jid, str) and JID.fullmatch(jid)):
         raise BadRequest(f"{where}jid must be 20 digits", field="jid")
     _check_counts(fields, where)
 
@@ -172,15 +174,19 @@ def _check_target(fields: Mapping[str, Any], where: str) -> None:
 
 def _check_counts(fields: dict[str, Any], where: str) -> None:
     for name in ("sub", "subset"):
-        value = fields.get(name)
-        if value is None:
+        if name not in fields:
             continue
-        if isinstance(value, bool) or not str(value).isdecimal() or int(value) < 1:
+        if not COUNT.fullmatch(_scalar(fields[name])) or int(fields[name]) < 1:
             raise BadRequest(f"{where}{name} must be a whole number above 0", field=name)
-        fields[name] = int(value)
-    batch = fields.get("batch")
-    if batch is not None and (isinstance(batch, bool) or not BATCH.fullmatch(str(batch)) or float(str(batch).rstrip("%")) == 0):
+        fields[name] = int(fields[name])
+    batch = _scalar(fields.get("batch", 1))
+    if not BATCH.fullmatch(batch) or float(batch.rstrip("%")) == 0:
         raise BadRequest(f"{where}batch must be a number of minions or a percentage such as 10%", field="batch")
+
+
+def _scalar(value: object) -> str:
+    """Return a number or a string as a string, anything else as one that no pattern takes."""
+    return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
 
 
 def _check_master_function(fields: dict[str, Any], client: str, where: str) -> None:
