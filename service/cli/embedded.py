@@ -175,9 +175,9 @@ class EmbeddedSalt:
                 return
             for name in names:
                 if not self._children[name].alive():
-                    raise StartFailed(f"{name} ended with status {self._children[name].returncode}:\n{self._last_words(name)}")
+                    raise StartFailed(f"{name} ended with status {self._children[name].returncode}:\n{self.last_words(name)}")
         name = next(iter(waiting))
-        raise StartFailed(f"{name} was not ready after {timeout_seconds:g} s:\n{self._last_words(name)}")
+        raise StartFailed(f"{name} was not ready after {timeout_seconds:g} s:\n{self.last_words(name)}")
 
     def _master_answers(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.ret_port), timeout=1):
@@ -203,7 +203,8 @@ class EmbeddedSalt:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         return sum(row[2].endswith(mark) and row[3] == TCP_ESTABLISHED for row in rows)
 
-    def _last_words(self, name: str) -> str:
+    def last_words(self, name: str) -> str:
+        """Return the end of what a process printed and logged."""
         own_log = Child(name, [], self._folder.logs / f"{name}.log", {}).last_words()
         return self._children[name].last_words() + own_log
 
