@@ -12,7 +12,7 @@ from service.api.ops import Live, MetricsPage, Ready
 from service.api.root import Root
 from service.auth.guard import Guard
 from service.commands import Commands, LowRunner, Policy
-from service.errors import InvalidConfiguration
+from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.dispatch import Gateway
 from service.gateway.dispatch import Health as GatewayHealth
 from service.gateway.opts import SALT_VERSION, MasterOptions, read_master_config
@@ -24,10 +24,17 @@ from service.limits import Brake, Slots
 from service.observe import log
 from service.observe.metrics import Metrics
 from service.observe.report import Report
+from service.server.listener import Listener
+from service.server.process import Life, Signals, run
 from service.settings import Settings, master_config_path
 
 API_ROUTES = ("/",)
-OPS_ROUTES = ("/livez", "/readyz", "/metrics")
+# With every slot taken there is still a thread to say so.
+SPARE_THREADS = 8
+OPS_THREADS = 4
+OPS_CONNECTIONS = 64
+OPS_BODY_BYTES = 1024
+OPS_RECEIVE_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +58,10 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
         ours = settings.load(environ, raw.get("rest_wsgi"))
     except InvalidConfiguration as exc:
         faults += exc.faults
+    if raw.get("transport", "zeromq") != "zeromq":
+        faults.append(
+            ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
+        )
     if faults:
         raise InvalidConfiguration(faults)
     return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri))
@@ -58,6 +69,12 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
 
 class MasterSide(LowRunner, Protocol):
     """The gateway, or a fake of it."""
+
+    def start(self) -> None:
+        """Connect, and keep connecting."""
+
+    def stop(self) -> None:
+        """Close all connections."""
 
     def health(self) -> GatewayHealth:
         """Say how the connection to the master is."""
@@ -140,6 +157,59 @@ class Process:
 
     def _probe_done(self, facts: Facts, seconds: float, complete: bool) -> None:
         self.log.debug("http.request", **log_fields(facts, seconds, complete))
+
+
+def serve(configuration: Configuration, environ: Mapping[str, str], signals: Signals) -> int:
+    """Listen, serve until a signal, stop in order; return the exit code. Raises InvalidConfiguration when a port is taken."""
+    process = Process(configuration)
+    api, ops = _api_listener(process), _ops_listener(process)
+    process.metrics.watch_pool(api)
+    process.log.info(
+        "app.start", salt_version=SALT_VERSION, api=f"{api.host}:{api.port}", ops=f"{ops.host}:{ops.port}", master=configuration.master.request_uri
+    )
+    gateway = process.gateway
+    gateway.start()
+    life = Life(
+        api,
+        ops,
+        configuration.settings.drain,
+        on_draining=process.health.drain,
+        on_reload=lambda: process.reload(environ),
+        on_stopped=gateway.stop,
+    )
+    return run(life, signals)
+
+
+def _api_listener(process: Process) -> Listener:
+    ours = process.settings
+    return Listener(
+        process.api,
+        name="api",
+        host=ours.api.host,
+        port=ours.api.port,
+        threads=ours.limits.sync_jobs + ours.limits.quick_calls + SPARE_THREADS,
+        connection_limit=ours.api.connection_limit,
+        body_limit_bytes=ours.api.body_limit_bytes,
+        receive_seconds=ours.api.receive_seconds,
+        on_rejected=process.metrics.http_rejected,
+        on_queue_wait=process.metrics.queue_waited,
+        flag="--api-port",
+    )
+
+
+def _ops_listener(process: Process) -> Listener:
+    ours = process.settings.ops
+    return Listener(
+        process.ops,
+        name="ops",
+        host=ours.host,
+        port=ours.port,
+        threads=OPS_THREADS,
+        connection_limit=OPS_CONNECTIONS,
+        body_limit_bytes=OPS_BODY_BYTES,
+        receive_seconds=OPS_RECEIVE_SECONDS,
+        flag="--ops-port",
+    )
 
 
 def connect_gateway(configuration: Configuration, report: Report) -> Gateway:

@@ -138,6 +138,12 @@ class FakeGateway:
         self.master = FakeMaster(self.hub)
         self._runner = Runner(self.master, self.hub, options, master_up=lambda: True)
 
+    def start(self) -> None:
+        self.hub.opened()
+
+    def stop(self) -> None:
+        self.hub.interrupted()
+
     def run(self, low: Low, request: Request) -> LowResult:
         return self._runner.run(low, request)
 

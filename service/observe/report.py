@@ -25,7 +25,9 @@ class Report:
         self._lock = threading.Lock()
         self._dropped = 0  # since the last line; guarded by _lock
         self._told_at = -QUIET_SECONDS  # guarded by _lock
-        self._lost_at: float | None = None  # the bus thread's alone
+        # The bus thread's alone:
+        self._lost_at: float | None = None
+        self._wanting = {"bus", "master"}  # what was not well yet since the start
 
     def rpc(self, cmd: str, seconds: float, fault: Fault | None) -> None:
         """One request to the master is over."""
@@ -60,6 +62,7 @@ class Report:
             self._metrics.bus_connected()
             down = None if self._lost_at is None else round(self._monotonic() - self._lost_at, 3)
             self._log.info("bus.connected", down_s=down)
+            self._well("bus")
             return
         self._lost_at = self._monotonic()
         self._metrics.bus_lost("eof")
@@ -69,9 +72,16 @@ class Report:
         """The master went up or down."""
         if up:
             self._log.info("master.up")
+            self._well("master")
             return
         self._metrics.master_probed(None)
         self._log.error("master.down", reason=reason)
+
+    def _well(self, what: str) -> None:
+        """Say once that everything we need was there."""
+        if self._wanting == {what}:
+            self._log.info("app.ready")
+        self._wanting.discard(what)
 
     def probe(self, seconds: float) -> None:
         """The master answered a ping."""

@@ -1,0 +1,133 @@
+"""`salt-sidecar check`: looks for everything that would keep the sidecar from working, and says how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import pwd
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from service.cli.serve import EX_CONFIG, environ_of
+from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
+
+PING_SECONDS = 3.0
+CONNECT_SECONDS = 2.0
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print every fault with its fix; return 0 if there is none."""
+    faults = find_faults(environ_of(args))
+    for fault in faults:
+        print(f"FAULT  {fault}")
+    print(
+        f"{len(faults)} fault{'' if len(faults) == 1 else 's'} found" if faults else "all well: settings, master configuration, event bus, request port, ping"
+    )
+    return EX_CONFIG if faults else 0
+
+
+def find_faults(environ: dict[str, str]) -> list[ConfigFault]:
+    """Return all faults, not only the first."""
+    from service.gateway.opts import MasterOptions, read_master_config  # noqa: PLC0415 - only this command needs Salt
+    from service.settings import load, master_config_path  # noqa: PLC0415
+
+    faults = list(_uid_faults())
+    settings = None
+    raw = {}
+    try:
+        raw = read_master_config(master_config_path(environ))
+    except InvalidConfiguration as exc:
+        faults += exc.faults
+    try:
+        settings = load(environ, raw.get("rest_wsgi"))
+    except InvalidConfiguration as exc:
+        faults += exc.faults
+    if settings is not None:
+        faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
+    if raw:
+        master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)
+        faults += [*_option_faults(raw), *_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
+    return faults
+
+
+def _uid_faults() -> Iterator[ConfigFault]:
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        yield ConfigFault("uid", f"uid {os.getuid()} has no entry in /etc/passwd, and Salt asks for its name", "run as a user that exists, in a container 450")
+
+
+def _option_faults(raw: dict[str, object]) -> Iterator[ConfigFault]:
+    if not raw.get("netapi_enable_clients"):
+        yield ConfigFault(
+            "netapi_enable_clients", "no client is enabled, so every call will be refused", "list local, runner and so on in the master configuration"
+        )
+    if not raw.get("external_auth"):
+        yield ConfigFault("external_auth", "nobody may log in, so every call will be refused", "add an `external_auth` section to the master configuration")
+    if raw.get("transport", "zeromq") != "zeromq":
+        yield ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
+
+
+def _port_faults(section: str, host: str, port: int) -> Iterator[ConfigFault]:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, port))
+        except OSError as exc:
+            yield ConfigFault(
+                f"{section}.port",
+                f"cannot listen on {host}:{port} ({exc.strerror})",
+                f"end what uses it, or set SIDECAR_{section.upper()}_PORT (0 for a free one)",
+            )
+
+
+def _bus_faults(path: str | None) -> Iterator[ConfigFault]:
+    if path is None:
+        return
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(CONNECT_SECONDS)
+        try:
+            sock.connect(path)
+        except FileNotFoundError:
+            yield ConfigFault(path, "the event bus' socket does not exist", "start the salt-master, and share its `sock_dir` with the sidecar")
+        except PermissionError:
+            owner = Path(path).stat()
+            fix = f"run as uid {owner.st_uid}, or with group {owner.st_gid}"
+            yield ConfigFault(path, f"uid {os.getuid()} may not connect to the event bus", fix)
+        except OSError as exc:
+            yield ConfigFault(path, f"nobody listens on the event bus' socket ({exc.strerror or exc})", "start the salt-master")
+
+
+def _ping_faults(uri: str) -> Iterator[ConfigFault]:
+    """Ask the master over `ret_port`, as every call does."""
+    host, _, port = uri.removeprefix("tcp://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as exc:
+        yield ConfigFault(
+            "ret_port",
+            f"no connection to {uri} ({exc.strerror or exc})",
+            "start the salt-master, or correct `interface` and `ret_port`, or set SIDECAR_MASTER_URI",
+        )
+        return
+    try:
+        asyncio.run(_ping(uri))
+    except MasterTimeout:
+        yield ConfigFault(
+            "ret_port", f"{uri} is open, but no salt-master answers a ping there", "see whether another program has the port, and the master's log"
+        )
+
+
+async def _ping(uri: str) -> None:
+    import zmq.asyncio  # noqa: PLC0415
+
+    from service.gateway.wire import RequestSocket  # noqa: PLC0415
+
+    with zmq.asyncio.Context() as context:
+        master = RequestSocket(context, uri)
+        try:
+            await master.roundtrip({"cmd": "ping"}, PING_SECONDS)
+        finally:
+            master.close()
