@@ -136,7 +136,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def handle_close(self) -> None:
         """Close, after a refusal not before the caller has had a chance to read it."""
-        if self.refused and self.linger_until is None and self._stop_sending():
+        # poll reports an end of stream and a hang-up together, so this may run twice; the second time there is no socket.
+        if self.refused and self.connected and self.linger_until is None and self._stop_sending():
             self.linger_until = self.server.clock() + LINGER_SECONDS
         else:
             super().handle_close()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from service.settings import DrainSettings
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
+_LOOK_SECONDS = 1.0
 _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -95,21 +96,29 @@ def run(life: Life, signals: Signals) -> int:
     _allow_open_files(life)
     life.ops.start()
     life.api.start()
-    _serve(life, signals)
-    hurried = _drain(life, signals)
+    told = _serve(life, signals)
+    hurried = _drain(life, signals) if told else True
     unfinished = life.api.in_flight()
     life.api.stop()
     life.ops.stop()
     life.on_stopped()
-    log.get().info("app.stop", exit_code=0, unfinished=unfinished, hurried=hurried)
-    return 0
+    exit_code = 0 if told else 1
+    log.get().info("app.stop", exit_code=exit_code, unfinished=unfinished, hurried=hurried)
+    return exit_code
 
 
-def _serve(life: Life, signals: Signals) -> None:
-    """Return at the first signal to stop."""
-    while (told := signals.next()) not in _STOP:
+def _serve(life: Life, signals: Signals) -> bool:
+    """
+    Return True at the first signal to stop.
+
+    False if a listener's loop has died (its `crash` is in the log): there is nothing to drain then, and whoever started us must start us anew.
+    """
+    while (told := signals.next(_LOOK_SECONDS)) not in _STOP:
         if told == signal.SIGHUP:
             _reload(life)
+        if not (life.api.alive() and life.ops.alive()):
+            return False
+    return True
 
 
 def _reload(life: Life) -> None:

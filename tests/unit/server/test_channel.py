@@ -132,6 +132,7 @@ def test_a_refused_caller_that_is_gone_is_not_waited_for(pair: Pair) -> None:
     pair.channel.socket.close()
 
     pair.channel.handle_close()
+    pair.channel.handle_close()
 
     assert not pair.channel.connected
 

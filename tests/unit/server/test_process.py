@@ -20,6 +20,7 @@ class FakeListener:
     """Writes down what it is told, and sends signals to this process at chosen steps."""
 
     connection_limit = 100
+    lives = True
 
     def __init__(self, name: str, diary: list[str], at: Callable[[str], None] = lambda _step: None) -> None:
         self._name = name
@@ -42,6 +43,9 @@ class FakeListener:
 
     def stop(self) -> None:
         self._step("stop")
+
+    def alive(self) -> bool:
+        return self.lives
 
     def in_flight(self) -> int:
         return 0
@@ -93,6 +97,15 @@ def test_a_reload_does_not_stop_the_process_even_if_it_fails(diary: list[str], s
 
     assert diary.count("reload") == 2
     assert diary[-1] == "stopped"
+
+
+def test_a_dead_loop_ends_the_process_with_1_and_without_a_drain(diary: list[str], signals: Signals) -> None:
+    dead = FakeListener("api", diary, lambda step: tell(signal.SIGHUP) if step == "start" else None)
+    dead.lives = False
+
+    assert run(life(diary, {}, api=dead), signals) == 1
+
+    assert diary == ["ops start", "api start", "reload", "api stop", "ops stop", "stopped"]
 
 
 def test_a_second_signal_in_the_notice_time_skips_the_drain(diary: list[str], signals: Signals) -> None:
