@@ -89,7 +89,11 @@ class FrameReader:
         """Yield the raw events that *chunk* completes. Raises ValueError on bytes that are no frames."""
         if self._prefixed is None:
             self._prefixed = chunk[0] < 0x80
-        return self._feed_prefixed(chunk) if self._prefixed else self._feed_maps(chunk)
+        try:
+            yield from self._feed_prefixed(chunk) if self._prefixed else self._feed_maps(chunk)
+        except (msgpack.UnpackException, TypeError) as exc:
+            # A full buffer; a map whose key cannot be hashed. msgpack's other exceptions are ValueErrors.
+            raise ValueError(f"no event frame: {exc}") from exc
 
     def _feed_maps(self, chunk: bytes) -> Iterator[bytes]:
         if self._unpacker is None:
