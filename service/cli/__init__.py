@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from service.cli.serve import add_arguments
+
 DESCRIPTION = "A sidecar for the salt-master that turns HTTP into Salt calls."
 SOURCES = "Settings: SIDECAR_* in the environment, over sidecar.yaml, over the master's rest_wsgi section, over defaults; see docs/settings.md."
 
@@ -23,14 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="salt-sidecar", description=DESCRIPTION)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    _command(commands, "serve", "service.wiring:serve", "Serve until SIGTERM; JSON lines on stdout.", SOURCES)
-    _command(
-        commands,
-        "check",
-        "service.cli.check:main",
-        "Validate settings, master configuration, sockets and the master itself; report all faults at once.",
-        SOURCES,
-    )
+    add_arguments(_command(commands, "serve", "service.cli.serve:main", "Serve until SIGTERM; JSON lines on stdout.", SOURCES))
+    purpose = "Validate settings, master configuration, sockets and the master itself; report all faults at once."
+    add_arguments(_command(commands, "check", "service.cli.check:main", purpose, SOURCES))
     demo = _command(commands, "demo", "service.cli.demo:main", "Start a salt-master, minions and the sidecar on this machine, until Ctrl-C.")
     demo.add_argument(
         "--dir", type=Path, default=None, metavar="DIR", help="folder that keeps keys and passwords (default: salt-sidecar/demo in the user's cache)"

@@ -57,8 +57,7 @@ class Stack:
         return {**self.salt.pids, **({"sidecar": self.sidecar.pid} if self.sidecar.alive() and self.sidecar.pid else {})}
 
     def __enter__(self) -> Self:
-        private_folder(self._folder)
-        self._claim_folder()
+        self.claim_folder()
         try:
             self._refuse_taken_ports()
             self._start()
@@ -69,6 +68,22 @@ class Stack:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+    def claim_folder(self) -> None:
+        """Take the folder's lock, which the kernel gives back however we end; the file says who has it."""
+        private_folder(self._folder)
+        self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = json.loads(os.read(self._lock, 1000) or b"{}")
+            os.close(self._lock)
+            self._lock = -1
+            raise Refused(
+                f"a demo is running in {self._folder} already: {owner.get('url')}, process {owner.get('pid')}; stop it, or choose another folder with --dir DIR"
+            ) from None
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, json.dumps({"pid": os.getpid(), "url": self.api_url}).encode())
 
     def stop(self) -> None:
         """End every process, also if a signal arrives meanwhile (only the first one does, see demo.stoppable)."""
@@ -131,18 +146,3 @@ class Stack:
         ]
         if taken:
             raise Refused("\n".join(taken))
-
-    def _claim_folder(self) -> None:
-        """Take the folder's lock, which the kernel gives back however we end; the file says who has it."""
-        self._lock = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = json.loads(os.read(self._lock, 1000) or b"{}")
-            os.close(self._lock)
-            self._lock = -1
-            raise Refused(
-                f"a demo is running in {self._folder} already: {owner.get('url')}, process {owner.get('pid')}; stop it, or choose another folder with --dir DIR"
-            ) from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, json.dumps({"pid": os.getpid(), "url": self.api_url}).encode())
