@@ -28,7 +28,9 @@ from service.server.listener import Listener
 from service.server.process import Life, Signals, run
 from service.settings import Settings, master_config_path
 
-API_ROUTES = ("/",)
+# Every URL and the class that serves it; docs/http.md is generated from here.
+API_RESOURCES: dict[str, type] = {"/": Root}
+OPS_RESOURCES: dict[str, type] = {"/livez": Live, "/readyz": Ready, "/metrics": MetricsPage}
 # With every slot taken there is still a thread to say so.
 SPARE_THREADS = 8
 OPS_THREADS = 4
@@ -88,7 +90,7 @@ class Process:
         ours, master = configuration.settings, configuration.master
         self.settings = ours
         self.log = log.get()
-        self.metrics = Metrics(routes=API_ROUTES, eauths=tuple(master.raw.get("external_auth") or ()))
+        self.metrics = Metrics(routes=API_RESOURCES, eauths=tuple(master.raw.get("external_auth") or ()))
         self.metrics.build_info(version=__version__, python=platform.python_version(), salt=SALT_VERSION)
         self.metrics.watch_log(log.line_counts, log.dropped)
         self.report = Report(self.metrics, self.log)

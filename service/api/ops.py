@@ -22,6 +22,7 @@ class Live:
     """Alive: this listener answers. Says nothing of the master, whose absence no restart of ours would mend."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer 200, always."""
         respond(resp, {"status": "alive"})
 
 
@@ -32,6 +33,7 @@ class Ready:
         self._health = health
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer 200 or 503, with every check by its name."""
         report = self._health.report()
         ready = all(check.ok for check in report.values())
         checks = {name: {"ok": check.ok, "reason": check.reason} for name, check in report.items()}
@@ -47,6 +49,7 @@ class MetricsPage:
         self._refresh = refresh
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer in the format and encoding that the scraper asks for."""
         self._refresh()
         content_type, body, headers = self._metrics.exposition(req.get_header("Accept") or "", req.get_header("Accept-Encoding") or "")
         resp.content_type = content_type

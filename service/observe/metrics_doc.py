@@ -1,15 +1,13 @@
-"""docs/metrics.md, generated from the catalogue: `python -m service.observe.metrics_doc > docs/metrics.md`."""
+"""docs/metrics.md, generated from the catalogue."""
 
 from __future__ import annotations
-
-import sys
 
 from service.observe.catalogue import Declaration, catalogue
 
 _HEAD = """\
 # Metrics
 
-Generated from `service/observe/catalogue.py`; change that file and run `python -m service.observe.metrics_doc > docs/metrics.md`.
+Generated from `service/observe/catalogue.py`; change that file and run `make docs`.
 
 Served at `/metrics` of the ops listener, as Prometheus text or OpenMetrics, gzipped if asked for. A *stable* metric keeps its name, type and labels
 through all minor releases; an *alpha* one may change in any. No label ever holds a minion, a user, a job id or a path: routes are templates, unknown
@@ -39,7 +37,3 @@ def _row(declaration: Declaration) -> str:
 def _labels(declaration: Declaration) -> str:
     known = dict(zip(declaration.labels, declaration.values, strict=False))
     return "<br>".join(f"`{label}`" + (f": {', '.join(known[label])}" if known.get(label) else "") for label in declaration.labels) or "none"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(markdown())

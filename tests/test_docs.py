@@ -1,0 +1,43 @@
+"""The generated documentation is up to date, and the code logs only what is declared."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from service.cli.docs import pages
+from service.gateway import hub
+from service.gateway.low import CLIENTS
+from service.observe import catalogue
+from service.observe.events import EVENTS
+
+ROOT = Path(__file__).parent.parent
+LEVELS = frozenset({"debug", "info", "warning", "error", "exception"})
+
+
+@pytest.mark.parametrize("name", pages())
+def test_a_generated_page_is_what_the_code_says(name: str) -> None:
+    assert (ROOT / name).read_text(encoding="utf-8") == pages()[name], "run `make docs`"
+
+
+def logged_events() -> set[str]:
+    """Return every constant first argument of a call like `log.info("area.happened")`."""
+    found = set()
+    for path in (ROOT / "service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                    found.add(first.value)
+    return found
+
+
+def test_every_logged_event_is_declared() -> None:
+    assert logged_events() <= {event.name for event in EVENTS}
+
+
+def test_the_gateways_names_are_the_metrics_label_values() -> None:
+    assert {*CLIENTS, "invalid"} == set(catalogue.CLIENTS)
+    assert set(hub.EVENT_TYPES) <= set(catalogue.EVENT_TYPES)
