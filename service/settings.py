@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from service.errors import ConfigFault, InvalidConfiguration
 
@@ -22,6 +22,8 @@ RELOADABLE: dict[str, Any] = {"reloadable": True}
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
+# A list; in the environment its words are parted by commas.
+Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value.replace(",", " ").split()) if isinstance(value, str) else value)]
 
 
 class Group(BaseModel):
@@ -35,6 +37,7 @@ class ApiSettings(Group):
 
     host: str = Field("127.0.0.1", description="Address the API listens on; 0.0.0.0 for all.")
     port: Port = Field(8001, description="Port of the API; `rest_wsgi: {port: N}` in the master configuration also sets it. 0 picks a free one.")
+    root_prefix: str = Field("", pattern=r"^(/[A-Za-z0-9_/-]*[A-Za-z0-9_-])?$", description="Path before every URL of the API, such as /salt-api.")
     body_limit_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body; a larger one is answered 413.")
     connection_limit: int = Field(2000, ge=10, description="Most open connections; further ones wait in the listen queue.")
     receive_seconds: Seconds = Field(60.0, description="Longest time from a request's first byte to its last; slower senders are cut.")
@@ -97,6 +100,77 @@ class LogSettings(Group):
     queue_lines: int = Field(10_000, ge=100, description="Lines that may wait for a slow reader of standard output; further ones are dropped and counted.")
 
 
+class SessionSettings(Group):
+    """Sessions: the session token is the Salt token, so they live as long as that does, on every sidecar beside the master."""
+
+    cookie_name: str = Field("session_id", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the cookie that /login sets.")
+    cookie_samesite: Literal["lax", "strict", "none"] = Field("lax", description="SameSite of the cookie; `none` lets other sites' pages use it.")
+    cookie_secure: Literal["auto", "always", "never"] = Field("auto", description="Secure on the cookie; `auto`: when the request came by https.")
+    cache_seconds: float = Field(5.0, ge=0, le=5, description="How long a token that the master confirmed is believed without asking again.")
+
+
+class EventSettings(Group):
+    """The event stream, `GET /events`."""
+
+    streams: Slots = Field(200, description="Readers at one time; each holds a thread.")
+    queue_events: int = Field(1000, ge=10, le=100_000, description="Events that may wait for one reader; a slower one is told and dropped.")
+    heartbeat_seconds: float = Field(10.0, gt=0, le=15, description="Pause between two `retry:` lines on a silent bus; a reader who left is noticed then.")
+    visibility: Literal["permitted", "everybody"] = Field(
+        "permitted",
+        description="`permitted`: all events only for callers with the right `.*` or in `events.see_all`, others see their own jobs; `everybody`: as rest_cherrypy.",
+    )
+    see_all: Words = Field((), description="Users who see all events whatever their rights.")
+    query_token: bool = Field(
+        False, description="Accept the token as `?token=` or `?salt_token=`, for browsers without cookies; it ends up in other people's logs."
+    )
+
+
+class HookEndpoint(Group):
+    """One path below the hook URL with rules of its own."""
+
+    secret_file: Path | None = Field(None, description="File with the key of the HMAC-SHA256 signature; without one no signature is asked for.")
+    signature_header: str = Field("X-Hub-Signature-256", description="Header with `sha256=HEX`, as GitHub sends it.")
+    timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without one replays are not noticed.")
+    tolerance_seconds: Seconds = Field(300.0, description="Oldest and newest timestamp accepted.")
+    networks: Words = Field((), description="Networks that may call; all when empty.")
+
+
+class HookSettings(Group):
+    """Webhooks, `POST /hook/...`: a request becomes an event on the master's bus."""
+
+    url: str = Field("/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="Where webhooks arrive.")
+    require_login: bool = Field(True, description="Ask for a session; a path with a signature of its own in `hook.endpoints` needs none.")
+    body_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest body of a webhook.")
+    endpoints: dict[str, HookEndpoint] = Field({}, description="Rules by path below the URL, such as `github/push`.")
+
+
+class CorsSettings(Group):
+    """Pages of other origins in a browser."""
+
+    origins: Words = Field((), description="Origins that may call, such as https://gui.example.org; none when empty. `*` for all, without credentials.")
+    credentials: bool = Field(False, description="Let those origins' pages use the session cookie.")
+    max_age_seconds: int = Field(600, ge=0, le=86_400, description="How long a browser may remember a preflight's answer.")
+
+
+class AccessSettings(Group):
+    """Who may connect at all, in front of every URL of the API."""
+
+    networks: Words = Field((), description="Networks that may call, such as 10.0.0.0/8; all when empty.")
+    users: dict[str, tuple[str, ...]] = Field(
+        {}, description="Networks by user name; `*` for users not named. A user that is not listed may come from anywhere, unless `*` is."
+    )
+    trusted_proxies: Words = Field((), description="Networks whose `Forwarded` and `X-Forwarded-*` headers, and request ids, are believed.")
+
+
+class SiteSettings(Group):
+    """Files for browsers: a single-page application such as SaltGUI."""
+
+    app: Path | None = Field(None, description="HTML file served to browsers, as rest_cherrypy's `app`.")
+    app_path: str = Field("/app", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of that file; everything below it serves it too.")
+    static: Path | None = Field(None, description="Folder of static files, as rest_cherrypy's `static`.")
+    static_path: str = Field("/static", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of that folder.")
+
+
 class DrainSettings(Group):
     """What SIGTERM does."""
 
@@ -115,6 +189,12 @@ class Settings(Group):
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    session: SessionSettings = SessionSettings()
+    events: EventSettings = EventSettings()
+    hook: HookSettings = HookSettings()
+    cors: CorsSettings = CorsSettings()
+    access: AccessSettings = AccessSettings()
+    site: SiteSettings = SiteSettings()
     drain: DrainSettings = DrainSettings()
 
 
