@@ -125,7 +125,8 @@ class Monitor:
 
 def _words_of(exc: OSError) -> str:
     """Return the system's words; asyncio puts the address into its own. A resolver's errors have negative numbers."""
-    return os.strerror(exc.errno) if (exc.errno or 0) > 0 else str(exc.strerror or exc)
+    number = exc.errno or 0
+    return os.strerror(number) if number > 0 else exc.strerror or str(exc)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
