@@ -50,7 +50,7 @@ class Bus:
                 await self._read()
                 pause = FIRST_PAUSE_SECONDS
             except (OSError, ValueError, asyncio.TimeoutError) as exc:
-                self._lost(f"{self.address}: {getattr(exc, 'strerror', None) or exc or 'no connection in time'}")
+                self._lost(f"{self.address}: {getattr(exc, 'strerror', None) or str(exc) or 'no connection in time'}")
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause)
 

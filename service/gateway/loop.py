@@ -55,6 +55,7 @@ class BusThread:
     def stop(self, timeout: float = 5.0) -> None:
         """Cancel everything, end the thread and close the loop. timeout: seconds."""
         if not self._thread.is_alive():
+            self._loop.close()  # never started, or stopped before
             return
         self._loop.call_soon_threadsafe(self._cancel_all)
         self._thread.join(timeout)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.errors import MasterTimeout, MasterUnreachable
+from service.errors import Fault, MasterUnreachable
 
 PING_TIMEOUT_SECONDS = 2.0
 CONNECT_TIMEOUT_SECONDS = 1.0
@@ -87,7 +88,7 @@ class Monitor:
                 self._set(False, refused)
                 return
             await ping
-        except MasterTimeout:
+        except Fault:
             self._missed()
             return
         finally:
@@ -107,7 +108,7 @@ class Monitor:
         except asyncio.TimeoutError:
             return f"no connection to {self._address.netloc} within {CONNECT_TIMEOUT_SECONDS:g} s"
         except OSError as exc:
-            return f"{self._address.netloc}: {exc.strerror or exc}"
+            return f"{self._address.netloc}: {_words_of(exc)}"
         writer.close()
         return ""
 
@@ -120,6 +121,12 @@ class Monitor:
         before, self._up, self._reason = self._up, up, reason
         if before is not up:
             self._on_change(up, reason)
+
+
+def _words_of(exc: OSError) -> str:
+    """Return the system's words; asyncio puts the address into its own. A resolver's errors have negative numbers."""
+    number = exc.errno or 0
+    return os.strerror(number) if number > 0 else exc.strerror or str(exc)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

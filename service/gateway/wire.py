@@ -11,8 +11,9 @@ import msgpack
 import salt.payload
 import zmq
 import zmq.asyncio
+from salt.exceptions import SaltDeserializationError
 
-from service.errors import MasterTimeout
+from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
 
 # Source: salt/channel/client.py, AsyncReqChannel._package_load; 3006 to 3008 send 3.
 ENVELOPE_VERSION = 3
@@ -37,21 +38,24 @@ class RequestSocket:
         """
         Send a load in the clear and return the master's answer, decoded.
 
-        timeout: seconds. Raises MasterTimeout. After a timeout or a cancellation the connection is made anew,
-        because a REQ socket that waits for an answer cannot send.
+        timeout: seconds. Raises MasterTimeout, MasterUnreachable when there is no socket to be had, MasterRefused when the
+        answer cannot be decoded. After a timeout or a cancellation the connection is made anew, because a REQ socket that
+        waits for an answer cannot send.
         """
-        sock = self._socket or self._connect()
         answered = False
         try:
+            sock = self._socket or self._connect()
             await sock.send(salt.payload.dumps({"enc": "clear", "load": load, "version": ENVELOPE_VERSION}))
             reply = await asyncio.wait_for(sock.recv(), timeout)
             answered = True
         except asyncio.TimeoutError:
             raise MasterTimeout(f"the master did not answer within {timeout:g} s") from None
+        except zmq.ZMQError as exc:
+            raise MasterUnreachable(f"no connection to the master: {exc.strerror}") from exc
         finally:
             if not answered:
                 self.close()
-        return salt.payload.loads(reply)
+        return _decoded(reply)
 
     def close(self) -> None:
         """Drop the connection at once; the next roundtrip opens another."""
@@ -60,15 +64,21 @@ class RequestSocket:
             self._socket = None
 
     def _connect(self) -> zmq.asyncio.Socket:
-        sock = self._context.socket(zmq.REQ)
+        sock = self._socket = self._context.socket(zmq.REQ)
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
         sock.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
         if self._uri.startswith("tcp://["):
             sock.setsockopt(zmq.IPV6, 1)
         sock.connect(self._uri)
-        self._socket = sock
         return sock
+
+
+def _decoded(reply: bytes) -> Any:
+    try:
+        return salt.payload.loads(reply)
+    except SaltDeserializationError as exc:
+        raise MasterRefused("the master's answer cannot be decoded") from exc
 
 
 class FrameReader:

@@ -102,8 +102,8 @@ def rejected() -> list[str]:
 
 
 @pytest.fixture
-def listen(gate: Gate, rejected: list[str]) -> Iterator[Listen]:
-    """Make started listeners; stop them afterwards."""
+def listen(gate: Gate, rejected: list[str], no_noise: None) -> Iterator[Listen]:
+    """Make started listeners; stop them afterwards. No caller may have made waitress complain."""
     made: list[Listener] = []
 
     def make(**changes: Any) -> Listener:
@@ -142,7 +142,7 @@ def call() -> Iterator[Callable[[Listener], Caller]]:
         yield connect
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def no_noise(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Whatever callers do, waitress has nothing to complain about; a test that expects a line clears it."""
     with caplog.at_level(logging.WARNING):

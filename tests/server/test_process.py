@@ -169,7 +169,8 @@ def test_a_second_signal_stops_at_once(start: Start, threads: ThreadPoolExecutor
     process.signal(signal.SIGTERM)
 
     assert process.end()[0] == 0
-    assert time.monotonic() - began < 5
+    # It takes a second, for the thread that is left behind; a busy machine may take longer, but never the minute that was asked for.
+    assert time.monotonic() - began < 20
     assert process.said[-1]["hurried"] is True
     with pytest.raises(ConnectionError):
         endless.result(20)

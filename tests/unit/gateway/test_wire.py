@@ -15,7 +15,7 @@ import zmq.asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import MasterTimeout
+from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
 from service.gateway import wire
 from service.gateway.wire import FrameReader, RequestSocket
 
@@ -193,6 +193,33 @@ def test_after_a_cancelled_request_the_next_one_works() -> None:
 
         assert cancelled.cancelled()
         assert await call == "second"
+
+    with_master(conversation)
+
+
+def test_an_answer_that_is_no_message_is_refused() -> None:
+    async def conversation(master: Master, sock: RequestSocket) -> None:
+        call = asyncio.create_task(sock.roundtrip({"cmd": "ping"}, 10))
+        envelope, _ = await master.next()
+        await master.socket.send_multipart([*envelope, b"\xc1"])
+
+        with pytest.raises(MasterRefused, match="cannot be decoded"):
+            await call
+
+    with_master(conversation)
+
+
+def test_a_process_without_sockets_to_spare_says_that_the_master_is_unreachable() -> None:
+    async def conversation(master: Master, sock: RequestSocket) -> None:
+        context = zmq.asyncio.Context()
+        context.set(zmq.MAX_SOCKETS, 1)
+        taken = context.socket(zmq.REQ)
+        starved = RequestSocket(context, f"tcp://127.0.0.1:{master.port}")
+
+        with pytest.raises(MasterUnreachable, match="no connection to the master: "):
+            await starved.roundtrip({"cmd": "ping"}, 10)
+        taken.close(linger=0)
+        context.destroy(linger=0)
 
     with_master(conversation)
 
