@@ -37,12 +37,12 @@ class Caller:
     """
     Who asks, and the account of what was done for them.
 
-    gone: says whether the caller has hung up. lows: for the log line, one entry for each low that was begun.
+    lows: for the log line, one entry for each low that was begun. A caller that hangs up is not noticed: one that only
+    closed its sending side looks the same, and waits for its answer.
     """
 
     request_id: str
     address: str
-    gone: Callable[[], bool] = lambda: False
     lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
@@ -140,7 +140,7 @@ class Commands:
 
     def _through_guard(self, low: Low, caller: Caller, deadline: float) -> LowResult:
         with self._guard.admit(low.credentials, caller.address) as accepted:
-            request = Request(caller.request_id, deadline, metadata=self.policy.metadata, gone=caller.gone, accepted=accepted)
+            request = Request(caller.request_id, deadline, metadata=self.policy.metadata, accepted=accepted)
             return self._gateway.run(low, request)
 
 

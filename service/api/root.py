@@ -27,5 +27,5 @@ class Root:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run a lowstate: {"return": [value of each low]}."""
         facts: Facts = req.env[ENVIRON_KEY]
-        caller = Caller(facts.request_id, facts.address, facts.gone, facts.lows)
+        caller = Caller(facts.request_id, facts.address, facts.lows)
         respond(resp, {"return": self._commands.run(decode_json(req), caller)})

@@ -51,7 +51,7 @@ and applies the options marked so; a faulty file changes nothing. `config/sideca
     for name, field in settings.options().items():
         if name.split(".")[0] != group:
             group = name.split(".")[0]
-            text += f"\n## {group}\n\n{settings.Settings.model_fields[group].annotation.__doc__}\n"  # type: ignore[union-attr]
+            text += f"\n## {group}\n\n{settings.Settings.model_fields[group].annotation.__doc__}\n"
         text += f"\n### {name}\n\n{field.description}\n\n"
         text += f"Default `{_yaml(field.default)}`, environment `{settings.environ_name(name)}`{_bounds(field)}{_reloadable(field)}.\n"
     return text

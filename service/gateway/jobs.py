@@ -16,7 +16,7 @@ from service.gateway.opts import MasterOptions
 from service.gateway.publish import Job, Publisher, Target, extra_of
 from service.gateway.result import OVERDUE, SILENT, UNHEARD, LowResult, failed, no_return, outcome_of
 
-# So often a waiting thread looks up: whether its caller is still there, and whether the bus came back.
+# So often a waiting thread looks up whether a lost bus came back.
 LOOK_UP_SECONDS = 1.0
 # How long a job waits for a lost bus to come back before it answers what it has.
 BUS_GRACE_SECONDS = 5.0
@@ -30,14 +30,12 @@ class Request:
 
     request_id: travels in the job's metadata when `metadata` is set.
     deadline: latest end of the wait, on the monotonic clock.
-    gone: says whether the caller has hung up.
     accepted: called once the master has accepted the credentials.
     """
 
     request_id: str
     deadline: float
     metadata: bool = True
-    gone: Callable[[], bool] = lambda: False
     accepted: Callable[[], None] = lambda: None
 
     def job_metadata(self) -> dict[str, str]:
@@ -154,7 +152,7 @@ class Gatherer:
         self._deaf_since: float | None = None
 
     def gather(self, gathering: Gathering) -> None:
-        """Wait until the gathering is done, the deadline passed, the caller left or the bus is lost for good."""
+        """Wait until the gathering is done, the deadline passed or the bus is lost for good."""
         while not self.over():
             step = gathering.step(now=self._jobs.now())
             if step is Step.DONE:
@@ -165,7 +163,7 @@ class Gatherer:
 
     def over(self) -> bool:
         """Say whether waiting has lost its sense."""
-        if self._jobs.now() >= self._request.deadline or self._request.gone():
+        if self._jobs.now() >= self._request.deadline:
             return True
         return self._deaf_since is not None and self._jobs.deaf_for_good(self._deaf_since)
 

@@ -94,7 +94,7 @@ class MasterFunctions:
                 waiter.watch(reply["jid"])
             known = self._runners.of(str(low.fun)) is not None
             job = RunnerJob(str(low.fun), reply["jid"], known, self._monotonic() + RUNNER_START_SECONDS)
-            event = self._wait(waiter, job, until, request)
+            event = self._wait(waiter, job, until)
         data = event.data()
         if not (job.known or job.started) and data.get("success") is False:
             raise job.unknown()  # 3006 and 3007 do fire a return then, with a traceback in it
@@ -152,10 +152,10 @@ class MasterFunctions:
             raise MasterRefused("the master's answer to the wheel call is not one we know")
         return reply
 
-    def _wait(self, waiter: Waiter, job: RunnerJob, until: float, request: Request) -> Event:
+    def _wait(self, waiter: Waiter, job: RunnerJob, until: float) -> Event:
         """Wait for a runner's return event."""
         deaf_since: float | None = None
-        while (left := until - self._monotonic()) > 0 and not request.gone():
+        while (left := until - self._monotonic()) > 0:
             item = waiter.next(min(left, LOOK_UP_SECONDS))
             if isinstance(item, Event):
                 if item.tag.endswith("/ret"):

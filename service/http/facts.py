@@ -28,7 +28,6 @@ class Facts:
     user_agent: str | None
     body_bytes: int
     started: float
-    gone: Callable[[], bool]
     route: str = "unmatched"
     status: int = 0
     sent_bytes: int = 0
@@ -49,7 +48,6 @@ def facts_of(environ: Mapping[str, Any]) -> Facts:
         user_agent=(environ.get("HTTP_USER_AGENT") or "")[:MAX_USER_AGENT_CHARACTERS] or None,
         body_bytes=int(length) if length.isdecimal() else 0,
         started=time.monotonic(),
-        gone=environ.get("waitress.client_disconnected", lambda: False),
     )
 
 
