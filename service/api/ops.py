@@ -8,7 +8,7 @@ from typing import Protocol
 import falcon
 
 from service.health import Health
-from service.http.app import respond
+from service.http.media import respond_json
 
 
 class Exposition(Protocol):
@@ -21,13 +21,17 @@ class Exposition(Protocol):
 class Live:
     """Alive: this listener answers. Says nothing of the master, whose absence no restart of ours would mend."""
 
+    any_accept = True
+
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200, always."""
-        respond(resp, {"status": "alive"})
+        respond_json(resp, {"status": "alive"})
 
 
 class Ready:
     """Ready: the checks pass and the process is not stopping."""
+
+    any_accept = True
 
     def __init__(self, health: Health) -> None:
         self._health = health
@@ -37,11 +41,13 @@ class Ready:
         report = self._health.report()
         ready = all(check.ok for check in report.values())
         checks = {name: {"ok": check.ok, "reason": check.reason} for name, check in report.items()}
-        respond(resp, {"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
+        respond_json(resp, {"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
 
 
 class MetricsPage:
     """Prometheus' page."""
+
+    any_accept = True
 
     def __init__(self, metrics: Exposition, refresh: Callable[[], None]) -> None:
         """refresh: brings figures up to date that are read only when somebody looks."""

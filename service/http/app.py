@@ -10,7 +10,7 @@ import falcon
 
 from service.errors import Fault, MethodNotAllowed, NotFound
 from service.http.facts import ENVIRON_KEY, Facts
-from service.http.media import JSON, encode
+from service.http.media import JSON, check_accept, respond
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -20,6 +20,7 @@ def build(routes: Mapping[str, object], *, on_crash: Callable[[Facts], None]) ->
     """
     Return a WSGI application that serves *routes*, a resource for each URL template.
 
+    A resource with `any_accept` is called whatever the caller's Accept header says.
     on_crash(facts) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
     """
     app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[_Route()])
@@ -38,18 +39,13 @@ def build(routes: Mapping[str, object], *, on_crash: Callable[[Facts], None]) ->
     return cast("WSGIApplication", app)
 
 
-def respond(resp: falcon.Response, value: object, status: int = 200) -> None:
-    """Answer with *value* as JSON; the content type has no charset, which some clients compare literally."""
-    resp.status = falcon.code_to_http_status(status)
-    resp.content_type = JSON
-    resp.data = encode(value)
-
-
 class _Route:
-    """Tells the account which route matched."""
+    """Tells the account which route matched, and turns callers away who would take none of our types."""
 
-    def process_resource(self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]) -> None:
+    def process_resource(self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: dict[str, Any]) -> None:
         req.env[ENVIRON_KEY].route = req.uri_template or "unmatched"
+        if not getattr(resource, "any_accept", False):
+            check_accept(req)
 
 
 def _fault(req: falcon.Request, resp: falcon.Response, fault: Fault, _params: dict[str, Any]) -> None:
@@ -77,4 +73,4 @@ def _answer(req: falcon.Request, resp: falcon.Response, fault: Fault, *, status:
         resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
     details = {name: value for name, value in fault.details.items() if value is not None}
     body = {"return": f"{code}: {fault.reason}", "status": code, "error": type(fault).__name__, "request_id": facts.request_id, **details}
-    respond(resp, body, code)
+    respond(req, resp, body, code)

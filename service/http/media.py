@@ -1,17 +1,112 @@
-"""Bodies: JSON in and out."""
+"""Bodies: JSON, YAML, forms and text in; JSON and YAML out, as the caller accepts."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from typing import Any
+from urllib.parse import parse_qsl
 
 import falcon
 import orjson
 
-from service.errors import BadRequest, NotAcceptable
+from service.errors import BadRequest, NotAcceptable, TooLarge
+from service.http import yaml_text
 
 JSON = "application/json"
+YAML = "application/x-yaml"
+FORM = "application/x-www-form-urlencoded"
+TEXT = "text/plain"
+YAML_IN = frozenset({YAML, "text/yaml", "application/yaml"})
+# YAML takes a thousand times the work of JSON; rest_cherrypy reads no larger body of any kind by default.
+SLOW_BODY_BYTES = 1024 * 1024
+FORM_FIELDS = 1000
+GZIP_FROM_BYTES = 1024
+GZIP_LEVEL = 5
+# RFC 9110, 12.4.2
+_QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def read_body(req: falcon.Request) -> bytes:
+    """Return the body as it came; it may be asked for more than once."""
+    if not hasattr(req.context, "body"):
+        req.context.body = req.bounded_stream.read()
+    body: bytes = req.context.body
+    return body
+
+
+def decode(req: falcon.Request, *, required: str = "JSON, YAML or a form required") -> Any:
+    """
+    Return the decoded body, None for an empty one.
+
+    Parameters of the media type do not matter, nor does Content-Encoding: Rundeck sends `UTF-8` there. Text that is no
+    JSON is returned as it is, as rest_cherrypy does. A form becomes a low: repeated fields a list, `arg` a list of typed
+    values, `kwarg` a typed value.
+    Raises NotAcceptable with *required* for a foreign media type, BadRequest, TooLarge.
+    """
+    body = read_body(req)
+    if not body:
+        return None
+    media_type = (req.content_type or "").partition(";")[0].strip().lower()
+    if media_type == JSON:
+        return _json(body)
+    if media_type == TEXT:
+        return _text(body)
+    if media_type not in {FORM, *YAML_IN}:
+        raise NotAcceptable(required)
+    if len(body) > SLOW_BODY_BYTES:
+        raise TooLarge(f"a body of {media_type} may have {SLOW_BODY_BYTES} bytes; send JSON")
+    return _form(_utf8(body)) if media_type == FORM else _yaml(_utf8(body))
+
+
+def respond(req: falcon.Request, resp: falcon.Response, value: object, status: int = 200) -> None:
+    """
+    Answer with *value* as JSON or YAML, compressed if the caller asks for it.
+
+    An error whose Accept fits neither is JSON. Raises NotAcceptable for other answers.
+    """
+    media_type = best_type(req)
+    if media_type is None and status < 400:
+        raise NotAcceptable(f"{JSON} or {YAML}")
+    respond_json(resp, value, status)
+    if media_type == YAML:
+        resp.content_type = YAML
+        resp.data = _yaml_bytes(value)
+    _compress(req, resp)
+
+
+def respond_json(resp: falcon.Response, value: object, status: int = 200) -> None:
+    """Answer with *value* as JSON; the content type has no charset, which some clients compare literally."""
+    resp.status = falcon.code_to_http_status(status)
+    resp.content_type = JSON
+    resp.data = encode(value)
+
+
+def best_type(req: falcon.Request) -> str | None:
+    """
+    Return which of our two types the caller likes best, None if neither will do.
+
+    JSON when both are as good, but a type that is named beats one that a wildcard covers, as in rest_cherrypy.
+    """
+    accepted = _accepted(req.get_header("Accept") or "*/*")
+    json_fit, yaml_fit = _fit(accepted, JSON), _fit(accepted, YAML)
+    if not max(json_fit, yaml_fit)[0]:
+        return None
+    return YAML if yaml_fit > json_fit else JSON
+
+
+def check_accept(req: falcon.Request) -> None:
+    """Raise NotAcceptable, before any work is done, if the caller takes none of our types."""
+    if best_type(req) is None:
+        raise NotAcceptable(f"{JSON} or {YAML}")
+
+
+def vary(resp: falcon.Response, *names: str) -> None:
+    """Add request headers that the answer depends on."""
+    known = [name for name in (resp.get_header("Vary") or "").split(", ") if name]
+    resp.set_header("Vary", ", ".join([*known, *(name for name in names if name not in known)]))
 
 
 def encode(value: object) -> bytes:
@@ -27,20 +122,88 @@ def encode(value: object) -> bytes:
         return json.dumps(_plain_tree(value), default=_plain, ensure_ascii=True).encode("ascii")
 
 
-def decode_json(req: falcon.Request) -> Any:
-    """
-    Return the decoded body of a request.
-
-    Raises NotAcceptable (rest_wsgi's answer to a foreign media type, with its words) and BadRequest.
-    """
-    media_type, _, _ = (req.content_type or "").partition(";")
-    if media_type.strip().lower() != JSON:
-        raise NotAcceptable("JSON required")
-    body = req.bounded_stream.read()
+def _json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from None
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml_text.load(text)
+    except yaml_text.READ_ERRORS as exc:
+        raise BadRequest(f"the body is not YAML: {' '.join(str(exc).split())[:200]}") from None
+
+
+def _text(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _utf8(body)
+
+
+def _form(text: str) -> dict[str, Any]:
+    """Read a form as rest_cherrypy does: fields without a value are left out, `a b` need not be escaped."""
+    try:
+        pairs = parse_qsl(text, max_num_fields=FORM_FIELDS)
+    except ValueError:
+        raise BadRequest(f"a form may have {FORM_FIELDS} fields; send JSON") from None
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    form = {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+    if "arg" in fields:
+        form["arg"] = [yaml_text.typed_argument(value) for value in fields["arg"]]
+    if len(fields.get("kwarg", ())) == 1:
+        form["kwarg"] = yaml_text.typed_argument(form["kwarg"])
+    return form
+
+
+def _utf8(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        raise BadRequest(f"the body is not UTF-8: {exc.reason} at byte {exc.start}") from None
+
+
+def _yaml_bytes(value: object) -> bytes:
+    try:
+        return yaml_text.dump(value)
+    except RecursionError:
+        raise NotAcceptable("nested too deeply for YAML; ask for JSON") from None
+
+
+def _compress(req: falcon.Request, resp: falcon.Response) -> None:
+    vary(resp, "Accept", "Accept-Encoding")
+    accepted = _accepted(req.get_header("Accept-Encoding") or "")
+    wanted = accepted.get("gzip", accepted.get("*", 0.0)) > 0
+    if wanted and resp.data is not None and len(resp.data) >= GZIP_FROM_BYTES:
+        resp.data = gzip.compress(resp.data, GZIP_LEVEL, mtime=0)
+        resp.set_header("Content-Encoding", "gzip")
+
+
+def _fit(accepted: dict[str, float], media_type: str) -> tuple[float, int]:
+    """Return the quality of a type and how exactly it was named; the most exact entry decides."""
+    for exactness, pattern in ((2, media_type), (1, "application/*"), (0, "*/*")):
+        if pattern in accepted:
+            return accepted[pattern], exactness
+    return 0.0, 0
+
+
+def _accepted(header: str) -> dict[str, float]:
+    """Return the entries of an Accept header with their qualities; a malformed quality counts as 1."""
+    found: dict[str, float] = {}
+    for entry in header.lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            key, _, number = parameter.partition("=")
+            if key.strip() == "q" and _QUALITY.fullmatch(number.strip()):
+                quality = float(number)
+        if name:
+            found[name] = max(quality, found.get(name, 0.0))
+    return found
 
 
 def _plain(value: object) -> object:
