@@ -56,6 +56,17 @@ class Forbidden(Unauthenticated):
     outcome = "authz_error"
 
 
+class AddressRefused(Fault):
+    """
+    The caller's address is in none of `access.networks`.
+
+    403, as rest_cherrypy's `authorized_ips`: logging in again would not help.
+    """
+
+    status = 403
+    outcome = "authz_error"
+
+
 class NotFound(Fault):
     """No such URL."""
 
