@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import falcon
@@ -16,18 +16,30 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-def build(routes: Mapping[str, object], *, on_crash: Callable[[Facts], None]) -> WSGIApplication:
+def build(
+    routes: Mapping[str, object],
+    *,
+    on_crash: Callable[[Facts], None],
+    middleware: Sequence[Any] = (),
+    unmatched: Callable[..., None] | None = None,
+) -> WSGIApplication:
     """
     Return a WSGI application that serves *routes*, a resource for each URL template.
 
-    A resource with `any_accept` is called whatever the caller's Accept header says.
+    middleware: falcon's, in front of the routes, in this order. unmatched: answers where no route does.
+    What answers GET answers HEAD. A resource whose URL the settings decide has a `route` that the metrics know it by; one
+    with `any_accept` is called whatever the caller's Accept header says.
     on_crash(facts) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
     """
-    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[_Route()])
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[*middleware, _Route()])
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = JSON
     for template, resource in routes.items():
+        if hasattr(resource, "on_get") and not hasattr(resource, "on_head"):
+            vars(resource)["on_head"] = resource.on_get
         app.add_route(template, resource)
+    if unmatched is not None:
+        app.add_sink(unmatched)
 
     def crashed(req: falcon.Request, resp: falcon.Response, _exc: Exception, _params: dict[str, Any]) -> None:
         on_crash(req.env[ENVIRON_KEY])
@@ -43,9 +55,15 @@ class _Route:
     """Tells the account which route matched, and turns callers away who would take none of our types."""
 
     def process_resource(self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: dict[str, Any]) -> None:
-        req.env[ENVIRON_KEY].route = req.uri_template or "unmatched"
+        req.env[ENVIRON_KEY].route = getattr(resource, "route", None) or req.uri_template or "unmatched"
         if not getattr(resource, "any_accept", False):
             check_accept(req)
+
+    def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool) -> None:
+        """Close what falcon would drop: HEAD has no body, however it was made."""
+        if req.method == "HEAD" and resp.stream is not None:
+            getattr(resp.stream, "close", lambda: None)()
+            resp.stream = None
 
 
 def _fault(req: falcon.Request, resp: falcon.Response, fault: Fault, _params: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ FORM_FIELDS = 1000
 GZIP_FROM_BYTES = 1024
 GZIP_LEVEL = 5
 # RFC 9110, 12.4.2
-_QUALITY = re.compile(r"[01](\.[0-9]{0,3})?")
+_QUALITY = re.compile(r"[01]?\.?[0-9]{0,3}(?<=[0-9])")
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -90,8 +90,8 @@ def best_type(req: falcon.Request) -> str | None:
 
     JSON when both are as good, but a type that is named beats one that a wildcard covers, as in rest_cherrypy.
     """
-    accepted = _accepted(req.get_header("Accept") or "*/*")
-    json_fit, yaml_fit = _fit(accepted, JSON), _fit(accepted, YAML)
+    entries = accepted(req.get_header("Accept") or "*/*")
+    json_fit, yaml_fit = _fit(entries, JSON), _fit(entries, YAML)
     if not max(json_fit, yaml_fit)[0]:
         return None
     return YAML if yaml_fit > json_fit else JSON
@@ -107,6 +107,21 @@ def vary(resp: falcon.Response, *names: str) -> None:
     """Add request headers that the answer depends on."""
     known = [name for name in (resp.get_header("Vary") or "").split(", ") if name]
     resp.set_header("Vary", ", ".join([*known, *(name for name in names if name not in known)]))
+
+
+def accepted(header: str) -> dict[str, float]:
+    """Return the entries of an Accept header with their qualities; a malformed quality counts as 1."""
+    found: dict[str, float] = {}
+    for entry in header.lower().split(","):
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            key, _, number = parameter.partition("=")
+            if key.strip() == "q" and _QUALITY.fullmatch(number.strip()):
+                quality = float(number)
+        if name:
+            found[name] = max(quality, found.get(name, 0.0))
+    return found
 
 
 def encode(value: object) -> bytes:
@@ -133,7 +148,9 @@ def _yaml(text: str) -> Any:
     try:
         return yaml_text.load(text)
     except yaml_text.READ_ERRORS as exc:
-        raise BadRequest(f"the body is not YAML: {' '.join(str(exc).split())[:200]}") from None
+        # PyYAML's own words quote the body, and a password may begin with `*` or `!`.
+        mark = getattr(exc, "problem_mark", None)
+        raise BadRequest(f"the body is not YAML{f': line {mark.line + 1}, column {mark.column + 1}' if mark else ''}") from None
 
 
 def _text(body: bytes) -> Any:
@@ -176,34 +193,19 @@ def _yaml_bytes(value: object) -> bytes:
 
 def _compress(req: falcon.Request, resp: falcon.Response) -> None:
     vary(resp, "Accept", "Accept-Encoding")
-    accepted = _accepted(req.get_header("Accept-Encoding") or "")
-    wanted = accepted.get("gzip", accepted.get("*", 0.0)) > 0
+    entries = accepted(req.get_header("Accept-Encoding") or "")
+    wanted = entries.get("gzip", entries.get("*", 0.0)) > 0
     if wanted and resp.data is not None and len(resp.data) >= GZIP_FROM_BYTES:
         resp.data = gzip.compress(resp.data, GZIP_LEVEL, mtime=0)
         resp.set_header("Content-Encoding", "gzip")
 
 
-def _fit(accepted: dict[str, float], media_type: str) -> tuple[float, int]:
+def _fit(entries: dict[str, float], media_type: str) -> tuple[float, int]:
     """Return the quality of a type and how exactly it was named; the most exact entry decides."""
     for exactness, pattern in ((2, media_type), (1, "application/*"), (0, "*/*")):
-        if pattern in accepted:
-            return accepted[pattern], exactness
+        if pattern in entries:
+            return entries[pattern], exactness
     return 0.0, 0
-
-
-def _accepted(header: str) -> dict[str, float]:
-    """Return the entries of an Accept header with their qualities; a malformed quality counts as 1."""
-    found: dict[str, float] = {}
-    for entry in header.lower().split(","):
-        name, *parameters = (part.strip() for part in entry.split(";"))
-        quality = 1.0
-        for parameter in parameters:
-            key, _, number = parameter.partition("=")
-            if key.strip() == "q" and _QUALITY.fullmatch(number.strip()):
-                quality = float(number)
-        if name:
-            found[name] = max(quality, found.get(name, 0.0))
-    return found
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,39 @@
+"""`/app` and `/static`: a single-page application such as SaltGUI, and its files."""
+
+from __future__ import annotations
+
+import falcon
+
+from service.http.files import Folder, Page
+
+
+class App:
+    """
+    The page of `site.app`, at `site.app_path` and everything below; there while that is set. No session: the page logs in by itself.
+
+    `GET /` and unknown URLs are answered with it too, if the request names text/html; nothing else ever is.
+    """
+
+    route = "/app"
+    any_accept = True
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, **_rest: str) -> None:
+        """Answer with the page, whatever follows in the URL."""
+        self._page.serve(req, resp)
+
+
+class Static:
+    """The files below `site.static`, at `site.static_path`; there while that is set. No session."""
+
+    route = "/static"
+    any_accept = True
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str = "") -> None:
+        """Answer with a file, or a part of it; 304 if the caller has it already; 404 for folders and links that lead out."""
+        self._folder.serve(req, resp, name)

@@ -1,0 +1,50 @@
+"""Access lists: which networks may call at all, and which users from where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import falcon
+
+from service.errors import AddressRefused, Unauthenticated
+from service.http.addresses import Networks
+from service.http.facts import ENVIRON_KEY
+
+EVERY_USER = "*"
+
+
+class Access:
+    """
+    The two lists; each is open while it is empty.
+
+    users: networks by user name. Once a user is listed, the others come under `*`, and are refused if there is none.
+    As falcon's middleware it stands in front of every URL of the API, also those that do not exist.
+    """
+
+    def __init__(self, networks: Iterable[str] = (), users: Mapping[str, Iterable[str]] | None = None) -> None:
+        self.adjust(networks, users or {})
+
+    def adjust(self, networks: Iterable[str], users: Mapping[str, Iterable[str]]) -> None:
+        """Take new lists, in a running process."""
+        self._networks = Networks(networks)
+        self._users = {name: Networks(allowed) for name, allowed in users.items()}
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether it matters who calls; while it does not, nobody need look a token up for it."""
+        return bool(self._users)
+
+    def admit(self, address: str, user: str) -> None:
+        """Raise Unauthenticated if *user* may not call from there: 401, as rest_cherrypy's `api_acl`."""
+        allowed = self._users.get(user if user in self._users else EVERY_USER, Networks())
+        if self._users and address not in allowed:
+            raise Unauthenticated("this user may not call from this address")
+
+    def admit_address(self, address: str) -> None:
+        """Raise AddressRefused if nobody may call from there: 403, as rest_cherrypy's `authorized_ips`."""
+        if self._networks and address not in self._networks:
+            raise AddressRefused("calls from this address are not allowed")
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        """Turn the request away before anything of it is looked at."""
+        self.admit_address(req.env[ENVIRON_KEY].address)

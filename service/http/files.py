@@ -1,0 +1,73 @@
+"""Files for browsers: one page, or a folder; falcon's static route serves them, we decide what is inside."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import falcon
+from falcon.routing import StaticRoute
+
+from service.errors import NotFound
+from service.http.media import JSON, accepted
+
+HTML = "text/html"
+_EVERY_FILE = "/files"
+
+
+class Folder:
+    """
+    The regular files below a folder.
+
+    A symbolic link is followed while it stays inside, as those of a Kubernetes ConfigMap do.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        self._route = StaticRoute(_EVERY_FILE, self._folder)
+
+    def serve(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        """Answer with the file of that name, relative to the folder. Raises NotFound, whatever is wrong with the name."""
+        if "\0" in name or not self._has(name):
+            raise NotFound("Not Found")
+        req.path = f"{_EVERY_FILE}/{name}"
+        _send(self._route, req, resp)
+
+    def _has(self, name: str) -> bool:
+        try:
+            found = (self._folder / name).resolve()
+            # Opening a pipe would hang, a directory has no bytes.
+            return found.is_relative_to(self._folder) and stat.S_ISREG(found.stat().st_mode)
+        except (OSError, RuntimeError, ValueError):  # a name too long, a loop of links, no UTF-8
+            return False
+
+
+class Page:
+    """One file, whatever the URL below it says: pages with the history API make up their own."""
+
+    def __init__(self, file: Path) -> None:
+        # The folder has no file of an empty name, so the fallback is all that this route ever serves.
+        self._route = StaticRoute(_EVERY_FILE, file.resolve().parent, fallback_filename=file.resolve().name)
+
+    def serve(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer with the page."""
+        req.path = _EVERY_FILE
+        _send(self._route, req, resp)
+
+
+def wants_page(req: falcon.Request) -> bool:
+    """Say whether a browser navigates: a GET that names HTML, and likes it better than JSON."""
+    if req.method not in {"GET", "HEAD"}:
+        return False
+    entries = accepted(req.get_header("Accept") or "")
+    return entries.get(HTML, 0.0) > entries.get(JSON, 0.0)
+
+
+def _send(route: StaticRoute, req: falcon.Request, resp: falcon.Response) -> None:
+    try:
+        route(req, resp)
+    except falcon.HTTPNotFound:
+        raise NotFound("Not Found") from None
+    # Names carry no version, so a browser asks each time; the ETag makes that cheap.
+    resp.set_header("Cache-Control", "no-cache")
+    resp.set_header("X-Content-Type-Options", "nosniff")
