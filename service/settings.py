@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import ConfigFault, InvalidConfiguration
+from service.inherited import Inherited
 
 ENV_PREFIX = "SIDECAR_"
 CONFIG_VARIABLE = "SIDECAR_CONFIG"
@@ -24,6 +26,30 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Slots = Annotated[int, Field(ge=1, le=10_000)]
 # A list; in the environment its words are parted by commas.
 Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value.replace(",", " ").split()) if isinstance(value, str) else value)]
+
+
+def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Check each name; `*` is every address."""
+    for name in names:
+        if name != "*":
+            ip_network(name, strict=False)
+    return names
+
+
+# Addresses and networks, such as 10.0.0.0/8 and 2001:db8::1.
+Networks = Annotated[Words, AfterValidator(_networks)]
+
+
+def _parsed(value: object) -> object:
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:
+        raise ValueError("this is neither YAML nor JSON") from None
+
+
+# A dictionary; in the environment it is written as YAML or JSON.
+FromText = BeforeValidator(_parsed)
+Origins = Annotated[Words, AfterValidator(lambda names: tuple(name.rstrip("/").lower() for name in names))]
 
 
 class Group(BaseModel):
@@ -132,7 +158,7 @@ class HookEndpoint(Group):
     signature_header: str = Field("X-Hub-Signature-256", description="Header with `sha256=HEX`, as GitHub sends it.")
     timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without one replays are not noticed.")
     tolerance_seconds: Seconds = Field(300.0, description="Oldest and newest timestamp accepted.")
-    networks: Words = Field((), description="Networks that may call; all when empty.")
+    networks: Networks = Field((), description="Networks that may call; all when empty.")
 
 
 class HookSettings(Group):
@@ -141,25 +167,45 @@ class HookSettings(Group):
     url: str = Field("/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="Where webhooks arrive.")
     require_login: bool = Field(True, description="Ask for a session; a path with a signature of its own in `hook.endpoints` needs none.")
     body_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest body of a webhook.")
-    endpoints: dict[str, HookEndpoint] = Field({}, description="Rules by path below the URL, such as `github/push`.")
+    endpoints: Annotated[dict[str, HookEndpoint], FromText] = Field({}, description="Rules by path below the URL, such as `github/push`.")
 
 
 class CorsSettings(Group):
     """Pages of other origins in a browser."""
 
-    origins: Words = Field((), description="Origins that may call, such as https://gui.example.org; none when empty. `*` for all, without credentials.")
-    credentials: bool = Field(False, description="Let those origins' pages use the session cookie.")
-    max_age_seconds: int = Field(600, ge=0, le=86_400, description="How long a browser may remember a preflight's answer.")
+    origins: Origins = Field(
+        (),
+        description="Origins that may call, such as https://gui.example.org; none when empty. `*` for all, without credentials.",
+        json_schema_extra=RELOADABLE,
+    )
+    credentials: bool = Field(False, description="Let those origins' pages use the session cookie.", json_schema_extra=RELOADABLE)
+    max_age_seconds: int = Field(600, ge=0, le=86_400, description="How long a browser may remember a preflight's answer.", json_schema_extra=RELOADABLE)
+
+    @model_validator(mode="after")
+    def _check(self) -> CorsSettings:
+        for origin in self.origins:
+            scheme, found, host = origin.partition("://")
+            if origin != "*" and not (scheme and found and host and "/" not in host and "*" not in host):
+                raise ValueError("an origin is SCHEME://HOST or SCHEME://HOST:PORT, or `*` for all of them")
+        if self.credentials and "*" in self.origins:
+            raise ValueError("`*` goes without credentials; list the origins that may use the session cookie")
+        return self
 
 
 class AccessSettings(Group):
     """Who may connect at all, in front of every URL of the API."""
 
-    networks: Words = Field((), description="Networks that may call, such as 10.0.0.0/8; all when empty.")
-    users: dict[str, tuple[str, ...]] = Field(
-        {}, description="Networks by user name; `*` for users not named. A user that is not listed may come from anywhere, unless `*` is."
+    networks: Networks = Field((), description="Networks that may call, such as 10.0.0.0/8; all when empty.", json_schema_extra=RELOADABLE)
+    users: Annotated[dict[str, Networks], FromText] = Field(
+        {},
+        description="Networks by user name, `*` among them for every address; the user `*` stands for those not named. Once a user is listed, who is not named is refused.",
+        json_schema_extra=RELOADABLE,
     )
-    trusted_proxies: Words = Field((), description="Networks whose `Forwarded` and `X-Forwarded-*` headers, and request ids, are believed.")
+    trusted_proxies: Networks = Field((), description="Networks of proxies, whose word on their caller, and whose request ids, are believed.")
+    proxy_header: Literal["x-forwarded-for", "forwarded", "x-real-ip"] = Field(
+        "x-forwarded-for",
+        description="Header in which those proxies name their caller; the two others are not read, because a proxy passes on what it does not set itself.",
+    )
 
 
 class SiteSettings(Group):
@@ -169,6 +215,12 @@ class SiteSettings(Group):
     app_path: str = Field("/app", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of that file; everything below it serves it too.")
     static: Path | None = Field(None, description="Folder of static files, as rest_cherrypy's `static`.")
     static_path: str = Field("/static", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of that folder.")
+
+
+class StatsSettings(Group):
+    """Figures in the shape of rest_cherrypy's, `GET /stats`; `/metrics` says more."""
+
+    require_login: bool = Field(True, description="Ask for a session.")
 
 
 class DrainSettings(Group):
@@ -181,7 +233,7 @@ class DrainSettings(Group):
 
 
 class Settings(Group):
-    """All sections. Sources, strongest first: `SIDECAR_*` environment, sidecar.yaml, the master's `rest_wsgi` section, defaults."""
+    """All sections. Sources, strongest first: `SIDECAR_*` environment, sidecar.yaml, the master's `rest_wsgi` and `rest_cherrypy` sections, defaults."""
 
     api: ApiSettings = ApiSettings()
     ops: OpsSettings = OpsSettings()
@@ -195,6 +247,7 @@ class Settings(Group):
     cors: CorsSettings = CorsSettings()
     access: AccessSettings = AccessSettings()
     site: SiteSettings = SiteSettings()
+    stats: StatsSettings = StatsSettings()
     drain: DrainSettings = DrainSettings()
 
 
@@ -209,24 +262,24 @@ def settings_path(environ: Mapping[str, str]) -> Path:
     return Path(named) if named else master_config_path(environ).parent / "sidecar.yaml"
 
 
-def load(environ: Mapping[str, str], rest_wsgi: Mapping[str, Any] | None = None) -> Settings:
+def load(environ: Mapping[str, str], inherited: Inherited | None = None) -> Settings:
     """
     Merge all sources and validate them.
 
-    rest_wsgi: the section of that name in the master configuration; only its `port` means something to us.
+    inherited: what the master configuration says.
     Raises InvalidConfiguration with every fault of every source.
     """
     from_file, faults = _read_file(environ)
     from_environ, unknown = _read_environ(environ)
-    from_master: dict[str, dict[str, Any]] = {"api": {"port": rest_wsgi["port"]}} if rest_wsgi and "port" in rest_wsgi else {}
+    from_master = inherited or Inherited()
     merged: dict[str, Any] = {}
-    for source in (from_master, from_file, from_environ):
+    for source in (from_master.values, from_file, from_environ):
         for group, values in source.items():
-            merged[group] = {**merged.get(group, {}), **values} if isinstance(values, dict) else values
+            merged[group] = {**merged.get(group, {}), **values} if isinstance(values, Mapping) else values
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as exc:
-        faults += [_fault_of(error, from_environ) for error in exc.errors()]
+        faults += [_fault_of(error, from_file, from_environ, from_master.sources) for error in exc.errors()]
     if faults or unknown:
         raise InvalidConfiguration(faults + unknown)
     return settings
@@ -294,11 +347,14 @@ def _read_environ(environ: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]]
     return found, unknown
 
 
-def _fault_of(error: Mapping[str, Any], from_environ: Mapping[str, Mapping[str, Any]]) -> ConfigFault:
+def _fault_of(error: Mapping[str, Any], from_file: Mapping[str, Any], from_environ: Mapping[str, Any], from_master: Mapping[str, str]) -> ConfigFault:
     """Say which option is wrong and where it came from; the value itself stays out, it may be a secret."""
     dotted = ".".join(str(part) for part in error["loc"])
-    group, _, name = dotted.partition(".")
-    where = environ_name(dotted) if name in from_environ.get(group, {}) else dotted
+    where, (group, name) = dotted, (*dotted.split("."), "")[:2]
+    if name in from_environ.get(group, {}):
+        where = environ_name(f"{group}.{name}")
+    elif f"{group}.{name}" in from_master and name not in (from_file.get(group) or {}):
+        where = f"{from_master[f'{group}.{name}']} in the master configuration"
     if error["type"] == "extra_forbidden":
         return ConfigFault(where, "no such option", "remove it, or see docs/settings.md for the names")
-    return ConfigFault(where, str(error["msg"]).lower(), f"see {dotted} in docs/settings.md")
+    return ConfigFault(where, str(error["msg"]).lower().removeprefix("value error, "), f"see {dotted} in docs/settings.md")

@@ -18,8 +18,10 @@ CONNECT_SECONDS = 2.0
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print every fault with its fix; return 0 if there is none."""
-    faults = find_faults(environ_of(args))
+    """Print every fault with its fix, and what of `rest_cherrypy` is not taken over; return 0 if there is no fault."""
+    faults, notes = find_faults(environ_of(args))
+    for note in notes:
+        print(f"NOTE   {note}")
     for fault in faults:
         print(f"FAULT  {fault}")
     print(
@@ -28,9 +30,11 @@ def main(args: argparse.Namespace) -> int:
     return EX_CONFIG if faults else 0
 
 
-def find_faults(environ: dict[str, str]) -> list[ConfigFault]:
-    """Return all faults, not only the first."""
+def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[ConfigFault, ...]]:
+    """Return all faults, not only the first, and what is worth a word but no fault."""
     from service.gateway.opts import MasterOptions, read_master_config  # noqa: PLC0415 - only this command needs Salt
+    from service.http.files import site_faults  # noqa: PLC0415
+    from service.inherited import inherit  # noqa: PLC0415
     from service.settings import load, master_config_path  # noqa: PLC0415
 
     faults = list(_uid_faults())
@@ -40,16 +44,18 @@ def find_faults(environ: dict[str, str]) -> list[ConfigFault]:
         raw = read_master_config(master_config_path(environ))
     except InvalidConfiguration as exc:
         faults += exc.faults
+    from_master = inherit(raw)
     try:
-        settings = load(environ, raw.get("rest_wsgi"))
+        settings = load(environ, from_master)
     except InvalidConfiguration as exc:
         faults += exc.faults
     if settings is not None:
+        faults += site_faults(settings.site)
         faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
     if raw:
         master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)
         faults += [*_option_faults(raw), *_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
-    return faults
+    return faults, from_master.notes
 
 
 def _uid_faults() -> Iterator[ConfigFault]:

@@ -18,7 +18,7 @@ MAX_USER_AGENT_CHARACTERS = 256
 class Facts:
     """
     route: the template of the URL, never the URL itself; `unmatched` until one matches.
-    lows: one entry for each low begun. Times are seconds of the monotonic clock.
+    lows: one entry for each low begun. who: names of the log line for whom the master has taken the caller. Times are seconds of the monotonic clock.
     """
 
     request_id: str
@@ -32,16 +32,17 @@ class Facts:
     status: int = 0
     sent_bytes: int = 0
     lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    who: dict[str, str] = dataclasses.field(default_factory=dict)
     error: str | None = None
     error_type: str | None = None
 
 
-def facts_of(environ: Mapping[str, Any]) -> Facts:
-    """Start the account of a request. Its id is the caller's, when that is a sane one, else a new one."""
+def facts_of(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
+    """Start the account of a request. Its id is the caller's, when that is a sane one and to be believed, else a new one."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
     length = str(environ.get("CONTENT_LENGTH") or "0")
     return Facts(
-        request_id=given if _REQUEST_ID.fullmatch(given) else new_request_id(),
+        request_id=given if believe_id and _REQUEST_ID.fullmatch(given) else new_request_id(),
         method=environ["REQUEST_METHOD"],
         path=environ.get("PATH_INFO", "/"),
         address=environ.get("REMOTE_ADDR", ""),

@@ -8,8 +8,9 @@ from pathlib import Path
 import falcon
 from falcon.routing import StaticRoute
 
-from service.errors import NotFound
+from service.errors import ConfigFault, NotFound
 from service.http.media import JSON, accepted
+from service.settings import SiteSettings
 
 HTML = "text/html"
 _EVERY_FILE = "/files"
@@ -53,6 +54,16 @@ class Page:
         """Answer with the page."""
         req.path = _EVERY_FILE
         _send(self._route, req, resp)
+
+
+def site_faults(site: SiteSettings) -> list[ConfigFault]:
+    """Return what keeps the page or the folder from being served."""
+    faults = []
+    if site.app is not None and not site.app.is_file():
+        faults.append(ConfigFault("site.app", f"{site.app} is no file we can read", "name the page's index.html as the sidecar sees it, or unset the option"))
+    if site.static is not None and not site.static.is_dir():
+        faults.append(ConfigFault("site.static", f"{site.static} is no folder we can read", "name the folder as the sidecar sees it, or unset the option"))
+    return faults
 
 
 def wants_page(req: falcon.Request) -> bool:

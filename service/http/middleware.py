@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
+from service.http.addresses import Proxies
 from service.http.facts import ENVIRON_KEY, Facts, facts_of
 
 if TYPE_CHECKING:
@@ -29,17 +30,21 @@ class Canonical:
     """
     A WSGI application around another that accounts for every request.
 
-    log(facts, seconds, complete) is called once for each, when the server closes the answer.
+    log(facts, seconds, complete) is called once for each, when the server closes the answer. proxies: whose word on the caller counts.
     """
 
-    def __init__(self, app: WSGIApplication, metrics: HttpMetrics, log: Callable[[Facts, float, bool], None]) -> None:
+    def __init__(self, app: WSGIApplication, metrics: HttpMetrics, log: Callable[[Facts, float, bool], None], proxies: Proxies | None = None) -> None:
         self._app = app
         self._metrics = metrics
         self._log = log
+        self._proxies = proxies or Proxies()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333)."""
-        facts = environ[ENVIRON_KEY] = facts_of(environ)
+        believe_id = self._proxies.believes(environ)
+        # From here on the caller's own, for whoever looks, and not those of the proxy before us.
+        environ["REMOTE_ADDR"], environ["wsgi.url_scheme"] = self._proxies.origin(environ)
+        facts = environ[ENVIRON_KEY] = facts_of(environ, believe_id=believe_id)
         self._metrics.http_started()
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
@@ -100,6 +105,7 @@ def log_fields(facts: Facts, seconds: float, complete: bool) -> dict[str, Any]:
         "http.response.body.size": facts.sent_bytes,
         "client.address": facts.address,
         "user_agent.original": facts.user_agent,
+        **facts.who,
         "duration_s": round(seconds, 6),
         "aborted": not complete,
         "error.type": facts.error_type,
