@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from service.auth.guard import Guard
+from service.auth.sessions import Identity
 from service.errors import Draining, Fault
 from service.gateway.jobs import Request
-from service.gateway.low import Low, parse_lowstate
+from service.gateway.low import CREDENTIAL_FIELDS, Client, Low, parse_lowstate
 from service.gateway.result import LowResult
+from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
 
 
@@ -37,13 +39,21 @@ class Caller:
     """
     Who asks, and the account of what was done for them.
 
-    lows: for the log line, one entry for each low that was begun. A caller that hangs up is not noticed: one that only
+    lows: for the log line, one entry for each low that was begun. who: for the log line, whom the master took inline
+    credentials for. A caller that hangs up is not noticed: one that only
     closed its sending side looks the same, and waits for its answer.
     """
 
     request_id: str
     address: str
     lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    who: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any]) -> Caller:
+        """Return who sent a WSGI request; what we note of them lands in its log line."""
+        facts: Facts = environ[ENVIRON_KEY]
+        return cls(facts.request_id, facts.address, facts.lows, facts.who)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +66,11 @@ class Policy:
 
 
 class Commands:
-    """The one way from a request to the gateway. Called from request threads."""
+    """
+    The one way from a request to the gateway. Called from request threads.
+
+    may_call(credentials, address): raises Unauthenticated for users who may not call from there.
+    """
 
     def __init__(
         self,
@@ -69,6 +83,7 @@ class Commands:
         sync_jobs: Slots,
         quick_calls: Slots,
         draining: Callable[[], bool],
+        may_call: Callable[[Mapping[str, Any], str], None] = lambda _credentials, _address: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
@@ -79,18 +94,24 @@ class Commands:
         self._sync_jobs = sync_jobs
         self._quick_calls = quick_calls
         self._draining = draining
+        self._may_call = may_call
         self._monotonic = monotonic
 
-    def run(self, body: object, caller: Caller) -> list[Any]:
+    def run(self, body: object, caller: Caller, *, identity: Identity | None = None, client: Client | None = None) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.
 
+        identity: whose session this is; its token takes the place of any credentials in the lows, as in rest_cherrypy.
+        client: takes the place of the lows' own client.
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
         if self._draining():
             raise Draining("the sidecar is stopping", retry_after_seconds=1)
-        lows = self._parse(body)
+        lows = self._parse(_completed(body, identity, client))
+        if identity is None:
+            for low in lows:
+                self._may_call(low.credentials, caller.address)
         slots = self._sync_jobs if any(low.waits for low in lows) else self._quick_calls
         with slots.take():
             return self._run_all(lows, caller)
@@ -140,8 +161,34 @@ class Commands:
 
     def _through_guard(self, low: Low, caller: Caller, deadline: float) -> LowResult:
         with self._guard.admit(low.credentials, caller.address) as accepted:
-            request = Request(caller.request_id, deadline, metadata=self.policy.metadata, accepted=accepted)
+
+            def welcome() -> None:
+                caller.who.update(_claimed(low.credentials))
+                accepted()
+
+            request = Request(caller.request_id, deadline, metadata=self.policy.metadata, accepted=welcome)
             return self._gateway.run(low, request)
+
+
+def _completed(body: object, identity: Identity | None, client: Client | None) -> object:
+    """Return a lowstate with what the request itself says put into its lows; what is no low stays, to be refused."""
+    if identity is None and client is None:
+        return body
+    ours: dict[str, Any] = {} if client is None else {"client": client}
+    drop: tuple[str, ...] = ()
+    if identity is not None:
+        ours["token"], drop = identity.token, CREDENTIAL_FIELDS
+    lows = [body] if isinstance(body, dict) else body
+    if not isinstance(lows, list):
+        return body
+    return [{**{name: value for name, value in low.items() if name not in drop}, **ours} if isinstance(low, dict) else low for low in lows]
+
+
+def _claimed(credentials: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the log line says of credentials inside a low; a token's user is known from its session only."""
+    if "token" in credentials:
+        return {}
+    return {"user.name": str(credentials.get("username", ""))[:256], "auth.eauth": str(credentials["eauth"])[:64]}
 
 
 def _account(result: LowResult) -> dict[str, Any]:

@@ -88,6 +88,13 @@ class NotAcceptable(Fault):
     outcome = "invalid"
 
 
+class Conflict(Fault):
+    """What is asked for would overwrite something."""
+
+    status = 409
+    outcome = "invalid"
+
+
 class TooLarge(Fault):
     """The body is over `api.body_limit_bytes`."""
 

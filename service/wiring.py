@@ -5,31 +5,67 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from service import __version__, settings
+from service import __version__, inherited, settings
+from service.api.jobs import Job, Jobs
+from service.api.keys import Key, Keys
+from service.api.login import Login
+from service.api.logout import Logout
+from service.api.minions import Minion, Minions
 from service.api.ops import Live, MetricsPage, Ready
 from service.api.root import Root
+from service.api.run import Run
+from service.api.site import App, Static
+from service.api.stats import Stats
+from service.api.token import Token
 from service.auth.guard import Guard
+from service.auth.sessions import Identity, Sessions, Tokens
 from service.commands import Commands, LowRunner, Policy
 from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.dispatch import Gateway
 from service.gateway.dispatch import Health as GatewayHealth
 from service.gateway.opts import SALT_VERSION, MasterOptions, read_master_config
 from service.health import Check, Health
+from service.http.access import Access
+from service.http.addresses import Proxies
 from service.http.app import build
+from service.http.browser import Browser
+from service.http.cookies import SessionCookie
+from service.http.cors import Cors
 from service.http.facts import Facts
+from service.http.files import Folder, Page, site_faults
 from service.http.middleware import Canonical, log_fields
+from service.http.paths import Paths
 from service.limits import Brake, Slots
 from service.observe import log
 from service.observe.metrics import Metrics
 from service.observe.report import Report
+from service.observe.traffic import Traffic
 from service.server.listener import Listener
 from service.server.process import Life, Signals, run
 from service.settings import Settings, master_config_path
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 # Every URL and the class that serves it; docs/http.md is generated from here.
-API_RESOURCES: dict[str, type] = {"/": Root}
+API_RESOURCES: dict[str, type] = {
+    "/": Root,
+    "/run": Run,
+    "/login": Login,
+    "/logout": Logout,
+    "/token": Token,
+    "/minions": Minions,
+    "/minions/{mid}": Minion,
+    "/jobs": Jobs,
+    "/jobs/{jid}": Job,
+    "/keys": Keys,
+    "/keys/{mid}": Key,
+    "/stats": Stats,
+    "/app": App,
+    "/static": Static,
+}
 OPS_RESOURCES: dict[str, type] = {"/livez": Live, "/readyz": Ready, "/metrics": MetricsPage}
 # With every slot taken there is still a thread to say so.
 SPARE_THREADS = 8
@@ -41,10 +77,11 @@ OPS_RECEIVE_SECONDS = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """Our settings and what we take from the master's."""
+    """Our settings and what we take from the master's. notes: what the start should say of the master's API sections."""
 
     settings: Settings
     master: MasterOptions
+    notes: tuple[ConfigFault, ...] = ()
 
 
 def read_configuration(environ: Mapping[str, str]) -> Configuration:
@@ -56,8 +93,10 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
         raw = read_master_config(master_config_path(environ))
     except InvalidConfiguration as exc:
         faults += exc.faults
+    from_master = inherited.inherit(raw)
     try:
-        ours = settings.load(environ, raw.get("rest_wsgi"))
+        ours = settings.load(environ, from_master)
+        faults += site_faults(ours.site)
     except InvalidConfiguration as exc:
         faults += exc.faults
     if raw.get("transport", "zeromq") != "zeromq":
@@ -66,11 +105,15 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
         )
     if faults:
         raise InvalidConfiguration(faults)
-    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri))
+    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes)
 
 
 class MasterSide(LowRunner, Protocol):
     """The gateway, or a fake of it."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """Return the master's token calls."""
 
     def start(self) -> None:
         """Connect, and keep connecting."""
@@ -89,7 +132,10 @@ class Process:
         """connect: makes the gateway; another one in tests."""
         ours, master = configuration.settings, configuration.master
         self.settings = ours
+        self._master_raw = master.raw
         self.log = log.get()
+        for note in configuration.notes:
+            self.log.warning("config.ignored", where=note.where, problem=note.problem, fix=note.fix)
         self.metrics = Metrics(routes=API_RESOURCES, eauths=tuple(master.raw.get("external_auth") or ()))
         self.metrics.build_info(version=__version__, python=platform.python_version(), salt=SALT_VERSION)
         self.metrics.watch_log(log.line_counts, log.dropped)
@@ -105,6 +151,10 @@ class Process:
             proven_seconds=ours.limits.auth_proven_seconds,
             on_attempt=self.metrics.auth_attempt,
         )
+        self.traffic = Traffic(__version__)
+        self.access = Access(ours.access.networks, ours.access.users)
+        quick_calls = Slots("quick calls", ours.limits.quick_calls)
+        self.sessions = self._make_sessions(master, quick_calls)
         self.commands = Commands(
             self.gateway,
             self.guard,
@@ -112,17 +162,64 @@ class Process:
             _policy(ours),
             enabled_clients=master.enabled_clients,
             sync_jobs=Slots("synchronous jobs", ours.limits.sync_jobs),
-            quick_calls=Slots("quick calls", ours.limits.quick_calls),
+            quick_calls=quick_calls,
             draining=lambda: self.health.draining,
+            may_call=self.sessions.admit,
         )
-        self.api = Canonical(build({"/": Root(self.commands)}, on_crash=self._crashed), self.metrics, self._request_done)
+        self._cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
+        self.api = Canonical(self._api(), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header))
         ops = build({"/livez": Live(), "/readyz": Ready(self.health), "/metrics": MetricsPage(self.metrics, self._refresh)}, on_crash=self._crashed)
         self.ops = Canonical(ops, _Unmeasured(), self._probe_done)
+
+    def _api(self) -> WSGIApplication:
+        """Build the API. What stands in front of the routes stands here, in its order."""
+        site, routes = self.settings.site, self._resources()
+        page = Page(site.app) if site.app else None
+        browser = Browser(page, site.app_path, site.static_path)
+        if page is not None:
+            routes |= dict.fromkeys((site.app_path, f"{site.app_path}/{{rest:path}}"), App(page))
+        if site.static is not None:
+            routes[f"{site.static_path}/{{name:path}}"] = Static(Folder(site.static))
+        # Strangers first, whatever they ask for; OPTIONS before any route; the page last, for it wants the URL as the routes know it.
+        front = [self.access, Paths(self.settings.api.root_prefix), self._cors, browser]
+        return build(routes, on_crash=self._crashed, middleware=front, unmatched=browser.unmatched)
+
+    def _make_sessions(self, master: MasterOptions, slots: Slots) -> Sessions:
+        return Sessions(
+            self.gateway.tokens,
+            self.guard,
+            slots,
+            self.access,
+            cookie_name=self.settings.session.cookie_name,
+            cache_seconds=self.settings.session.cache_seconds,
+            external_auth=master.raw.get("external_auth") or {},
+            see_all=self.settings.events.see_all,
+            on_revoked=self._revoked,
+        )
+
+    def _resources(self) -> dict[str, object]:
+        """Make what serves each URL of the API."""
+        commands, sessions, ours = self.commands, self.sessions, self.settings
+        cookie = SessionCookie(ours.session.cookie_name, ours.session.cookie_samesite, ours.session.cookie_secure)
+        return {
+            "/": Root(commands, sessions),
+            "/run": Run(commands),
+            "/login": Login(sessions, cookie),
+            "/logout": Logout(sessions, cookie),
+            "/token": Token(sessions, lambda: commands.policy.lows_per_request),
+            "/minions": Minions(commands, sessions),
+            "/minions/{mid}": Minion(commands, sessions),
+            "/jobs": Jobs(commands, sessions),
+            "/jobs/{jid}": Job(commands, sessions),
+            "/keys": Keys(commands, sessions),
+            "/keys/{mid}": Key(commands, sessions),
+            "/stats": Stats(self.traffic, sessions, require_login=ours.stats.require_login),
+        }
 
     def reload(self, environ: Mapping[str, str]) -> None:
         """Read the settings again and apply those that can change in a running process; keep all of the old ones if any is wrong."""
         try:
-            new = settings.load(environ, {"port": self.settings.api.port})
+            new = settings.load(environ, inherited.inherit(self._master_raw))
         except InvalidConfiguration as exc:
             self.log.error("config.invalid", faults=[str(fault) for fault in exc.faults])  # noqa: TRY400 - the faults say it all
             return
@@ -136,8 +233,13 @@ class Process:
         log.set_level(ours.log.level)
         self.commands.policy = _policy(ours)
         self.guard.proven_seconds = ours.limits.auth_proven_seconds
+        self.access.adjust(ours.access.networks, ours.access.users)
+        self._cors.adjust(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         for brake in (self._addresses, self._users):
             brake.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+
+    def _revoked(self, identity: Identity, how: str) -> None:
+        self.report.revoked({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session}, how)
 
     def _master_check(self) -> Check:
         health = self.gateway.health()
@@ -154,6 +256,7 @@ class Process:
         self.log.error("crash", request_id=facts.request_id, exc_info=True)  # noqa: LOG014 - the caller is in the handler
 
     def _request_done(self, facts: Facts, seconds: float, complete: bool) -> None:
+        self.traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
         level = "warning" if facts.status >= 500 or not complete else "info"
         getattr(self.log, level)("http.request", **log_fields(facts, seconds, complete))
 
@@ -166,6 +269,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
     process = Process(configuration)
     api, ops = _api_listener(process), _ops_listener(process)
     process.metrics.watch_pool(api)
+    process.traffic.watch(api)
     process.log.info(
         "app.start", salt_version=SALT_VERSION, api=f"{api.host}:{api.port}", ops=f"{ops.host}:{ops.port}", master=configuration.master.request_uri
     )

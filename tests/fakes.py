@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import secrets
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import salt.payload
 
 from service.gateway.dispatch import Health, Runner
+from service.gateway.eauth import Tokens
 from service.gateway.hub import Hub
 from service.gateway.jobs import Request
 from service.gateway.low import Low
@@ -24,6 +27,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "test.ping": lambda: True,
     "test.echo": lambda text: text,
     "test.arg": lambda *args, **kwargs: {"args": list(args), "kwargs": kwargs},
+    "grains.items": lambda: {"os": "Debian", "cpus": 2},
     "sys.list_functions": lambda: sorted(FUNCTIONS),
 }
 
@@ -35,21 +39,46 @@ class FakeMaster:
     Loads and answers have the shapes of salt/master.py ClearFuncs; events those of the bus.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, tokens: dict[str, dict[str, Any]] | None = None) -> None:
+        """tokens: the store of an older master, for one that was restarted or that a second sidecar talks to."""
         self._hub = hub
+        self.tokens = {} if tokens is None else tokens
         self._jids = itertools.count(20_260_000_000_000_000_000)
         self._lock = threading.Lock()
         self._jobs: dict[str, dict[str, Any]] = {}  # returns by jid; guarded by _lock
+        self._published: dict[str, dict[str, Any]] = {}  # loads by jid; guarded by _lock
         self.minions = ["minion-1", "minion-2"]
         self.silent: set[str] = set()
+        self.keys = set(self.minions)
         self.loads: list[dict[str, Any]] = []
 
     def send(self, load: dict[str, Any], *, timeout: float | None = None, slow: bool = False) -> Any:
         """Answer a load as the master's request port does."""
         del timeout, slow
         self.loads.append(load)
-        answers: dict[str, Callable[[dict[str, Any]], Any]] = {"publish": self._publish, "runner": self._runner, "wheel": self._wheel}
+        answers: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "publish": self._publish,
+            "runner": self._runner,
+            "wheel": self._wheel,
+            "mk_token": self._mk_token,
+            "get_token": self._get_token,
+        }
         return answers[load["cmd"]](load)
+
+    def _mk_token(self, load: dict[str, Any]) -> Any:
+        if self._rights({name: value for name, value in load.items() if name != "token"}) is None:
+            return ""
+        token = secrets.token_hex(32)
+        now = time.time()
+        self.tokens[token] = {"start": now, "expire": now + 43_200.0, "name": load["username"], "eauth": load["eauth"], "token": token}
+        return dict(self.tokens[token])
+
+    def _get_token(self, load: dict[str, Any]) -> Any:
+        data = self.tokens.get(load["token"], {})
+        if data and data["expire"] < time.time():
+            del self.tokens[load["token"]]
+            return {}
+        return dict(data)
 
     def _publish(self, load: dict[str, Any]) -> Any:
         rights = self._rights(load["kwargs"])
@@ -62,6 +91,8 @@ class FakeMaster:
         if not minions:
             return {"enc": "clear", "load": {"jid": None, "minions": [], "error": f"Master could not resolve minions for target {load['tgt']}"}}
         jid = load["jid"] or str(next(self._jids))
+        with self._lock:
+            self._published[jid] = load
         self._fire(f"salt/job/{jid}/new", {"jid": jid, "minions": minions, "missing": missing, "fun": load["fun"]})
         for minion in set(minions) - self.silent:
             self._return(jid, minion, load)
@@ -72,7 +103,13 @@ class FakeMaster:
             return self._refusal(load)
         jid = str(next(self._jids))
         tag = f"salt/run/{jid}"
-        known: dict[str, Callable[..., Any]] = {"jobs.lookup_jid": lambda jid: self._jobs.get(jid, {}), "test.arg": FUNCTIONS["test.arg"]}
+        known: dict[str, Callable[..., Any]] = {
+            "jobs.lookup_jid": lambda jid: self._jobs.get(jid, {}),
+            "jobs.list_job": self._list_job,
+            "jobs.list_jobs": lambda: {jid: self._described(jid) for jid in self._published},
+            "auth.del_token": lambda name: self.tokens.pop(name.removesuffix(".p"), None) is not None,
+            "test.arg": FUNCTIONS["test.arg"],
+        }
         if load["fun"] in known:
             self._fire(f"{tag}/new", {"jid": jid, "fun": f"runner.{load['fun']}"})
             value = known[load["fun"]](*load["kwarg"]["arg"], **load["kwarg"]["kwarg"])
@@ -86,14 +123,39 @@ class FakeMaster:
         if "@wheel" not in (self._rights(load) or ()):
             return self._refusal(load)
         jid = str(next(self._jids))
-        if load["fun"] == "key.list_all":
-            value: Any = {"minions": self.minions, "minions_pre": [], "minions_rejected": [], "minions_denied": [], "local": ["master.pem", "master.pub"]}
-        else:
-            value = f"Exception occurred in wheel {load['fun']}: KeyError: '{load['fun']}'"
-        success = load["fun"] == "key.list_all"
+        known: dict[str, Callable[[dict[str, Any]], Any]] = {"key.list_all": self._list_keys, "key.finger": self._finger, "key.gen_accept": self._gen_accept}
+        success = load["fun"] in known
+        value = known[load["fun"]](load) if success else f"Exception occurred in wheel {load['fun']}: KeyError: '{load['fun']}'"
         return {"tag": f"salt/wheel/{jid}", "data": {"jid": jid, "fun": f"wheel.{load['fun']}", "return": value, "success": success}}
 
+    def _list_keys(self, _load: dict[str, Any]) -> Any:
+        return {"minions": self.minions, "minions_pre": [], "minions_rejected": [], "minions_denied": [], "local": ["master.pem", "master.pub"]}
+
+    def _finger(self, load: dict[str, Any]) -> Any:
+        found = {minion: ":".join(["ab"] * 32) for minion in self.minions if fnmatch.fnmatch(minion, load["match"])}
+        return {"minions": found} if found else {}
+
+    def _gen_accept(self, load: dict[str, Any]) -> Any:
+        if load["id_"] in self.keys and not load.get("force"):
+            return {}
+        self.keys.add(load["id_"])
+        return {"pub": "-----BEGIN PUBLIC KEY-----\n", "priv": "-----BEGIN RSA PRIVATE KEY-----\n"}
+
+    def _described(self, jid: str) -> dict[str, Any]:
+        load = self._published[jid]
+        described = {"Function": load["fun"], "Arguments": load["arg"], "Target": load["tgt"], "Target-type": load["tgt_type"], "User": load["user"]}
+        return {**described, "StartTime": "2026, Nov 23 08:56:04.306179"}
+
+    def _list_job(self, jid: str) -> dict[str, Any]:
+        if jid not in self._published:
+            return {"jid": jid, "Error": "Cannot contact returner or no job with this jid", "StartTime": "", "Result": {}}
+        result = {minion: {"return": value, "retcode": 0, "success": True} for minion, value in self._jobs.get(jid, {}).items()}
+        return {"jid": jid, **self._described(jid), "Minions": list(self.minions), "Result": result}
+
     def _rights(self, sent: dict[str, Any]) -> list[str] | None:
+        if "token" in sent:
+            data = self._get_token(sent)
+            return RIGHTS.get(data["name"]) if data else None
         good = sent.get("eauth") == "sharedsecret" and sent.get("password") == SECRET
         return RIGHTS.get(sent.get("username", "")) if good else None
 
@@ -132,11 +194,16 @@ class FakeMaster:
 class FakeGateway:
     """The gateway's own code over a master in memory."""
 
-    def __init__(self, options: MasterOptions) -> None:
+    def __init__(self, options: MasterOptions, tokens: dict[str, dict[str, Any]] | None = None) -> None:
+        """tokens: those of another fake, when this one stands for the same master."""
         self.hub = Hub(early_limit_bytes=2**20, on_event=lambda _kind, _size: None, on_drop=lambda: None)
         self.hub.opened()
-        self.master = FakeMaster(self.hub)
+        self.master = FakeMaster(self.hub, tokens)
         self._runner = Runner(self.master, self.hub, options, master_up=lambda: True)
+
+    @property
+    def tokens(self) -> Tokens:
+        return self._runner.tokens
 
     def start(self) -> None:
         self.hub.opened()

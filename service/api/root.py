@@ -1,12 +1,12 @@
-"""`/`: rest_wsgi's only URL. Every command goes here, with the credentials inside it."""
+"""`/`: every command goes here, in a session or with the credentials inside it."""
 
 from __future__ import annotations
 
 import falcon
 
+from service.auth.sessions import Sessions
 from service.commands import Caller, Commands
 from service.gateway.low import CLIENTS
-from service.http.facts import ENVIRON_KEY, Facts
 from service.http.media import decode, respond
 
 # Upstream's own text; probes and old clients look for it. Source: salt/netapi/rest_wsgi.py, dispatch.
@@ -14,10 +14,16 @@ WELCOME = "They found me. I don't know how, but they found me. Run for it, Marty
 
 
 class Root:
-    """Source of the contract: salt/netapi/rest_wsgi.py; `clients` comes from rest_cherrypy."""
+    """
+    Commands, in a session (rest_cherrypy) or, without one, with credentials inside each low (rest_wsgi).
 
-    def __init__(self, commands: Commands) -> None:
+    A request that names a session runs as its user whatever else its lows carry, as in rest_cherrypy, and is refused
+    when the session is over. Source of the contract: salt/netapi/rest_wsgi.py; `clients` comes from rest_cherrypy.
+    """
+
+    def __init__(self, commands: Commands, sessions: Sessions) -> None:
         self._commands = commands
+        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Say that somebody is here."""
@@ -25,7 +31,6 @@ class Root:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run a lowstate: {"return": [value of each low]}."""
-        facts: Facts = req.env[ENVIRON_KEY]
-        caller = Caller(facts.request_id, facts.address, facts.lows)
+        identity = self._sessions.given(req.env)
         lowstate = decode(req, required="JSON required")
-        respond(req, resp, {"return": self._commands.run(lowstate, caller)})
+        respond(req, resp, {"return": self._commands.run(lowstate, Caller.of(req.env), identity=identity)})

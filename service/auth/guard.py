@@ -131,6 +131,10 @@ class Guard:
         with self._lock:
             self._proven.pop(digest, None)
 
+    def forget(self, credentials: Mapping[str, Any]) -> None:
+        """Let credentials that the master has called dead pay like any others."""
+        self.disprove(self._digest(credentials))
+
     def _digest(self, credentials: Mapping[str, Any]) -> bytes:
         text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)

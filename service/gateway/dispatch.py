@@ -11,10 +11,11 @@ import salt.loader
 import salt.utils.jid
 import zmq.asyncio
 
-from service.errors import Fault
+from service.errors import Fault, Unauthenticated
 from service.gateway.batch import Batches
 from service.gateway.bus import Bus
 from service.gateway.channel import Channels, Socket
+from service.gateway.eauth import Tokens
 from service.gateway.hub import Hub
 from service.gateway.jobs import Jobs, Request
 from service.gateway.loop import BusThread
@@ -79,9 +80,12 @@ class Runner:
             "wheel": functions.wheel,
             "wheel_async": functions.wheel_async,
         }
+        self.tokens = Tokens(channels, options, functions.runner)
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
+        if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
+            raise Unauthenticated("the session is over: log in again")
         return self._by_client[low.client](low, request)
 
 
@@ -129,6 +133,11 @@ class Gateway:
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
         return self._runner.run(low, request)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The master's token calls."""
+        return self._runner.tokens
 
     def health(self) -> Health:
         """Return how the connection is, without asking anybody."""

@@ -84,7 +84,7 @@ def _parse_low(low: object, enabled: Collection[str], where: str) -> Low:
     fields = {name: value for name, value in low.items() if name not in {"client", "fun"} and value is not None}
     fun = _function(low.get("fun"), client, where)
     _check_credentials(fields, where)
-    _rename_shared_secret(fields)
+    rename_shared_secret(fields)
     if client in LOCAL_CLIENTS:
         _check_local(fields, fun, where)
     else:
@@ -132,7 +132,7 @@ def _check_credentials(fields: Mapping[str, Any], where: str) -> None:
             raise BadRequest(f"{where}{name} must be a string", field=name)
 
 
-def _rename_shared_secret(fields: dict[str, Any]) -> None:
+def rename_shared_secret(fields: dict[str, Any]) -> None:
     """
     Send a `sharedsecret` as the password it is; clients that follow old documentation name it so.
 

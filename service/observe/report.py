@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from structlog.typing import FilteringBoundLogger
 
@@ -25,6 +25,7 @@ class Report:
         self._lock = threading.Lock()
         self._dropped = 0  # since the last line; guarded by _lock
         self._told_at = -QUIET_SECONDS  # guarded by _lock
+        self._told_local = False  # guarded by _lock
         # The bus thread's alone:
         self._lost_at: float | None = None
         self._wanting = {"bus", "master"}  # what was not well yet since the start
@@ -76,6 +77,14 @@ class Report:
             return
         self._metrics.master_probed(None)
         self._log.error("master.down", reason=reason)
+
+    def revoked(self, who: Mapping[str, str], how: str) -> None:
+        """A token was revoked; how: `file`, `runner` or `here`. Says once that the last reaches no further than this process."""
+        self._log.info("auth.token.revoked", **who, by=how)
+        with self._lock:
+            told, self._told_local = self._told_local, self._told_local or how == "here"
+        if how == "here" and not told:
+            self._log.warning("auth.revocation.local", message="the master's token store cannot be reached from here, nor may this user run auth.del_token")
 
     def _well(self, what: str) -> None:
         """Say once that everything we need was there."""

@@ -22,7 +22,7 @@ interface: 127.0.0.1
 ret_port: 1
 sock_dir: /nonexistent
 netapi_enable_clients: [{", ".join(CLIENTS)}]
-external_auth: {{sharedsecret: {{demo: ['.*']}}}}
+external_auth: {{sharedsecret: {{demo: ['.*', '@runner', '@wheel', '@jobs'], pinger: [test.ping]}}}}
 nodegroups: {{web: 'L@minion-1'}}
 timeout: 1
 gather_job_timeout: 1

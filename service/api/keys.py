@@ -1,0 +1,105 @@
+"""`/keys`: minion keys."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from typing import Any
+
+import falcon
+
+from service.auth.sessions import Sessions
+from service.commands import Caller, Commands
+from service.errors import BadRequest, Conflict, MasterRefused
+from service.http.media import check_accept, decode, respond
+
+# Source: salt/utils/verify.py, valid_id and clean_path; a slash or a dot-dot would leave the key folder.
+_MINION_ID = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]{1,255}")
+_TRUE = frozenset({"true", "yes", "on", "1"})
+
+
+class Keys:
+    """The names of all keys, by state; and new keys for a minion that is yet to come."""
+
+    # A kickstart script pipes the answer into tar whatever its Accept header says.
+    any_accept = True
+
+    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+        self._commands = commands
+        self._sessions = sessions
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List them: {"return": {"minions": [], "minions_pre": [], ...}}, an object and no list."""
+        check_accept(req)
+        _answer_keys(self._commands, self._sessions, {"fun": "key.list_all"}, req, resp)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Make a pair for `mid`, accept it, and answer a tar of `minion.pub` and `minion.pem`. Needs credentials in the body; 409 if there is a key and no `force`."""
+        low = _generation(decode(req))
+        (value,) = self._commands.run([low], Caller.of(req.env))
+        pair = value["data"].get("return") if isinstance(value.get("data"), dict) else None
+        if not isinstance(pair, dict):
+            raise MasterRefused("the master could not make the key")
+        if not pair:
+            # Rest_cherrypy sends two empty files here, which overwrite the keys that the minion has.
+            raise Conflict("a key of this name is accepted already; `force` replaces it")
+        resp.content_type = "application/x-tar"
+        resp.data = _tar({"minion.pub": str(pair.get("pub", "")), "minion.pem": str(pair.get("priv", ""))})
+        resp.set_header("Cache-Control", "no-cache")
+        resp.set_header("Content-Disposition", f'attachment; filename="saltkeys-{re.sub(r"[^A-Za-z0-9._-]", "_", low["id_"])}.tar"')
+
+
+class Key:
+    """The fingerprint of one key, or of those that a glob matches."""
+
+    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+        self._commands = commands
+        self._sessions = sessions
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, mid: str) -> None:
+        """Look it up: {"return": {"minions": {mid: fingerprint}}}, an object and no list."""
+        _answer_keys(self._commands, self._sessions, {"fun": "key.finger", "match": mid}, req, resp)
+
+
+def _answer_keys(commands: Commands, sessions: Sessions, fields: dict[str, str], req: falcon.Request, resp: falcon.Response) -> None:
+    (value,) = commands.run([{"client": "wheel", **fields}], Caller.of(req.env), identity=sessions.of(req.env))
+    data = value.get("data")
+    resp.set_header("Cache-Control", "private")
+    respond(req, resp, {"return": data.get("return", {}) if isinstance(data, dict) else {}})
+
+
+def _generation(body: object) -> dict[str, Any]:
+    """Return the wheel call that a request for new keys stands for; its numbers and flags may be a form's texts."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    if not isinstance(body, dict):
+        raise BadRequest("send one object with mid and credentials")
+    low = {**body, "client": "wheel", "fun": "key.gen_accept"}
+    minion = low.pop("mid", low.get("id_"))
+    if not isinstance(minion, str) or not _MINION_ID.fullmatch(minion):
+        raise BadRequest("mid must be the id of a minion", field="mid")
+    low["id_"] = minion
+    if "keysize" in low:
+        low["keysize"] = _whole_number(low["keysize"])
+    if "force" in low:
+        low["force"] = low["force"] is True or str(low["force"]).lower() in _TRUE
+    return low
+
+
+def _whole_number(value: object) -> int:
+    text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 16_384:
+        raise BadRequest("keysize must be a number of bits, at most 16384", field="keysize")
+    return int(text)
+
+
+def _tar(files: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, text in files.items():
+            content = text.encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return packed.getvalue()

@@ -1,0 +1,48 @@
+"""`/minions`: what minions are, and jobs for them."""
+
+from __future__ import annotations
+
+import falcon
+
+from service.auth.sessions import Sessions
+from service.commands import Caller, Commands
+from service.http.media import decode, respond
+
+
+class Minions:
+    """The grains of all minions, asked of them now; and jobs that are not waited for."""
+
+    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+        self._commands = commands
+        self._sessions = sessions
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Ask every minion for its grains: {"return": [{minion: grains}]}."""
+        _answer_grains(self._commands, self._sessions, "*", req, resp)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Start a job for each low (without `client`) and answer 202: {"return": [{"jid", "minions"}], "_links": {"jobs": [{"href"}]}}."""
+        identity = self._sessions.of(req.env)
+        jobs = self._commands.run(decode(req), Caller.of(req.env), identity=identity, client="local_async")
+        links = [{"href": f"/jobs/{job['jid']}"} for job in jobs if job]
+        resp.set_header("Cache-Control", "private")
+        respond(req, resp, {"return": jobs, "_links": {"jobs": links}}, 202)
+
+
+class Minion:
+    """The grains of one minion, or of those that a glob matches."""
+
+    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+        self._commands = commands
+        self._sessions = sessions
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, mid: str) -> None:
+        """Ask the minion for its grains: {"return": [{minion: grains}]}."""
+        _answer_grains(self._commands, self._sessions, mid, req, resp)
+
+
+def _answer_grains(commands: Commands, sessions: Sessions, tgt: str, req: falcon.Request, resp: falcon.Response) -> None:
+    low = {"client": "local", "tgt": tgt, "fun": "grains.items"}
+    value = commands.run([low], Caller.of(req.env), identity=sessions.of(req.env))
+    resp.set_header("Cache-Control", "private")
+    respond(req, resp, {"return": value})

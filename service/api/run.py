@@ -1,0 +1,19 @@
+"""`/run`: commands with the credentials inside them, without a session."""
+
+from __future__ import annotations
+
+import falcon
+
+from service.commands import Caller, Commands
+from service.http.media import decode, respond
+
+
+class Run:
+    """Commands with `username`, `password` and `eauth`, or a Salt `token`, inside each low. A session does not count here."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Run a lowstate: {"return": [value of each low]}."""
+        respond(req, resp, {"return": self._commands.run(decode(req), Caller.of(req.env))})

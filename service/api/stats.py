@@ -1,0 +1,33 @@
+"""`/stats`: a few figures for clients that ask; Prometheus' page on the ops listener has all of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import falcon
+
+from service.auth.sessions import Sessions
+from service.http.media import respond
+
+
+class Figures(Protocol):
+    """What counts."""
+
+    def statistics(self) -> dict[str, dict[str, Any]]:
+        """Return the figures."""
+
+
+class Stats:
+    """Requests, bytes and threads under CherryPy's names, the server's under both that it has had."""
+
+    def __init__(self, figures: Figures, sessions: Sessions, *, require_login: bool) -> None:
+        self._figures = figures
+        self._sessions = sessions
+        self._require_login = require_login
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer the figures since the start."""
+        if self._require_login:
+            self._sessions.of(req.env)
+        resp.set_header("Cache-Control", "private")
+        respond(req, resp, self._figures.statistics())

@@ -1,0 +1,283 @@
+"""Sessions: Salt tokens, looked up at the master, so that they live through our restarts and on every sidecar beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Protocol
+
+from service.auth.guard import Guard
+from service.auth.perms import EVERYTHING, perms_of
+from service.errors import BadRequest, Unauthenticated
+from service.gateway.low import TOKEN
+from service.http.facts import ENVIRON_KEY, Facts
+from service.limits import Slots
+
+MOST_REMEMBERED = 10_000
+# A caller may come back with the same dead token for so long without that counting as one more guess.
+DEAD_SECONDS = 600.0
+
+
+class Tokens(Protocol):
+    """The master's token calls; see gateway/eauth.py."""
+
+    def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        """Log in."""
+
+    def get_token(self, token: str) -> dict[str, Any] | None:
+        """Look a token up."""
+
+    def revoke(self, token: str, expire: float) -> str:
+        """Make a token useless; say how."""
+
+    def is_revoked(self, token: str) -> bool:
+        """Say whether `revoke` was told of it."""
+
+
+class Access(Protocol):
+    """Which users may call from where; see http/access.py."""
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether it matters who calls."""
+
+    def admit(self, address: str, user: str) -> None:
+        """Raise Unauthenticated if this user may not call from there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """
+    Whom a session belongs to.
+
+    session: a keyed digest of the token, for the log. start, expire: seconds since 1970. perms: a list, or {} when empty.
+    sees_everything: may read the whole event bus.
+    """
+
+    token: str = dataclasses.field(repr=False)
+    session: str
+    user: str
+    eauth: str
+    groups: tuple[str, ...]
+    start: float
+    expire: float
+    perms: list[Any] | dict[str, Any]
+    sees_everything: bool
+
+
+class Sessions:
+    """
+    Opens, finds and ends sessions. Called from request threads.
+
+    Remembers for a few seconds what the master said of a token, under keyed digests, and nothing else.
+
+    slots: held while the master is asked. access: asked about every user, however they come. on_revoked(identity, how) hears of every logout.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        guard: Guard,
+        slots: Slots,
+        access: Access,
+        *,
+        cookie_name: str,
+        cache_seconds: float,
+        external_auth: Mapping[str, Any],
+        see_all: Collection[str] = (),
+        on_revoked: Callable[[Identity, str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        time_of_day: Callable[[], float] = time.time,
+    ) -> None:
+        self._tokens = tokens
+        self._guard = guard
+        self._slots = slots
+        self._access = access
+        self.cookie_name = cookie_name
+        self._cache_seconds = cache_seconds
+        self._external_auth = external_auth
+        self._see_all = frozenset(see_all)
+        self._on_revoked = on_revoked
+        self._monotonic = monotonic
+        self._time_of_day = time_of_day
+        self._key = secrets.token_bytes(32)
+        self._lock = threading.Lock()
+        # What the master said and when; the oldest first; both guarded by _lock.
+        self._alive: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
+        self._dead: OrderedDict[bytes, float] = OrderedDict()
+
+    def login(self, credentials: object, environ: Mapping[str, Any]) -> Identity:
+        """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""
+        identity = self._identity(self.mk_token(credentials, environ))
+        self._remember(self._digest(identity.token), identity)
+        _note(environ, identity)
+        return identity
+
+    def mk_token(self, credentials: object, environ: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a new token's data as the master gives it. Raises as `login`."""
+        if not isinstance(credentials, dict):
+            raise BadRequest("a login is an object with username, password and eauth")
+        facts: Facts = environ[ENVIRON_KEY]
+        self._access.admit(facts.address, str(credentials.get("username", "")))
+        # The guard counts by user; whatever else the eauth module reads must not make another user of this one.
+        who = {name: credentials[name] for name in ("eauth", "username", "password") if isinstance(credentials.get(name), str)}
+        with self._slots.take(), self._guard.admit(who, facts.address) as accepted:
+            data = self._tokens.mk_token(credentials)
+            accepted()
+        return data
+
+    def of(self, environ: Mapping[str, Any]) -> Identity:
+        """
+        Return whose request this is.
+
+        The token comes from `X-Auth-Token`, else `Authorization: Bearer`, else the cookie. Raises Unauthenticated
+        for a missing or dead one, Throttled, and MasterUnreachable or MasterTimeout when the master cannot say now.
+        """
+        facts: Facts = environ[ENVIRON_KEY]
+        token = token_of(environ, self.cookie_name)
+        if token is None:
+            raise Unauthenticated("No session: log in first, or send credentials to /run")
+        identity = self.identify(token, facts.address)
+        _note(environ, identity)
+        return identity
+
+    def given(self, environ: Mapping[str, Any]) -> Identity | None:
+        """Return whose request this is, None when it names no session at all. Raises as `of`."""
+        return None if token_of(environ, self.cookie_name) is None else self.of(environ)
+
+    def identify(self, token: str, address: str) -> Identity:
+        """Return whose token this is. Raises as `of`."""
+        if not TOKEN.fullmatch(token):
+            raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
+        identity = self._cached(token) or self._ask(token, address)
+        self._access.admit(address, identity.user)
+        return identity
+
+    def admit(self, credentials: Mapping[str, Any], address: str) -> None:
+        """Raise Unauthenticated if the user of credentials inside a low may not call from there; says nothing of whether they are good."""
+        if not self._access.knows_users:
+            return
+        if "token" in credentials:
+            self.identify(credentials["token"], address)
+        else:
+            self._access.admit(address, str(credentials.get("username", "")))
+
+    def _cached(self, token: str) -> Identity | None:
+        digest = self._digest(token)
+        with self._lock:
+            identity, until = self._alive.get(digest, (None, 0.0))
+        if identity is not None and until > self._monotonic() and identity.expire > self._time_of_day() and not self._tokens.is_revoked(token):
+            return identity
+        return None
+
+    def logout(self, identity: Identity) -> str:
+        """End a session everywhere, as far as the master lets us; return how."""
+        with self._lock:
+            self._alive.pop(self._digest(identity.token), None)
+        with self._slots.take():
+            how = self._tokens.revoke(identity.token, identity.expire)
+        self._on_revoked(identity, how)
+        return how
+
+    def _ask(self, token: str, address: str) -> Identity:
+        """Ask the master. A token that it called dead lately is no further guess, so only its first use pays at the guard."""
+        digest = self._digest(token)
+        with self._lock:
+            died = self._dead.get(digest)
+        age = DEAD_SECONDS if died is None else self._monotonic() - died
+        if age < self._cache_seconds:
+            raise _dead()
+        with self._slots.take():
+            data = self._tokens.get_token(token) if age < DEAD_SECONDS else self._guarded(token, address)
+        if data is None:
+            self._bury(digest)
+            raise _dead()
+        identity = self._identity(data)
+        self._remember(digest, identity)
+        return identity
+
+    def _guarded(self, token: str, address: str) -> dict[str, Any] | None:
+        credentials = {"token": token}
+        try:
+            with self._guard.admit(credentials, address) as accepted:
+                data = self._tokens.get_token(token)
+                if data is None:
+                    raise _dead()
+                accepted()
+        except Unauthenticated:
+            self._guard.forget(credentials)
+            return None
+        return data
+
+    def _remember(self, digest: bytes, identity: Identity) -> None:
+        with self._lock:
+            self._alive[digest] = (identity, self._monotonic() + self._cache_seconds)
+            self._alive.move_to_end(digest)
+            self._dead.pop(digest, None)
+            if len(self._alive) > MOST_REMEMBERED:
+                self._alive.popitem(last=False)
+
+    def _bury(self, digest: bytes) -> None:
+        with self._lock:
+            self._alive.pop(digest, None)
+            self._dead[digest] = self._monotonic()
+            self._dead.move_to_end(digest)
+            if len(self._dead) > MOST_REMEMBERED:
+                self._dead.popitem(last=False)
+
+    def _identity(self, data: Mapping[str, Any]) -> Identity:
+        perms = perms_of(data, self._external_auth)
+        return Identity(
+            token=data["token"],
+            session=self._digest(data["token"]).hex()[:16],
+            user=data["name"],
+            eauth=data["eauth"],
+            groups=tuple(str(group) for group in data.get("groups") or ()),
+            start=float(data["start"]),
+            expire=float(data["expire"]),
+            perms=perms,
+            sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or data["name"] in self._see_all,
+        )
+
+    def _digest(self, token: str) -> bytes:
+        return hmac.digest(self._key, token.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:
+    """
+    Return the token a request names, None if it names none.
+
+    An empty X-Auth-Token is none: SaltGUI sends it before the login. Bearer values and cookies that cannot be tokens are
+    other people's, and are passed over.
+    """
+    header = environ.get("HTTP_X_AUTH_TOKEN", "").strip()
+    if header:
+        return str(header)
+    scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    candidates = [value.strip()] if scheme.lower() == "bearer" else []
+    candidates += _cookies(environ.get("HTTP_COOKIE", ""), cookie_name)
+    return next((one for one in candidates if TOKEN.fullmatch(one)), None)
+
+
+def _cookies(header: str, name: str) -> Iterator[str]:
+    """Yield the values of a cookie. A jar with garbage in it does not matter, which Python's own parser cannot promise."""
+    for pair in header.split(";"):
+        key, _, value = pair.partition("=")
+        if key.strip() == name:
+            yield value.strip().strip('"')
+
+
+def _note(environ: Mapping[str, Any], identity: Identity) -> None:
+    """Tell the log line who asked."""
+    facts: Facts = environ[ENVIRON_KEY]
+    facts.who.update({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session})
+
+
+def _dead() -> Unauthenticated:
+    return Unauthenticated("the session is over: log in again")
