@@ -31,12 +31,14 @@ class Caller:
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = validator(app)
+        self.address = "192.0.2.1"
 
     def request(self, method: str, path: str = "/", body: bytes = b"", **headers: str) -> Response:
-        """Send a request; header names as keywords, `content_type` for Content-Type."""
+        """Send a request, the path with its query string; header names as keywords, `content_type` for Content-Type."""
+        path, _, query = path.partition("?")
         environ: dict[str, Any] = {}
         setup_testing_defaults(environ)
-        environ.update(REQUEST_METHOD=method, PATH_INFO=path, QUERY_STRING="", REMOTE_ADDR="192.0.2.1", CONTENT_LENGTH=str(len(body)))
+        environ.update(REQUEST_METHOD=method, PATH_INFO=path, QUERY_STRING=query, REMOTE_ADDR=self.address, CONTENT_LENGTH=str(len(body)))
         environ["wsgi.input"] = io.BytesIO(body)
         for name, value in headers.items():
             key = name.upper()
@@ -62,4 +64,4 @@ class Caller:
         return self.request("POST", path, json.dumps(lowstate).encode(), **headers)
 
     def get(self, path: str = "/", **headers: str) -> Response:
-        return self.request("GET", path, **headers)
+        return self.request("GET", path, b"", **headers)

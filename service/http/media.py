@@ -22,6 +22,8 @@ YAML_IN = frozenset({YAML, "text/yaml", "application/yaml"})
 # YAML takes a thousand times the work of JSON; rest_cherrypy reads no larger body of any kind by default.
 SLOW_BODY_BYTES = 1024 * 1024
 FORM_FIELDS = 1000
+# orjson writes no deeper values; what it has read it can tell of itself, and faster than we could count.
+JSON_DEPTH = 254
 GZIP_FROM_BYTES = 1024
 GZIP_LEVEL = 5
 # RFC 9110, 12.4.2
@@ -70,10 +72,13 @@ def respond(req: falcon.Request, resp: falcon.Response, value: object, status: i
     media_type = best_type(req)
     if media_type is None and status < 400:
         raise NotAcceptable(f"{JSON} or {YAML}")
-    respond_json(resp, value, status)
-    if media_type == YAML:
-        resp.content_type = YAML
-        resp.data = _yaml_bytes(value)
+    try:
+        data = yaml_text.dump(value) if media_type == YAML else encode(value)
+    except RecursionError:
+        raise NotAcceptable(f"the answer is nested too deeply for {media_type}") from None
+    resp.status = falcon.code_to_http_status(status)
+    resp.content_type = media_type or JSON
+    resp.data = data
     _compress(req, resp)
 
 
@@ -139,9 +144,14 @@ def encode(value: object) -> bytes:
 
 def _json(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
+        if body.count(b"[") + body.count(b"{") > JSON_DEPTH:
+            orjson.dumps(value, option=_OPTIONS)
+    except orjson.JSONEncodeError:
+        raise BadRequest(f"the body is nested more than {JSON_DEPTH} levels deep") from None
     except orjson.JSONDecodeError as exc:
         raise BadRequest(f"the body is not JSON: {exc}") from None
+    return value
 
 
 def _yaml(text: str) -> Any:
@@ -155,8 +165,8 @@ def _yaml(text: str) -> Any:
 
 def _text(body: bytes) -> Any:
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
+        return _json(body)
+    except BadRequest:
         return _utf8(body)
 
 
@@ -182,13 +192,6 @@ def _utf8(body: bytes) -> str:
         return body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise BadRequest(f"the body is not UTF-8: {exc.reason} at byte {exc.start}") from None
-
-
-def _yaml_bytes(value: object) -> bytes:
-    try:
-        return yaml_text.dump(value)
-    except RecursionError:
-        raise NotAcceptable("nested too deeply for YAML; ask for JSON") from None
 
 
 def _compress(req: falcon.Request, resp: falcon.Response) -> None:

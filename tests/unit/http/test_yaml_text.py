@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -57,10 +58,8 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1},
 )  # fmt: skip
 def test_a_hostile_document_is_refused_or_read_at_once(text: str) -> None:
     started = time.monotonic()
-    try:
+    with contextlib.suppress(*yaml_text.READ_ERRORS):
         yaml_text.load(text)
-    except yaml_text.READ_ERRORS:
-        pass
 
     assert time.monotonic() - started < 1
 

@@ -1,0 +1,46 @@
+"""A little application that says what it was sent, behind whatever middleware a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import falcon
+import pytest
+
+from service.http.addresses import Proxies
+from service.http.app import build
+from service.http.facts import Facts
+from service.http.media import decode, respond
+from service.http.middleware import Canonical
+from tests.caller import Caller
+
+
+class Echo:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        respond(req, resp, {"return": [{"address": req.remote_addr, "scheme": req.scheme, "cookie": req.get_header("Cookie")}]})
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        respond(req, resp, {"return": decode(req)})
+
+
+class Unmeasured:
+    def http_started(self) -> None: ...
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str = "unary") -> None: ...
+
+
+class Application:
+    """The caller, and the accounts of the requests it made."""
+
+    def __init__(self, *, middleware: tuple[Any, ...] = (), proxies: Proxies | None = None, routes: dict[str, object] | None = None, **options: Any) -> None:
+        self.accounts: list[Facts] = []
+        app = build(routes or {"/": Echo(), "/echo": Echo()}, on_crash=self._crash, middleware=middleware, **options)
+        self.caller = Caller(Canonical(app, Unmeasured(), lambda facts, *_: self.accounts.append(facts), proxies))
+
+    def _crash(self, _facts: Facts) -> None:
+        raise AssertionError("a crash") from None
+
+
+@pytest.fixture
+def application() -> Callable[..., Application]:
+    return Application
