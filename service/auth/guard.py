@@ -131,6 +131,10 @@ class Guard:
         with self._lock:
             self._proven.pop(digest, None)
 
+    def vouch(self, credentials: Mapping[str, Any]) -> None:
+        """Let credentials pass that the master has just made: failures of a neighbour at the same address are not theirs."""
+        self.prove(self._digest(credentials))
+
     def forget(self, credentials: Mapping[str, Any]) -> None:
         """Let credentials that the master has called dead pay like any others."""
         self.disprove(self._digest(credentials))

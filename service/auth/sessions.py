@@ -130,6 +130,7 @@ class Sessions:
         with self._slots.take(), self._guard.admit(who, facts.address) as accepted:
             data = self._tokens.mk_token(credentials)
             accepted()
+        self._guard.vouch({"token": data["token"]})
         return data
 
     def of(self, environ: Mapping[str, Any]) -> Identity:
@@ -178,8 +179,7 @@ class Sessions:
 
     def logout(self, identity: Identity) -> str:
         """End a session everywhere, as far as the master lets us; return how."""
-        with self._lock:
-            self._alive.pop(self._digest(identity.token), None)
+        self._bury(self._digest(identity.token))
         with self._slots.take():
             how = self._tokens.revoke(identity.token, identity.expire)
         self._on_revoked(identity, how)
