@@ -62,8 +62,8 @@ def dump(value: object) -> bytes:
 
 def _is_meant(text: str, value: object) -> bool:
     """Say whether *text* was written as a value, and is no text that YAML happens to take for one."""
-    if "#" in text and (value is None or isinstance(value, str)):
-        return False  # the rest would be lost as a comment
+    if "#" in text:
+        return value is not None and not isinstance(value, str)  # else the rest would be lost as a comment
     if isinstance(value, dict):
         return text.startswith("{")
     if isinstance(value, list):
