@@ -109,6 +109,13 @@ class Throttled(Fault):
     outcome = "overloaded"
 
 
+class NotOffered(Fault):
+    """A URL of rest_cherrypy or rest_tornado that we do not serve on purpose."""
+
+    status = 501
+    outcome = "invalid"
+
+
 class Overloaded(Fault):
     """All slots of this kind of work are taken."""
 
@@ -125,6 +132,10 @@ class MasterUnreachable(Fault):
 
     status = 503
     outcome = "master_unreachable"
+
+
+class BusNotWritable(MasterUnreachable):
+    """We may not fire events: the master's socket for that is its own user's."""
 
 
 class MasterTimeout(Fault):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import platform
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from service import __version__, inherited, settings
+from service.api.events import Events
+from service.api.hook import Hook
 from service.api.jobs import Job, Jobs
 from service.api.keys import Key, Keys
 from service.api.login import Login
@@ -19,13 +21,16 @@ from service.api.run import Run
 from service.api.site import App, Static
 from service.api.stats import Stats
 from service.api.token import Token
+from service.api.unavailable import NoWebsocket
 from service.auth.guard import Guard
 from service.auth.sessions import Identity, Sessions, Tokens
+from service.auth.webhook import Webhooks, endpoint_faults
 from service.commands import Commands, LowRunner, Policy
 from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.dispatch import Gateway
 from service.gateway.dispatch import Health as GatewayHealth
 from service.gateway.opts import SALT_VERSION, MasterOptions, read_master_config
+from service.gateway.streams import Streams
 from service.health import Check, Health
 from service.http.access import Access
 from service.http.addresses import Proxies
@@ -35,6 +40,7 @@ from service.http.cookies import SessionCookie
 from service.http.cors import Cors
 from service.http.facts import Facts
 from service.http.files import Folder, Page, site_faults
+from service.http.media import encode
 from service.http.middleware import Canonical, log_fields
 from service.http.paths import Paths
 from service.limits import Brake, Slots
@@ -62,6 +68,11 @@ API_RESOURCES: dict[str, type] = {
     "/jobs/{jid}": Job,
     "/keys": Keys,
     "/keys/{mid}": Key,
+    "/hook": Hook,
+    "/events": Events,
+    "/ws": NoWebsocket,
+    "/all_events": NoWebsocket,
+    "/formatted_events": NoWebsocket,
     "/stats": Stats,
     "/app": App,
     "/static": Static,
@@ -96,7 +107,7 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
     from_master = inherited.inherit(raw)
     try:
         ours = settings.load(environ, from_master)
-        faults += site_faults(ours.site)
+        faults += site_faults(ours.site) + endpoint_faults(ours.hook.endpoints)
     except InvalidConfiguration as exc:
         faults += exc.faults
     if raw.get("transport", "zeromq") != "zeromq":
@@ -114,6 +125,12 @@ class MasterSide(LowRunner, Protocol):
     @property
     def tokens(self) -> Tokens:
         """Return the master's token calls."""
+
+    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
+        """Hand every event of the bus on."""
+
+    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+        """Put an event on the bus."""
 
     def start(self) -> None:
         """Connect, and keep connecting."""
@@ -166,14 +183,15 @@ class Process:
             draining=lambda: self.health.draining,
             may_call=self.sessions.admit,
         )
+        self.streams = self._make_streams(ours)
         self._cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
-        self.api = Canonical(self._api(), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header))
+        self.api = Canonical(self._api(quick_calls), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header))
         ops = build({"/livez": Live(), "/readyz": Ready(self.health), "/metrics": MetricsPage(self.metrics, self._refresh)}, on_crash=self._crashed)
         self.ops = Canonical(ops, _Unmeasured(), self._probe_done)
 
-    def _api(self) -> WSGIApplication:
+    def _api(self, quick_calls: Slots) -> WSGIApplication:
         """Build the API. What stands in front of the routes stands here, in its order."""
-        site, routes = self.settings.site, self._resources()
+        site, routes = self.settings.site, self._resources(quick_calls)
         page = Page(site.app) if site.app else None
         browser = Browser(page, site.app_path, site.static_path)
         if page is not None:
@@ -197,8 +215,39 @@ class Process:
             on_revoked=self._revoked,
         )
 
-    def _resources(self) -> dict[str, object]:
-        """Make what serves each URL of the API."""
+    def _make_streams(self, ours: Settings) -> Streams:
+        streams = Streams(
+            encode=encode,
+            queue_events=ours.events.queue_events,
+            on_drop=lambda: self.report.dropped("stream"),
+            on_slow=lambda count: self.metrics.stream_dropped("slow_consumer", count),
+            on_gap=lambda: self.metrics.stream_dropped("replay_gap", 1),
+            on_crash=self.report.stream_crashed,
+        )
+        self.metrics.watch_streams(streams, ours.events.streams)
+        self.gateway.subscribe(streams.take)
+        return streams
+
+    def stop(self) -> None:
+        """Close the connections to the master and end our threads."""
+        self.gateway.stop()
+        self.streams.stop()
+
+    def _event_resources(self, slots: Slots) -> dict[str, object]:
+        """Make what serves the event bus' URLs."""
+        ours, sessions = self.settings, self.sessions
+        webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login)
+        hook = Hook(self.gateway.fire, webhooks, sessions, slots, ours.hook.body_limit_bytes)
+        resources: dict[str, object] = {
+            "/events": Events(self.streams, sessions, Slots("event streams", ours.events.streams), ours.events, self.report),
+            **dict.fromkeys((ours.hook.url, f"{ours.hook.url}/{{path:path}}"), hook),
+        }
+        for path in ("/ws", "/all_events", "/formatted_events"):
+            resources |= dict.fromkeys((path, f"{path}/{{rest:path}}"), NoWebsocket(path))
+        return resources
+
+    def _resources(self, slots: Slots) -> dict[str, object]:
+        """Make what serves each URL of the API. slots: of the quick calls."""
         commands, sessions, ours = self.commands, self.sessions, self.settings
         cookie = SessionCookie(ours.session.cookie_name, ours.session.cookie_samesite, ours.session.cookie_secure)
         return {
@@ -214,6 +263,7 @@ class Process:
             "/keys": Keys(commands, sessions),
             "/keys/{mid}": Key(commands, sessions),
             "/stats": Stats(self.traffic, sessions, require_login=ours.stats.require_login),
+            **self._event_resources(slots),
         }
 
     def reload(self, environ: Mapping[str, str]) -> None:
@@ -281,7 +331,8 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         configuration.settings.drain,
         on_draining=process.health.drain,
         on_reload=lambda: process.reload(environ),
-        on_stopped=gateway.stop,
+        on_closing=process.streams.end_all,
+        on_stopped=process.stop,
     )
     return run(life, signals)
 
@@ -293,7 +344,7 @@ def _api_listener(process: Process) -> Listener:
         name="api",
         host=ours.api.host,
         port=ours.api.port,
-        threads=ours.limits.sync_jobs + ours.limits.quick_calls + SPARE_THREADS,
+        threads=ours.limits.sync_jobs + ours.limits.quick_calls + ours.events.streams + SPARE_THREADS,
         connection_limit=ours.api.connection_limit,
         body_limit_bytes=ours.api.body_limit_bytes,
         receive_seconds=ours.api.receive_seconds,
@@ -335,7 +386,7 @@ class _Unmeasured:
     """Probes and scrapes are not among the API's figures."""
 
     def http_started(self) -> None: ...
-    def http_finished(self, method: str, route: str, code: int, seconds: float) -> None: ...
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str) -> None: ...
 
 
 def _policy(ours: Settings) -> Policy:

@@ -7,13 +7,14 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import salt.payload
 
 from service.gateway.dispatch import Health, Runner
 from service.gateway.eauth import Tokens
+from service.gateway.fire import packed
 from service.gateway.hub import Hub
 from service.gateway.jobs import Request
 from service.gateway.low import Low
@@ -83,7 +84,9 @@ class FakeMaster:
     def _publish(self, load: dict[str, Any]) -> Any:
         rights = self._rights(load["kwargs"])
         if rights is None:
-            return {"error": {"name": "AuthenticationError", "message": "Authentication error occurred."}}
+            error = {"error": {"name": "AuthenticationError", "message": "Authentication error occurred."}}
+            self._fire("salt/job/error", {**load, **error})  # the whole load, as the real one does
+            return error
         functions = load["fun"] if isinstance(load["fun"], list) else [load["fun"]]
         if not all(fun == "saltutil.find_job" or ".*" in rights or fun in rights for fun in functions):
             return {"error": {"name": "AuthorizationError", "message": "Authorization error occurred."}}
@@ -93,7 +96,7 @@ class FakeMaster:
         jid = load["jid"] or str(next(self._jids))
         with self._lock:
             self._published[jid] = load
-        self._fire(f"salt/job/{jid}/new", {"jid": jid, "minions": minions, "missing": missing, "fun": load["fun"]})
+        self._fire(f"salt/job/{jid}/new", {"jid": jid, "minions": minions, "missing": missing, "fun": load["fun"], "user": self._user(load["kwargs"])})
         for minion in set(minions) - self.silent:
             self._return(jid, minion, load)
         return {"enc": "clear", "load": {"jid": jid, "minions": minions, "missing": missing}}
@@ -111,7 +114,7 @@ class FakeMaster:
             "test.arg": FUNCTIONS["test.arg"],
         }
         if load["fun"] in known:
-            self._fire(f"{tag}/new", {"jid": jid, "fun": f"runner.{load['fun']}"})
+            self._fire(f"{tag}/new", {"jid": jid, "fun": f"runner.{load['fun']}", "user": self._user(load)})
             value = known[load["fun"]](*load["kwarg"]["arg"], **load["kwarg"]["kwarg"])
             self._fire(f"{tag}/ret", {"jid": jid, "fun": f"runner.{load['fun']}", "return": value, "success": True})
         else:
@@ -151,6 +154,10 @@ class FakeMaster:
             return {"jid": jid, "Error": "Cannot contact returner or no job with this jid", "StartTime": "", "Result": {}}
         result = {minion: {"return": value, "retcode": 0, "success": True} for minion, value in self._jobs.get(jid, {}).items()}
         return {"jid": jid, **self._described(jid), "Minions": list(self.minions), "Result": result}
+
+    def _user(self, sent: dict[str, Any]) -> str:
+        name: str = self.tokens[sent["token"]]["name"] if "token" in sent else sent["username"]
+        return name
 
     def _rights(self, sent: dict[str, Any]) -> list[str] | None:
         if "token" in sent:
@@ -204,6 +211,12 @@ class FakeGateway:
     @property
     def tokens(self) -> Tokens:
         return self._runner.tokens
+
+    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
+        self.hub.subscribe(take)
+
+    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+        self.hub.deliver(packed(tag, data, 2**20))
 
     def start(self) -> None:
         self.hub.opened()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import salt.loader
 import salt.utils.jid
@@ -16,6 +16,7 @@ from service.gateway.batch import Batches
 from service.gateway.bus import Bus
 from service.gateway.channel import Channels, Socket
 from service.gateway.eauth import Tokens
+from service.gateway.fire import Trigger
 from service.gateway.hub import Hub
 from service.gateway.jobs import Jobs, Request
 from service.gateway.loop import BusThread
@@ -115,6 +116,7 @@ class Gateway:
         self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
         self._hub = Hub(early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped, on_lag=observer.lag)
         self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=self._hub.deliver, on_state=self._bus_changed)
+        self._trigger = Trigger(self._thread, options)
         self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up)
 
     def start(self) -> None:
@@ -127,6 +129,7 @@ class Gateway:
         """Close all connections and end the bus thread."""
         self._thread.stop()
         self._channels.close()
+        self._trigger.close()
         self._ping_socket.close()
         self._context.destroy(linger=0)
 
@@ -138,6 +141,14 @@ class Gateway:
     def tokens(self) -> Tokens:
         """The master's token calls."""
         return self._runner.tokens
+
+    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+        """Put an event on the master's bus. Raises a Fault."""
+        self._trigger.fire(tag, data)
+
+    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
+        """Hand every event of the bus, as tag and raw bytes, to *take*, on the bus thread."""
+        self._hub.subscribe(take)
 
     def health(self) -> Health:
         """Return how the connection is, without asking anybody."""

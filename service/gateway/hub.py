@@ -190,6 +190,7 @@ class Hub:
         self._on_event = on_event
         self._on_drop = on_drop
         self._lag = LagSampler(on_lag)
+        self._subscriber: Callable[[bytes, bytes], None] = lambda _tag, _raw: None
         self._lock = threading.Lock()
         self._open = False  # guarded by _lock, like all below
         self._listening: set[Waiter] = set()
@@ -220,6 +221,10 @@ class Hub:
         finally:
             self._forget(waiter)
 
+    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
+        """Hand every event, as tag and raw bytes, to *take* too, on the bus thread; it must not block. There is one subscriber."""
+        self._subscriber = take
+
     @contextlib.contextmanager
     def keep_early(self) -> Iterator[None]:
         """Keep the events of unknown jids inside the block: publish and `watch` in it, a fast minion answers first."""
@@ -248,6 +253,7 @@ class Hub:
         tag, _, _ = raw.partition(TAG_END)
         self._on_event(type_of(tag), len(raw))
         self._lag.look(raw)
+        self._subscriber(tag, raw)
         jid = jid_of(tag)
         if jid is None:
             return

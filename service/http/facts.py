@@ -11,6 +11,8 @@ from typing import Any
 
 ENVIRON_KEY = "sidecar.facts"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Clients of rest_cherrypy's and rest_tornado's websockets put the token there.
+_TOKEN_IN_PATH = re.compile(r"(/(?:ws|all_events|formatted_events)/).+", re.DOTALL)
 MAX_USER_AGENT_CHARACTERS = 256
 
 
@@ -18,6 +20,7 @@ MAX_USER_AGENT_CHARACTERS = 256
 class Facts:
     """
     route: the template of the URL, never the URL itself; `unmatched` until one matches.
+    kind: of the answer, `unary` or `stream`.
     lows: one entry for each low begun. who: names of the log line for whom the master has taken the caller. Times are seconds of the monotonic clock.
     """
 
@@ -33,6 +36,7 @@ class Facts:
     sent_bytes: int = 0
     lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     who: dict[str, str] = dataclasses.field(default_factory=dict)
+    kind: str = "unary"
     error: str | None = None
     error_type: str | None = None
 
@@ -44,7 +48,7 @@ def facts_of(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
     return Facts(
         request_id=given if believe_id and _REQUEST_ID.fullmatch(given) else new_request_id(),
         method=environ["REQUEST_METHOD"],
-        path=environ.get("PATH_INFO", "/"),
+        path=_TOKEN_IN_PATH.sub(r"\1<redacted>", environ.get("PATH_INFO", "/")),
         address=environ.get("REMOTE_ADDR", ""),
         user_agent=(environ.get("HTTP_USER_AGENT") or "")[:MAX_USER_AGENT_CHARACTERS] or None,
         body_bytes=int(length) if length.isdecimal() else 0,

@@ -22,8 +22,8 @@ class HttpMetrics(Protocol):
     def http_started(self) -> None:
         """A request begins."""
 
-    def http_finished(self, method: str, route: str, code: int, seconds: float) -> None:
-        """A request is over."""
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str) -> None:
+        """A request is over; kind: `unary`, or `stream` if it became one."""
 
 
 class Canonical:
@@ -61,7 +61,7 @@ class Canonical:
     def _finished(self, facts: Facts, *, complete: bool) -> None:
         seconds = time.monotonic() - facts.started
         method = facts.method if facts.method in METHODS else "_OTHER"
-        self._metrics.http_finished(method, facts.route, facts.status, seconds)
+        self._metrics.http_finished(method, facts.route, facts.status, seconds, facts.kind)
         self._log(facts, seconds, complete)
 
 
@@ -90,7 +90,8 @@ class _Body:
             if close is not None:
                 close()
         finally:
-            self._finished(self._facts, complete=self._complete)
+            # A stream has no end of its own: whoever leaves it has aborted nothing.
+            self._finished(self._facts, complete=self._complete or self._facts.kind == "stream")
 
 
 def log_fields(facts: Facts, seconds: float, complete: bool) -> dict[str, Any]:

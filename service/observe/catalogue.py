@@ -32,6 +32,9 @@ EVENT_TYPES = (
 )  # fmt: skip
 BUS_LOSSES = ("eof", "error", "stale", "slow_consumer")
 CONSUMERS = ("jobs", "metrics", "stream", "audit")
+TRANSPORTS = ("sse",)
+STREAM_DROPS = ("slow_consumer", "replay_gap")
+STREAM_ENDS = ("client", "slow_consumer", "token_expired", "shutdown", "error")
 CHECKS = ("bus", "master")
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -155,6 +158,24 @@ _MASTER = (
     Declaration("salt_master_probe_duration_seconds", "histogram", "Round trip of an answered ping.", buckets=_FAST),
 )
 
+_STREAMS = (
+    Declaration("salt_api_stream_subscribers", "gauge", "Event streams open now, by transport.", ("transport",), (TRANSPORTS,), stability="stable"),
+    Declaration("salt_api_stream_subscribers_limit", "gauge", "Most event streams at one time (events.streams)."),
+    Declaration("salt_api_stream_events_sent_total", "counter", "Events handed to streams, once for each stream."),
+    Declaration(
+        "salt_api_stream_events_dropped_total",
+        "counter",
+        "Events that a stream did not get; of a replay gap nobody knows how many, it counts as one.",
+        ("reason",),
+        (STREAM_DROPS,),
+        stability="stable",
+    ),
+    Declaration("salt_api_stream_disconnects_total", "counter", "Event streams that ended, by reason.", ("reason",), (STREAM_ENDS,)),
+    Declaration(
+        "salt_api_stream_delivery_lag_seconds", "histogram", "Time from the receipt of an event to its handing over to a stream's connection.", buckets=_LAG
+    ),
+)
+
 _SELF = (
     Declaration("salt_api_ready", "gauge", "1 if the check of /readyz passes, by check.", ("check",), (CHECKS,)),
     Declaration(
@@ -168,7 +189,7 @@ _SELF = (
     Declaration("salt_api_log_dropped_total", "counter", "Log lines lost because standard output did not take them."),
 )
 
-CATALOGUE: tuple[Declaration, ...] = (*_HTTP, *_POOL, *_CLIENTS, *_BUS, *_MASTER, *_SELF)
+CATALOGUE: tuple[Declaration, ...] = (*_HTTP, *_POOL, *_CLIENTS, *_BUS, *_MASTER, *_STREAMS, *_SELF)
 
 
 def catalogue() -> list[Declaration]:

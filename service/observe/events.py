@@ -35,6 +35,8 @@ EVENTS = (
     ),
     LogEvent("auth.token.revoked", "info", "A logout. `by`: the master's token is gone (`file`, `runner`), or only this process refuses it (`here`).", ("user.name", "auth.eauth", "auth.session", "by")),
     LogEvent("auth.revocation.local", "warning", "Once: tokens cannot be revoked at the master, so another sidecar or the master itself takes them until they expire.", ("message",)),
+    LogEvent("stream.opened", "info", "An event stream begins; `filter` are its globs.", ("request_id", "filter", "sees_everything")),
+    LogEvent("stream.closed", "info", "An event stream is over: the client left, was too slow, its token died, or we stop.", ("request_id", "reason", "sent", "dropped", "duration_s")),
     LogEvent("salt.rpc.failed", "warning", "The master did not answer one request.", ("cmd", "reason", "duration_s", "message")),
     LogEvent("master.up", "info", "The master answers."),
     LogEvent("master.down", "error", "The master does not answer; calls are refused at once until it does.", ("reason",)),

@@ -35,6 +35,13 @@ class Pool(Protocol):
     def connections(self) -> int: ...
 
 
+class StreamCounts(Protocol):
+    """What the fan-out tells of its readers."""
+
+    def subscribers(self) -> int: ...
+    def sent_total(self) -> int: ...
+
+
 class Metrics:
     """
     One registry and the verbs that change it.
@@ -74,6 +81,11 @@ class Metrics:
     def http_started(self, kind: str = "unary") -> None:
         """Count a request as being served; each must be finished."""
         self._families["salt_api_http_requests_in_flight"].gauge(kind).inc()
+
+    def http_streaming(self) -> None:
+        """Count a request that is being served as a stream from now on; finish it as one."""
+        self._families["salt_api_http_requests_in_flight"].gauge("unary").dec()
+        self._families["salt_api_http_requests_in_flight"].gauge("stream").inc()
 
     def http_finished(self, method: str, route: str, code: int | str, seconds: float, kind: str = "unary") -> None:
         """Count a request as served; a stream's duration says nothing and is not observed."""
@@ -173,6 +185,26 @@ class Metrics:
     def bus_dropped(self, consumer: str, count: int = 1) -> None:
         """Count events that a consumer did not get."""
         self._families["salt_event_bus_dropped_events_total"].counter(consumer).inc(count)
+
+    # The streams.
+
+    def watch_streams(self, streams: StreamCounts, limit: int) -> None:
+        """Read how many streams there are and what they got at each scrape."""
+        self._families["salt_api_stream_subscribers"].gauge("sse").set_function(lambda: float(streams.subscribers()))
+        self._families["salt_api_stream_subscribers_limit"].gauge().set(limit)
+        self._watch_total("salt_api_stream_events_sent_total", (), lambda: float(streams.sent_total()))
+
+    def stream_dropped(self, reason: str, count: int) -> None:
+        """Count events that a stream did not get."""
+        self._families["salt_api_stream_events_dropped_total"].counter(_known(reason, catalogue.STREAM_DROPS, "slow_consumer")).inc(count)
+
+    def stream_closed(self, reason: str) -> None:
+        """Count a stream as over."""
+        self._families["salt_api_stream_disconnects_total"].counter(_known(reason, catalogue.STREAM_ENDS, "error")).inc()
+
+    def stream_lag(self, seconds: float) -> None:
+        """Observe how old an event was when a stream's connection had it."""
+        self._families["salt_api_stream_delivery_lag_seconds"].histogram().observe(seconds)
 
     # Ourselves.
 

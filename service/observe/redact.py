@@ -36,13 +36,13 @@ def is_secret(key: str) -> bool:
     return _SECRET_KEY.fullmatch(last) is not None
 
 
-def redact(value: object) -> object:
+def redact(value: object, *, depth: int = MAX_DEPTH, nodes: int = MAX_NODES) -> object:
     """
-    Return a copy of *value* in which everything under a secret key is masked, at any depth.
+    Return a copy of *value* in which everything under a secret key is masked, at any depth; what lies below *depth* or beyond *nodes* containers is cut.
 
     Mappings become dicts; lists, tuples and sets become lists; dataclasses become dicts. Text is left alone: see redact_text.
     """
-    return _Copy().of(value, MAX_DEPTH)
+    return _Copy(nodes).of(value, depth)
 
 
 def redact_text(text: str) -> str:
@@ -68,8 +68,8 @@ def name_of(key: object) -> str:
 class _Copy:
     """One walk over one value, with a limit on the nodes it may visit."""
 
-    def __init__(self) -> None:
-        self._left = MAX_NODES
+    def __init__(self, nodes: int) -> None:
+        self._left = nodes
 
     def of(self, value: object, depth: int) -> object:
         if value is None or isinstance(value, str | int | float | bytes):

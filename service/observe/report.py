@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
@@ -46,16 +47,34 @@ class Report:
         """An event was so old when it came."""
         self._metrics.bus_lag(seconds)
 
-    def dropped(self) -> None:
+    def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
+        """An event stream begins."""
+        self._metrics.http_streaming()
+        self._log.info("stream.opened", request_id=request_id, **fields)
+
+    def stream_lag(self, seconds: float) -> None:
+        """Events were so old when their stream's connection had them."""
+        self._metrics.stream_lag(seconds)
+
+    def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
+        """An event stream is over."""
+        self._metrics.stream_closed(reason)
+        self._log.info("stream.closed", request_id=request_id, reason=reason, sent=sent, dropped=dropped, duration_s=round(seconds, 3))
+
+    def stream_crashed(self) -> None:
+        """The fan-out met a bug; call it inside the `except`."""
+        self._log.error("crash", exc_info=True)
+
+    def dropped(self, consumer: str = "jobs") -> None:
         """An event had to be dropped, because nobody took the ones before it."""
-        self._metrics.bus_dropped("jobs")
+        self._metrics.bus_dropped(consumer)
         with self._lock:
             self._dropped += 1
             if self._monotonic() - self._told_at < QUIET_SECONDS:
                 return
             self._told_at = self._monotonic()
             count, self._dropped = self._dropped, 0
-        self._log.warning("bus.event.dropped", consumer="jobs", count=count)
+        self._log.warning("bus.event.dropped", consumer=consumer, count=count)
 
     def bus(self, connected: bool, reason: str) -> None:
         """The bus connection changed."""

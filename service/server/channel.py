@@ -54,9 +54,10 @@ class AppTask(WSGITask):  # type: ignore[misc]
             raise RuntimeError(f"the application raised {type(exc).__name__}") from exc
 
     def get_environment(self) -> dict[str, Any]:
-        """Return the WSGI environment, with how long the request waited for a thread."""
+        """Return the WSGI environment, with how long the request waited for a thread, and how to learn what of the answer is not yet sent."""
         environ: dict[str, Any] = super().get_environment()
         environ["sidecar.queue_wait_seconds"] = self.channel.queue_wait_seconds
+        environ["sidecar.unsent_bytes"] = lambda: int(self.channel.total_outbufs_len)
         return environ
 
     def build_response_header(self) -> bytes:

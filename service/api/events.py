@@ -1,0 +1,145 @@
+"""`/events`: the master's event bus as Server-Sent Events."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import falcon
+
+from service.errors import BadRequest, Fault, Unauthenticated
+from service.gateway.readers import Reader, View
+from service.gateway.streams import Streams
+from service.http.facts import ENVIRON_KEY, Facts
+from service.http.sse import CONTENT_TYPE, EventStream
+from service.limits import Slots
+from service.settings import EventSettings
+
+MOST_GLOBS = 50
+MOST_GLOB_CHARACTERS = 512
+_TOKEN_PARAMETERS = ("token", "salt_token")
+
+
+class Identity(Protocol):
+    """Who reads."""
+
+    @property
+    def user(self) -> str: ...
+    @property
+    def sees_everything(self) -> bool: ...
+
+
+class Sessions(Protocol):
+    """The sessions, as far as a stream needs them."""
+
+    def of(self, environ: Mapping[str, Any]) -> Identity:
+        """Return whose request this is. Raises Unauthenticated when that cannot be, or is over."""
+
+
+class Report(Protocol):
+    """Hears of streams."""
+
+    def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
+        """A stream begins."""
+
+    def stream_lag(self, seconds: float) -> None:
+        """Events were so old when their connection had them."""
+
+    def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
+        """A stream is over."""
+
+
+class Events:
+    """
+    The event stream (SSE), for any Accept header: `retry: 400` at once and as heartbeat, then a `tag:` and a `data:` line for each event.
+
+    `?tag=` (a glob, repeatable) selects events; `?ids=1` adds `id:` lines, and `Last-Event-ID` then sends what was missed, as far as it is
+    kept. Callers without the right `.*` see the events of the jobs they started. docs/events.md tells all of it.
+    """
+
+    any_accept = True
+
+    def __init__(self, streams: Streams, sessions: Sessions, slots: Slots, settings: EventSettings, report: Report) -> None:
+        self._streams = streams
+        self._sessions = sessions
+        self._slots = slots
+        self._settings = settings
+        self._report = report
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Send events until the caller leaves, its token dies or the sidecar stops."""
+        if self._settings.query_token:
+            _take_token_from_query(req)
+        view = self._view(req, self._sessions.of(req.env))
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._slots.take())
+            reader = self._streams.open(view, req.get_header("Last-Event-ID"))
+            held.callback(self._streams.close, reader)
+            resp.stream = self._body(req, reader, held.pop_all())
+        resp.content_type = CONTENT_TYPE
+        resp.set_header("Cache-Control", "no-cache")
+        # nginx would keep events until its buffer is full.
+        resp.set_header("X-Accel-Buffering", "no")
+
+    def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer as `GET` would, without a stream."""
+        self._sessions.of(req.env)
+        resp.content_type = CONTENT_TYPE
+
+    def _view(self, req: falcon.Request, identity: Identity) -> View:
+        globs = tuple(dict.fromkeys(req.get_param_as_list("tag") or ()))
+        if len(globs) > MOST_GLOBS or any(len(glob) > MOST_GLOB_CHARACTERS for glob in globs):
+            raise BadRequest(f"at most {MOST_GLOBS} tags of {MOST_GLOB_CHARACTERS} characters", field="tag")
+        everything = self._settings.visibility == "everybody" or identity.sees_everything
+        return View(None if everything else identity.user, globs, ids=req.get_param("ids") in {"1", "true", "yes"})
+
+    def _body(self, req: falcon.Request, reader: Reader, held: contextlib.ExitStack) -> EventStream:
+        facts: Facts = req.env[ENVIRON_KEY]
+        facts.kind = "stream"
+        self._report.stream_opened(
+            facts.request_id, {"filter": [glob[:100] for glob in reader.view.globs[:5]] or None, "sees_everything": reader.view.user is None}
+        )
+
+        def closed(reason: str, sent: int) -> None:
+            held.close()
+            self._report.stream_closed(facts.request_id, reason, sent, reader.dropped, time.monotonic() - facts.started)
+
+        return EventStream(
+            reader,
+            _Connection.of(req.env),
+            heartbeat_seconds=self._settings.heartbeat_seconds,
+            alive=functools.partial(self._alive, req.env),
+            on_lag=self._report.stream_lag,
+            on_closed=closed,
+        )
+
+    def _alive(self, environ: Mapping[str, Any]) -> bool:
+        """Say whether the token still holds; while the master cannot say, it does."""
+        try:
+            self._sessions.of(environ)
+        except Unauthenticated:
+            return False
+        except Fault:
+            return True
+        return True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Connection:
+    hung_up: Callable[[], bool]
+    unsent_bytes: Callable[[], int]
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any]) -> _Connection:
+        return cls(environ.get("waitress.client_disconnected", lambda: False), environ.get("sidecar.unsent_bytes", lambda: 0))
+
+
+def _take_token_from_query(req: falcon.Request) -> None:
+    """Let a token in the query stand for the header, if there is none."""
+    token = next((value for name in _TOKEN_PARAMETERS if (value := req.get_param(name))), None)
+    if token and not req.get_header("X-Auth-Token"):
+        req.env["HTTP_X_AUTH_TOKEN"] = token

@@ -1,0 +1,86 @@
+"""`/hook`: a webhook becomes an event on the master's bus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import falcon
+
+from service.auth.webhook import Webhooks, segments_of
+from service.errors import BadRequest, NotAcceptable, TooLarge
+from service.http.facts import ENVIRON_KEY, Facts
+from service.http.media import decode, read_body, respond
+from service.limits import Slots
+from service.observe.redact import MASK
+
+TAG = "salt/netapi/hook"
+MOST_TAG_CHARACTERS = 512
+# Reactors read headers, also ones that hold other people's secrets for them, so only what logs in here is masked.
+_OURS = frozenset({"X-Auth-Token", "Authorization", "Proxy-Authorization", "Cookie"})
+
+
+class Sessions(Protocol):
+    """The sessions, as far as a hook needs them."""
+
+    def of(self, environ: Mapping[str, Any]) -> object:
+        """Return whose request this is. Raises Unauthenticated."""
+
+
+class Hook:
+    """
+    Webhooks: `POST /hook/a/b` fires `salt/netapi/hook/a/b` with `{"body": text, "post": the parsed body, "headers": {...}}`.
+
+    Header names are written `X-Github-Event`; `Remote-Addr` is among them, and what logs in here is masked. Any body will do,
+    also none; one of a type that we cannot parse leaves `post` empty. Paths may ask for a signature, a recent time and certain networks: docs/events.md.
+    """
+
+    # `hook.url` may be another one.
+    route = "/hook"
+
+    def __init__(self, fire: Callable[[str, Mapping[str, Any]], None], webhooks: Webhooks, sessions: Sessions, slots: Slots, body_limit_bytes: int) -> None:
+        self._fire = fire
+        self._webhooks = webhooks
+        self._sessions = sessions
+        self._slots = slots
+        self._body_limit_bytes = body_limit_bytes
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, path: str = "") -> None:
+        """Fire an event: {"success": true}."""
+        segments = segments_of(path)
+        facts: Facts = req.env[ENVIRON_KEY]
+        self._webhooks.admit_address(segments, facts.address)
+        if self._webhooks.needs_login(segments):
+            self._sessions.of(req.env)
+        body = self._body(req)
+        self._webhooks.check(segments, body, req.get_header)
+        tag = "/".join((TAG, *segments))
+        if len(tag) > MOST_TAG_CHARACTERS or not tag.isprintable():
+            raise BadRequest("the path cannot be an event's tag")
+        event = {"body": body.decode("utf-8", "backslashreplace"), "post": _parsed(req), "headers": _headers(req.env, facts.address)}
+        with self._slots.take():
+            self._fire(tag, event)
+        respond(req, resp, {"success": True})
+
+    def _body(self, req: falcon.Request) -> bytes:
+        too_large = TooLarge(f"a webhook's body may have {self._body_limit_bytes} bytes (hook.body_limit_bytes)")
+        if (req.content_length or 0) > self._body_limit_bytes:
+            raise too_large
+        body = read_body(req)
+        if len(body) > self._body_limit_bytes:
+            raise too_large
+        return body
+
+
+def _parsed(req: falcon.Request) -> Any:
+    try:
+        return decode(req) or {}
+    except NotAcceptable:
+        return {}
+
+
+def _headers(environ: Mapping[str, Any], address: str) -> dict[str, str]:
+    """Return the request's headers by the names that reactors index them with."""
+    names = {name: name[5:] for name in environ if name.startswith("HTTP_")} | {name: name for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(name)}
+    headers = {shown.replace("_", "-").title(): str(environ[name]) for name, shown in names.items()}
+    return {name: MASK if name in _OURS else value for name, value in headers.items()} | {"Remote-Addr": address}

@@ -1,0 +1,22 @@
+"""URLs of rest_cherrypy and rest_tornado that need a websocket, which WSGI cannot give."""
+
+from __future__ import annotations
+
+import falcon
+
+from service.errors import NotOffered
+
+
+class NoWebsocket:
+    """Websockets are not offered; `/events` carries the same events."""
+
+    any_accept = True
+
+    def __init__(self, route: str) -> None:
+        """route: without what may follow, which was a token."""
+        self.route = route
+
+    def on_get(self, _req: falcon.Request, _resp: falcon.Response, rest: str = "") -> None:
+        """Answer 501, and point to `/events`."""
+        del rest
+        raise NotOffered("websockets are not offered; GET /events streams the same events (Server-Sent Events)")

@@ -1,0 +1,131 @@
+"""Webhooks: who may call which path below the hook URL, by network, signature and time; rest_cherrypy had a login or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from service.errors import AddressRefused, ConfigFault, InvalidConfiguration, Unauthenticated
+from service.http.addresses import Networks
+from service.settings import HookEndpoint
+
+_PREFIX = "sha256="
+_MOST_DIGITS = 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What a path asks for. secret: of the signature, read anew for each call, so that it can be changed in place."""
+
+    endpoint: HookEndpoint
+    networks: Networks
+    secret: Secret | None
+
+
+class Secret:
+    """A key in a file. While the file cannot be read the key read last is used."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError, and ValueError for an empty file."""
+        self._path = path
+        self._last = self._read()
+
+    def key(self) -> bytes:
+        """Return the key."""
+        try:
+            self._last = self._read()
+        except (OSError, ValueError):
+            return self._last
+        return self._last
+
+    def _read(self) -> bytes:
+        key = self._path.read_bytes().strip()
+        if not key:
+            raise ValueError("is empty")
+        return key
+
+
+class Webhooks:
+    """
+    The rules of all paths. Those of a path hold for everything below it too; the longest path that fits decides.
+
+    require_login: ask those for a session who need not sign.
+    """
+
+    def __init__(self, endpoints: Mapping[str, HookEndpoint], *, require_login: bool, time_of_day: Callable[[], float] = time.time) -> None:
+        """Raises InvalidConfiguration when a secret cannot be read."""
+        faults = endpoint_faults(endpoints)
+        if faults:
+            raise InvalidConfiguration(faults)
+        self._require_login = require_login
+        self._time_of_day = time_of_day
+        self._rules = {
+            segments_of(name): Rules(one, Networks(one.networks), Secret(one.secret_file) if one.secret_file else None) for name, one in endpoints.items()
+        }
+
+    def admit_address(self, path: tuple[str, ...], address: str) -> None:
+        """Raise AddressRefused if nobody may call the path from there."""
+        rules = self._of(path)
+        if rules is not None and rules.networks and address not in rules.networks:
+            raise AddressRefused("webhooks for this path do not come from this address (hook.endpoints)")
+
+    def needs_login(self, path: tuple[str, ...]) -> bool:
+        """Say whether the path asks for a session."""
+        rules = self._of(path)
+        return self._require_login and (rules is None or rules.secret is None)
+
+    def check(self, path: tuple[str, ...], body: bytes, header: Callable[[str], str | None]) -> None:
+        """Raise Unauthenticated, with the reason, for a call whose signature or time is not good. header: returns a header of the request."""
+        rules = self._of(path)
+        if rules is None or rules.secret is None:
+            return
+        endpoint = rules.endpoint
+        given = (header(endpoint.signature_header) or "").strip()
+        if not given:
+            raise Unauthenticated(f"no signature: the header {endpoint.signature_header} is missing")
+        if not given.lower().startswith(_PREFIX):
+            raise Unauthenticated(f"the signature in {endpoint.signature_header} does not begin with {_PREFIX}")
+        signed = body
+        if endpoint.timestamp_header:
+            stamp = (header(endpoint.timestamp_header) or "").strip()
+            self._check_time(stamp, endpoint)
+            signed = stamp.encode("ascii") + b"." + body
+        expected = hmac.digest(rules.secret.key(), signed, hashlib.sha256).hex()
+        if not hmac.compare_digest(expected.encode(), given[len(_PREFIX) :].lower().encode("utf-8", "surrogateescape")):
+            raise Unauthenticated("the signature does not fit the body")
+
+    def _check_time(self, stamp: str, endpoint: HookEndpoint) -> None:
+        if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= _MOST_DIGITS):
+            raise Unauthenticated(f"the header {endpoint.timestamp_header} does not hold a Unix time")
+        if abs(self._time_of_day() - int(stamp)) > endpoint.tolerance_seconds:
+            raise Unauthenticated(f"the time in {endpoint.timestamp_header} is more than {endpoint.tolerance_seconds:g} s away from ours")
+
+    def _of(self, path: tuple[str, ...]) -> Rules | None:
+        for length in range(len(path), -1, -1):
+            if path[:length] in self._rules:
+                return self._rules[path[:length]]
+        return None
+
+
+def endpoint_faults(endpoints: Mapping[str, HookEndpoint]) -> list[ConfigFault]:
+    """Return what is wrong with the files that the rules name."""
+    faults = (_secret_fault(f"hook.endpoints.{name}.secret_file", one.secret_file) for name, one in endpoints.items() if one.secret_file)
+    return [fault for fault in faults if fault]
+
+
+def _secret_fault(where: str, path: Path) -> ConfigFault | None:
+    try:
+        Secret(path)
+    except (OSError, ValueError) as exc:
+        problem = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        return ConfigFault(where, f"{path}: {problem}", "write the key into the file, readable for the sidecar")
+    return None
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """Return a path's parts; empty ones do not count."""
+    return tuple(part for part in path.split("/") if part)
