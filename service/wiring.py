@@ -42,7 +42,7 @@ from service.http.facts import Facts
 from service.http.files import Folder, Page, site_faults
 from service.http.media import encode
 from service.http.middleware import Canonical, log_fields
-from service.http.paths import Paths
+from service.http.paths import Paths, url_faults
 from service.limits import Brake, Slots
 from service.observe import log
 from service.observe.metrics import Metrics
@@ -107,7 +107,7 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
     from_master = inherited.inherit(raw)
     try:
         ours = settings.load(environ, from_master)
-        faults += site_faults(ours.site) + endpoint_faults(ours.hook.endpoints)
+        faults += setting_faults(ours)
     except InvalidConfiguration as exc:
         faults += exc.faults
     if raw.get("transport", "zeromq") != "zeromq":
@@ -117,6 +117,11 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
     if faults:
         raise InvalidConfiguration(faults)
     return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes)
+
+
+def setting_faults(ours: Settings) -> list[ConfigFault]:
+    """Return what is wrong with settings that are each well-formed."""
+    return site_faults(ours.site) + url_faults(ours, API_RESOURCES) + endpoint_faults(ours.hook.endpoints)
 
 
 class MasterSide(LowRunner, Protocol):

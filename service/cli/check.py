@@ -33,9 +33,9 @@ def main(args: argparse.Namespace) -> int:
 def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[ConfigFault, ...]]:
     """Return all faults, not only the first, and what is worth a word but no fault."""
     from service.gateway.opts import MasterOptions, read_master_config  # noqa: PLC0415 - only this command needs Salt
-    from service.http.files import site_faults  # noqa: PLC0415
     from service.inherited import inherit  # noqa: PLC0415
     from service.settings import load, master_config_path  # noqa: PLC0415
+    from service.wiring import setting_faults  # noqa: PLC0415
 
     faults = list(_uid_faults())
     settings = None
@@ -50,7 +50,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     except InvalidConfiguration as exc:
         faults += exc.faults
     if settings is not None:
-        faults += site_faults(settings.site)
+        faults += setting_faults(settings)
         faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
     if raw:
         master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import falcon
 
-from service.errors import NotFound
+from service.errors import ConfigFault, NotFound
+from service.settings import Settings
+
+# Where these are by default is free when the settings move them.
+MOVABLE = frozenset({"app", "static", "hook"})
 
 
 class Paths:
@@ -25,3 +31,16 @@ class Paths:
                 raise NotFound("Not Found")
             path = "/" + path[len(self._prefix) :].strip("/")
         req.path = path
+
+
+def url_faults(ours: Settings, templates: Iterable[str]) -> list[ConfigFault]:
+    """Return the URLs that the settings move onto one of *templates*, or onto each other."""
+    moved = {"site.app_path": ours.site.app_path, "site.static_path": ours.site.static_path, "hook.url": ours.hook.url}
+    taken = {template.split("/")[1] for template in templates} - {"", *MOVABLE}
+    faults = []
+    for name, url in moved.items():
+        first = url.split("/")[1]
+        if first in taken:
+            faults.append(ConfigFault(name, f"/{first} is the URL of something else", "choose another one"))
+        taken.add(first)
+    return faults

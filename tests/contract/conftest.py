@@ -54,10 +54,11 @@ class Api:
         return value
 
 
-def fake_api(folder: Path) -> Api:
+def fake_api(folder: Path, *, master: str = "", **environ: str) -> Api:
+    """Make the application over the fake master. master: more of its configuration. environ: settings of ours, such as SIDECAR_EVENTS_STREAMS."""
     path = folder / "master"
-    path.write_text(MASTER_CONFIG)
-    configuration = read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT})
+    path.write_text(MASTER_CONFIG + master)
+    configuration = read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ})
     process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master))
     credentials = {"eauth": "sharedsecret", "password": SECRET}
     return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"})
@@ -83,11 +84,11 @@ def real_configuration(salt_master: EmbeddedSalt) -> Configuration:
 @pytest.fixture(scope="session")
 def real_api(salt_master: EmbeddedSalt, real_configuration: Configuration) -> Iterator[Api]:
     process = Process(real_configuration)
-    gateway = connected(process)
+    connected(process)
     try:
         yield Api(Caller(process.api), process, salt_master.credentials, salt_master.credentials_of("pinger"))
     finally:
-        gateway.stop()
+        process.stop()
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.master)])
