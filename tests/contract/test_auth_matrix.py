@@ -1,0 +1,187 @@
+"""Nobody gets in: every client and every GET, with every kind of credentials that must not do, is a 401 and never a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import salt.payload
+
+from service.gateway.dispatch import Gateway
+from service.gateway.low import CLIENTS
+from service.wiring import API_RESOURCES
+from tests.caller import Response
+from tests.contract.conftest import Api, fake_api
+from tests.fakes import FakeGateway
+
+Low = dict[str, Any]
+Carry = Callable[[str], dict[str, str]]
+
+# What pinger must not do, by client; all of it works as demo.
+LOWS: dict[str, Low] = {
+    **{client: {"client": client, "tgt": "*", "fun": "test.echo", "arg": ["STOLEN"]} for client in CLIENTS if client.startswith("local")},
+    **{client: {"client": client, "fun": "test.arg", "arg": ["STOLEN"]} for client in CLIENTS if client.startswith("runner")},
+    **{client: {"client": client, "fun": "key.list_all"} for client in CLIENTS if client.startswith("wheel")},
+}
+CARRIERS: dict[str, Carry] = {
+    "header": lambda token: {"x_auth_token": token},
+    "bearer": lambda token: {"authorization": f"Bearer {token}"},
+    "cookie": lambda token: {"cookie": f"session_id={token}"},
+}
+# Everybody may read these; they hold nothing.
+OPEN = frozenset({"/", "/login", "/ws", "/all_events", "/formatted_events"})
+FOR_ANY_SESSION = frozenset({"/stats", "/events", "/logout"})
+GUARDED = [
+    url.format(mid="minion-1", jid="20260101000000000000")
+    for url, resource in API_RESOURCES.items()
+    if hasattr(resource, "on_get") and url not in OPEN and not url.startswith(("/app", "/static"))
+]
+JUNK = {
+    "unknown": "0123456789abcdef" * 4,
+    "short": "abc123",
+    "word": "junk",
+    "path": "../../../etc/passwd",
+    "absolute": "/etc/passwd",
+    "encoded": "..%2f..%2fetc%2fpasswd",
+    "long": "a" * 5000,
+    "binary": "\xff\xfe",
+    "json": '{"token": 1}',
+    "true": "true",
+}
+
+
+def dead_token(api: Api) -> str:
+    """Log in, then let the token's time be over."""
+    token = session_of(api, api.demo)
+    api.process.sessions._alive.clear()
+    gateway = api.process.gateway
+    if isinstance(gateway, FakeGateway):
+        gateway.master.tokens[token]["expire"] = 1.0
+        return token
+    assert isinstance(gateway, Gateway)
+    (path,) = Path(str(gateway.tokens._folder)).glob(f"{token}*")
+    path.write_bytes(salt.payload.dumps({**salt.payload.loads(path.read_bytes()), "expire": 1.0}))
+    return token
+
+
+def session_of(api: Api, credentials: dict[str, str]) -> str:
+    token: str = api.caller.post(credentials, "/login").json()["return"][0]["token"]
+    return token
+
+
+def assert_nothing_given(answer: Response, what: object = "") -> None:
+    assert answer.status == 401, (what, answer.body)
+    body = answer.json()
+    assert body["return"].startswith("401: "), what
+    assert set(body) <= {"return", "status", "error", "request_id", "field", "jid"}, what
+    assert b"STOLEN" not in answer.body, what
+
+
+@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.master)])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One application for the whole matrix. At the end, where we can see it: its master was asked to do nothing but say no."""
+    if request.param == "real":
+        yield request.getfixturevalue("real_api")
+        return
+    made = fake_api(tmp_path_factory.mktemp("matrix"))
+    yield made
+    gateway = made.process.gateway
+    assert isinstance(gateway, FakeGateway)
+    # local_batch pings its minions first, which pinger may do.
+    assert {load["fun"] for load in gateway.master._published.values()} <= {"test.ping"}
+    assert gateway.master.keys == {"minion-1", "minion-2"}
+
+
+@pytest.mark.parametrize("path", ["/", "/run"])
+@pytest.mark.parametrize("client", CLIENTS)
+class TestInline:
+    def test_no_credentials(self, api: Api, client: str, path: str) -> None:
+        for nothing in ({}, {"token": ""}, {"eauth": ""}, {"eauth": "", "username": "", "password": ""}):
+            assert_nothing_given(api.caller.post({**LOWS[client], **nothing}, path), nothing)
+
+    def test_a_junk_token(self, api: Api, client: str, path: str) -> None:
+        for name, token in JUNK.items():
+            assert_nothing_given(api.caller.post({**LOWS[client], "token": token}, path), name)
+            assert_nothing_given(api.caller.post({**api.demo, **LOWS[client], "token": token}, path), name)
+
+    def test_an_expired_token(self, api: Api, client: str, path: str) -> None:
+        assert_nothing_given(api.caller.post({**LOWS[client], "token": dead_token(api)}, path))
+
+    def test_a_wrong_password(self, api: Api, client: str, path: str) -> None:
+        assert_nothing_given(api.caller.post({**api.demo, **LOWS[client], "password": "wrong"}, path))
+
+    def test_an_eauth_that_is_not_configured(self, api: Api, client: str, path: str) -> None:
+        assert_nothing_given(api.caller.post({**api.demo, **LOWS[client], "eauth": "auto"}, path))
+
+    def test_the_right_user_without_the_right(self, api: Api, client: str, path: str) -> None:
+        assert_nothing_given(api.caller.post({**api.pinger, **LOWS[client]}, path))
+        assert_nothing_given(api.caller.post({**LOWS[client], "token": session_of(api, api.pinger)}, path))
+
+    def test_nothing_is_run_before_a_low_without_credentials(self, api: Api, client: str, path: str) -> None:
+        assert_nothing_given(api.caller.post([{**api.demo, **LOWS["local"]}, LOWS[client]], path))
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("client", CLIENTS)
+class TestInASession:
+    def test_a_junk_token(self, api: Api, client: str, carrier: str) -> None:
+        for name, token in JUNK.items():
+            for path in ("/", "/run"):
+                assert_nothing_given(api.caller.post(LOWS[client], path, **CARRIERS[carrier](token)), name)
+
+    def test_an_expired_token(self, api: Api, client: str, carrier: str) -> None:
+        for path in ("/", "/run"):
+            assert_nothing_given(api.caller.post(LOWS[client], path, **CARRIERS[carrier](dead_token(api))), path)
+
+    def test_the_right_user_without_the_right(self, api: Api, client: str, carrier: str) -> None:
+        held = CARRIERS[carrier](session_of(api, api.pinger))
+
+        assert_nothing_given(api.caller.post(LOWS[client], "/", **held))
+        assert_nothing_given(api.caller.post({**api.demo, **LOWS[client]}, "/", **held))
+
+    def test_a_session_that_was_ended(self, api: Api, client: str, carrier: str) -> None:
+        token = session_of(api, api.demo)
+        api.caller.request("POST", "/logout", x_auth_token=token)
+
+        assert_nothing_given(api.caller.post(LOWS[client], "/", **CARRIERS[carrier](token)))
+
+
+@pytest.mark.parametrize("path", GUARDED)
+class TestEveryGet:
+    def test_no_credentials(self, api: Api, path: str) -> None:
+        assert_nothing_given(api.caller.get(path))
+
+    def test_credentials_that_only_run_takes(self, api: Api, path: str) -> None:
+        body = json.dumps(api.demo).encode()
+
+        assert_nothing_given(api.caller.request("GET", path, body, content_type="application/json"))
+        assert_nothing_given(api.caller.get(path, authorization="Basic ZGVtbzp3cm9uZw=="))
+
+    @pytest.mark.parametrize("carrier", CARRIERS)
+    def test_a_junk_token(self, api: Api, path: str, carrier: str) -> None:
+        for name, token in JUNK.items():
+            assert_nothing_given(api.caller.get(path, **CARRIERS[carrier](token)), name)
+
+    @pytest.mark.parametrize("carrier", CARRIERS)
+    def test_an_expired_token(self, api: Api, path: str, carrier: str) -> None:
+        assert_nothing_given(api.caller.get(path, **CARRIERS[carrier](dead_token(api))))
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("path", [path for path in GUARDED if path not in FOR_ANY_SESSION])
+def test_a_get_that_the_user_has_no_right_to(api: Api, path: str, carrier: str) -> None:
+    assert_nothing_given(api.caller.get(path, **CARRIERS[carrier](session_of(api, api.pinger))))
+
+
+@pytest.mark.parametrize("path", ["/minions", "/logout", "/keys"])
+def test_a_junk_token_opens_no_other_post(api: Api, path: str) -> None:
+    for name, token in JUNK.items():
+        body = {"mid": "stolen", "token": token} if path == "/keys" else {"tgt": "*", "fun": "test.ping"}
+        assert_nothing_given(api.caller.post(body, path, x_auth_token=token), name)
+
+
+def test_every_get_is_in_the_matrix() -> None:
+    assert {"/minions", "/minions/minion-1", "/jobs", "/jobs/20260101000000000000", "/keys", "/keys/minion-1", "/stats"} <= set(GUARDED)
