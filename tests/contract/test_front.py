@@ -187,6 +187,18 @@ def test_a_token_in_the_query_reaches_no_log(tmp_path: Path, url: str, prefix: s
     assert canary not in api.process.metrics.exposition("text/plain", "")[1].decode()
 
 
+@pytest.mark.parametrize("url", ["/ws/{}", "//ws/{}", "/all_events/{}", "/formatted_events/{}"])
+def test_a_token_in_the_path_reaches_no_log(tmp_path: Path, url: str) -> None:
+    api = fake_api(tmp_path)
+    api.process.log = lines = CapturingLogger()
+    token = login(api)
+
+    api.caller.get(url.format(token))
+
+    assert len(lines.calls) == 2
+    assert token not in repr(lines.calls)
+
+
 def break_out(text: str) -> dict[str, Any]:
     """Return a header that would end its line."""
     return dict.fromkeys(("origin", "x_request_id", "access_control_request_method", "x_auth_token", "cookie", "accept", "authorization"), text)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidConfiguration
-from service.inherited import inherit
+from service.inherited import OPTIONS, SILENT, TLS_OPTIONS, inherit
 from service.settings import Settings, load
 
 
@@ -130,3 +130,10 @@ def test_lists_can_be_written_in_the_environment() -> None:
 
     assert settings.access.users == {"root": ("10.0.0.0/8",), "*": ("*",)}
     assert settings.cors.origins == ("https://gui.example.org", "http://localhost:3000")
+
+
+def test_the_guide_names_every_option() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "migrate.md").read_text(encoding="utf-8")
+
+    assert [name for name in (*OPTIONS, *SILENT, *TLS_OPTIONS) if f"`{name}`" not in guide] == []
+    assert [ours for ours, _ in OPTIONS.values() if f"`{ours}`" not in guide] == []
