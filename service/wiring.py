@@ -156,8 +156,6 @@ class Process:
         self.settings = ours
         self._master_raw = master.raw
         self.log = log.get()
-        for note in configuration.notes:
-            self.log.warning("config.ignored", where=note.where, problem=note.problem, fix=note.fix)
         self.metrics = Metrics(routes=API_RESOURCES, eauths=tuple(master.raw.get("external_auth") or ()))
         self.metrics.build_info(version=__version__, python=platform.python_version(), salt=SALT_VERSION)
         self.metrics.watch_log(log.line_counts, log.dropped)
@@ -325,6 +323,8 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
     api, ops = _api_listener(process), _ops_listener(process)
     process.metrics.watch_pool(api)
     process.traffic.watch(api)
+    for note in configuration.notes:
+        process.log.warning("config.ignored", where=note.where, problem=note.problem, fix=note.fix)
     process.log.info(
         "app.start", salt_version=SALT_VERSION, api=f"{api.host}:{api.port}", ops=f"{ops.host}:{ops.port}", master=configuration.master.request_uri
     )
