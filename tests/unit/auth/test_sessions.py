@@ -1,0 +1,357 @@
+"""Sessions ask the master seldom, believe it shortly, and let nobody guess."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from service.auth.guard import Guard
+from service.auth.sessions import MOST_REMEMBERED, Identity, Sessions, token_of
+from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Throttled, Unauthenticated
+from service.http.access import Access
+from service.http.facts import ENVIRON_KEY, facts_of
+from service.limits import Brake, Slots
+
+TOKEN = "ab" * 32
+OTHER = "cd" * 32
+GOOD = {"username": "alice", "password": "secret", "eauth": "pam"}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeTokens:
+    """A token store; `asked` counts look-ups."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.alive = {TOKEN: 2000.0}
+        self.revoked: set[str] = set()
+        self.asked = 0
+        self.fault: Exception | None = None
+        self.during_look_up = lambda: None
+
+    def data(self, token: str) -> dict[str, Any]:
+        return {"token": token, "name": "alice", "eauth": "pam", "start": 900.0, "expire": self.alive[token], "groups": ["ops"]}
+
+    def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        if credentials.get("password") != "secret":
+            raise Unauthenticated("no")
+        self.alive[OTHER] = 2000.0
+        return self.data(OTHER)
+
+    def get_token(self, token: str) -> dict[str, Any] | None:
+        self.asked += 1
+        if self.fault:
+            raise self.fault
+        found = token in self.alive and token not in self.revoked
+        data = self.data(token) if found else None
+        self.during_look_up()
+        return data
+
+    def revoke(self, token: str, expire: float) -> str:
+        self.revoked.add(token)
+        return "here"
+
+    def is_revoked(self, token: str) -> bool:
+        return token in self.revoked
+
+
+@dataclasses.dataclass
+class World:
+    clock: Clock
+    tokens: FakeTokens
+    guard: Guard
+    sessions: Sessions
+    revoked: list[tuple[Identity, str]]
+
+
+def world(*, burst: int = 2, slots: int = 10, access: Access | None = None, cache_seconds: float = 5.0, see_all: tuple[str, ...] = ()) -> World:
+    clock = Clock()
+    tokens = FakeTokens(clock)
+    brakes = [Brake(burst, 1.0, monotonic=clock) for _ in range(2)]
+    guard = Guard(addresses=brakes[0], users=brakes[1], concurrency=2, proven_seconds=900.0, on_attempt=lambda _eauth, _result: None, monotonic=clock)
+    revoked: list[tuple[Identity, str]] = []
+    sessions = Sessions(
+        tokens,
+        guard,
+        Slots("quick calls", slots),
+        access or Access(),
+        cookie_name="session_id",
+        cache_seconds=cache_seconds,
+        external_auth={"pam": {"alice": ["test.*"], "ops%": [".*"]}},
+        see_all=see_all,
+        on_revoked=lambda identity, how: revoked.append((identity, how)),
+        monotonic=clock,
+        time_of_day=clock,
+    )
+    return World(clock, tokens, guard, sessions, revoked)
+
+
+def request(**headers: str) -> dict[str, Any]:
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": "192.0.2.1"}
+    environ.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
+    environ[ENVIRON_KEY] = facts_of(environ)
+    return environ
+
+
+def test_a_session_tells_whose_it_is_and_the_log_line_too() -> None:
+    environ = request(x_auth_token=TOKEN)
+    identity = world().sessions.of(environ)
+
+    assert (identity.user, identity.eauth, identity.groups, identity.start, identity.expire) == ("alice", "pam", ("ops",), 900.0, 2000.0)
+    assert identity.perms == [".*", "test.*"]
+    assert environ[ENVIRON_KEY].who == {"user.name": "alice", "auth.eauth": "pam", "auth.session": identity.session}
+    assert TOKEN not in repr(identity)
+
+
+def test_who_may_do_everything_sees_everything_and_so_may_others_by_name() -> None:
+    one, other = world(), world(see_all=("alice",))
+    one.sessions._external_auth = other.sessions._external_auth = {"pam": {"alice": ["test.*"]}}
+
+    assert world().sessions.of(request(x_auth_token=TOKEN)).sees_everything
+    assert not one.sessions.of(request(x_auth_token=TOKEN)).sees_everything
+    assert other.sessions.of(request(x_auth_token=TOKEN)).sees_everything
+
+
+def test_the_master_is_asked_again_after_some_seconds() -> None:
+    here = world()
+
+    for moment in (1000.0, 1004.9, 1005.1, 1009.9):
+        here.clock.now = moment
+        here.sessions.of(request(x_auth_token=TOKEN))
+
+    assert here.tokens.asked == 2
+
+
+def test_nothing_is_remembered_when_the_settings_say_so() -> None:
+    here = world(cache_seconds=0)
+
+    for _ in range(3):
+        here.sessions.of(request(x_auth_token=TOKEN))
+
+    assert here.tokens.asked == 3
+
+
+def test_a_token_dies_on_time_though_it_is_remembered() -> None:
+    here = world()
+    here.tokens.alive[TOKEN] = 1002.0
+    here.sessions.of(request(x_auth_token=TOKEN))
+    del here.tokens.alive[TOKEN]
+    here.clock.now = 1002.5
+
+    with pytest.raises(Unauthenticated, match="the session is over"):
+        here.sessions.of(request(x_auth_token=TOKEN))
+
+
+def test_a_request_without_a_session_has_none() -> None:
+    here = world()
+
+    assert here.sessions.given(request()) is None
+    with pytest.raises(Unauthenticated, match="No session"):
+        here.sessions.of(request())
+    assert here.sessions.given(request(x_auth_token=TOKEN)) is not None
+
+
+@pytest.mark.parametrize("fault", [MasterUnreachable("down"), MasterTimeout("slow")])
+def test_a_master_that_cannot_say_is_no_refusal_and_no_guess(fault: Exception) -> None:
+    here = world(burst=1)
+    here.tokens.fault = fault
+
+    for _ in range(3):
+        with pytest.raises(type(fault)):
+            here.sessions.of(request(x_auth_token=TOKEN))
+    here.tokens.fault = None
+    assert here.sessions.of(request(x_auth_token=TOKEN)).user == "alice"
+
+
+def test_a_remembered_session_outlives_a_short_absence_of_the_master() -> None:
+    here = world()
+    here.sessions.of(request(x_auth_token=TOKEN))
+    here.tokens.fault = MasterUnreachable("down")
+
+    assert here.sessions.of(request(x_auth_token=TOKEN)).user == "alice"
+
+
+def test_guessing_is_braked() -> None:
+    here = world(burst=2)
+    for number in range(2):
+        with pytest.raises(Unauthenticated):
+            here.sessions.of(request(x_auth_token=f"{number:064x}"))
+
+    with pytest.raises(Throttled):
+        here.sessions.of(request(x_auth_token=f"{9:064x}"))
+    assert here.tokens.asked == 2
+
+
+def test_the_same_dead_token_again_is_no_further_guess() -> None:
+    here = world(burst=1)
+    dead = "0" * 64
+
+    for _ in range(20):
+        here.clock.now += 2.0
+        with pytest.raises(Unauthenticated):
+            here.sessions.of(request(x_auth_token=dead))
+
+    assert here.tokens.asked < 10
+
+
+def test_a_dead_token_pays_again_after_a_long_time_and_may_even_come_back() -> None:
+    here = world(burst=1)
+    with pytest.raises(Unauthenticated):
+        here.sessions.of(request(x_auth_token="0" * 64))
+    here.tokens.alive["0" * 64] = 9000.0
+    here.clock.now += 700.0
+
+    assert here.sessions.of(request(x_auth_token="0" * 64)).user == "alice"
+
+
+def test_a_token_that_died_is_no_longer_let_past_the_brakes() -> None:
+    here = world(burst=1, cache_seconds=0)
+    here.sessions.of(request(x_auth_token=TOKEN))
+    del here.tokens.alive[TOKEN]
+    with pytest.raises(Unauthenticated):
+        here.sessions.of(request(x_auth_token=TOKEN))
+
+    assert not here.guard.is_proven(here.guard._digest({"token": TOKEN}))
+
+
+def test_a_fresh_token_passes_though_the_neighbours_have_used_up_the_allowance() -> None:
+    here = world(burst=1)
+    here.sessions.login(GOOD, request())
+    with pytest.raises(Unauthenticated):
+        here.sessions.of(request(x_auth_token="0" * 64))
+    here.clock.now += 6.0
+
+    assert here.sessions.of(request(x_auth_token=OTHER)).user == "alice"
+    with here.guard.admit({"token": OTHER}, "192.0.2.1"):
+        pass
+
+
+def test_a_login_is_remembered_and_told_to_the_log_line() -> None:
+    here, environ = world(), request()
+    identity = here.sessions.login({**GOOD, "otp": "1"}, environ)
+
+    assert here.sessions.of(request(x_auth_token=identity.token)) == identity
+    assert here.tokens.asked == 0
+    assert environ[ENVIRON_KEY].who["user.name"] == "alice"
+
+
+@pytest.mark.parametrize("credentials", [None, [], "x", 1])
+def test_a_login_is_an_object(credentials: object) -> None:
+    with pytest.raises(BadRequest):
+        world().sessions.login(credentials, request())
+
+
+def test_wrong_logins_are_braked_whatever_else_they_carry() -> None:
+    here = world(burst=2)
+    for number in range(2):
+        with pytest.raises(Unauthenticated):
+            here.sessions.login({**GOOD, "password": f"guess {number}", "token": f"{number:064x}"}, request())
+
+    with pytest.raises(Throttled):
+        here.sessions.login({**GOOD, "password": "guess 3", "token": f"{3:064x}"}, request())
+
+
+def test_logout_ends_the_session_at_once_and_is_told() -> None:
+    here = world()
+    identity = here.sessions.of(request(x_auth_token=TOKEN))
+
+    assert here.sessions.logout(identity) == "here"
+
+    with pytest.raises(Unauthenticated):
+        here.sessions.of(request(x_auth_token=TOKEN))
+    assert here.revoked == [(identity, "here")]
+
+
+def test_a_look_up_that_was_under_way_does_not_bring_the_session_back() -> None:
+    here = world(cache_seconds=0.001)
+    identity = here.sessions.of(request(x_auth_token=TOKEN))
+    here.clock.now += 1.0
+    here.tokens.during_look_up = lambda: here.sessions.logout(identity) and None
+    here.sessions.of(request(x_auth_token=TOKEN))
+    here.tokens.during_look_up = lambda: None
+
+    with pytest.raises(Unauthenticated):
+        here.sessions.of(request(x_auth_token=TOKEN))
+
+
+def test_a_look_up_needs_a_slot_and_a_remembered_session_none() -> None:
+    here = world(slots=1)
+    here.sessions.of(request(x_auth_token=TOKEN))
+
+    with here.sessions._slots.take():
+        here.sessions.of(request(x_auth_token=TOKEN))
+        with pytest.raises(Overloaded):
+            here.sessions.of(request(x_auth_token=OTHER))
+
+
+def test_what_is_remembered_has_an_end() -> None:
+    here = world(burst=10**6)
+    here.sessions._dead.update((number.to_bytes(4, "big"), 0.0) for number in range(MOST_REMEMBERED))
+    here.sessions._alive.update((number.to_bytes(4, "big"), here.sessions._alive.get(b"", (None, 0.0))) for number in range(MOST_REMEMBERED))  # type: ignore[misc]
+
+    here.sessions.of(request(x_auth_token=TOKEN))
+    with pytest.raises(Unauthenticated):
+        here.sessions.of(request(x_auth_token="0" * 64))
+
+    assert len(here.sessions._alive) == len(here.sessions._dead) == MOST_REMEMBERED
+
+
+def test_a_user_may_be_bound_to_addresses() -> None:
+    here = world(access=Access(users={"alice": ["198.51.100.0/24"]}))
+
+    with pytest.raises(Unauthenticated, match="may not call from this address"):
+        here.sessions.of(request(x_auth_token=TOKEN))
+    with pytest.raises(Unauthenticated, match="may not call from this address"):
+        here.sessions.login(GOOD, request())
+    assert here.sessions.identify(TOKEN, "198.51.100.7").user == "alice"
+
+
+def test_credentials_inside_a_low_are_bound_too() -> None:
+    here = world(access=Access(users={"alice": ["198.51.100.0/24"]}))
+
+    for credentials in (GOOD, {"token": TOKEN}, {"eauth": "pam"}):
+        with pytest.raises(Unauthenticated, match="may not call from this address"):
+            here.sessions.admit(credentials, "192.0.2.1")
+    here.sessions.admit(GOOD, "198.51.100.7")
+    here.sessions.admit({"token": TOKEN}, "198.51.100.7")
+
+
+def test_nobody_is_looked_up_for_a_list_that_is_empty() -> None:
+    here = world()
+    here.sessions.admit({"token": TOKEN}, "192.0.2.1")
+
+    assert here.tokens.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"x_auth_token": ""}, None),
+        ({"x_auth_token": "  "}, None),
+        ({"x_auth_token": "anything"}, "anything"),
+        ({"x_auth_token": "", "cookie": f"session_id={TOKEN}"}, TOKEN),
+        ({"x_auth_token": OTHER, "cookie": f"session_id={TOKEN}"}, OTHER),
+        ({"authorization": f"Bearer {TOKEN}"}, TOKEN),
+        ({"authorization": f"bearer   {TOKEN} ", "cookie": f"session_id={OTHER}"}, TOKEN),
+        ({"authorization": "Bearer eyJhbGciOi.J9", "cookie": f"session_id={OTHER}"}, OTHER),
+        ({"authorization": f"Basic {TOKEN}"}, None),
+        ({"authorization": "Bearer"}, None),
+        ({"cookie": f'a=b; session_id="{TOKEN}"'}, TOKEN),
+        ({"cookie": f"session_id=; session_id=junk; session_id={TOKEN}"}, TOKEN),
+        ({"cookie": f"xsession_id={TOKEN}; session_id; =; ;;;"}, None),
+        ({"cookie": "\xff" * 1000 + "=\x00;"}, None),
+    ],
+)
+def test_where_the_token_is_taken_from(headers: dict[str, str], expected: str | None) -> None:
+    assert token_of(request(**headers), "session_id") == expected
