@@ -152,9 +152,11 @@ class EventSettings(Group):
 
 
 class HookEndpoint(Group):
-    """One path below the hook URL with rules of its own."""
+    """One path below the hook URL with rules of its own, which hold for everything below it too."""
 
-    secret_file: Path | None = Field(None, description="File with the key of the HMAC-SHA256 signature; without one no signature is asked for.")
+    secret_file: Path | None = Field(
+        None, description="File with the key of the HMAC-SHA256 signature, read anew for each call; without one no signature is asked for."
+    )
     signature_header: str = Field("X-Hub-Signature-256", description="Header with `sha256=HEX`, as GitHub sends it.")
     timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without one replays are not noticed.")
     tolerance_seconds: Seconds = Field(300.0, description="Oldest and newest timestamp accepted.")
@@ -167,7 +169,9 @@ class HookSettings(Group):
     url: str = Field("/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="Where webhooks arrive.")
     require_login: bool = Field(True, description="Ask for a session; a path with a signature of its own in `hook.endpoints` needs none.")
     body_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest body of a webhook.")
-    endpoints: Annotated[dict[str, HookEndpoint], FromText] = Field({}, description="Rules by path below the URL, such as `github/push`.")
+    endpoints: Annotated[dict[str, HookEndpoint], FromText] = Field(
+        {}, description="Rules by path below the URL, such as `github/push`; they hold for everything below it too."
+    )
 
 
 class CorsSettings(Group):

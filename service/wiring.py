@@ -189,8 +189,7 @@ class Process:
         self.streams = self._make_streams(ours)
         self._cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         self.api = Canonical(self._api(quick_calls), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header))
-        ops = build({"/livez": Live(), "/readyz": Ready(self.health), "/metrics": MetricsPage(self.metrics, self._refresh)}, on_crash=self._crashed)
-        self.ops = Canonical(ops, _Unmeasured(), self._probe_done)
+        self.ops = Canonical(self._ops(), _Unmeasured(), self._probe_done)
 
     def _api(self, quick_calls: Slots) -> WSGIApplication:
         """Build the API. What stands in front of the routes stands here, in its order."""
@@ -204,6 +203,9 @@ class Process:
         # Strangers first, whatever they ask for; OPTIONS before any route; the page last, for it wants the URL as the routes know it.
         front = [self.access, Paths(self.settings.api.root_prefix), self._cors, browser]
         return build(routes, on_crash=self._crashed, middleware=front, unmatched=browser.unmatched)
+
+    def _ops(self) -> WSGIApplication:
+        return build({"/livez": Live(), "/readyz": Ready(self.health), "/metrics": MetricsPage(self.metrics, self._refresh)}, on_crash=self._crashed)
 
     def _make_sessions(self, master: MasterOptions, slots: Slots) -> Sessions:
         return Sessions(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from service.errors import AddressRefused, ConfigFault, InvalidConfiguration, Unauthenticated
+from service.errors import ConfigFault, InvalidConfiguration, Unauthenticated
 from service.http.addresses import Networks
 from service.settings import HookEndpoint
 
@@ -68,10 +68,10 @@ class Webhooks:
         }
 
     def admit_address(self, path: tuple[str, ...], address: str) -> None:
-        """Raise AddressRefused if nobody may call the path from there."""
+        """Raise Unauthenticated if nobody may call the path from there."""
         rules = self._of(path)
         if rules is not None and rules.networks and address not in rules.networks:
-            raise AddressRefused("webhooks for this path do not come from this address (hook.endpoints)")
+            raise Unauthenticated("webhooks for this path do not come from this address (hook.endpoints)")
 
     def needs_login(self, path: tuple[str, ...]) -> bool:
         """Say whether the path asks for a session."""

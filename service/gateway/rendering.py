@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from service.gateway.hub import Event, jid_of, type_of
-from service.observe.redact import MASK, is_secret, redact, redact_text
+from service.observe.redact import MASK, redact, redact_text
 
 Encode = Callable[[object], bytes]
 
@@ -18,9 +18,15 @@ NODES = 1_000_000
 MOST_OWNERS = 50_000
 ERROR_CHARACTERS = 500
 NEW_TYPES = frozenset({"job_new", "run_new"})
+# Their arguments are tokens, without a name to know them by.
+_TOKEN_FUNCTIONS = ("runner.auth.", "wheel.auth.", "auth.")
 _BARE_JID = re.compile(rb"\d{20}(?:_\d+)?")
 _SYNDICS = re.compile(rb"(?:syndic/[^/]+/)+")
 _LINE_ENDS = re.compile(r"[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+# A JSON string that begins so. Where the quote is an escaped one, the string around it ends there, and JSON stays JSON.
+_SECRET_ARGUMENT = re.compile(
+    rb"""(?i)"([\w.-]{0,40}(?:password|passwd|passphrase|secret|token)s?=|(?:[\w.-]{0,40}_)?(?:api)?key=)(?:[^"\\]|\\.)+\"""",
+)
 # Many readers cut lines as Python's str.splitlines does, where these end one too; JSON need not contain them.
 _UNICODE_LINE_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
 
@@ -45,15 +51,15 @@ def scrub(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     Return an event's data without secrets.
 
     The master publishes a refused job's whole load, with the password and perhaps its own root key: of `job_error` only
-    what describes the refusal is left. The rest is masked by key, and where `name=value` texts are arguments.
+    what describes the refusal is left. The rest is masked by key.
     """
     if kind == "job_error":
         return _refusal(data)
-    without_key = {name: value for name, value in data.items() if name != "pub"} if kind in {"auth", "key"} else data
-    clean = cast("dict[str, Any]", redact(without_key, depth=DEPTH, nodes=NODES))
-    for name in ("arg", "fun_args"):
-        if isinstance(clean.get(name), list):
-            clean[name] = [_argument(one) for one in clean[name]]
+    clean = cast("dict[str, Any]", redact(data, depth=DEPTH, nodes=NODES))
+    if kind in {"auth", "key"}:
+        clean.pop("pub", None)
+    if str(data.get("fun")).startswith(_TOKEN_FUNCTIONS):
+        clean["fun_args"] = MASK
     return clean
 
 
@@ -65,20 +71,16 @@ def _refusal(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**shown, "error": redact_text(str(words))[:ERROR_CHARACTERS], **stamp}
 
 
-def _argument(value: object) -> object:
-    if isinstance(value, list):
-        return [_argument(one) for one in value]
-    name, equals, rest = value.partition("=") if isinstance(value, str) else ("", "", "")
-    return f"{name}={MASK}" if equals and rest and is_secret(name.strip()) else value
-
-
 def frame(tag: str, data: object, encode: Encode) -> bytes:
     """
     Return an event as Server-Sent Event, in rest_cherrypy's form: a `tag:` and a `data:` line.
 
+    Texts like `password=x`, which are arguments, and what functions made of them, are masked wherever they are.
     A tag may hold anything but an empty line, so its line ends become spaces: nobody writes lines into other people's streams.
     """
     line = encode({"data": data, "tag": tag})
+    if b"=" in line:
+        line = _SECRET_ARGUMENT.sub(rb'"\1' + MASK.encode() + b'"', line)
     for raw, escaped in _UNICODE_LINE_ENDS:
         line = line.replace(raw, escaped)
     return b"tag: " + _LINE_ENDS.sub(" ", tag).encode("utf-8", "replace") + b"\ndata: " + line + b"\n\n"
