@@ -28,7 +28,7 @@ class SessionCookie:
     def clear(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Make the caller drop the cookie."""
         past = dt.datetime.fromtimestamp(0, dt.timezone.utc)
-        resp.set_cookie(self.name, "", expires=past, max_age=0, path="/", secure=self._secure(req), http_only=True, same_site=self.samesite.capitalize())
+        resp.set_cookie(self.name, "", expires=past, path="/", secure=self._secure(req), http_only=True, same_site=self.samesite.capitalize())
 
     def _secure(self, req: falcon.Request) -> bool:
         """Say whether the cookie is for https only; on plain http Java and Go clients would drop it and could not log out."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ class FakeTokens:
         self.revoked: set[str] = set()
         self.asked = 0
         self.fault: Exception | None = None
-        self.during_look_up = lambda: None
+        self.during_look_up: Callable[[], object] = lambda: None
 
     def data(self, token: str) -> dict[str, Any]:
         return {"token": token, "name": "alice", "eauth": "pam", "start": 900.0, "expire": self.alive[token], "groups": ["ops"]}
@@ -276,7 +276,7 @@ def test_a_look_up_that_was_under_way_does_not_bring_the_session_back() -> None:
     here = world(cache_seconds=0.001)
     identity = here.sessions.of(request(x_auth_token=TOKEN))
     here.clock.now += 1.0
-    here.tokens.during_look_up = lambda: here.sessions.logout(identity) and None
+    here.tokens.during_look_up = lambda: here.sessions.logout(identity)
     here.sessions.of(request(x_auth_token=TOKEN))
     here.tokens.during_look_up = lambda: None
 
@@ -296,8 +296,10 @@ def test_a_look_up_needs_a_slot_and_a_remembered_session_none() -> None:
 
 def test_what_is_remembered_has_an_end() -> None:
     here = world(burst=10**6)
-    here.sessions._dead.update((number.to_bytes(4, "big"), 0.0) for number in range(MOST_REMEMBERED))
-    here.sessions._alive.update((number.to_bytes(4, "big"), here.sessions._alive.get(b"", (None, 0.0))) for number in range(MOST_REMEMBERED))  # type: ignore[misc]
+    somebody = world().sessions.of(request(x_auth_token=TOKEN))
+    for number in range(MOST_REMEMBERED):
+        here.sessions._dead[number.to_bytes(4, "big")] = 0.0
+        here.sessions._alive[number.to_bytes(4, "big")] = (somebody, 0.0)
 
     here.sessions.of(request(x_auth_token=TOKEN))
     with pytest.raises(Unauthenticated):

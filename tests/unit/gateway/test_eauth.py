@@ -73,7 +73,9 @@ def test_a_shared_secret_is_a_password() -> None:
     assert master.loads == [{"eauth": "sharedsecret", "username": "a", "password": "s", "cmd": "mk_token"}]
 
 
-@pytest.mark.parametrize("reply", ["", False, None, {}, [], "Some exception handling minion payload", {"error": "x"}, {**DATA, "expire": "soon"}, {**DATA, "name": None}])
+@pytest.mark.parametrize(
+    "reply", ["", False, None, {}, [], "Some exception handling minion payload", {"error": "x"}, {**DATA, "expire": "soon"}, {**DATA, "name": None}]
+)
 def test_anything_but_token_data_is_a_refusal(reply: object) -> None:
     with pytest.raises(Unauthenticated, match="Could not authenticate using provided credentials"):
         tokens(Master(reply)).mk_token(GOOD)
@@ -117,7 +119,7 @@ def test_what_is_no_token_never_reaches_the_master(token: str) -> None:
 
     assert tokens(master).get_token(token) is None
     assert tokens(master).revoke(token, 2000.0) == "here"
-    assert master.loads == master.lows == []
+    assert (master.loads, master.lows) == ([], [])
 
 
 @pytest.mark.parametrize("suffix", ["", ".p"])
