@@ -9,7 +9,7 @@ import falcon
 from falcon.routing import StaticRoute
 
 from service.errors import ConfigFault, NotFound
-from service.http.media import JSON, accepted
+from service.http.media import JSON, accepted, vary
 from service.settings import SiteSettings
 
 HTML = "text/html"
@@ -53,6 +53,8 @@ class Page:
     def serve(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the page."""
         req.path = _EVERY_FILE
+        # Under the same URL others get the API.
+        vary(resp, "Accept")
         _send(self._route, req, resp)
 
 
