@@ -30,9 +30,11 @@ Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value.rep
 
 def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
     """Check each name; `*` is every address."""
-    for name in names:
-        if name != "*":
-            ip_network(name, strict=False)
+    for place, name in enumerate(names, start=1):
+        try:
+            ip_network("::/0" if name == "*" else name, strict=False)
+        except ValueError:
+            raise ValueError(f"entry {place} is neither an address nor a network") from None
     return names
 
 
