@@ -30,11 +30,11 @@ Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value.rep
 
 def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
     """Check each name; `*` is every address."""
-    for place, name in enumerate(names, start=1):
-        try:
+    try:
+        for name in names:
             ip_network("::/0" if name == "*" else name, strict=False)
-        except ValueError:
-            raise ValueError(f"entry {place} is neither an address nor a network") from None
+    except ValueError:
+        raise ValueError("an entry is neither an address nor a network") from None
     return names
 
 
