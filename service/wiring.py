@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,12 +23,13 @@ from service.api.token import Token
 from service.api.unavailable import NoWebsocket
 from service.auth.guard import Guard
 from service.auth.sessions import Identity, Sessions, Tokens
-from service.auth.webhook import Webhooks, endpoint_faults
+from service.auth.webhook import Webhooks
 from service.commands import Commands, LowRunner, Policy
-from service.errors import ConfigFault, InvalidConfiguration
+from service.configuration import Configuration
+from service.errors import InvalidConfiguration
 from service.gateway.dispatch import Gateway
 from service.gateway.dispatch import Health as GatewayHealth
-from service.gateway.opts import SALT_VERSION, MasterOptions, read_master_config
+from service.gateway.opts import SALT_VERSION, MasterOptions
 from service.gateway.streams import Streams
 from service.health import Check, Health
 from service.http.access import Access
@@ -39,10 +39,10 @@ from service.http.browser import Browser
 from service.http.cookies import SessionCookie
 from service.http.cors import Cors
 from service.http.facts import Facts
-from service.http.files import Folder, Page, site_faults
+from service.http.files import Folder, Page
 from service.http.media import encode
 from service.http.middleware import Canonical, log_fields
-from service.http.paths import Paths, url_faults
+from service.http.paths import Paths
 from service.limits import Brake, Slots
 from service.observe import log
 from service.observe.metrics import Metrics
@@ -50,7 +50,7 @@ from service.observe.report import Report
 from service.observe.traffic import Traffic
 from service.server.listener import Listener
 from service.server.process import Life, Signals, run
-from service.settings import Settings, master_config_path
+from service.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -84,44 +84,6 @@ OPS_THREADS = 4
 OPS_CONNECTIONS = 64
 OPS_BODY_BYTES = 1024
 OPS_RECEIVE_SECONDS = 5.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Configuration:
-    """Our settings and what we take from the master's. notes: what the start should say of the master's API sections."""
-
-    settings: Settings
-    master: MasterOptions
-    notes: tuple[ConfigFault, ...] = ()
-
-
-def read_configuration(environ: Mapping[str, str]) -> Configuration:
-    """Read the master configuration and our settings. Raises InvalidConfiguration with the faults of both."""
-    faults = []
-    raw = {}
-    ours = Settings()
-    try:
-        raw = read_master_config(master_config_path(environ))
-    except InvalidConfiguration as exc:
-        faults += exc.faults
-    from_master = inherited.inherit(raw)
-    try:
-        ours = settings.load(environ, from_master)
-        faults += setting_faults(ours)
-    except InvalidConfiguration as exc:
-        faults += exc.faults
-    if raw.get("transport", "zeromq") != "zeromq":
-        faults.append(
-            ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
-        )
-    if faults:
-        raise InvalidConfiguration(faults)
-    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes)
-
-
-def setting_faults(ours: Settings) -> list[ConfigFault]:
-    """Return what is wrong with settings that are each well-formed."""
-    return site_faults(ours.site) + url_faults(ours, API_RESOURCES) + endpoint_faults(ours.hook.endpoints)
 
 
 class MasterSide(LowRunner, Protocol):

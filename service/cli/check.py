@@ -32,10 +32,10 @@ def main(args: argparse.Namespace) -> int:
 
 def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[ConfigFault, ...]]:
     """Return all faults, not only the first, and what is worth a word but no fault."""
+    from service.configuration import setting_faults  # noqa: PLC0415
     from service.gateway.opts import MasterOptions, read_master_config  # noqa: PLC0415 - only this command needs Salt
     from service.inherited import inherit  # noqa: PLC0415
     from service.settings import load, master_config_path  # noqa: PLC0415
-    from service.wiring import setting_faults  # noqa: PLC0415
 
     faults = list(_uid_faults())
     settings = None

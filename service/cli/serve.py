@@ -39,8 +39,9 @@ def main(args: argparse.Namespace) -> int:
     from service.gateway.quiet import tame_salt  # noqa: PLC0415
 
     tame_salt()
+    from service.configuration import read_configuration  # noqa: PLC0415
     from service.server.process import Signals  # noqa: PLC0415
-    from service.wiring import read_configuration, serve  # noqa: PLC0415
+    from service.wiring import serve  # noqa: PLC0415
 
     signals = Signals()
     environ = environ_of(args)

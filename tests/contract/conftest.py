@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from service.cli.embedded import EmbeddedSalt
+from service.configuration import Configuration, read_configuration
 from service.gateway.dispatch import Gateway
 from service.gateway.low import CLIENTS
-from service.wiring import Configuration, Process, read_configuration
+from service.wiring import Process
 from tests.caller import Caller, Response
 from tests.fakes import SECRET, FakeGateway
 

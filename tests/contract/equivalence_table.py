@@ -14,7 +14,8 @@ import structlog
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from service.cli.embedded import EmbeddedSalt
-    from service.wiring import Process, read_configuration
+    from service.configuration import read_configuration
+    from service.wiring import Process
     from tests.contract.conftest import connected
     from tests.contract.equivalence import CASES, CASES_STOPPED, Case, ours, theirs, verdict
     from tests.contract.reference import Reference

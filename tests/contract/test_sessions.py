@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from service.wiring import Process, read_configuration
+from service.configuration import read_configuration
+from service.wiring import Process
 from tests.caller import Response
 from tests.contract.conftest import Api, connected
 from tests.fakes import FakeGateway
