@@ -11,6 +11,7 @@ from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.opts import MasterOptions, read_master_config
 from service.http.files import site_faults
 from service.http.paths import url_faults
+from service.routes import API_RESOURCES
 from service.settings import Settings, master_config_path
 
 

@@ -48,6 +48,7 @@ from service.observe import log
 from service.observe.metrics import Metrics
 from service.observe.report import Report
 from service.observe.traffic import Traffic
+from service.routes import API_RESOURCES
 from service.server.listener import Listener
 from service.server.process import Life, Signals, run
 from service.settings import Settings
@@ -55,29 +56,6 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-# Every URL and the class that serves it; docs/http.md is generated from here.
-API_RESOURCES: dict[str, type] = {
-    "/": Root,
-    "/run": Run,
-    "/login": Login,
-    "/logout": Logout,
-    "/token": Token,
-    "/minions": Minions,
-    "/minions/{mid}": Minion,
-    "/jobs": Jobs,
-    "/jobs/{jid}": Job,
-    "/keys": Keys,
-    "/keys/{mid}": Key,
-    "/hook": Hook,
-    "/events": Events,
-    "/ws": NoWebsocket,
-    "/all_events": NoWebsocket,
-    "/formatted_events": NoWebsocket,
-    "/stats": Stats,
-    "/app": App,
-    "/static": Static,
-}
-OPS_RESOURCES: dict[str, type] = {"/livez": Live, "/readyz": Ready, "/metrics": MetricsPage}
 # With every slot taken there is still a thread to say so.
 SPARE_THREADS = 8
 OPS_THREADS = 4

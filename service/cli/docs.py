@@ -72,7 +72,7 @@ def settings_example() -> str:
 
 def http_page() -> str:
     """Return the reference of all URLs, from the classes that serve them."""
-    from service.wiring import API_RESOURCES, OPS_RESOURCES  # noqa: PLC0415 - needs Salt
+    from service.routes import API_RESOURCES, OPS_RESOURCES  # noqa: PLC0415 - needs Salt
 
     text = """# URLs
 

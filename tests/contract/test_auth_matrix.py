@@ -12,7 +12,7 @@ import salt.payload
 
 from service.gateway.dispatch import Gateway
 from service.gateway.low import CLIENTS
-from service.wiring import API_RESOURCES
+from service.routes import API_RESOURCES
 from tests.caller import Response
 from tests.contract.conftest import Api, fake_api
 from tests.fakes import FakeGateway

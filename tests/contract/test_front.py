@@ -10,7 +10,7 @@ import yaml
 from structlog.testing import CapturingLogger
 
 from service.errors import InvalidConfiguration
-from service.wiring import API_RESOURCES
+from service.routes import API_RESOURCES
 from tests.contract.conftest import Api, fake_api
 
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
