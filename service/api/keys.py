@@ -12,10 +12,14 @@ import falcon
 from service.auth.sessions import Sessions
 from service.commands import Caller, Commands
 from service.errors import BadRequest, Conflict, MasterRefused
+from service.gateway.low import CREDENTIAL_FIELDS
 from service.http.media import check_accept, decode, respond
 
-# Source: salt/utils/verify.py, valid_id and clean_path; a slash or a dot-dot would leave the key folder.
-_MINION_ID = re.compile(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f]{1,255}")
+# key.gen_accept drops every other character, and dots at the ends, without a word: the key would be another minion's.
+# Source: salt/utils/sanitizers.py, InputSanitizer.hostname.
+_MINION_ID = re.compile(r"(?!\.)[A-Za-z0-9.-]{1,255}(?<!\.)")
+# A larger one keeps the master busy for minutes.
+MOST_BITS = 8192
 _TRUE = frozenset({"true", "yes", "on", "1"})
 
 
@@ -47,7 +51,7 @@ class Keys:
         resp.content_type = "application/x-tar"
         resp.data = _tar({"minion.pub": str(pair.get("pub", "")), "minion.pem": str(pair.get("priv", ""))})
         resp.set_header("Cache-Control", "no-cache")
-        resp.set_header("Content-Disposition", f'attachment; filename="saltkeys-{re.sub(r"[^A-Za-z0-9._-]", "_", low["id_"])}.tar"')
+        resp.set_header("Content-Disposition", f'attachment; filename="saltkeys-{low["id_"]}.tar"')
 
 
 class Key:
@@ -75,23 +79,24 @@ def _generation(body: object) -> dict[str, Any]:
         body = body[0]
     if not isinstance(body, dict):
         raise BadRequest("send one object with mid and credentials")
-    low = {**body, "client": "wheel", "fun": "key.gen_accept"}
-    minion = low.pop("mid", low.get("id_"))
+    minion = body.get("mid", body.get("id_"))
     if not isinstance(minion, str) or not _MINION_ID.fullmatch(minion):
-        raise BadRequest("mid must be the id of a minion", field="mid")
-    low["id_"] = minion
-    if "keysize" in low:
-        low["keysize"] = _whole_number(low["keysize"])
-    if "force" in low:
-        low["force"] = low["force"] is True or str(low["force"]).lower() in _TRUE
+        raise BadRequest("mid must be the id of a minion, of letters, digits, dots and dashes: key.gen_accept takes no others", field="mid")
+    low = {name: body[name] for name in CREDENTIAL_FIELDS if name in body}
+    low |= {"client": "wheel", "fun": "key.gen_accept", "id_": minion}
+    if "keysize" in body:
+        low["keysize"] = _bits(body["keysize"])
+    if "force" in body:
+        low["force"] = body["force"] is True or str(body["force"]).lower() in _TRUE
     return low
 
 
-def _whole_number(value: object) -> int:
+def _bits(value: object) -> int:
+    """Return a key's size; a small one is made 2048, as the wheel function promises."""
     text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 16_384:
-        raise BadRequest("keysize must be a number of bits, at most 16384", field="keysize")
-    return int(text)
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MOST_BITS:
+        raise BadRequest(f"keysize must be a number of bits, at most {MOST_BITS}", field="keysize")
+    return max(2048, int(text))
 
 
 def _tar(files: dict[str, str]) -> bytes:

@@ -80,6 +80,7 @@ def parse_lowstate(body: object, *, enabled: Collection[str], most: int) -> list
 def _parse_low(low: object, enabled: Collection[str], where: str) -> Low:
     if not isinstance(low, dict):
         raise BadRequest(f"{where}a low is an object, not {_type_name(low)}")
+    _check_names(low, "a low", where)
     client = _client(low.get("client"), enabled, where)
     fields = {name: value for name, value in low.items() if name not in {"client", "fun"} and value is not None}
     fun = _function(low.get("fun"), client, where)
@@ -122,6 +123,12 @@ def _function_name(fun: object, where: str) -> str:
     return fun
 
 
+def _check_names(fields: Mapping[Any, Any], what: str, where: str) -> None:
+    """Refuse names that are no strings; only YAML has them, and no function takes them."""
+    if not all(isinstance(name, str) for name in fields):
+        raise BadRequest(f"{where}the names in {what} must be strings")
+
+
 def _check_credentials(fields: Mapping[str, Any], where: str) -> None:
     if "token" not in fields and "eauth" not in fields:
         raise Unauthenticated("No authentication credentials given")
@@ -153,6 +160,7 @@ def _check_local(fields: dict[str, Any], fun: str | list[str], where: str) -> No
     if isinstance(fun, list) and len(fields["arg"]) != len(fun):
         raise BadRequest(f"{where}arg must have one list for each of the {len(fun)} functions", field="arg")
     _expect(fields, "kwarg", dict, where)
+    _check_names(fields.get("kwarg", {}), "kwarg", where)
     _expect(fields, "metadata", dict, where)
     _expect(fields, "ret", str, where)
     for name in _FLAGS:
@@ -197,6 +205,7 @@ def _check_master_function(fields: dict[str, Any], client: str, where: str) -> N
             # Salt answers UnboundLocalError to an empty list here (salt/client/mixins.py, low).
             del fields["arg"]
     _expect(fields, "kwarg", dict, where)
+    _check_names(fields.get("kwarg", {}), "kwarg", where)
     _expect(fields, "full_return", bool, where)
 
 

@@ -56,6 +56,15 @@ def test_a_token_that_is_none_is_unauthenticated(api: Api, token: object) -> Non
     assert answer.status == 401
 
 
+@pytest.mark.parametrize("names", [b"1: x", b"~: x", b"[1, 2]: x", b"kwarg: {1: 2}", b"kwarg: {~: 1}"])
+@pytest.mark.parametrize("client", ["local_async", "runner_async", "wheel"])
+def test_names_that_are_no_strings_are_a_bad_request(api: Api, client: str, names: bytes) -> None:
+    low = "".join(f"{name}: {value}\n" for name, value in {**api.demo, "client": client, "tgt": "minion-1", "fun": "test.ping"}.items())
+    answer = api.caller.request("POST", "/run", low.encode() + names, content_type="application/x-yaml")
+
+    assert answer.status == 400
+
+
 def test_too_many_lows_are_refused(api: Api) -> None:
     answer = api.caller.post([{**api.demo, **PING}] * 10_000)
 

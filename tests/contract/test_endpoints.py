@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.caller import Response
-from tests.contract.conftest import Api
+from tests.contract.conftest import Api, fake_api
+from tests.fakes import FakeGateway
 
 FORM = "application/x-www-form-urlencoded"
 PING = {"client": "local", "tgt": "*", "fun": "test.ping"}
@@ -188,7 +190,7 @@ def test_a_key_that_exists_is_not_replaced_unless_forced(api: Api) -> None:
     assert answer.json()["return"].startswith("409: a key of this name is accepted already")
 
 
-@pytest.mark.parametrize("mid", [None, "", ".", "..", "../x", "a/b", "a\\b", "a\nb", "a\x00b", 5, [], "x" * 300])
+@pytest.mark.parametrize("mid", [None, "", ".", "..", "../x", "a/b", "a\\b", "a\nb", "a\x00b", "\u0085", "ä", "x_y", ".x", "x.", 'x"; a=b', 5, [], "x" * 300])
 def test_a_name_that_is_none_makes_no_key(api: Api, mid: object) -> None:
     assert api.caller.post({**api.demo, "mid": mid}, "/keys").status == 400
 
@@ -198,16 +200,34 @@ def test_a_key_size_that_is_none_is_a_bad_request(api: Api, wrong: dict[str, Any
     assert api.caller.post({**api.demo, "mid": "sized", **wrong}, "/keys").status == 400
 
 
-def test_a_header_cannot_be_injected_by_a_minions_name(api: Api) -> None:
-    name = 'x"; a=b; ä'
-    answer = api.caller.post({**api.demo, "mid": name}, "/keys")
-    api.run(client="wheel", fun="key.delete", match=name)
+@pytest.mark.parametrize(
+    "more", [{"keysize": 16}, {"keysize": "16", "force": "no"}, {"arg": ["other"], "kwarg": {"id_": "other"}, "full_return": True, "fun": "key.delete"}]
+)
+def test_only_what_keys_needs_is_taken_from_the_body(api: Api, fresh: str, more: dict[str, Any]) -> None:
+    assert list(unpacked(api.caller.post([{**api.demo, "mid": fresh, **more}], "/keys"))) == ["minion.pub", "minion.pem"]
 
-    assert answer.headers["content-disposition"] == 'attachment; filename="saltkeys-x___a_b___.tar"'
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"[1]", b'"x"', b"[{}, {}]"])
+def test_a_body_that_asks_for_no_key_is_a_bad_request(api: Api, body: bytes) -> None:
+    assert api.caller.request("POST", "/keys", body, content_type="application/json").status == 400
+
+
+def test_a_master_that_makes_no_key_is_not_the_callers_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = fake_api(tmp_path)
+    assert isinstance(api.process.gateway, FakeGateway)
+    monkeypatch.setattr(api.process.gateway.master, "_gen_accept", lambda _load: "Exception occurred in wheel key.gen_accept")
+
+    assert api.caller.post({**api.demo, "mid": "fresh"}, "/keys").status == 500
 
 
 def test_new_keys_need_credentials_in_the_body(api: Api, token: str) -> None:
     assert api.caller.post({"mid": "sneaked"}, "/keys", x_auth_token=token).status == 401
+
+
+def test_stats_may_be_open(tmp_path: Path) -> None:
+    (tmp_path / "sidecar.yaml").write_text("stats: {require_login: false}")
+
+    assert fake_api(tmp_path).caller.get("/stats").status == 200
 
 
 def test_stats_has_the_servers_figures_under_both_names(api: Api, token: str) -> None:
