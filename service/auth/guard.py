@@ -19,6 +19,7 @@ MOST_PROVEN = 10_000
 # So long, and so many, may wait for their turn to authenticate; others are told to come back.
 GATE_WAIT_SECONDS = 3.0
 GATE_WAITING = 16
+_TOO_MANY_FAILED = "too many failed logins; wait before the next"
 
 
 class Guard:
@@ -71,19 +72,25 @@ class Guard:
             self._on_attempt(eauth, "forbidden")
             raise
         except Unauthenticated:
+            attempt.refused()
             self._on_attempt(eauth, "forbidden" if attempt.proven else "bad_credentials")
             raise
         except Throttled:
             self._on_attempt(eauth, "throttled")
             raise
         except Fault:
-            attempt.undecided()
             self._on_attempt(eauth, "error")
             raise
         else:
             self._on_attempt(eauth, "success")
         finally:
             attempt.leave()
+
+    def check(self, keys: tuple[str, str]) -> None:
+        """Raise Throttled if one of the allowances is used up; takes nothing from them."""
+        wait = max(self._addresses.wait(keys[0]), self._users.wait(keys[1]))
+        if wait:
+            raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
 
     def pay(self, keys: tuple[str, str]) -> None:
         """Take one failure from the allowances in advance. Raises Throttled."""
@@ -92,7 +99,7 @@ class Guard:
             if wait:
                 if brake is self._users:
                     self._addresses.give_back(keys[0])
-                raise Throttled("too many failed logins; wait before the next", retry_after_seconds=wait)
+                raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
 
     def refund(self, keys: tuple[str, str]) -> None:
         """Give back what `pay` took."""
@@ -126,11 +133,6 @@ class Guard:
             if len(self._proven) > MOST_PROVEN:
                 self._proven.popitem(last=False)
 
-    def disprove(self, digest: bytes) -> None:
-        """Forget credentials that the master refused."""
-        with self._lock:
-            self._proven.pop(digest, None)
-
     def _digest(self, credentials: Mapping[str, Any]) -> bytes:
         text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
@@ -153,17 +155,24 @@ class _Attempt:
         self.proven = False
 
     def enter(self) -> None:
+        """
+        Pass at once when proven, else wait for a turn and pay.
+
+        Paying comes last: whoever waits for a turn has not failed yet, and ten first calls with one good password must not
+        use up each other's allowance.
+        """
         self.proven = self._guard.is_proven(self._digest)
         if self.proven:
             return
+        self._guard.check(self._keys)
+        self._guard.enter_gate()
+        self._in_gate = True
+        self.proven = self._guard.is_proven(self._digest)
+        if self.proven:
+            self._leave_gate()
+            return
         self._guard.pay(self._keys)
         self._paid = True
-        try:
-            self._guard.enter_gate()
-        except Throttled:
-            self._refund()
-            raise
-        self._in_gate = True
 
     def accepted(self) -> None:
         """Take the master's word that the credentials are good."""
@@ -172,11 +181,13 @@ class _Attempt:
         self._refund()
         self._leave_gate()
 
-    def undecided(self) -> None:
-        """Book a call that ended before the master judged the credentials."""
-        self._refund()
+    def refused(self) -> None:
+        """Take the master's word that the credentials are bad: what was paid is lost."""
+        self._paid = False
 
     def leave(self) -> None:
+        """End the pass; a call that ended before the master judged the credentials costs nothing."""
+        self._refund()
         self._leave_gate()
 
     def _refund(self) -> None:
