@@ -136,17 +136,15 @@ def load(environ: Mapping[str, str], rest_wsgi: Mapping[str, Any] | None = None)
     rest_wsgi: the section of that name in the master configuration; only its `port` means something to us.
     Raises InvalidConfiguration with every fault of every source.
     """
-    from_file, faults = _read_file(environ)
+    from_master, faults = _read_rest_wsgi(rest_wsgi)
+    from_file, unreadable = _read_file(environ)
     from_environ, unknown = _read_environ(environ)
-    from_master: dict[str, dict[str, Any]] = {"api": {"port": rest_wsgi["port"]}} if rest_wsgi and "port" in rest_wsgi else {}
-    merged: dict[str, Any] = {}
-    for source in (from_master, from_file, from_environ):
-        for group, values in source.items():
-            merged[group] = {**merged.get(group, {}), **values} if isinstance(values, dict) else values
+    faults += unreadable
     try:
-        settings = Settings.model_validate(merged)
+        settings = Settings.model_validate(_merged(from_master, from_file, from_environ))
     except ValidationError as exc:
-        faults += [_fault_of(error, from_environ) for error in exc.errors()]
+        origins = _origins(from_master, from_file, from_environ)
+        faults += [_fault_of(error, origins) for error in exc.errors()]
     if faults or unknown:
         raise InvalidConfiguration(faults + unknown)
     return settings
@@ -186,6 +184,32 @@ def _value(settings: Settings, dotted: str) -> object:
     return getattr(getattr(settings, group), name)
 
 
+def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the sources over each other, the strongest last; what is no section stays, to be found a fault."""
+    merged: dict[str, Any] = {}
+    for source in sources:
+        for group, values in source.items():
+            below = merged.get(group, {})
+            if values is None or not isinstance(below, dict):
+                continue  # None: a section whose options are all commented out
+            merged[group] = {**below, **values} if isinstance(values, dict) else values
+    return merged
+
+
+def _origins(from_master: Mapping[str, Any], from_file: Mapping[str, Any], from_environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return where an option was set, by its dotted name; one that is not here is in sidecar.yaml."""
+    master_port = "rest_wsgi.port of the master configuration"
+    named_in_file = {f"{group}.{name}" for group, values in from_file.items() if isinstance(values, dict) for name in values}
+    origins = {"api.port": master_port} if from_master and "api.port" not in named_in_file else {}
+    return origins | {dotted: environ_name(dotted) for group, values in from_environ.items() for dotted in (f"{group}.{name}" for name in values)}
+
+
+def _read_rest_wsgi(section: object) -> tuple[dict[str, dict[str, Any]], list[ConfigFault]]:
+    if section is not None and not isinstance(section, Mapping):
+        return {}, [ConfigFault("rest_wsgi of the master configuration", "is not a mapping", "write `rest_wsgi: {port: 8001}`, or remove it")]
+    return ({"api": {"port": section["port"]}} if section and "port" in section else {}), []
+
+
 def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigFault]]:
     path = settings_path(environ)
     if not path.exists() and CONFIG_VARIABLE not in environ:
@@ -195,7 +219,10 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigF
     except OSError as exc:
         return {}, [ConfigFault(str(path), f"cannot be read ({exc.strerror})", f"create it, or correct {CONFIG_VARIABLE}")]
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        return {}, [ConfigFault(str(path), f"is not YAML ({' '.join(str(exc).split())})", "correct the syntax")]
+        # Their own words quote the file, which may hold a secret.
+        mark = getattr(exc, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "characters that no text has"
+        return {}, [ConfigFault(str(path), f"is not YAML ({place})", "correct the syntax")]
     if not isinstance(content, dict):
         return {}, [ConfigFault(str(path), "is not a mapping of sections", "write `api:`, `limits:` and so on at the top level")]
     return content, []
@@ -214,11 +241,10 @@ def _read_environ(environ: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]]
     return found, unknown
 
 
-def _fault_of(error: Mapping[str, Any], from_environ: Mapping[str, Mapping[str, Any]]) -> ConfigFault:
+def _fault_of(error: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigFault:
     """Say which option is wrong and where it came from; the value itself stays out, it may be a secret."""
     dotted = ".".join(str(part) for part in error["loc"])
-    group, _, name = dotted.partition(".")
-    where = environ_name(dotted) if name in from_environ.get(group, {}) else dotted
+    where = origins.get(dotted, dotted)
     if error["type"] == "extra_forbidden":
         return ConfigFault(where, "no such option", "remove it, or see docs/settings.md for the names")
     return ConfigFault(where, str(error["msg"]).lower(), f"see {dotted} in docs/settings.md")
