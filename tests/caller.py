@@ -62,4 +62,4 @@ class Caller:
         return self.request("POST", path, json.dumps(lowstate).encode(), **headers)
 
     def get(self, path: str = "/", **headers: str) -> Response:
-        return self.request("GET", path, **headers)
+        return self.request("GET", path, b"", **headers)
