@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from service.auth.guard import Guard
 from service.errors import Draining, Fault
 from service.gateway.jobs import Request
-from service.gateway.low import Low, parse_lowstate
+from service.gateway.low import LOCAL_CLIENTS, Low, parse_lowstate
 from service.gateway.result import LowResult
 from service.limits import Slots
 
@@ -119,7 +119,9 @@ class Commands:
         return values
 
     def _run_one(self, low: Low, caller: Caller, deadline: float) -> LowResult:
-        entry: dict[str, Any] = {"client": low.client, "fun": low.function_names[:200], "tgt_type": low.fields.get("tgt_type")}
+        # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
+        tgt_type = low.fields["tgt_type"] if low.client in LOCAL_CLIENTS else None
+        entry: dict[str, Any] = {"client": low.client, "fun": low.function_names[:200], "tgt_type": tgt_type}
         caller.lows.append(entry)
         started = self._monotonic()
         outcome = "error"
