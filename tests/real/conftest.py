@@ -1,0 +1,34 @@
+"""The sidecar as a real process beside a real master."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from tests.real.sidecar import Sidecar
+
+MakeSidecar = Callable[..., Sidecar]
+
+
+@pytest.fixture
+def make_sidecar(tmp_path: Path) -> Iterator[MakeSidecar]:
+    """Make sidecars, not yet started; end them afterwards."""
+    made: list[Sidecar] = []
+
+    def make(master_config: Path, environ: dict[str, str] | None = None, **settings: object) -> Sidecar:
+        made.append(Sidecar(master_config, tmp_path / f"sidecar-{len(made)}", environ, **settings))
+        return made[-1]
+
+    yield make
+    for sidecar in made:
+        sidecar.kill()
+
+
+@pytest.fixture(scope="session")
+def sidecar(salt_master: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """Run one sidecar for all tests that leave it as it is: no failed logins, no signals."""
+    with Sidecar(salt_master.master_config, tmp_path_factory.mktemp("sidecar")) as running:
+        yield running
