@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,8 @@ from service.errors import ConfigFault, InvalidConfiguration
 ENV_PREFIX = "SIDECAR_"
 CONFIG_VARIABLE = "SIDECAR_CONFIG"
 MASTER_CONFIG_VARIABLE = "SALT_MASTER_CONFIG"
+# A master configuration's path that is really a JSON document makes a name too long for the one beside it.
+_NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 DEFAULT_MASTER_CONFIG = Path("/etc/salt/master")
 
 # A reloadable option takes effect on SIGHUP; the others need a restart.
@@ -212,11 +215,11 @@ def _read_rest_wsgi(section: object) -> tuple[dict[str, dict[str, Any]], list[Co
 
 def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigFault]]:
     path = settings_path(environ)
-    if not path.exists() and CONFIG_VARIABLE not in environ:
-        return {}, []
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
+        if exc.errno in _NO_SUCH_FILE and CONFIG_VARIABLE not in environ:
+            return {}, []
         return {}, [ConfigFault(str(path), f"cannot be read ({exc.strerror})", f"create it, or correct {CONFIG_VARIABLE}")]
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         # Their own words quote the file, which may hold a secret.

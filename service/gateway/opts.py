@@ -87,15 +87,26 @@ def _check_path(path: Path) -> None:
     if text.lstrip().startswith("{"):
         problem, fix = "holds JSON, as the saltstack/salt image wants it; here it is a path", "set SALT_MASTER_CONFIG to the master configuration file"
         text = "SALT_MASTER_CONFIG"
-    elif path.is_dir():
+    elif os.path.isdir(path):  # noqa: PTH112 - pathlib raises, at least to 3.11, when we may not look into the folder
         problem, fix = "is a directory", f"set SALT_MASTER_CONFIG to the file, such as {path / 'master'}"
-    elif not path.exists():
+    elif _is_absent(path):
         problem, fix = "does not exist", "set SALT_MASTER_CONFIG to the master configuration file, or mount it there"
     elif not os.access(path, os.R_OK):
         problem, fix = f"cannot be read by uid {os.getuid()}", "run as the master's user, or make the file readable to its group"
     else:
         return
     raise InvalidConfiguration([ConfigFault(text, problem, fix)])
+
+
+def _is_absent(path: Path) -> bool:
+    """Say that there is no such file; of a folder that is closed to us we cannot know."""
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _bracketed(host: str) -> str:

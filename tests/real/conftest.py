@@ -18,8 +18,8 @@ def make_sidecar(tmp_path: Path) -> Iterator[MakeSidecar]:
     """Make sidecars, not yet started; end them afterwards."""
     made: list[Sidecar] = []
 
-    def make(master_config: Path, environ: dict[str, str] | None = None, **settings: object) -> Sidecar:
-        made.append(Sidecar(master_config, tmp_path / f"sidecar-{len(made)}", environ, **settings))
+    def make(master_config: Path, environ: dict[str, str] | None = None, *, beside_master: bool = False, **settings: object) -> Sidecar:
+        made.append(Sidecar(master_config, tmp_path / f"sidecar-{len(made)}", environ, beside_master=beside_master, **settings))
         return made[-1]
 
     yield make

@@ -63,24 +63,25 @@ class Sidecar:
     """
     `python -m service serve`, on ports the system chooses.
 
-    folder: takes its output, and `sidecar.yaml` if a test writes one. settings: by their names in the environment without the prefix, `API_PORT`.
+    folder: takes its output, and `sidecar.yaml` if a test writes one; beside_master: look for that file where it is by default instead.
+    settings: by their names in the environment without the prefix, `API_PORT`.
     """
 
-    def __init__(self, master_config: Path, folder: Path, environ: Mapping[str, str] | None = None, **settings: object) -> None:
+    def __init__(self, master_config: Path, folder: Path, environ: Mapping[str, str] | None = None, *, beside_master: bool = False, **settings: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "SALT_"))}
-        chosen = {"API_PORT": 0, "OPS_PORT": 0, "CONFIG": folder / "sidecar.yaml", **settings}
+        chosen = {"API_PORT": 0, "OPS_PORT": 0, **({} if beside_master else {"CONFIG": folder / "sidecar.yaml"}), **settings}
         self._environ = {**inherited, **{f"SIDECAR_{name}": str(value) for name, value in chosen.items()}, **(environ or {})}
         self._argv = [sys.executable, "-m", "service", "serve", "--master-config", str(master_config)]
         self._process: subprocess.Popen[bytes] | None = None
         self.api_port = self.ops_port = 0
 
-    def launch(self) -> Self:
-        """Start the process and wait for nothing."""
+    def launch(self, *under: str) -> Self:
+        """Start the process, under a program that changes its rights if one is given, and wait for nothing."""
         (self.folder / "sidecar.yaml").touch()
         with (self.folder / "stdout").open("ab") as out, (self.folder / "stderr").open("ab") as err:
-            self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._environ)
+            self._process = subprocess.Popen([*under, *self._argv], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._environ)
         return self
 
     def start(self) -> Self:
