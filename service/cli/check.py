@@ -47,8 +47,12 @@ def find_faults(environ: dict[str, str]) -> list[ConfigFault]:
     if settings is not None:
         faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
     if raw:
-        master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)
-        faults += [*_option_faults(raw), *_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
+        faults += _option_faults(raw)
+        try:
+            master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)
+        except InvalidConfiguration as exc:
+            return faults + exc.faults
+        faults += [*_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
     return faults
 
 

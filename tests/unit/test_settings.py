@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import ConfigFault, InvalidConfiguration
-from service.settings import Settings, changed, environ_name, load, master_config_path, options, settings_path
+from service.settings import Settings, changed, environ_name, load, master_config_path, options, settings_path, with_reloadable
 
 FILES = Path(__file__).parents[1] / "settings"
 # The file's name says what is wrong in it; this is where the fault is said to be, or {file} for the file as a whole.
@@ -178,6 +178,13 @@ def test_a_difference_says_whether_a_reload_can_apply_it() -> None:
 
     assert changed(Settings(), new) == {"api.port": False, "limits.sync_jobs": False, "limits.auth_failures_per_minute": True, "log.level": True}
     assert changed(new, new) == {}
+
+
+def test_a_reload_takes_what_it_can_and_leaves_the_rest() -> None:
+    old, new = Settings(), load({"SIDECAR_CONFIG": str(FILES / "good.yaml")})
+
+    assert changed(old, with_reloadable(old, new)) == {"limits.auth_failures_per_minute": True, "log.level": True}
+    assert changed(with_reloadable(old, new), new) == {"api.port": False, "limits.sync_jobs": False}
 
 
 def test_every_option_has_help_a_valid_default_and_a_variable_of_its_own() -> None:

@@ -268,19 +268,21 @@ def test_first_calls_with_good_credentials_do_not_use_up_each_others_allowance()
     assert house.results() == ["success"] * 9
 
 
-def test_an_attempt_whose_allowance_was_used_up_while_it_waited_is_throttled_and_leaves_the_gate() -> None:
+@pytest.mark.parametrize("who", ["one user", "one address"])
+def test_an_attempt_whose_allowance_was_used_up_while_it_waited_is_throttled_and_leaves_the_gate(who: str) -> None:
     house = Gatehouse(burst=1, concurrency=1)
+    house.guard._addresses.adjust(1 if who == "one address" else 100, 6)
     results: list[str] = []
 
-    def try_once() -> None:
+    def try_once(number: int) -> None:
         try:
-            house.fail(WRONG)
+            house.fail({**WRONG, "username": f"user-{number}"} if who == "one address" else WRONG)
             results.append("refused")
         except Throttled:
             results.append("throttled")
 
     with inside(house, 1, "another") as release:
-        waiting = [threading.Thread(target=try_once) for _ in range(4)]
+        waiting = [threading.Thread(target=try_once, args=(number,)) for number in range(4)]
         for thread in waiting:
             thread.start()
         await_waiting(house, 4)
@@ -289,7 +291,7 @@ def test_an_attempt_whose_allowance_was_used_up_while_it_waited_is_throttled_and
             thread.join(10)
 
     assert sorted(results) == ["refused", "throttled", "throttled", "throttled"]
-    house.log_in({**ME, "username": "another"})
+    house.log_in({**ME, "username": "a third"}, "192.0.2.99")
 
 
 def test_the_queue_before_the_gate_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,18 @@ def test_a_minion_that_says_it_runs_is_waited_for() -> None:
     assert fleet.run().value == [{"slow": "done"}]
 
 
+def test_every_group_of_a_batch_is_asked_and_heard_for_itself() -> None:
+    fleet = Fleet("dead", "b", "slow")
+    fleet.dead = {"dead", "slow"}
+    fleet.replies[4] = published("slow", jid=QUESTION)
+    fleet.returns(7, "slow", {"jid": BATCH}, jid=QUESTION)
+    fleet.returns(18, "slow", "done", jid=BATCH)
+    result = fleet.run(batch=2)
+
+    assert result.value == [{"b": "b"}, {"dead": {}}, {"slow": "done"}]
+    assert [load["tgt"] for load in fleet.loads if load["fun"] == "saltutil.find_job"][:2] == [["dead"], ["slow"]]
+
+
 def test_a_minion_that_cannot_answer_is_given_up_and_is_in_the_answer() -> None:
     fleet = Fleet("odd", "b")
     fleet.dead = {"odd"}

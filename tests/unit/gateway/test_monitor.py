@@ -126,6 +126,27 @@ def test_one_unanswered_ping_is_a_reason_to_look_again_soon_and_two_mean_down(mo
     assert watched.changes == [(True, "answers"), (False, f"127.0.0.1:{open_port} is open but does not answer a ping")]
 
 
+def test_a_master_whose_port_is_open_may_take_its_time(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
+    watched = Watched(monkeypatch, open_port)
+    connect, connected = asyncio.open_connection, asyncio.Event()
+
+    async def connect_and_tell(*address: Any) -> Any:
+        pair = await connect(*address)
+        connected.set()
+        return pair
+
+    async def answer_late(_timeout: float) -> str:
+        watched.script.pop(0)
+        await connected.wait()
+        return "pong"
+
+    monkeypatch.setattr(asyncio, "open_connection", connect_and_tell)
+    watched.monitor._ping = answer_late
+    watched.go_through("late")
+
+    assert watched.changes == [(True, "answers")]
+
+
 def test_misses_that_do_not_follow_each_other_mean_nothing(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
     watched = Watched(monkeypatch, open_port)
     watched.go_through("ok", "miss", "ok", "miss", "ok")
