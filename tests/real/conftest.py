@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.cli.embedded import EmbeddedSalt, until
+from service.cli.processes import end_session
 from tests.real.sidecar import Sidecar
 
 MakeSidecar = Callable[..., Sidecar]
+
+
+def kill_master(salt: EmbeddedSalt) -> None:
+    """End the master and all it forked, without a word to anybody."""
+    end_session(salt.pids["master"])
+    assert any("master" not in salt.pids for _ in until(5))
 
 
 @pytest.fixture

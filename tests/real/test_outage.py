@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt, until
-from service.cli.processes import end_session, send, session_members
-from tests.real.conftest import MakeSidecar
+from service.cli.embedded import EmbeddedSalt
+from service.cli.processes import send, session_members
+from tests.real.conftest import MakeSidecar, kill_master
 from tests.real.load import Load
 from tests.real.sidecar import Sidecar
 
@@ -43,12 +43,6 @@ def sidecar(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> Sidecar:
 
 def ping(salt: EmbeddedSalt) -> dict[str, object]:
     return {**salt.credentials, "client": "local", "tgt": "*", "fun": "test.ping"}
-
-
-def kill_master(salt: EmbeddedSalt) -> None:
-    """End the master and all it forked, without a word to anybody."""
-    end_session(salt.pids["master"])
-    assert any("master" not in salt.pids for _ in until(5))
 
 
 def pids_of_master(salt: EmbeddedSalt) -> list[int]:
