@@ -85,9 +85,18 @@ class LimitSettings(Group):
         2, ge=1, description="Authentications with unproven credentials at one time; a failed one holds a master worker for a second."
     )
     auth_failures_burst: int = Field(
-        5, ge=1, description="Failed authentications an address or a user may make at once before it has to wait.", json_schema_extra=RELOADABLE
+        5,
+        ge=1,
+        description="Failed authentications at once, of an address, of a user and of all together, before the next has to wait.",
+        json_schema_extra=RELOADABLE,
     )
     auth_failures_per_minute: float = Field(6.0, gt=0, description="Rate at which that allowance grows back.", json_schema_extra=RELOADABLE)
+    auth_failures_per_minute_overall: float = Field(
+        12.0,
+        gt=0,
+        description="The same for all addresses and users together: each failure slows every caller of the master.",
+        json_schema_extra=RELOADABLE,
+    )
     auth_proven_seconds: Seconds = Field(
         900.0, description="How long credentials that worked bypass these brakes (the master still checks them every time).", json_schema_extra=RELOADABLE
     )

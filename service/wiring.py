@@ -98,9 +98,11 @@ class Process:
         self.health = Health({"master": self._master_check, "bus": self._bus_check})
         self._addresses = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._users = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+        self._everybody = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
         self.guard = Guard(
             addresses=self._addresses,
             users=self._users,
+            everybody=self._everybody,
             concurrency=ours.limits.auth_concurrency,
             proven_seconds=ours.limits.auth_proven_seconds,
             on_attempt=self.metrics.auth_attempt,
@@ -138,6 +140,7 @@ class Process:
         self.guard.proven_seconds = ours.limits.auth_proven_seconds
         for brake in (self._addresses, self._users):
             brake.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+        self._everybody.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
 
     def _master_check(self) -> Check:
         health = self.gateway.health()

@@ -19,6 +19,7 @@ MOST_PROVEN = 10_000
 # So long, and so many, may wait for their turn to authenticate; others are told to come back.
 GATE_WAIT_SECONDS = 3.0
 GATE_WAITING = 16
+Keys = tuple[str, str]  # of an address and a user
 _TOO_MANY_FAILED = "too many failed logins; wait before the next"
 
 
@@ -27,8 +28,11 @@ class Guard:
     Admits credentials to the master.
 
     The master alone decides whether they are good. Credentials that it accepted a short while ago pass freely;
-    others pay in advance from the allowance of their address and their user, get it back when the master accepts them,
-    and go to the master only a few at a time.
+    others pay in advance from the allowance of their address, of their user and of everybody together, get it back when
+    the master accepts them, and go to the master only a few at a time.
+
+    everybody: the master deals requests out to its workers in turn, also to one that sits over a failed login, so that a few a minute
+    slow every caller; guesses from many addresses must not add up.
 
     on_attempt(eauth, result) hears how each attempt ended.
     """
@@ -38,6 +42,7 @@ class Guard:
         *,
         addresses: Brake,
         users: Brake,
+        everybody: Brake,
         concurrency: int,
         proven_seconds: float,
         on_attempt: Callable[[str, str], None],
@@ -45,6 +50,7 @@ class Guard:
     ) -> None:
         self._addresses = addresses
         self._users = users
+        self._everybody = everybody
         self._gate = threading.Semaphore(concurrency)
         self._queue = threading.Semaphore(GATE_WAITING)
         self.proven_seconds = proven_seconds
@@ -86,25 +92,27 @@ class Guard:
         finally:
             attempt.leave()
 
-    def check(self, keys: tuple[str, str]) -> None:
+    def check(self, keys: Keys) -> None:
         """Raise Throttled if one of the allowances is used up; takes nothing from them."""
-        wait = max(self._addresses.wait(keys[0]), self._users.wait(keys[1]))
+        wait = max(brake.wait(key) for brake, key in self._paid_to(keys))
         if wait:
             raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
 
-    def pay(self, keys: tuple[str, str]) -> None:
+    def pay(self, keys: Keys) -> None:
         """Take one failure from the allowances in advance. Raises Throttled."""
-        for brake, key in ((self._addresses, keys[0]), (self._users, keys[1])):
+        paid: list[tuple[Brake, str]] = []
+        for brake, key in self._paid_to(keys):
             wait = brake.take(key)
             if wait:
-                if brake is self._users:
-                    self._addresses.give_back(keys[0])
+                for earlier, its_key in paid:
+                    earlier.give_back(its_key)
                 raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
+            paid.append((brake, key))
 
-    def refund(self, keys: tuple[str, str]) -> None:
+    def refund(self, keys: Keys) -> None:
         """Give back what `pay` took."""
-        self._addresses.give_back(keys[0])
-        self._users.give_back(keys[1])
+        for brake, key in self._paid_to(keys):
+            brake.give_back(key)
 
     def enter_gate(self) -> None:
         """Wait for a turn to authenticate. Raises Throttled."""
@@ -137,7 +145,10 @@ class Guard:
         text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
-    def _keys(self, credentials: Mapping[str, Any], address: str) -> tuple[str, str]:
+    def _paid_to(self, keys: Keys) -> tuple[tuple[Brake, str], ...]:
+        return (self._addresses, keys[0]), (self._users, keys[1]), (self._everybody, "")
+
+    def _keys(self, credentials: Mapping[str, Any], address: str) -> Keys:
         """Return the keys of the two allowances; a token has no user, but must not be tried without end either."""
         who = f"{credentials.get('eauth', '')}:{credentials.get('username', '')}" if "token" not in credentials else f"token from {address}"
         return address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()
@@ -146,7 +157,7 @@ class Guard:
 class _Attempt:
     """One pass of one request through the guard."""
 
-    def __init__(self, guard: Guard, digest: bytes, keys: tuple[str, str]) -> None:
+    def __init__(self, guard: Guard, digest: bytes, keys: Keys) -> None:
         self._guard = guard
         self._digest = digest
         self._keys = keys

@@ -80,6 +80,7 @@ class Desk:
             Guard(
                 addresses=Brake(100, 6),
                 users=Brake(1, 6),
+                everybody=Brake(100, 6),
                 concurrency=1,
                 proven_seconds=9,
                 on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),

@@ -22,12 +22,13 @@ TOKEN = {"token": "ab" * 32}
 class Gatehouse:
     """A guard under a moved clock, and what it told its observer."""
 
-    def __init__(self, *, burst: int = 3, concurrency: int = 2, proven_seconds: float = 900) -> None:
+    def __init__(self, *, burst: int = 3, overall: int = 100, concurrency: int = 2, proven_seconds: float = 900) -> None:
         self.now = 1000.0
         self.attempts: list[tuple[str, str]] = []
         self.guard = Guard(
             addresses=Brake(burst * 2, 6, monotonic=self._monotonic),
             users=Brake(burst, 6, monotonic=self._monotonic),
+            everybody=Brake(overall, 12, monotonic=self._monotonic),
             concurrency=concurrency,
             proven_seconds=proven_seconds,
             on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
@@ -83,6 +84,32 @@ def test_failed_logins_of_an_address_use_up_its_allowance_for_any_user(house: Ga
     with pytest.raises(Throttled), house.guard.admit({**ME, "username": "another"}, "192.0.2.1"):
         pass
     house.log_in({**ME, "username": "another"}, "192.0.2.2")
+
+
+def test_failed_logins_of_many_users_from_many_addresses_add_up() -> None:
+    house = Gatehouse(overall=4)
+    house.log_in()
+    for number in range(4):
+        house.fail({**WRONG, "username": f"user-{number}"}, f"192.0.2.{number + 1}")
+
+    with pytest.raises(Throttled) as caught, house.guard.admit({**WRONG, "username": "another"}, "192.0.2.9"):
+        pass
+    house.log_in()  # proven
+
+    assert caught.value.retry_after_seconds == 5
+    assert not house.guard._addresses.wait("192.0.2.9")
+
+
+def test_who_cannot_pay_all_pays_nothing(house: Gatehouse) -> None:
+    keys = ("192.0.2.1", "me")
+    while not house.guard._everybody.wait(""):
+        house.guard._everybody.take("")
+    for _ in range(20):
+        with pytest.raises(Throttled):
+            house.guard.pay(keys)
+    house.now += 5
+
+    house.guard.pay(keys)
 
 
 def test_an_address_does_not_pay_for_a_user_that_is_throttled(house: Gatehouse) -> None:
