@@ -85,7 +85,7 @@ class LimitSettings(Group):
         2, ge=1, description="Authentications with unproven credentials at one time; a failed one holds a master worker for a second."
     )
     auth_failures_burst: int = Field(
-        5,
+        3,
         ge=1,
         description="Failed authentications at once, of an address, of a user and of all together, before the next has to wait.",
         json_schema_extra=RELOADABLE,

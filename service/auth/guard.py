@@ -16,9 +16,10 @@ from service.errors import Fault, Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
 
 MOST_PROVEN = 10_000
-# So long, and so many, may wait for their turn to authenticate; others are told to come back.
+# So long, and so many, may wait for their turn to authenticate; others are told to come back. After a restart all callers come at once,
+# unproven, and the first of them that the master accepts lets all with the same credentials through.
 GATE_WAIT_SECONDS = 3.0
-GATE_WAITING = 16
+GATE_WAITING = 128
 Keys = tuple[str, str]  # of an address and a user
 _TOO_MANY_FAILED = "too many failed logins; wait before the next"
 

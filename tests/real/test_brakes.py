@@ -20,7 +20,7 @@ from tests.real.sidecar import JSON, Sidecar
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
 RPC_COUNT = "salt_api_master_rpc_duration_seconds_count"
-BURST = 5
+BURST = 3
 ATTACKERS = 10
 ATTACK_SECONDS = 20.0
 
