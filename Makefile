@@ -50,7 +50,7 @@ check-imports: $(STAMP)
 check-fast: $(STAMP)
 	@$(BIN)/python -m pytest -q -m "not slow and not master" $(PYTEST_ARGS)
 
-.PHONY: format test test-salt equivalence
+.PHONY: format test test-salt equivalence outage
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 	@$(BIN)/ruff check --quiet --fix service tests || true
 	@$(BIN)/ruff format service tests
@@ -68,6 +68,9 @@ test-salt: $(SALT_VENV)/.stamp ## The contract and equivalence suites with anoth
 
 equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt's own client, print the table.
 	@$(BIN)/python -m tests.contract.equivalence_table
+
+outage: $(STAMP) ## Stop and start a real master under load; print what the callers see.
+	@$(BIN)/python -m tests.real.outage_transcript
 
 requirements/%.txt:
 	@echo "there is no lock file $@; SALT= takes" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1

@@ -11,7 +11,7 @@ from service.auth.guard import Guard
 from service.auth.sessions import Identity
 from service.errors import Draining, Fault
 from service.gateway.jobs import Request
-from service.gateway.low import CREDENTIAL_FIELDS, Client, Low, parse_lowstate
+from service.gateway.low import CREDENTIAL_FIELDS, LOCAL_CLIENTS, Client, Low, parse_lowstate
 from service.gateway.result import LowResult
 from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
@@ -140,7 +140,9 @@ class Commands:
         return values
 
     def _run_one(self, low: Low, caller: Caller, deadline: float) -> LowResult:
-        entry: dict[str, Any] = {"client": low.client, "fun": low.function_names[:200], "tgt_type": low.fields.get("tgt_type")}
+        # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
+        tgt_type = low.fields["tgt_type"] if low.client in LOCAL_CLIENTS else None
+        entry: dict[str, Any] = {"client": low.client, "fun": low.function_names[:200], "tgt_type": tgt_type}
         caller.lows.append(entry)
         started = self._monotonic()
         outcome = "error"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from service import inherited, settings
+from service import inherited, sources
 from service.auth.webhook import endpoint_faults
 from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.opts import MasterOptions, read_master_config
@@ -35,7 +35,7 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
         faults += exc.faults
     from_master = inherited.inherit(raw)
     try:
-        ours = settings.load(environ, from_master)
+        ours = sources.load(environ, from_master)
         faults += setting_faults(ours)
     except InvalidConfiguration as exc:
         faults += exc.faults

@@ -85,8 +85,11 @@ def inherit(raw: Mapping[str, Any]) -> Inherited:
 
 
 def _with_rest_wsgi(raw: Mapping[str, Any], rest: Inherited) -> Inherited:
-    section = raw.get("rest_wsgi")
-    if not isinstance(section, Mapping) or "port" not in section:
+    section = raw.get("rest_wsgi") or {}
+    if not isinstance(section, Mapping):
+        note = ConfigFault("rest_wsgi", "is not a mapping, so nothing is taken from it", "write `rest_wsgi: {port: 8001}`, or remove it")
+        return dataclasses.replace(rest, notes=(*rest.notes, note))
+    if "port" not in section:
         return rest
     values = {**rest.values, "api": {**rest.values.get("api", {}), "port": section["port"]}}
     return Inherited(values, {**rest.sources, "api.port": "rest_wsgi.port"}, rest.notes)

@@ -58,16 +58,24 @@ class Brake:
     def take(self, key: str) -> float:
         """Count a failure in advance. Returns 0, or the seconds to wait when the allowance is used up (nothing is counted then)."""
         with self._lock:
-            left = self._allowance(key)
-            if left < 1:
-                return math.ceil((1 - left) / self._per_second)
-            self._store(key, left - 1)
-            return 0
+            wait = self._wait(key)
+            if not wait:
+                self._store(key, self._allowance(key) - 1)
+            return wait
+
+    def wait(self, key: str) -> float:
+        """Return what `take` would, and count nothing."""
+        with self._lock:
+            return self._wait(key)
 
     def give_back(self, key: str) -> None:
         """Uncount what `take` counted: it was no failure."""
         with self._lock:
             self._store(key, min(self._burst, self._allowance(key) + 1))
+
+    def _wait(self, key: str) -> float:
+        left = self._allowance(key)
+        return 0 if left >= 1 else math.ceil((1 - left) / self._per_second)
 
     def _allowance(self, key: str) -> float:
         left, at = self._left.get(key, (float(self._burst), self._monotonic()))

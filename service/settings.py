@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from service.errors import ConfigFault, InvalidConfiguration
-from service.inherited import Inherited
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 ENV_PREFIX = "SIDECAR_"
 CONFIG_VARIABLE = "SIDECAR_CONFIG"
@@ -113,9 +110,18 @@ class LimitSettings(Group):
         2, ge=1, description="Authentications with unproven credentials at one time; a failed one holds a master worker for a second."
     )
     auth_failures_burst: int = Field(
-        5, ge=1, description="Failed authentications an address or a user may make at once before it has to wait.", json_schema_extra=RELOADABLE
+        3,
+        ge=1,
+        description="Failed authentications at once, of an address, of a user and of all together, before the next has to wait.",
+        json_schema_extra=RELOADABLE,
     )
     auth_failures_per_minute: float = Field(6.0, gt=0, description="Rate at which that allowance grows back.", json_schema_extra=RELOADABLE)
+    auth_failures_per_minute_overall: float = Field(
+        12.0,
+        gt=0,
+        description="The same for all addresses and users together: each failure slows every caller of the master.",
+        json_schema_extra=RELOADABLE,
+    )
     auth_proven_seconds: Seconds = Field(
         900.0, description="How long credentials that worked bypass these brakes (the master still checks them every time).", json_schema_extra=RELOADABLE
     )
@@ -268,29 +274,6 @@ def settings_path(environ: Mapping[str, str]) -> Path:
     return Path(named) if named else master_config_path(environ).parent / "sidecar.yaml"
 
 
-def load(environ: Mapping[str, str], inherited: Inherited | None = None) -> Settings:
-    """
-    Merge all sources and validate them.
-
-    inherited: what the master configuration says.
-    Raises InvalidConfiguration with every fault of every source.
-    """
-    from_file, faults = _read_file(environ)
-    from_environ, unknown = _read_environ(environ)
-    from_master = inherited or Inherited()
-    merged: dict[str, Any] = {}
-    for source in (from_master.values, from_file, from_environ):
-        for group, values in source.items():
-            merged[group] = {**merged.get(group, {}), **values} if isinstance(values, Mapping) else values
-    try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as exc:
-        faults += [_fault_of(error, from_file, from_environ, from_master.sources) for error in exc.errors()]
-    if faults or unknown:
-        raise InvalidConfiguration(faults + unknown)
-    return settings
-
-
 def changed(old: Settings, new: Settings) -> dict[str, bool]:
     """Return the dotted names whose values differ, each with whether a reload can apply it."""
     return {name: bool((field.json_schema_extra or {}).get("reloadable")) for name, field in options().items() if _value(old, name) != _value(new, name)}
@@ -323,44 +306,3 @@ def environ_name(dotted: str) -> str:
 def _value(settings: Settings, dotted: str) -> object:
     group, name = dotted.split(".")
     return getattr(getattr(settings, group), name)
-
-
-def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigFault]]:
-    path = settings_path(environ)
-    if not path.exists() and CONFIG_VARIABLE not in environ:
-        return {}, []
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as exc:
-        return {}, [ConfigFault(str(path), f"cannot be read ({exc.strerror})", f"create it, or correct {CONFIG_VARIABLE}")]
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
-        return {}, [ConfigFault(str(path), f"is not YAML ({' '.join(str(exc).split())})", "correct the syntax")]
-    if not isinstance(content, dict):
-        return {}, [ConfigFault(str(path), "is not a mapping of sections", "write `api:`, `limits:` and so on at the top level")]
-    return content, []
-
-
-def _read_environ(environ: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], list[ConfigFault]]:
-    known = {environ_name(dotted): dotted for dotted in options()}
-    found: dict[str, dict[str, Any]] = {}
-    unknown = []
-    for variable in sorted(name for name in environ if name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE):
-        if variable not in known:
-            unknown.append(ConfigFault(variable, "no such option", "remove it, or see docs/settings.md for the names"))
-            continue
-        group, name = known[variable].split(".")
-        found.setdefault(group, {})[name] = environ[variable]
-    return found, unknown
-
-
-def _fault_of(error: Mapping[str, Any], from_file: Mapping[str, Any], from_environ: Mapping[str, Any], from_master: Mapping[str, str]) -> ConfigFault:
-    """Say which option is wrong and where it came from; the value itself stays out, it may be a secret."""
-    dotted = ".".join(str(part) for part in error["loc"])
-    where, (group, name) = dotted, (*dotted.split("."), "")[:2]
-    if name in from_environ.get(group, {}):
-        where = environ_name(f"{group}.{name}")
-    elif f"{group}.{name}" in from_master and name not in (from_file.get(group) or {}):
-        where = f"{from_master[f'{group}.{name}']} in the master configuration"
-    if error["type"] == "extra_forbidden":
-        return ConfigFault(where, "no such option", "remove it, or see docs/settings.md for the names")
-    return ConfigFault(where, str(error["msg"]).lower().removeprefix("value error, "), f"see {dotted} in docs/settings.md")

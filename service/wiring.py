@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from service import __version__, inherited, settings
+from service import __version__, inherited, settings, sources
 from service.api.events import Events
 from service.api.hook import Hook
 from service.api.jobs import Job, Jobs
@@ -104,9 +104,11 @@ class Process:
         self.health = Health({"master": self._master_check, "bus": self._bus_check})
         self._addresses = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._users = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+        self._everybody = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
         self.guard = Guard(
             addresses=self._addresses,
             users=self._users,
+            everybody=self._everybody,
             concurrency=ours.limits.auth_concurrency,
             proven_seconds=ours.limits.auth_proven_seconds,
             on_attempt=self.metrics.auth_attempt,
@@ -214,7 +216,7 @@ class Process:
     def reload(self, environ: Mapping[str, str]) -> None:
         """Read the settings again and apply those that can change in a running process; keep all of the old ones if any is wrong."""
         try:
-            new = settings.load(environ, inherited.inherit(self._master_raw))
+            new = sources.load(environ, inherited.inherit(self._master_raw))
         except InvalidConfiguration as exc:
             self.log.error("config.invalid", faults=[str(fault) for fault in exc.faults])  # noqa: TRY400 - the faults say it all
             return
@@ -232,6 +234,7 @@ class Process:
         self._cors.adjust(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         for brake in (self._addresses, self._users):
             brake.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+        self._everybody.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
 
     def _revoked(self, identity: Identity, how: str) -> None:
         self.report.revoked({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session}, how)

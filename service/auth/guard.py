@@ -16,9 +16,12 @@ from service.errors import Fault, Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
 
 MOST_PROVEN = 10_000
-# So long, and so many, may wait for their turn to authenticate; others are told to come back.
+# So long, and so many, may wait for their turn to authenticate; others are told to come back. After a restart all callers come at once,
+# unproven, and the first of them that the master accepts lets all with the same credentials through.
 GATE_WAIT_SECONDS = 3.0
-GATE_WAITING = 16
+GATE_WAITING = 128
+Keys = tuple[str, str]  # of an address and a user
+_TOO_MANY_FAILED = "too many failed logins; wait before the next"
 
 
 class Guard:
@@ -26,8 +29,11 @@ class Guard:
     Admits credentials to the master.
 
     The master alone decides whether they are good. Credentials that it accepted a short while ago pass freely;
-    others pay in advance from the allowance of their address and their user, get it back when the master accepts them,
-    and go to the master only a few at a time.
+    others pay in advance from the allowance of their address, of their user and of everybody together, get it back when
+    the master accepts them, and go to the master only a few at a time.
+
+    everybody: the master deals requests out to its workers in turn, also to one that sits over a failed login, so that a few a minute
+    slow every caller; guesses from many addresses must not add up.
 
     on_attempt(eauth, result) hears how each attempt ended.
     """
@@ -37,6 +43,7 @@ class Guard:
         *,
         addresses: Brake,
         users: Brake,
+        everybody: Brake,
         concurrency: int,
         proven_seconds: float,
         on_attempt: Callable[[str, str], None],
@@ -44,6 +51,7 @@ class Guard:
     ) -> None:
         self._addresses = addresses
         self._users = users
+        self._everybody = everybody
         self._gate = threading.Semaphore(concurrency)
         self._queue = threading.Semaphore(GATE_WAITING)
         self.proven_seconds = proven_seconds
@@ -71,13 +79,13 @@ class Guard:
             self._on_attempt(eauth, "forbidden")
             raise
         except Unauthenticated:
+            attempt.refused()
             self._on_attempt(eauth, "forbidden" if attempt.proven else "bad_credentials")
             raise
         except Throttled:
             self._on_attempt(eauth, "throttled")
             raise
         except Fault:
-            attempt.undecided()
             self._on_attempt(eauth, "error")
             raise
         else:
@@ -85,19 +93,27 @@ class Guard:
         finally:
             attempt.leave()
 
-    def pay(self, keys: tuple[str, str]) -> None:
+    def check(self, keys: Keys) -> None:
+        """Raise Throttled if one of the allowances is used up; takes nothing from them."""
+        wait = max(brake.wait(key) for brake, key in self._paid_to(keys))
+        if wait:
+            raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
+
+    def pay(self, keys: Keys) -> None:
         """Take one failure from the allowances in advance. Raises Throttled."""
-        for brake, key in ((self._addresses, keys[0]), (self._users, keys[1])):
+        paid: list[tuple[Brake, str]] = []
+        for brake, key in self._paid_to(keys):
             wait = brake.take(key)
             if wait:
-                if brake is self._users:
-                    self._addresses.give_back(keys[0])
-                raise Throttled("too many failed logins; wait before the next", retry_after_seconds=wait)
+                for earlier, its_key in paid:
+                    earlier.give_back(its_key)
+                raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
+            paid.append((brake, key))
 
-    def refund(self, keys: tuple[str, str]) -> None:
+    def refund(self, keys: Keys) -> None:
         """Give back what `pay` took."""
-        self._addresses.give_back(keys[0])
-        self._users.give_back(keys[1])
+        for brake, key in self._paid_to(keys):
+            brake.give_back(key)
 
     def enter_gate(self) -> None:
         """Wait for a turn to authenticate. Raises Throttled."""
@@ -143,7 +159,10 @@ class Guard:
         text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
         return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
-    def _keys(self, credentials: Mapping[str, Any], address: str) -> tuple[str, str]:
+    def _paid_to(self, keys: Keys) -> tuple[tuple[Brake, str], ...]:
+        return (self._addresses, keys[0]), (self._users, keys[1]), (self._everybody, "")
+
+    def _keys(self, credentials: Mapping[str, Any], address: str) -> Keys:
         """Return the keys of the two allowances; a token has no user, but must not be tried without end either."""
         who = f"{credentials.get('eauth', '')}:{credentials.get('username', '')}" if "token" not in credentials else f"token from {address}"
         return address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()
@@ -152,7 +171,7 @@ class Guard:
 class _Attempt:
     """One pass of one request through the guard."""
 
-    def __init__(self, guard: Guard, digest: bytes, keys: tuple[str, str]) -> None:
+    def __init__(self, guard: Guard, digest: bytes, keys: Keys) -> None:
         self._guard = guard
         self._digest = digest
         self._keys = keys
@@ -161,17 +180,24 @@ class _Attempt:
         self.proven = False
 
     def enter(self) -> None:
+        """
+        Pass at once when proven, else wait for a turn and pay.
+
+        Paying comes last: whoever waits for a turn has not failed yet, and ten first calls with one good password must not
+        use up each other's allowance.
+        """
         self.proven = self._guard.is_proven(self._digest)
         if self.proven:
             return
+        self._guard.check(self._keys)
+        self._guard.enter_gate()
+        self._in_gate = True
+        self.proven = self._guard.is_proven(self._digest)
+        if self.proven:
+            self._leave_gate()
+            return
         self._guard.pay(self._keys)
         self._paid = True
-        try:
-            self._guard.enter_gate()
-        except Throttled:
-            self._refund()
-            raise
-        self._in_gate = True
 
     def accepted(self) -> None:
         """Take the master's word that the credentials are good."""
@@ -180,11 +206,13 @@ class _Attempt:
         self._refund()
         self._leave_gate()
 
-    def undecided(self) -> None:
-        """Book a call that ended before the master judged the credentials."""
-        self._refund()
+    def refused(self) -> None:
+        """Take the master's word that the credentials are bad: what was paid is lost."""
+        self._paid = False
 
     def leave(self) -> None:
+        """End the pass; a call that ended before the master judged the credentials costs nothing."""
+        self._refund()
         self._leave_gate()
 
     def _refund(self) -> None:

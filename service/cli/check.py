@@ -35,7 +35,8 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     from service.configuration import setting_faults  # noqa: PLC0415
     from service.gateway.opts import MasterOptions, read_master_config  # noqa: PLC0415 - only this command needs Salt
     from service.inherited import inherit  # noqa: PLC0415
-    from service.settings import load, master_config_path  # noqa: PLC0415
+    from service.settings import master_config_path  # noqa: PLC0415
+    from service.sources import load  # noqa: PLC0415
 
     faults = list(_uid_faults())
     settings = None
@@ -53,8 +54,12 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
         faults += setting_faults(settings)
         faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
     if raw:
-        master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)
-        faults += [*_option_faults(raw), *_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
+        faults += _option_faults(raw)
+        try:
+            master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)
+        except InvalidConfiguration as exc:
+            return faults + exc.faults, from_master.notes
+        faults += [*_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
     return faults, from_master.notes
 
 

@@ -43,7 +43,8 @@ class Batches:
         Minions that do not answer a ping are left out, as upstream does. A minion that falls silent later gives {minion: {}}.
         """
         fields = {name: value for name, value in low.fields.items() if name not in _BATCH_FIELDS}
-        ping = dataclasses.replace(low, client="local", fun="test.ping", fields={**fields, "arg": [], "kwarg": {}, "full_return": True})
+        pinging = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": True}
+        ping = dataclasses.replace(low, client="local", fun="test.ping", fields=pinging)
         answers = self._jobs.run(ping, request)
         minions = [minion for minion, data in answers.value.items() if data and data.get("out") != "no_return"]
         if not minions:
@@ -69,23 +70,28 @@ class _BatchRun:
         self._low = low
         self._request = request
         self._waiter = waiter
-        self._jid = ""
-        self._active: list[Gathering] = []
+        self._jid = ""  # known when the first publish is acknowledged
+        self._active: dict[Gathering, list[str]] = {}  # each with the minions it was published to
         self._resting: list[float] = []  # ends of the `batch_wait` of minions that returned
         self._results: list[dict[str, Any]] = []
+        self._returned = 0
         self._failures = 0
 
     def through(self, minions: list[str]) -> LowResult:
-        """Run on all minions, batch by batch."""
+        """Run on all minions, batch by batch; when the wait ends early, those that are left count as silent."""
         pending = deque(minions)
         gatherer: Gatherer | None = None
         while (pending or self._active) and not (gatherer and gatherer.over()) and not (self.failhard and self._failures):
             self._publish_next(pending)
             gatherer = gatherer or Gatherer(self._jobs, self._jid, extra_of(self._low.fields), self._request, self._waiter)
+            gatherer.jid = self._jid
             self._turn(gatherer)
-        returned = sum(1 for result in self._results if next(iter(result.values())) != {})
-        outcome = outcome_of(len(minions), returned, self._failures)
-        return LowResult(self._results, outcome, self._jid or None, len(minions), returned, self._failures, len(minions) - returned)
+        if not (self.failhard and self._failures):
+            for gathering, batch in self._active.items():
+                self._give_up(batch, gathering)
+            self._results += [{minion: {}} for minion in pending]
+        outcome = outcome_of(len(minions), self._returned, self._failures)
+        return LowResult(self._results, outcome, self._jid or None, len(minions), self._returned, self._failures, len(minions) - self._returned)
 
     def _publish_next(self, pending: deque[str]) -> None:
         """Publish to as many minions as have room."""
@@ -100,11 +106,13 @@ class _BatchRun:
             if job is not None and not self._jid:
                 self._jid = job.jid
                 self._waiter.watch(job.jid)
-        if job is not None:
-            self._active.append(self._jobs.gathering(self._low.fields, job))
+        # The master may know fewer of them by now: nobody waits for the others, but they are in the answer.
+        gathering = self._jobs.gathering(self._low.fields, job or Job(self._jid, [], []))
+        self._active[gathering] = batch
 
     def _publish(self, batch: list[str]) -> Job | None:
-        low = dataclasses.replace(self._low, fields={**self._low.fields, "tgt": batch, "tgt_type": "list", "jid": self._jid})
+        jid = self._jid or self._low.fields.get("jid", "")
+        low = dataclasses.replace(self._low, fields={**self._low.fields, "tgt": batch, "tgt_type": "list", "jid": jid})
         return self._publisher.publish_low(low, metadata=self._request.job_metadata(), accepted=self._request.accepted)
 
     def _turn(self, gatherer: Gatherer) -> None:
@@ -115,17 +123,20 @@ class _BatchRun:
             if step is Step.ASK:
                 gatherer.ask(gathering)
             elif step is Step.DONE:
-                self._active.remove(gathering)
-                self._results += [{minion: {}} for minion in sorted(gathering.pending)]
+                self._give_up(self._active.pop(gathering), gathering)
         self._take(gatherer)
+
+    def _give_up(self, batch: list[str], gathering: Gathering) -> None:
+        self._results += [{minion: {}} for minion in sorted(set(batch) - gathering.returns.keys())]
 
     def _take(self, gatherer: Gatherer) -> None:
         wakes = [gathering.wake_at(now=self._jobs.now()) for gathering in self._active] + self._resting
-        account = _AllOf(self._active)
+        account = _AllOf(list(self._active))
         minion = gatherer.take(account, until=min(wakes, default=self._jobs.now()))
         if minion is None:
             return
         data = account.data[minion]
+        self._returned += 1
         self._failures += failed(data)
         self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
         self._results.append({minion: as_full_return(data)["ret"]})

@@ -111,7 +111,14 @@ class Gateway:
         self._thread = BusThread()
         self._context = zmq.asyncio.Context()
         self._ping_socket = RequestSocket(self._context, options.request_uri)
-        self._monitor = Monitor(options.request_uri, self._ping, interval_seconds=probe_seconds, on_change=self._master_changed, on_probe=observer.probe)
+        self._monitor = Monitor(
+            options.request_uri,
+            self._ping,
+            interval_seconds=probe_seconds,
+            on_change=self._master_changed,
+            on_probe=observer.probe,
+            at_ease=lambda: self._bus.connected,
+        )
         sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
         self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
         self._hub = Hub(early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped, on_lag=observer.lag)

@@ -89,10 +89,10 @@ class Jobs:
         Source: LocalClient.cmd_subset, whose two jobs we run.
         """
         fields = {name: value for name, value in low.fields.items() if name not in {"sub", "subset", "progress", "cli"}}
-        asking = {**fields, "arg": [], "full_return": False}
-        asking.pop("kwarg", None)
+        asking = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": False}
         offered = self.run(dataclasses.replace(low, client="local", fun="sys.list_functions", fields=asking), request)
-        able = [minion for minion, functions in offered.value.items() if isinstance(functions, (list, dict)) and low.fun in functions]
+        wanted = {low.fun} if isinstance(low.fun, str) else set(low.fun)
+        able = [minion for minion, functions in offered.value.items() if isinstance(functions, (list, dict)) and wanted <= set(functions)]
         self._shuffle(able)
         size = low.fields.get("sub", low.fields.get("subset", DEFAULT_SUBSET))
         chosen = {**fields, "tgt": able[:size], "tgt_type": "list"}
@@ -144,7 +144,7 @@ class Gatherer:
     def __init__(self, jobs: Jobs, jid: str, extra: Mapping[str, Any], request: Request, waiter: Waiter) -> None:
         """extra: the credentials the silent are asked with."""
         self._jobs = jobs
-        self._jid = jid
+        self.jid = jid
         self._extra = extra
         self._request = request
         self._waiter = waiter
@@ -170,7 +170,7 @@ class Gatherer:
     def ask(self, gathering: Gathering) -> None:
         """Ask the silent minions whether they still run the job."""
         with self._jobs.hub.keep_early():
-            question = self._jobs.ask_who_runs(self._jid, sorted(gathering.pending), self._extra)
+            question = self._jobs.ask_who_runs(self.jid, sorted(gathering.pending), self._extra)
             if question is not None:
                 self._waiter.watch(question)
                 self._questions.add(question)

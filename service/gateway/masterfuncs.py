@@ -109,8 +109,7 @@ class MasterFunctions:
     def wheel(self, low: Low, request: Request) -> LowResult:
         """Run a wheel function. Value: {"tag", "data"}, as the master answers."""
         reply = self._send_wheel(low, request, None)
-        data = reply.get("data")
-        data = data if isinstance(data, dict) else {}
+        data = reply["data"]
         return LowResult(reply, "ok" if data.get("success", True) else "failed", data.get("jid"))
 
     def wheel_async(self, low: Low, request: Request) -> LowResult:
@@ -125,7 +124,7 @@ class MasterFunctions:
         except MasterTimeout:
             jid = self._new_jid()
             return LowResult({"tag": f"salt/wheel/{jid}", "jid": jid}, "ok", jid)
-        jid = str(reply["data"]["jid"])
+        jid = str(reply["data"].get("jid") or str(reply["tag"]).rpartition("/")[2])
         return LowResult({"tag": reply["tag"], "jid": jid}, "ok", jid)
 
     def _start_runner(self, low: Low, request: Request) -> dict[str, str]:
@@ -148,7 +147,7 @@ class MasterFunctions:
         reply = self._channels.send({**fields, "fun": low.fun, "cmd": "wheel"}, timeout=timeout, slow=True)
         raise_error_of(reply)
         request.accepted()
-        if not (isinstance(reply, dict) and "data" in reply and "tag" in reply):
+        if not (isinstance(reply, dict) and isinstance(reply.get("data"), dict) and "tag" in reply):
             raise MasterRefused("the master's answer to the wheel call is not one we know")
         return reply
 

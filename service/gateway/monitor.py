@@ -28,6 +28,7 @@ class Monitor:
     and lets the calls in flight wait for their own deadline. Runs on the bus thread; `require_up` may be called from any.
 
     ping: sends one ping and returns the answer. on_change(up, reason) is called on the bus thread.
+    at_ease: False asks for a ping every second, although the last one was answered: a dying master loses its event bus first.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Monitor:
         interval_seconds: float,
         on_change: Callable[[bool, str], None],
         on_probe: Callable[[float], None],
+        at_ease: Callable[[], bool] = lambda: True,
     ) -> None:
         self._address = urlsplit(uri)
         self._ping = ping
         self._interval_seconds = interval_seconds
         self._on_change = on_change
         self._on_probe = on_probe
+        self._at_ease = at_ease
         self._doubt: asyncio.Event | None = None
         self._misses = 0
         self._up: bool | None = None
@@ -75,7 +78,8 @@ class Monitor:
         while True:
             self._doubt.clear()
             await self._probe()
-            pause = self._interval_seconds if self._up and not self._misses else DOWN_PROBE_SECONDS
+            calm = self._up and not self._misses and self._at_ease()
+            pause = self._interval_seconds if calm else DOWN_PROBE_SECONDS
             await _wait(self._doubt, pause)
 
     async def _probe(self) -> None:

@@ -15,6 +15,7 @@ import salt.version
 from service.errors import ConfigFault, InvalidConfiguration
 
 SALT_VERSION = str(salt.version.__version__)
+_NUMBERS = {"ret_port": 4506, "tcp_master_pub_port": 4512, "timeout": 5, "gather_job_timeout": 10, "rest_timeout": 300, "syndic_wait": 5}
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -39,33 +40,53 @@ class MasterOptions:
     gather_job_timeout: int
     runner_timeout: int
     order_masters: bool
-    syndic_wait: float
+    syndic_wait: int
     nodegroups: Mapping[str, Any]
     ext_job_cache: str
     rest_wsgi: Mapping[str, Any]
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], *, request_uri: str | None = None) -> MasterOptions:
-        """Pick our fields out of Salt's opts. request_uri: overrides `interface` and `ret_port`."""
+        """
+        Pick our fields out of Salt's opts.
+
+        request_uri: overrides `interface` and `ret_port`. Raises InvalidConfiguration; Salt only warns of a wrong type.
+        """
+        numbers = _numbers(raw)
         interface = str(raw.get("interface", "127.0.0.1"))
         host = _LOOPBACK.get(interface, interface)
         over_tcp = raw.get("ipc_mode") == "tcp"
         return cls(
             raw=raw,
-            request_uri=request_uri or f"tcp://{_bracketed(host)}:{raw['ret_port']}",
+            request_uri=request_uri or f"tcp://{_bracketed(host)}:{numbers['ret_port']}",
             bus_path=None if over_tcp else os.path.join(raw["sock_dir"], "master_event_pub.ipc"),  # noqa: PTH118 - Salt's string
             bus_host="127.0.0.1",
-            bus_port=int(raw.get("tcp_master_pub_port", 4512)),
+            bus_port=numbers["tcp_master_pub_port"],
             enabled_clients=tuple(raw.get("netapi_enable_clients") or ()),
-            timeout=int(raw.get("timeout", 5)),
-            gather_job_timeout=int(raw.get("gather_job_timeout", 10)),
-            runner_timeout=int(raw.get("rest_timeout", 300)),
+            timeout=numbers["timeout"],
+            gather_job_timeout=numbers["gather_job_timeout"],
+            runner_timeout=numbers["rest_timeout"],
             order_masters=bool(raw.get("order_masters")),
-            syndic_wait=float(raw.get("syndic_wait", 5)),
+            syndic_wait=numbers["syndic_wait"],
             nodegroups=raw.get("nodegroups") or {},
             ext_job_cache=str(raw.get("ext_job_cache") or ""),
             rest_wsgi=raw.get("rest_wsgi") or {},
         )
+
+
+def _numbers(raw: Mapping[str, Any]) -> dict[str, int]:
+    """Return the whole numbers we need, Salt's defaults for those that are missing. Raises InvalidConfiguration with every wrong one."""
+    numbers: dict[str, int] = {}
+    faults = []
+    for name, default in _NUMBERS.items():
+        value = raw.get(name)
+        try:
+            numbers[name] = default if value is None else int(value)
+        except (TypeError, ValueError, OverflowError):
+            faults.append(ConfigFault(f"{name} of the master configuration", "is not a whole number", f"write one, such as {default}, or remove it"))
+    if faults:
+        raise InvalidConfiguration(faults)
+    return numbers
 
 
 def read_master_config(path: Path, *, read: Callable[[str], dict[str, Any]] = salt.config.client_config) -> dict[str, Any]:
@@ -78,7 +99,8 @@ def read_master_config(path: Path, *, read: Callable[[str], dict[str, Any]] = sa
     try:
         return read(str(path))
     except (salt.exceptions.SaltConfigurationError, SystemExit, ValueError, TypeError) as exc:
-        raise InvalidConfiguration([ConfigFault(str(path), f"Salt cannot read it ({' '.join(str(exc).split())})", "correct the YAML")]) from exc
+        why = "Salt's own log line says where" if isinstance(exc, SystemExit) else " ".join(str(exc).split())
+        raise InvalidConfiguration([ConfigFault(str(path), f"Salt cannot read it ({why})", "correct the YAML")]) from exc
 
 
 def _check_path(path: Path) -> None:
@@ -87,15 +109,26 @@ def _check_path(path: Path) -> None:
     if text.lstrip().startswith("{"):
         problem, fix = "holds JSON, as the saltstack/salt image wants it; here it is a path", "set SALT_MASTER_CONFIG to the master configuration file"
         text = "SALT_MASTER_CONFIG"
-    elif path.is_dir():
+    elif os.path.isdir(path):  # noqa: PTH112 - pathlib raises, at least to 3.11, when we may not look into the folder
         problem, fix = "is a directory", f"set SALT_MASTER_CONFIG to the file, such as {path / 'master'}"
-    elif not path.exists():
+    elif _is_absent(path):
         problem, fix = "does not exist", "set SALT_MASTER_CONFIG to the master configuration file, or mount it there"
     elif not os.access(path, os.R_OK):
         problem, fix = f"cannot be read by uid {os.getuid()}", "run as the master's user, or make the file readable to its group"
     else:
         return
     raise InvalidConfiguration([ConfigFault(text, problem, fix)])
+
+
+def _is_absent(path: Path) -> bool:
+    """Say that there is no such file; of a folder that is closed to us we cannot know."""
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
 
 
 def _bracketed(host: str) -> str:

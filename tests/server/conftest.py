@@ -73,7 +73,8 @@ class Caller:
         assert headers["content-type"] == "application/json"
         assert headers["connection"] == "close"
         assert content["status"] == status
-        assert content["return"] == f"{status}: {content['error']}"
+        assert content["return"].startswith(f"{status}: ")
+        assert content["error"] in {"BadRequest", "TooLarge", "Fault"}
         assert isinstance(content, dict)
         return content
 

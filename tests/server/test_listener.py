@@ -206,7 +206,7 @@ def test_an_oserror_of_the_application_is_an_answer_and_a_log_line(listen: Liste
     fault = call(listen()).get("/broken").fault()
 
     assert fault["status"] == 500
-    assert "to somebody else" not in fault["error"]
+    assert "to somebody else" not in fault["return"]
     assert [record.getMessage() for record in caplog.records] == ["Exception while serving /broken"]
     caplog.clear()
 

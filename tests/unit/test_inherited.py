@@ -9,7 +9,8 @@ import pytest
 
 from service.errors import InvalidConfiguration
 from service.inherited import OPTIONS, SILENT, TLS_OPTIONS, inherit
-from service.settings import Settings, load
+from service.settings import Settings
+from service.sources import load
 
 
 def loaded(section: Any, environ: dict[str, str] | None = None, **raw: Any) -> Settings:

@@ -78,7 +78,15 @@ def world(*, burst: int = 2, slots: int = 10, access: Access | None = None, cach
     clock = Clock()
     tokens = FakeTokens(clock)
     brakes = [Brake(burst, 1.0, monotonic=clock) for _ in range(2)]
-    guard = Guard(addresses=brakes[0], users=brakes[1], concurrency=2, proven_seconds=900.0, on_attempt=lambda _eauth, _result: None, monotonic=clock)
+    guard = Guard(
+        addresses=brakes[0],
+        users=brakes[1],
+        everybody=Brake(1000, 6),
+        concurrency=2,
+        proven_seconds=900.0,
+        on_attempt=lambda _eauth, _result: None,
+        monotonic=clock,
+    )
     revoked: list[tuple[Identity, str]] = []
     sessions = Sessions(
         tokens,

@@ -23,7 +23,7 @@ class ScriptIsOver(Exception):
 class Watched:
     """A monitor that goes through a script of pings and pauses for no time: `ok`, `miss`, `junk` or `hang`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, port: int, *, at_ease: bool = True) -> None:
         self.script: list[str] = []
         self.pauses: list[float] = []
         self.timeouts: list[float] = []
@@ -31,7 +31,12 @@ class Watched:
         self.probes: list[float] = []
         uri = f"tcp://127.0.0.1:{port}"
         self.monitor = Monitor(
-            uri, self._ping, interval_seconds=INTERVAL, on_change=lambda up, reason: self.changes.append((up, reason)), on_probe=self.probes.append
+            uri,
+            self._ping,
+            interval_seconds=INTERVAL,
+            on_change=lambda up, reason: self.changes.append((up, reason)),
+            on_probe=self.probes.append,
+            at_ease=lambda: at_ease,
         )
         monkeypatch.setattr(monitor_module, "_wait", self._pause)
         monkeypatch.setattr(monitor_module, "DOUBT_AFTER_SECONDS", 0.0)
@@ -91,6 +96,14 @@ def test_a_master_that_answers_is_up(monkeypatch: pytest.MonkeyPatch, open_port:
     assert (len(watched.probes), watched.monitor.up, watched.monitor.reason) == (2, True, "answers")
 
 
+def test_a_master_that_still_answers_while_its_bus_is_gone_is_pinged_every_second(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
+    watched = Watched(monkeypatch, open_port, at_ease=False)
+    watched.go_through("ok", "ok")
+
+    assert watched.monitor.up
+    assert watched.pauses == [DOWN_PROBE_SECONDS] * 2
+
+
 def test_a_refused_connection_means_down_at_once(monkeypatch: pytest.MonkeyPatch, refusing_port: int) -> None:
     watched = Watched(monkeypatch, refusing_port)
     watched.go_through("ok", "hang")
@@ -111,6 +124,27 @@ def test_one_unanswered_ping_is_a_reason_to_look_again_soon_and_two_mean_down(mo
     assert (watched.monitor.up, watched.pauses) == (True, [INTERVAL, DOWN_PROBE_SECONDS])
     watched.go_through(failure)
     assert watched.changes == [(True, "answers"), (False, f"127.0.0.1:{open_port} is open but does not answer a ping")]
+
+
+def test_a_master_whose_port_is_open_may_take_its_time(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
+    watched = Watched(monkeypatch, open_port)
+    connect, connected = asyncio.open_connection, asyncio.Event()
+
+    async def connect_and_tell(*address: Any) -> Any:
+        pair = await connect(*address)
+        connected.set()
+        return pair
+
+    async def answer_late(_timeout: float) -> str:
+        watched.script.pop(0)
+        await connected.wait()
+        return "pong"
+
+    monkeypatch.setattr(asyncio, "open_connection", connect_and_tell)
+    watched.monitor._ping = answer_late
+    watched.go_through("late")
+
+    assert watched.changes == [(True, "answers")]
 
 
 def test_misses_that_do_not_follow_each_other_mean_nothing(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:

@@ -1,0 +1,107 @@
+"""Where settings come from: environment, file and master configuration, laid over each other and validated."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from service.errors import ConfigFault, InvalidConfiguration
+from service.inherited import Inherited
+from service.settings import CONFIG_VARIABLE, ENV_PREFIX, Settings, environ_name, options, settings_path
+
+# A master configuration's path that is really a JSON document makes a name too long for the one beside it.
+_NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+
+
+def load(environ: Mapping[str, str], inherited: Inherited | None = None) -> Settings:
+    """
+    Merge all sources and validate them.
+
+    inherited: what the master configuration says.
+    Raises InvalidConfiguration with every fault of every source.
+    """
+    from_file, faults = _read_file(environ)
+    from_environ, unknown = _read_environ(environ)
+    from_master = inherited or Inherited()
+    try:
+        settings = Settings.model_validate(_merged(from_master.values, from_file, from_environ))
+    except ValidationError as exc:
+        origins = _origins(from_master.sources, from_file, from_environ)
+        faults += [_fault_of(error, origins) for error in exc.errors()]
+    if faults or unknown:
+        raise InvalidConfiguration(faults + unknown)
+    return settings
+
+
+def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay the sources over each other, the strongest last; what is no section stays, to be found a fault."""
+    merged: dict[str, Any] = {}
+    for source in sources:
+        for group, values in source.items():
+            below = merged.get(group, {})
+            if values is None or not isinstance(below, dict):
+                continue  # None: a section whose options are all commented out
+            merged[group] = {**below, **values} if isinstance(values, Mapping) else values
+    return merged
+
+
+def _origins(sources: Mapping[str, str], from_file: Mapping[str, Any], from_environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return where an option was set, by its dotted name; one that is not here is in sidecar.yaml. sources: of what the master says."""
+    in_file = {f"{group}.{name}" for group, values in from_file.items() if isinstance(values, dict) for name in values}
+    origins = {dotted: f"{name} in the master configuration" for dotted, name in sources.items() if dotted not in in_file}
+    return origins | {dotted: environ_name(dotted) for group, values in from_environ.items() for dotted in (f"{group}.{name}" for name in values)}
+
+
+def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigFault]]:
+    path = settings_path(environ)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as exc:
+        if exc.errno in _NO_SUCH_FILE and CONFIG_VARIABLE not in environ:
+            return {}, []
+        return {}, [ConfigFault(str(path), f"cannot be read ({exc.strerror})", f"create it, or correct {CONFIG_VARIABLE}")]
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        # Their own words quote the file, which may hold a secret.
+        mark = getattr(exc, "problem_mark", None)
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "characters that no text has"
+        return {}, [ConfigFault(str(path), f"is not YAML ({place})", "correct the syntax")]
+    if not isinstance(content, dict):
+        return {}, [ConfigFault(str(path), "is not a mapping of sections", "write `api:`, `limits:` and so on at the top level")]
+    return content, []
+
+
+def _read_environ(environ: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]], list[ConfigFault]]:
+    known = {environ_name(dotted): dotted for dotted in options()}
+    found: dict[str, dict[str, Any]] = {}
+    unknown = []
+    for variable in sorted(name for name in environ if name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE):
+        if variable not in known:
+            unknown.append(ConfigFault(variable, "no such option", "remove it, or see docs/settings.md for the names"))
+            continue
+        group, name = known[variable].split(".")
+        found.setdefault(group, {})[name] = _from_text(environ[variable])
+    return found, unknown
+
+
+def _from_text(text: str) -> Any:
+    """Return the value of a variable; an option that is a mapping is written as JSON there."""
+    if not text.startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _fault_of(error: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigFault:
+    """Say which option is wrong and where it came from; the value itself stays out, it may be a secret."""
+    dotted = ".".join(str(part) for part in error["loc"])
+    where = origins.get(".".join(dotted.split(".")[:2]), dotted)
+    if error["type"] == "extra_forbidden":
+        return ConfigFault(where, "no such option", "remove it, or see docs/settings.md for the names")
+    return ConfigFault(where, str(error["msg"]).lower().removeprefix("value error, "), f"see {dotted} in docs/settings.md")

@@ -1,0 +1,41 @@
+"""The sidecar as a real process beside a real master."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt, until
+from service.cli.processes import end_session
+from tests.real.sidecar import Sidecar
+
+MakeSidecar = Callable[..., Sidecar]
+
+
+def kill_master(salt: EmbeddedSalt) -> None:
+    """End the master and all it forked, without a word to anybody."""
+    end_session(salt.pids["master"])
+    assert any("master" not in salt.pids for _ in until(5))
+
+
+@pytest.fixture
+def make_sidecar(tmp_path: Path) -> Iterator[MakeSidecar]:
+    """Make sidecars, not yet started; end them afterwards."""
+    made: list[Sidecar] = []
+
+    def make(master_config: Path, environ: dict[str, str] | None = None, *, beside_master: bool = False, **settings: object) -> Sidecar:
+        made.append(Sidecar(master_config, tmp_path / f"sidecar-{len(made)}", environ, beside_master=beside_master, **settings))
+        return made[-1]
+
+    yield make
+    for sidecar in made:
+        sidecar.kill()
+
+
+@pytest.fixture(scope="session")
+def sidecar(salt_master: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """Run one sidecar for all tests that leave it as it is: no failed logins, no signals."""
+    with Sidecar(salt_master.master_config, tmp_path_factory.mktemp("sidecar")) as running:
+        yield running

@@ -1,0 +1,138 @@
+"""Credentials go in and never come out: not in an answer, a log line, a metric, or what Salt prints."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from tests.real.conftest import MakeSidecar, kill_master
+from tests.real.sidecar import Answer, Sidecar, ask
+
+pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(240)]
+
+CANARY = "CANARY"
+CALLS: list[dict[str, Any]] = [
+    {"client": "local", "tgt": "minion-1", "fun": "test.ping"},
+    {"client": "local", "tgt": "*", "fun": ["test.ping", "demo.raises"], "arg": [[], []]},
+    {"client": "local_async", "tgt": "minion-1", "fun": "test.ping"},
+    {"client": "local_subset", "tgt": "*", "fun": "test.ping", "sub": 1},
+    {"client": "local_batch", "tgt": "*", "fun": "test.ping", "batch": "1"},
+    {"client": "runner", "fun": "test.arg"},
+    {"client": "runner", "fun": "test.raise_exception", "kwarg": {"name": "ValueError"}},
+    {"client": "runner_async", "fun": "test.arg"},
+    {"client": "wheel", "fun": "key.list_all"},
+    {"client": "wheel", "fun": "key.finger", "match": "minion-1"},
+    {"client": "wheel_async", "fun": "key.list_all"},
+    {"client": "ssh", "tgt": "*", "fun": "test.ping"},
+    {"client": "nope", "tgt": "*", "fun": "test.ping"},
+    {"client": "local", "tgt": "*", "fun": "no such"},
+    {"client": "local", "fun": "test.ping"},
+]
+
+
+class Aviary:
+    """Makes canaries, and finds those that have flown."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+        self._numbers = itertools.count(1)
+        self.answers: list[Answer] = []
+
+    def canary(self) -> str:
+        return f"{CANARY}-{next(self._numbers)}-secret"
+
+    def send(self, low: dict[str, Any], **headers: str) -> None:
+        """Post a low and keep the answer; headers carry credentials too."""
+        given = {"X-Auth-Token": self.canary(), "Authorization": f"Bearer {self.canary()}", "Cookie": f"session_id={self.canary()}", **headers}
+        body = json.dumps([low]).encode()
+        path = f"/?password={self.canary()}&token={self.canary()}"
+        self.answers.append(ask(self._sidecar.api_port, "POST", path, body, {"Content-Type": "application/json", **given}))
+
+    def send_raw(self, body: bytes) -> None:
+        self.answers.append(ask(self._sidecar.api_port, "POST", "/", body, {"Content-Type": "application/json"}))
+
+    def flown(self) -> list[str]:
+        """Return every line that left the process with a canary in it."""
+        texts = [f"{answer.status} {answer.headers} {answer.body.decode()}" for answer in self.answers]
+        texts += (self._sidecar.folder / "stdout").read_text().splitlines() + self._sidecar.stderr().splitlines()
+        texts += self._sidecar.ops("/metrics").body.decode().splitlines() + self._sidecar.ops("/readyz").body.decode().splitlines()
+        return [text for text in texts if CANARY in text]
+
+
+@pytest.fixture
+def salt(tmp_path: Path) -> Iterator[EmbeddedSalt]:
+    """A master whose good password is a canary too."""
+    with EmbeddedSalt(tmp_path / "salt", threads=True, master={"sharedsecret": f"{CANARY}-good-secret"}) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def sidecar(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> Sidecar:
+    generous = {"LIMITS_AUTH_FAILURES_BURST": 1000, "LIMITS_AUTH_CONCURRENCY": 10}
+    return make_sidecar(salt.master_config, LOG_LEVEL="debug", **generous).__enter__()
+
+
+def credentials(aviary: Aviary) -> list[dict[str, Any]]:
+    """Return every kind of credentials: the right ones, and wrong ones of every shape."""
+    right = {"eauth": "sharedsecret", "username": "demo", "password": f"{CANARY}-good-secret"}
+    return [
+        right,
+        {**right, "password": aviary.canary()},
+        {**right, "password": {"nested": aviary.canary()}},
+        {"eauth": "sharedsecret", "username": "demo", "sharedsecret": f"{CANARY}-good-secret"},
+        {"eauth": "sharedsecret", "username": "demo", "sharedsecret": aviary.canary()},
+        {"eauth": "file", "username": "pinger", "password": aviary.canary()},
+        {"eauth": "pam", "username": "demo", "password": aviary.canary(), "api_key": aviary.canary()},
+        {"eauth": "no such eauth", "username": "demo", "password": aviary.canary()},
+        {"token": aviary.canary()},
+        {"token": "ab" * 32, "password": aviary.canary()},
+        {"token": [aviary.canary()]},
+        {"password": aviary.canary()},
+    ]
+
+
+def try_everything(aviary: Aviary) -> None:
+    calls = list(CALLS)
+    # A password that a function is given travels to the minion, and is nobody else's business.
+    for client, fun in (("local_async", "test.ping"), ("runner_async", "test.arg"), ("wheel", "key.list_all")):
+        kwarg = {"password": aviary.canary(), "api_token": aviary.canary(), "secret": aviary.canary()}
+        calls.append({"client": client, "tgt": "minion-1", "fun": fun, "kwarg": kwarg, "arg": [f"password={aviary.canary()}"]})
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(aviary.send, [{**call, **creds} for creds in credentials(aviary) for call in calls]))
+    right = {"eauth": "sharedsecret", "username": "demo", "password": f"{CANARY}-good-secret"}
+    for wrong in ({"tgt": {"password": aviary.canary()}}, {"timeout": aviary.canary()}, {"kwarg": aviary.canary()}, {"key": aviary.canary()}):
+        aviary.send({"client": "local", "tgt": "minion-1", "fun": "test.ping", **right, **wrong})
+    aviary.send({"client": "local", "tgt": "minion-1", "fun": "test.ping", **right}, **{"X-Request-ID": f"no id: {aviary.canary()}"})
+    aviary.send_raw(f'[{{"password": "{aviary.canary()}", '.encode())
+    aviary.send_raw(f'"{aviary.canary()}"'.encode())
+    aviary.send_raw(f'[{{"client": "local", "password": "{aviary.canary()}", "tgt": NaN}}]'.encode())
+
+
+def test_no_credential_leaves_the_process(salt: EmbeddedSalt, sidecar: Sidecar) -> None:
+    aviary = Aviary(sidecar)
+    try_everything(aviary)
+    kill_master(salt)
+    sidecar.wait_not_ready(10)
+    try_everything(aviary)
+    salt.start_master()
+    sidecar.wait_ready(10)
+    for creds in credentials(aviary)[:2]:
+        aviary.send({**CALLS[0], **creds})
+    flown = aviary.flown()
+    aviary.send(CALLS[0], **{"X-Request-ID": f"{CANARY}-seen"})
+    assert sidecar.stop() == 0
+
+    assert flown == []
+    # All is written now. We would have found one: a request id is no secret, so this one is in its answer and in the log.
+    (line,) = [line for line in (sidecar.folder / "stdout").read_text().splitlines() if CANARY in line]
+    assert json.loads(line)["request_id"] == f"{CANARY}-seen"
+    assert f"{CANARY}-seen" in aviary.answers[-1].body.decode()
+    assert CANARY not in sidecar.stderr()
+    assert {200, 400, 401, 503} <= {answer.status for answer in aviary.answers} <= {200, 400, 401, 429, 500, 503}

@@ -1,0 +1,139 @@
+"""Signals: the end of the process loses nothing, and a reload changes what it may."""
+
+from __future__ import annotations
+
+import json
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from tests.real.conftest import MakeSidecar
+from tests.real.sidecar import Sidecar
+
+pytestmark = [pytest.mark.master, pytest.mark.slow]
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def sidecar(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar) -> Sidecar:
+    return make_sidecar(salt_master.master_config).__enter__()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def sleep(salt: EmbeddedSalt, seconds: float) -> dict[str, object]:
+    return {**salt.credentials, "client": "local", "tgt": "*", "fun": "demo.sleep", "arg": [seconds]}
+
+
+def wait_for_jobs(sidecar: Sidecar, number: int = 1) -> None:
+    sidecar.wait(lambda: sidecar.metric("salt_event_bus_events_total", type="job_new") >= number, "published")
+
+
+def test_a_job_in_flight_is_answered_late_callers_are_refused_and_the_exit_code_is_0(
+    salt_master: EmbeddedSalt, sidecar: Sidecar, threads: ThreadPoolExecutor
+) -> None:
+    waiting = threads.submit(sidecar.post, sleep(salt_master, 3))
+    wait_for_jobs(sidecar)
+
+    sidecar.signal(signal.SIGTERM)
+    sidecar.wait(lambda: sidecar.probe("/readyz") == 503, "draining")
+    late = time.monotonic()
+    with pytest.raises(ConnectionRefusedError):
+        sidecar.get()
+    assert time.monotonic() - late < 0.5
+    assert sidecar.probe("/livez") == 200
+
+    assert waiting.result(20).value == {"minion-1": 3, "minion-2": 3}
+    assert sidecar.end() == 0
+    stopped = sidecar.lines("app.stop")[-1]
+    assert (stopped["exit_code"], stopped["unfinished"], stopped["hurried"]) == (0, 0, False)
+    assert sidecar.lines()[-1]["event"] == "app.stop"
+
+
+def test_a_second_sigterm_stops_at_once(salt_master: EmbeddedSalt, sidecar: Sidecar, threads: ThreadPoolExecutor) -> None:
+    waiting = threads.submit(sidecar.post, sleep(salt_master, 20))
+    wait_for_jobs(sidecar)
+    sidecar.signal(signal.SIGTERM)
+    sidecar.wait_for_line("app.draining")
+    told = time.monotonic()
+
+    sidecar.signal(signal.SIGTERM)
+
+    assert sidecar.end() == 0
+    assert time.monotonic() - told < 4
+    assert sidecar.lines("app.stop")[-1]["unfinished"] == 1
+    with pytest.raises((OSError, HTTPException)):
+        waiting.result(5)
+
+
+def test_thirty_megabytes_that_the_caller_reads_slowly_arrive_whole(salt_master: EmbeddedSalt, sidecar: Sidecar) -> None:
+    low = {**salt_master.credentials, "client": "local", "tgt": "minion-1", "fun": "demo.big", "arg": [MEGABYTE]}
+    body = json.dumps([low] * 30).encode()
+    with socket.create_connection(("127.0.0.1", sidecar.api_port), timeout=60) as caller:
+        caller.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        assert select.select([caller], [], [], 60)[0]
+
+        sidecar.signal(signal.SIGTERM)
+        sidecar.wait_for_line("app.draining")
+        assert sidecar.running
+        received = b"".join(iter(lambda: caller.recv(MEGABYTE), b""))
+
+    _head, _, content = received.partition(b"\r\n\r\n")
+    values = json.loads(content)["return"]
+    assert len(content) > 30 * MEGABYTE
+    assert values == [{"minion-1": "x" * MEGABYTE}] * 30
+    assert sidecar.end() == 0
+
+
+def test_what_a_reload_may_change_is_changed_and_the_rest_named(salt_master: EmbeddedSalt, sidecar: Sidecar) -> None:
+    ping = {**salt_master.credentials, "client": "local", "tgt": "minion-1", "fun": "test.ping"}
+    before = sidecar.post(ping, ping).status
+    (sidecar.folder / "sidecar.yaml").write_text("log: {level: debug}\nlimits: {lows_per_request: 1, sync_jobs: 3}\n")
+
+    sidecar.signal(signal.SIGHUP)
+    loaded = sidecar.wait_for_line("config.loaded")
+
+    assert loaded["applied"] == ["limits.lows_per_request", "log.level"]
+    assert loaded["needs_restart"] == ["limits.sync_jobs"]
+    refused = sidecar.post(ping, ping)
+    assert (before, refused.status) == (200, 400)
+    assert "2 lows" in refused.json()["return"]
+    assert sidecar.probe("/livez") == 200
+    sidecar.wait(lambda: any(line["level"] == "debug" and line["url.path"] == "/livez" for line in sidecar.lines("http.request")), "talkative")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("limits: {lows_per_request: 0, sync_jobs: 3}\nlog: {level: loud}\n", ["limits.lows_per_request", "log.level"]),
+        ("limits: {nonsense: 1}\n", ["limits.nonsense"]),
+        ("limits: [", ["sidecar.yaml"]),
+        ("- limits", ["sidecar.yaml"]),
+        ("limits: 3\n", ["limits"]),
+    ],
+    ids=["values", "name", "syntax", "list", "section"],
+)
+def test_a_wrong_reload_changes_nothing(salt_master: EmbeddedSalt, sidecar: Sidecar, content: str, named: list[str]) -> None:
+    ping = {**salt_master.credentials, "client": "local", "tgt": "minion-1", "fun": "test.ping"}
+    (sidecar.folder / "sidecar.yaml").write_text(content)
+
+    sidecar.signal(signal.SIGHUP)
+    invalid = sidecar.wait_for_line("config.invalid")
+
+    assert len(invalid["faults"]) == len(named)
+    for name, fault in zip(named, invalid["faults"], strict=True):
+        assert name in fault.partition(":")[0]
+    assert sidecar.post(ping, ping).status == 200
+    assert sidecar.probe("/readyz") == 200

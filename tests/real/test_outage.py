@@ -1,0 +1,139 @@
+"""The master goes away and comes back: nobody hangs, nobody is told a lie, and nothing has to be restarted."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from service.cli.processes import send, session_members
+from tests.real.conftest import MakeSidecar, kill_master
+from tests.real.load import Load
+from tests.real.sidecar import Sidecar
+
+pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(240)]
+
+BOTH = {"minion-1": True, "minion-2": True}
+CALLERS = 8
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
+    """Start a master and two minions for this module; each test leaves them running."""
+    with EmbeddedSalt(tmp_path_factory.mktemp("fragile"), threads=True) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def salt(fragile: EmbeddedSalt) -> EmbeddedSalt:
+    if "master" not in fragile.pids:
+        fragile.start_master()
+    return fragile
+
+
+@pytest.fixture
+def sidecar(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> Sidecar:
+    """A sidecar of the test's own."""
+    return make_sidecar(salt.master_config).__enter__()
+
+
+def ping(salt: EmbeddedSalt) -> dict[str, object]:
+    return {**salt.credentials, "client": "local", "tgt": "*", "fun": "test.ping"}
+
+
+def pids_of_master(salt: EmbeddedSalt) -> list[int]:
+    return session_members(salt.pids["master"])
+
+
+def works_within(sidecar: Sidecar, salt: EmbeddedSalt, seconds: float) -> float:
+    """Wait until a ping of both minions is answered right; return how long that took."""
+    return sidecar.wait(lambda: (answer := sidecar.post(ping(salt))).status == 200 and answer.value == BOTH, "right", seconds)
+
+
+@pytest.mark.parametrize("end_master", [EmbeddedSalt.stop_master, kill_master], ids=["stopped", "killed"])
+def test_callers_at_work_are_told_at_once_and_work_again_without_a_restart(
+    salt: EmbeddedSalt, sidecar: Sidecar, end_master: Callable[[EmbeddedSalt], None]
+) -> None:
+    load = Load(sidecar, ping(salt), CALLERS)
+    with load.running():
+        sidecar.wait(lambda: load.statuses().count(200) >= 2 * CALLERS, "at work")
+        end_master(salt)
+        gone = time.monotonic()
+
+        assert sidecar.wait_not_ready(10) < 10
+        sidecar.wait(lambda: len([call for call in load.calls if call.began > gone and call.status == 503]) > 5 * CALLERS, "refusing")
+        refused = sidecar.post(ping(salt))
+        assert sidecar.probe("/livez") == 200
+
+        salt.start_master()
+        back = time.monotonic()
+        sidecar.wait_ready(10)
+        works_within(sidecar, salt, 10 - (time.monotonic() - back))
+        runner = sidecar.post({**salt.credentials, "client": "runner", "fun": "test.arg", "arg": ["x"]})
+
+    first = min((call for call in load.calls if call.status == 503), key=lambda call: call.ended)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+    assert refused.seconds < 0.2
+    assert first.answer.seconds < 2
+    assert {call.status for call in load.calls} <= {200, 503}
+    assert runner.value["args"] == ["x"]
+    assert load.calls[-1].status == 200
+    assert sidecar.stderr() == ""
+
+
+def test_a_master_that_stands_still_is_noticed_and_calls_end_in_time(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
+    sidecar = make_sidecar(salt.master_config, MASTER_RPC_TIMEOUT_SECONDS=5).__enter__()
+    load = Load(sidecar, ping(salt), CALLERS)
+    stopped = pids_of_master(salt)
+    try:
+        with load.running():
+            sidecar.wait(lambda: load.statuses().count(200) >= 2 * CALLERS, "at work")
+            for pid in stopped:
+                send(pid, signal.SIGSTOP)
+            still = time.monotonic()
+            sidecar.wait_not_ready(10)
+            sidecar.wait(lambda: len([status for status in load.statuses(since=still) if status in {503, 504}]) > CALLERS, "refusing", 20)
+    finally:
+        for pid in stopped:
+            send(pid, signal.SIGCONT)
+
+    during = [call for call in load.calls if call.ended > still]
+    assert {call.status for call in load.calls} <= {200, 503, 504}
+    assert max(call.answer.seconds for call in during) < 20
+    sidecar.wait_ready(10)
+    works_within(sidecar, salt, 10)
+
+
+def test_a_job_in_flight_when_the_master_dies_answers_what_it_has(salt: EmbeddedSalt, sidecar: Sidecar) -> None:
+    low = {**salt.credentials, "client": "local", "tgt": "*", "fun": "demo.sleep", "arg": [20]}
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(sidecar.post, low)
+        sidecar.wait(lambda: sidecar.metric("salt_event_bus_events_total", type="job_new") > 0, "published")
+        kill_master(salt)
+        killed = time.monotonic()
+        answer = waiting.result(30)
+    took = time.monotonic() - killed
+
+    assert took < 5, "\n".join(map(str, sidecar.lines()))
+    assert sorted(answer.value) == ["minion-1", "minion-2"]
+    for said in answer.value.values():
+        assert "[Unknown]" in said
+        assert "jobs.lookup_jid 20" in said
+
+
+def test_a_sidecar_that_starts_before_its_master_waits_for_it(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
+    kill_master(salt)
+    sidecar = make_sidecar(salt.master_config).start()
+    alone = sidecar.ops("/readyz")
+    refused = sidecar.post(ping(salt))
+
+    salt.start_master()
+
+    assert (alone.status, refused.status) == (503, 503)
+    assert alone.json()["checks"]["master"]["ok"] is False
+    assert sidecar.wait_ready(10) < 10
+    assert works_within(sidecar, salt, 10) < 10
