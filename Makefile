@@ -12,6 +12,10 @@ SALT_SERIES = $(firstword $(subst ., ,$(SALT)))
 SALT_VENV = .venv-salt-$(SALT)
 PYTEST_ARGS ?=
 TEST_LOCKS := runtime-3007.txt runtime-3006.txt
+PEPPER := .venv-pepper/.stamp
+NODE := tests/compat/node
+NODE_CLIENT := $(NODE)/node_modules/.package-lock.json
+ONLY ?= *
 
 .PHONY: help
 help: ## List the targets.
@@ -50,12 +54,12 @@ check-imports: $(STAMP)
 check-fast: $(STAMP)
 	@$(BIN)/python -m pytest -q -m "not slow and not master" $(PYTEST_ARGS)
 
-.PHONY: format test test-salt equivalence outage
+.PHONY: format test test-salt equivalence outage compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 	@$(BIN)/ruff check --quiet --fix service tests || true
 	@$(BIN)/ruff format service tests
 
-test: check ## Everything: `check`, then the slow tests and those on a real master.
+test: check clients ## Everything: `check`, then the slow tests and those on a real master.
 	@$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS)
 
 $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/build.txt requirements/test-$(SALT_SERIES).txt requirements/install
@@ -72,6 +76,21 @@ equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt'
 outage: $(STAMP) ## Stop and start a real master under load; print what the callers see.
 	@$(BIN)/python -m tests.real.outage_transcript
 
+compat: $(STAMP) ## Send the same requests to rest_cherrypy and to the sidecar, print the table; ONLY='login*' shows those answers whole.
+	@$(BIN)/python -W ignore -m tests.compat.table $(if $(filter-out *,$(ONLY)),'$(ONLY)')
+
+clients: $(PEPPER) $(NODE_CLIENT) ## Install the clients that the tests run: pepper from PyPI, salt-api from npm.
+
+$(PEPPER): requirements/pepper.txt $(STAMP)
+	@echo "installing pepper in .venv-pepper"
+	@$(BIN)/python -m venv --clear .venv-pepper
+	@.venv-pepper/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/pepper.txt 2>.venv-pepper/pip.log || { cat .venv-pepper/pip.log >&2; exit 1; }
+	@touch $@
+
+# Without npm the tests of its package are skipped, and fail in CI.
+$(NODE_CLIENT): $(NODE)/package.json $(NODE)/package-lock.json
+	@command -v npm >/dev/null || { echo "there is no npm: apt-get install nodejs npm"; exit 0; }; cd $(NODE) && npm ci --silent
+
 requirements/%.txt:
 	@echo "there is no lock file $@; SALT= takes" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1
 
@@ -83,5 +102,5 @@ lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases tha
 	@UPGRADE=$(UPGRADE) requirements/lock
 
 clean: ## Remove the environments and what the tools left.
-	@rm -rf .venv .venv-salt-* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	@rm -rf .venv .venv-salt-* .venv-pepper $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
 	@find service tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -102,7 +102,7 @@ class Commands:
         Check a whole lowstate, then run its lows in order; return their values.
 
         identity: whose session this is; its token takes the place of any credentials in the lows, as in rest_cherrypy.
-        client: takes the place of the lows' own client.
+        client: takes the place of the lows' own client, in a session.
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
@@ -173,17 +173,12 @@ class Commands:
 
 
 def _completed(body: object, identity: Identity | None, client: Client | None) -> object:
-    """Return a lowstate with what the request itself says put into its lows; what is no low stays, to be refused."""
-    if identity is None and client is None:
-        return body
-    ours: dict[str, Any] = {} if client is None else {"client": client}
-    drop: tuple[str, ...] = ()
-    if identity is not None:
-        ours["token"], drop = identity.token, CREDENTIAL_FIELDS
+    """Return the lowstate of a session with what the session says put into its lows; what is no low stays, to be refused."""
     lows = [body] if isinstance(body, dict) else body
-    if not isinstance(lows, list):
+    if identity is None or not isinstance(lows, list):
         return body
-    return [{**{name: value for name, value in low.items() if name not in drop}, **ours} if isinstance(low, dict) else low for low in lows]
+    ours = {"token": identity.token} if client is None else {"token": identity.token, "client": client}
+    return [{**{name: value for name, value in low.items() if name not in CREDENTIAL_FIELDS}, **ours} if isinstance(low, dict) else low for low in lows]
 
 
 def _claimed(credentials: Mapping[str, Any]) -> dict[str, str]:

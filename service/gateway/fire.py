@@ -14,6 +14,7 @@ from typing import Any
 import msgpack
 import salt.payload
 import salt.utils.dicttrim
+from salt.exceptions import SaltDeserializationError
 
 from service.errors import BadRequest, BusNotWritable, MasterTimeout, MasterUnreachable
 from service.gateway.hub import TAG_END
@@ -37,7 +38,9 @@ def packed(tag: str, data: Mapping[str, Any], most_bytes: int) -> bytes:
     try:
         payload = salt.payload.dumps(stamped, use_bin_type=True)
         trimmed: bytes = salt.utils.dicttrim.trim_dict(payload, most_bytes, is_msgpacked=True, use_bin_type=True)
-    except (ValueError, TypeError, OverflowError, RecursionError, UnicodeError) as exc:
+        # The packer nests deeper than any listener's unpacker.
+        salt.payload.loads(trimmed)
+    except (SaltDeserializationError, ValueError, TypeError, OverflowError, RecursionError, UnicodeError) as exc:
         raise BadRequest(f"the event bus cannot carry this: {type(exc).__name__}") from None
     return tag.encode() + TAG_END + trimmed
 

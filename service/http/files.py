@@ -56,6 +56,9 @@ class Page:
         # Under the same URL others get the API.
         vary(resp, "Accept")
         _send(self._route, req, resp)
+        if resp.content_type == HTML:
+            # As rest_cherrypy says, whatever the page itself says.
+            resp.content_type = f"{HTML};charset=utf-8"
 
 
 def site_faults(site: SiteSettings) -> list[ConfigFault]:

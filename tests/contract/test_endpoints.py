@@ -87,6 +87,18 @@ def test_post_minions_takes_several_lows_and_forms(api: Api, token: str) -> None
     assert form.status == 202
 
 
+@pytest.mark.parametrize("body", [b"", b"null", b'"x"', b"[]", b"[1]", b"1"])
+def test_post_minions_needs_a_lowstate(api: Api, token: str, body: bytes) -> None:
+    assert api.caller.request("POST", "/minions", body, content_type="application/json", x_auth_token=token).status == 400
+
+
+def test_a_sidecar_that_stops_starts_nothing(tmp_path: Path) -> None:
+    api = fake_api(tmp_path)
+    api.process.health.drain()
+
+    assert api.run(**PING).status == 503
+
+
 def test_post_minions_without_a_match_has_no_link(api: Api, token: str) -> None:
     answer = api.caller.post({"tgt": "nobody", "fun": "test.ping"}, "/minions", x_auth_token=token)
 

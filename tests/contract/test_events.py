@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import MasterUnreachable
 from service.gateway.fire import packed
 from tests.contract.conftest import Api, fake_api
 from tests.fakes import FakeGateway
@@ -228,6 +229,17 @@ def test_a_stream_ends_when_its_token_dies(tmp_path: Path) -> None:
 
     assert token.encode() not in stream.raw
     assert api.process.metrics.value("salt_api_stream_disconnects_total", reason="token_expired") == 1
+
+
+def test_while_the_master_cannot_say_whether_a_token_lives_its_stream_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    api = fake_api(tmp_path, SIDECAR_EVENTS_HEARTBEAT_SECONDS="0.02")
+
+    def nobody_knows(_environ: object) -> None:
+        raise MasterUnreachable("down")
+
+    with listening(api) as stream:
+        monkeypatch.setattr(api.process.sessions, "of", nobody_knows)
+        assert [stream.chunk() for _ in range(3)] == [RETRY] * 3
 
 
 def test_a_stream_is_kept_alive_while_the_bus_is_silent(tmp_path: Path) -> None:

@@ -356,3 +356,21 @@ def test_no_credential_stays_in_memory_or_in_an_exception() -> None:
 
 def test_the_same_credentials_have_other_digests_in_another_process() -> None:
     assert Gatehouse().guard._digest(ME) != Gatehouse().guard._digest(ME)
+
+
+def test_vouched_credentials_pass_though_the_neighbours_have_used_up_the_allowance(house: Gatehouse) -> None:
+    for number in range(6):
+        house.fail({**WRONG, "username": f"user-{number}"})
+    house.guard.vouch({"token": "fresh"})
+
+    house.log_in({"token": "fresh"})
+
+
+def test_forgotten_credentials_pay_again(house: Gatehouse) -> None:
+    house.guard.vouch(ME)
+    house.guard.forget(ME)
+    for _ in range(3):
+        house.fail()
+
+    with pytest.raises(Throttled), house.guard.admit(ME, "192.0.2.9"):
+        pass

@@ -1,0 +1,95 @@
+"""One pair of each kind of server for the comparison, and one sidecar for the clients, all beside the suite's master."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from tests.compat import servers
+from tests.compat.comparison import Comparison, comparison
+
+PAGE = Path(__file__).parent / "page"
+ARTIFACTS = servers.ROOT / "tests" / "artifacts"
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """
+    A sidecar for real clients, and a second place that serves the page.
+
+    url, ops_url: the sidecar, which serves the page as its application.
+    friend: an origin that the sidecar lists; stranger: the same server under a name that it does not.
+    """
+
+    url: str
+    ops_url: str
+    friend: str
+    stranger: str
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def compared(tmp_path_factory: pytest.TempPathFactory, salt_master: EmbeddedSalt) -> Iterator[Comparison]:
+    with comparison(tmp_path_factory.mktemp("compat"), salt_master) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def page_port() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(PAGE))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, salt_master: EmbeddedSalt, page_port: int) -> Iterator[Site]:
+    friend = f"http://127.0.0.1:{page_port}"
+    options = {
+        "SIDECAR_SITE_APP": str(PAGE / "index.html"),
+        "SIDECAR_SITE_STATIC": str(PAGE / "static"),
+        "SIDECAR_CORS_ORIGINS": friend,
+        "SIDECAR_CORS_CREDENTIALS": "true",
+    }
+    server, ops_port = servers.sidecar(tmp_path_factory.mktemp("clients"), salt_master.master_config, options)
+    try:
+        ops_url = f"http://127.0.0.1:{ops_port}"
+        servers.wait_ready(server, f"{ops_url}/readyz")
+        yield Site(f"http://127.0.0.1:{server.port}", ops_url, friend, f"http://localhost:{page_port}")
+    finally:
+        server.process.stop()
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Path:
+    ARTIFACTS.mkdir(exist_ok=True)
+    return ARTIFACTS
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """Find a program of another world; CI has to have it, elsewhere its tests are skipped."""
+
+    def find(name: str, package: str) -> str:
+        found = shutil.which(name)
+        if found is None and os.environ.get("CI"):
+            pytest.fail(f"CI needs {name}: apt-get install {package}")
+        if found is None:
+            pytest.skip(f"there is no {name} on this machine: apt-get install {package}")
+        return found
+
+    return find

@@ -1,0 +1,141 @@
+"""Every difference from rest_cherrypy that we know and want, with its reason; one that is not here is a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.compat.compare import ANY, Difference, Everywhere
+
+ERRORS = frozenset({"application/json", "application/x-yaml"})
+NO_STORE = frozenset({"no-store", "private", "no-cache"})
+CORS = "no origin may call unless it is listed; there any may, with credentials"
+NOT_BY_CHANCE = "what the caller did wrong is a 400 that says so, not a 500, which clients retry"
+
+
+def _welcome(body: object) -> bool:
+    return isinstance(body, dict) and set(body) == {"return", "clients"}
+
+
+def _only_redacted(theirs: Any, ours: Any) -> bool:
+    """Say whether two events of a hook are the same but for the credentials, which we keep from the bus."""
+    redacted = {name: "<redacted>" if name in {"X-Auth-Token", "Cookie"} else value for name, value in theirs["data"]["headers"].items()}
+    return bool(ours) and ours == {**theirs, "data": {**theirs["data"], "headers": redacted}}
+
+
+EVERYWHERE: tuple[Everywhere, ...] = (
+    Everywhere("error body", "different", "errors are JSON or YAML, and say why; there they are pages of HTML", lambda _theirs, ours: ours in ERRORS),
+    Everywhere(
+        "body", "different", "the welcome is rest_wsgi's, and `clients` are those that one may call", lambda theirs, ours: _welcome(theirs) and _welcome(ours)
+    ),
+    Everywhere("set-cookie", "better", "only /login and /logout set the cookie; there every answer does, refusals too", lambda _theirs, ours: ours is None),
+    Everywhere("set-cookie", "better", "the cookie is HttpOnly and SameSite", lambda _theirs, ours: {"HttpOnly", "Path=/", "SameSite=Lax"} < set(ours or ())),
+    Everywhere(
+        "cache-control",
+        "better",
+        "what carries a token or belongs to one caller is kept from caches; files are checked each time",
+        lambda _theirs, ours: ours in NO_STORE,
+    ),
+    Everywhere(
+        "cache-control",
+        "different",
+        "answers to POST and refusals say nothing of caches, which do not keep them",
+        lambda theirs, ours: theirs == "private" and ours is None,
+    ),
+    Everywhere("access-control-allow-origin", "different", CORS, lambda _theirs, ours: ours is None),
+    Everywhere("access-control-allow-credentials", "different", CORS, lambda _theirs, ours: ours is None),
+    Everywhere("access-control-allow-methods", "different", CORS, lambda _theirs, ours: ours is None),
+    Everywhere("access-control-allow-headers", "different", CORS, lambda _theirs, ours: ours is None),
+    Everywhere("access-control-max-age", "different", CORS, lambda _theirs, ours: ours is None),
+    Everywhere("access-control-expose-headers", "better", "it names headers; there it names methods", lambda _theirs, _ours: True),
+    Everywhere("allow", "different", "Allow comes with a refused method and with OPTIONS only", lambda theirs, ours: ours is None or set(theirs) < set(ours)),
+    Everywhere("vary", "different", "Vary names what our answer depends on", lambda _theirs, _ours: True),
+    Everywhere("event", "better", "the caller's token and cookies are kept from the event bus", _only_redacted),
+)
+
+
+def better(reason: str, **ours: Any) -> Difference:
+    return Difference("better", _aspects(ours), reason)
+
+
+def different(reason: str, **ours: Any) -> Difference:
+    return Difference("different", _aspects(ours), reason)
+
+
+def _aspects(ours: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("_", "-") if name != "error_body" else "error body": value for name, value in ours.items()}
+
+
+NO_UPGRADE = different("501 that names /events: a WSGI server cannot give its connection away", status=501)
+SITE_WELCOME = {
+    "return": "They found me. I don't know how, but they found me. Run for it, Marty!",
+    "clients": "local local_async local_subset local_batch runner runner_async wheel wheel_async".split(),
+}
+NOT_THE_PAGE = "the page is for a GET that names HTML; there a client that names nothing gets it too, with a 200"
+PREFLIGHT = better("a preflight is answered; there it is a 500 on every URL with sessions", status=200)
+
+DIFFERENCES: dict[str, Difference] = {
+    # The root URL
+    "welcome, noise": better("a query that nobody knows is ignored", status=200),
+    "PUT": different("a method that is not there is a 405 before its body is looked at", status=405),
+    "preflight of /": PREFLIGHT,
+    "preflight of /login": PREFLIGHT,
+    "preflight of /run": different("the empty answer has our type", content_type="application/json", body=None),
+    "OPTIONS without an origin": different("the empty answer has our type", content_type="application/json", body=None),
+    "local, chunked": better("a chunked body is read; there it counts as empty", status=200),
+    "local, expr_form": better("expr_form is taken for tgt_type; there it is ignored and the target is a glob", body={"return": [{"minion-1": True, "minion-2": True}]}),
+    "wheel, empty arg": better("an empty arg is dropped; there Salt fails over it, in a 200", body=True),
+    "lowstate, empty list": different("nothing to do is a 400, not an empty answer", status=400),
+    "lowstate, list of strings": better(NOT_BY_CHANCE, status=400),
+    "lowstate, broken YAML": better(NOT_BY_CHANCE, status=400),
+    "lowstate, not UTF-8": better(NOT_BY_CHANCE, status=400),
+    "no function": better(NOT_BY_CHANCE, status=400),
+    "no target": better(NOT_BY_CHANCE, status=400),
+    "unknown runner": better(NOT_BY_CHANCE, status=400),
+    # Sessions
+    "no session, inline credentials": better("the credentials in the lows count where there is no session, as in rest_wsgi", status=200),
+    "session in Authorization": better("Authorization: Bearer carries a session too", status=200),
+    "session, a Salt token": better("a session is a Salt token; there only /events takes one", status=200),
+    "run, session token in the low": better("a session is a Salt token, so /run takes it", status=200),
+    "run, wheel_async with a wrong password": better("refused; there anybody gets a jid, and the refusal is only logged", status=401),
+    "run by GET": different("a method that is not there is a 405; there it is the welcome", status=405, allow=["OPTIONS", "POST"]),
+    "login, double slash": better("double slashes are one", status=200),
+    "login, sharedsecret as the password's name": better("sharedsecret is taken for password", status=200),
+    "login, empty body": better(NOT_BY_CHANCE, status=400),
+    "login, list of strings": better(NOT_BY_CHANCE, status=400),
+    "logout by GET": better("a GET with the token logs out, as Rundeck asks; there it is a 500", status=200),
+    "logout by GET, cookie": better("a GET by cookie does nothing, any page could cause it; there it is a 500", status=401),
+    "token, without the right to runners": better("everybody may make a token of his own; there it takes the right to runner auth.mk_token", status=200),
+    "token, empty body": better(NOT_BY_CHANCE, status=400),
+    # Minions, jobs, keys
+    "minions, query": better("a query that nobody knows is ignored", status=200),
+    "minions, no function": better(NOT_BY_CHANCE, status=400),
+    "keys made in a session": better("401: this URL takes credentials in the body alone", status=401),
+    "keys made, wrong password": better("401", status=401),
+    "keys made, without the right": better("401", status=401),
+    "keys made, no name": better(NOT_BY_CHANCE, status=400),
+    "keys made, empty body": better(NOT_BY_CHANCE, status=400),
+    # Hooks, events
+    "hook, foreign type": better("any body is taken, what is no JSON, YAML or form as it is", status=200),
+    "events, token in the query": different("401, unless events.query_token is on", status=401),
+    "events, salt_token in the query": different("401, unless events.query_token is on", status=401),
+    "websocket": NO_UPGRADE,
+    "websocket, token in the path": NO_UPGRADE,
+    "tornado's websocket": NO_UPGRADE,
+    "tornado's formatted websocket": NO_UPGRADE,
+    "stats": better("the server's figures come under the older name too", body={"CherryPy", "Cheroot HTTPServer", "CherryPy HTTPServer"}),
+    "open stats": better("the server's figures come under the older name too", body={"CherryPy", "Cheroot HTTPServer", "CherryPy HTTPServer"}),
+    # Files and prefixes
+    "favicon": better("a file that is not there is a 404", status=404),
+    "site, the API without Accept": better(NOT_THE_PAGE, content_type="application/json", body=SITE_WELCOME),
+    "site, login without Accept": better(NOT_THE_PAGE, content_type="application/json", body=ANY, x_auth_token="HEX"),
+    "site, login in a browser": better(NOT_THE_PAGE, content_type="application/json", body=ANY, x_auth_token="HEX"),
+    "site, out of the folder": different("404, like all that is not there", status=404),
+    "site, out of the folder, encoded": different("404, like all that is not there", status=404),
+    "site, out of the folder, encoded twice": different("404, like all that is not there", status=404),
+    "site, events as HTML": better("the stream; there a 500", status=200),
+    "site, websocket without Accept": NO_UPGRADE,
+    "site, preflight": better("a preflight is answered; there it is a 500 on every URL with sessions", status=200, access_control_allow_methods=ANY, access_control_allow_headers=ANY, access_control_max_age="600"),
+    "site, preflight of a stranger": PREFLIGHT,
+    "prefix, welcome without a slash": better("answered without a redirect", status=200, location=None, content_type="application/json", body=SITE_WELCOME),
+}  # fmt: skip

@@ -1,0 +1,77 @@
+"""A real browser: the page that the sidecar serves, and the same page of other origins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from tests.compat.browser import Browser, browser
+from tests.compat.conftest import Site
+
+pytestmark = [pytest.mark.master, pytest.mark.slow]
+
+# The page's own script is a module: it runs after the document was read.
+RUN = """async (api, credentials) => {
+    while (!window.run) await new Promise((resolve) => setTimeout(resolve, 20));
+    return window.run(api, credentials);
+}"""
+BACKGROUND = "rgb(250, 250, 245)"
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str], str]) -> Iterator[Browser]:
+    driver, chromium = program("chromedriver", "chromium-driver"), program("chromium", "chromium")
+    with browser(driver, chromium, tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+def expect_everything(results: dict[str, Any]) -> None:
+    assert results == {
+        "login": {"status": 200, "user": "demo", "header": True},
+        "cookie seen by scripts": "",
+        "call": {"minion-1": True, "minion-2": True},
+        "call by cookie": 200,
+        "call that needs a preflight": 200,
+        "event": True,
+        "absent file": 404,
+        "stylesheet": BACKGROUND,
+        "logout": "Your token has been cleared",
+        "call after logout": 401,
+    }
+
+
+def kept(window: Browser, artifacts: Path, name: str) -> None:
+    path = artifacts / f"{name}.png"
+    window.screenshot(path)
+    print(f"screenshot: {path}")
+    assert path.stat().st_size > 1000
+
+
+def test_a_page_of_the_sidecar_logs_in_calls_and_listens(window: Browser, site: Site, salt_master: EmbeddedSalt, artifacts: Path) -> None:
+    window.open(f"{site.url}/?minionid=x#keys")
+
+    results = window.call(RUN, "", salt_master.credentials)
+
+    kept(window, artifacts, "same-origin")
+    expect_everything(results)
+
+
+def test_a_page_of_a_listed_origin_does_the_same(window: Browser, site: Site, salt_master: EmbeddedSalt, artifacts: Path) -> None:
+    window.open(f"{site.friend}/index.html")
+
+    results = window.call(RUN, site.url, salt_master.credentials)
+
+    kept(window, artifacts, "listed-origin")
+    expect_everything(results)
+
+
+def test_a_page_of_another_origin_is_told_nothing(window: Browser, site: Site, salt_master: EmbeddedSalt) -> None:
+    window.open(f"{site.stranger}/index.html")
+
+    results = window.call(RUN, site.url, salt_master.credentials)
+
+    assert results == {"error": "TypeError: Failed to fetch"}
