@@ -74,7 +74,7 @@ class Metrics:
         self._totals: list[tuple[_Family, tuple[str, ...], Callable[[], float]]] = []  # read at each scrape; guarded by _settled
         self._seen: dict[tuple[str, tuple[str, ...]], float] = {}  # guarded by _settled
         self._bus_lost: tuple[float, str | None] | None = (clock(), None)  # since when and why; guarded by _settled
-        self._initialise()
+        self._initialised = False  # guarded by _settled
 
     # The HTTP side.
 
@@ -251,6 +251,9 @@ class Metrics:
     def _settle(self) -> None:
         """Bring counters up to date whose truth is kept elsewhere."""
         with self._settled:
+            if not self._initialised:
+                self._initialise()
+                self._initialised = True
             self._settle_bus()
             for family, labels, read in self._totals:
                 key = (family.name, labels)
@@ -267,7 +270,11 @@ class Metrics:
         self._bus_lost = (moment, reason)
 
     def _initialise(self) -> None:
-        """Create every series known beforehand: one that appears with its first failure hides that failure from rate()."""
+        """
+        Create every series known beforehand: one that appears with its first failure hides that failure from rate().
+
+        Done at the first look, which comes seconds after the start; nobody can see the difference, and the start is quicker.
+        """
         for declaration in catalogue.CATALOGUE:
             if declaration.values and all(declaration.values):
                 self._families[declaration.name].initialise(*declaration.values)

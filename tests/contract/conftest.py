@@ -19,6 +19,7 @@ from tests.caller import Caller, Response
 from tests.fakes import SECRET, FakeGateway
 
 MASTER_CONFIG = f"""
+id: master
 interface: 127.0.0.1
 ret_port: 1
 sock_dir: /nonexistent
