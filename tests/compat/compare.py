@@ -21,6 +21,7 @@ Aspects = dict[str, Any]
 HEADERS = (
     "x-auth-token",
     "set-cookie",
+    "x-salt-version",
     "www-authenticate",
     "cache-control",
     "content-disposition",

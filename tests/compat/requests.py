@@ -258,6 +258,8 @@ MINIONS = [
     get("jobs, one", "/jobs/@JID@", session="demo"),
     get("jobs, one, query", "/jobs/@JID@?timeout=1", session="demo"),
     get("jobs, one, YAML", "/jobs/@JID@", session="demo", accept=YAML),
+    get("jobs, one, a body on a GET", "/jobs/@JID@", session="demo", body="null"),
+    get("jobs, one, a type without a body", "/jobs/@JID@", session="demo", headers={"Content-Type": "application/json"}),
     get("jobs, one that is not there", "/jobs/20200101000000000000", session="demo"),
     get("jobs, no jid at all", "/jobs/nope", session="demo"),
     get("jobs, no session", "/jobs"),

@@ -44,28 +44,35 @@ def expect_everything(results: dict[str, Any]) -> None:
     }
 
 
-def kept(window: Browser, artifacts: Path, name: str) -> None:
-    path = artifacts / f"{name}.png"
-    window.screenshot(path)
-    print(f"screenshot: {path}")
-    assert path.stat().st_size > 1000
+@pytest.fixture
+def keep(window: Browser, artifacts: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Take a picture and say where it is."""
+
+    def kept(name: str) -> None:
+        path = artifacts / f"{name}.png"
+        window.screenshot(path)
+        with capsys.disabled():
+            print(f"\nscreenshot: {path}")
+        assert path.stat().st_size > 1000
+
+    return kept
 
 
-def test_a_page_of_the_sidecar_logs_in_calls_and_listens(window: Browser, site: Site, salt_master: EmbeddedSalt, artifacts: Path) -> None:
+def test_a_page_of_the_sidecar_logs_in_calls_and_listens(window: Browser, site: Site, salt_master: EmbeddedSalt, keep: Callable[[str], None]) -> None:
     window.open(f"{site.url}/?minionid=x#keys")
 
     results = window.call(RUN, "", salt_master.credentials)
 
-    kept(window, artifacts, "same-origin")
+    keep("same-origin")
     expect_everything(results)
 
 
-def test_a_page_of_a_listed_origin_does_the_same(window: Browser, site: Site, salt_master: EmbeddedSalt, artifacts: Path) -> None:
+def test_a_page_of_a_listed_origin_does_the_same(window: Browser, site: Site, salt_master: EmbeddedSalt, keep: Callable[[str], None]) -> None:
     window.open(f"{site.friend}/index.html")
 
     results = window.call(RUN, site.url, salt_master.credentials)
 
-    kept(window, artifacts, "listed-origin")
+    keep("listed-origin")
     expect_everything(results)
 
 
