@@ -30,6 +30,7 @@ class Gathering:
         """
         self.expected = set(minions)
         self.unknown: set[str] = set()
+        self.syndics: set[str] = set()
         self.returns: dict[str, dict[str, Any]] = {}
         self._timeout = timeout
         self._ask_timeout = ask_timeout + (syndic_wait or 0.0)
@@ -45,8 +46,8 @@ class Gathering:
 
     @property
     def missing(self) -> set[str]:
-        """Return, when done, the minions that did not return: silent ones, and targets that the master does not know."""
-        return (self.expected | self.unknown) - self.returns.keys()
+        """Return, when done, the minions that did not return: silent ones, and targets that the master does not know. A syndic is no minion."""
+        return (self.expected | self.unknown) - self.returns.keys() - self.syndics
 
     def returned(self, minion: str, data: dict[str, Any]) -> bool:
         """Take a return; False if the minion has returned before."""

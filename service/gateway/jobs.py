@@ -202,6 +202,8 @@ class Gatherer:
         if "error" in data:
             raise Forbidden("Authorization error occurred.")
         if "minions" in data:
+            # Salt looks into `syndic_dir`; we have only the tag, `syndic/ID/...`, so a syndic that is down counts as a silent minion.
+            gathering.syndics.update(event.tag.split("/")[1:2] if event.tag.startswith("syndic/") else ())
             gathering.expect(data["minions"], data.get("missing") or (), now=self._jobs.now())
             return None
         minion = data.get("resource_id") or data.get("id")
