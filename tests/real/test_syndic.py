@@ -1,0 +1,107 @@
+"""A master of masters: the returns of a minion two masters away arrive, as Salt's own client gives them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service.cli.embedded import SCRIPTS, EmbeddedSalt, until
+from service.cli.processes import Child
+from tests.contract.reference import Reference
+from tests.real.sidecar import Sidecar
+
+pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(90)]
+
+# Salt 3008.3's own salt-syndic says nothing after its first request: SyncWrapper._target cancels the task that sends, as an "orphan"
+# (salt/utils/asynchronous.py, _task_is_orphan: an object's __dict__ counts as no owner). This is salt-syndic without that.
+SYNDIC = """
+import salt.scripts, salt.utils.asynchronous
+salt.utils.asynchronous.SyncWrapper._task_is_orphan = classmethod(lambda *_: False)
+salt.scripts.salt_syndic()
+"""
+CONNECTED = b"Syndic successfully connected"
+# Short, as every question takes these times in full.
+TIMES = {"timeout": 3, "gather_job_timeout": 3}
+
+
+def syndic_of(lower: EmbeddedSalt, folder: Path) -> Child:
+    """Make a syndic. It reads the lower master's configuration and, beside it, one as a minion."""
+    options = yaml.safe_load(lower.master_config.read_text())
+    own = {name: options[name] for name in ("cachedir", "sock_dir", "user", "extension_modules")}
+    # With any publish_port but 4506 the syndic would listen there; with 4506 it asks the upper master (salt/channel/client.py, AsyncPubChannel.connect).
+    own |= {"id": "lower", "pki_dir": str(folder / "pki"), "acceptance_wait_time": 1, "publish_port": 4506}
+    (lower.master_config.parent / "minion").write_text(yaml.safe_dump(own))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("SALT_")}
+    argv = [str(SCRIPTS / "python"), "-c", SYNDIC, "-l", "info", "-c", str(lower.master_config.parent)]
+    return Child("syndic", argv, folder / "out", environ, grace_seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def top() -> Iterator[EmbeddedSalt]:
+    """Start two masters, a syndic between them and one minion below; give the upper master."""
+    # pytest's own folders may be too long for the sockets.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with EmbeddedSalt(folder / "top", minions=0, master={**TIMES, "order_masters": True, "syndic_wait": 2}) as upper:
+            files = {"syndic_pidfile": str(folder / "pid"), "syndic_log_file": str(folder / "log")}
+            below = {**TIMES, **files, "syndic_master": "127.0.0.1", "syndic_master_port": upper.ret_port}
+            with EmbeddedSalt(folder / "low", minions=1, threads=True, master=below) as lower:
+                syndic = syndic_of(lower, folder)
+                syndic.start()
+                try:
+                    assert any(CONNECTED in (folder / "out").read_bytes() for _ in until(30)), syndic.last_words()
+                    yield upper
+                finally:
+                    syndic.stop()
+
+
+@pytest.fixture(scope="module")
+def sidecar(top: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    with Sidecar(top.master_config, tmp_path_factory.mktemp("sidecar")) as running:
+        yield running
+
+
+def without_jid(value: dict[str, object], jid: str) -> str:
+    """Return a value as text, the id of its own job blanked: a silent minion's words hold it."""
+    return json.dumps(value, sort_keys=True).replace(jid, "JID")
+
+
+def jid_in(value: object) -> str:
+    """Return the job id a value mentions, if it mentions one."""
+    found = re.search(r"\d{20}", json.dumps(value))
+    return found[0] if found else "JID"
+
+
+@pytest.mark.parametrize(
+    "low",
+    [
+        {"tgt": "*", "fun": "test.ping"},
+        {"tgt": "minion-1", "fun": "test.echo", "arg": ["x"], "full_return": True},
+        {"tgt": ["minion-1", "nobody"], "tgt_type": "list", "fun": "test.ping"},
+    ],
+    ids=str,
+)
+def test_a_minion_below_a_syndic_answers_as_to_salts_own_client(top: EmbeddedSalt, sidecar: Sidecar, low: dict[str, object]) -> None:
+    full = {**top.credentials, "client": "local", **low}
+    with Reference(top.master_config) as reference:
+        kind, theirs = reference.run(full)
+
+    ours = sidecar.post(full).value
+
+    assert kind == "value"
+    assert "minion-1" in ours
+    assert without_jid(ours, jid_in(ours)) == without_jid(theirs, jid_in(theirs))
+
+
+def test_a_minion_below_a_syndic_that_takes_its_time_is_waited_for(top: EmbeddedSalt, sidecar: Sidecar) -> None:
+    # Salt 3008's own client asks only minions whose keys the upper master has, so it gives up on this one.
+    low = {**top.credentials, "client": "local", "tgt": "minion-1", "fun": "demo.sleep", "arg": [8]}
+
+    assert sidecar.post(low).value == {"minion-1": 8}
