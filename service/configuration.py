@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 from service import inherited, sources
 from service.auth.webhook import endpoint_faults
@@ -24,13 +26,13 @@ class Configuration:
     notes: tuple[ConfigFault, ...] = ()
 
 
-def read_configuration(environ: Mapping[str, str]) -> Configuration:
+def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[str, Any]] = read_master_config) -> Configuration:
     """Read the master configuration and our settings. Raises InvalidConfiguration with the faults of both."""
     faults = []
-    raw = {}
+    raw: Mapping[str, Any] = {}
     ours = Settings()
     try:
-        raw = read_master_config(master_config_path(environ))
+        raw = read(master_config_path(environ))
     except InvalidConfiguration as exc:
         faults += exc.faults
     from_master = inherited.inherit(raw)

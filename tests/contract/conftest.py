@@ -14,6 +14,7 @@ from service.cli.embedded import EmbeddedSalt
 from service.configuration import Configuration, read_configuration
 from service.gateway.dispatch import Gateway
 from service.gateway.low import CLIENTS
+from service.gateway.opts import read_master_config
 from service.wiring import Process
 from tests.caller import Caller, Response
 from tests.fakes import SECRET, FakeGateway
@@ -56,11 +57,22 @@ class Api:
         return value
 
 
+_read: dict[str, dict[str, Any]] = {}
+
+
+def read_once(path: Path) -> dict[str, Any]:
+    """Let Salt read each text once: hundreds of tests have the same."""
+    text = path.read_text()
+    if text not in _read:
+        _read[text] = read_master_config(path)
+    return _read[text]
+
+
 def fake_api(folder: Path, *, master: str = "", **environ: str) -> Api:
     """Make the application over the fake master. master: more of its configuration. environ: settings of ours, such as SIDECAR_EVENTS_STREAMS."""
     path = folder / "master"
     path.write_text(MASTER_CONFIG + master)
-    configuration = read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ})
+    configuration = read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ}, read=read_once)
     process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master))
     credentials = {"eauth": "sharedsecret", "password": SECRET}
     return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"})
