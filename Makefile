@@ -52,7 +52,7 @@ check-imports: $(STAMP)
 	@$(BIN)/lint-imports
 
 check-fast: $(STAMP)
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not master" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow and not master" --ignore tests/real $(PYTEST_ARGS)
 
 .PHONY: format test test-salt equivalence outage compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from service.cli.embedded import EmbeddedSalt
 
@@ -21,6 +22,10 @@ with warnings.catch_warnings():
 
 # Salt adds an importer of the old protocol, for PyNaCl's sake; pytest and later imports stumble over it.
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
+
+
+# Without a configuration structlog paints every line for a terminal, which takes longer than the request it is about.
+structlog.configure(processors=[structlog.processors.JSONRenderer(default=str)])
 
 
 @pytest.fixture(scope="session")

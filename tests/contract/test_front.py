@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -171,18 +172,17 @@ def test_a_url_that_is_taken_is_a_fault(tmp_path: Path, setting: str, url: str) 
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "//"])
-@pytest.mark.parametrize("url", URLS)
-def test_a_token_in_the_query_reaches_no_log(tmp_path: Path, url: str, prefix: str) -> None:
+def test_a_token_in_the_query_reaches_no_log(tmp_path: Path, prefix: str) -> None:
     api = fake_api(tmp_path)
     api.process.log = lines = CapturingLogger()
     canary = "CANARY0123456789abcdef"
 
-    for method in ("GET", "POST", "OPTIONS"):
+    for method, url in itertools.product(("GET", "POST", "OPTIONS"), URLS):
         api.caller.request(
             method, f"{prefix}{url}?token={canary}&salt_token={canary}", b"{", content_type="application/json", referer=f"https://x/?token={canary}"
         )
 
-    assert len(lines.calls) == 3
+    assert len(lines.calls) == 3 * len(URLS)
     assert canary not in repr(lines.calls)
     assert canary not in api.process.metrics.exposition("text/plain", "")[1].decode()
 
