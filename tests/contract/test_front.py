@@ -92,13 +92,12 @@ def test_every_url_answers_a_preflight_alike(tmp_path: Path, url: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "PUT"])
-@pytest.mark.parametrize("url", [*URLS, "/events", "/nowhere", "/app", "/static/x", "/hook/a/b"])
-def test_every_url_is_closed_to_a_foreign_network(tmp_path: Path, url: str, method: str) -> None:
+def test_every_url_is_closed_to_a_foreign_network(tmp_path: Path, method: str) -> None:
     api = fake_api(tmp_path, SIDECAR_ACCESS_NETWORKS="10.0.0.0/8")
+    pretended = {"x_forwarded_for": "10.0.0.1", "forwarded": "for=10.0.0.1", "x_real_ip": "10.0.0.1"}
 
-    answer = api.caller.request(method, url, b"{}", content_type="application/json", x_forwarded_for="10.0.0.1", forwarded="for=10.0.0.1", x_real_ip="10.0.0.1")
-
-    assert answer.status == 403
+    for url in (*URLS, "/events", "/nowhere", "/app", "/static/x", "/hook/a/b"):
+        assert api.caller.request(method, url, b"{}", content_type="application/json", **pretended).status == 403, url
 
 
 def test_the_address_behind_a_trusted_proxy_counts(tmp_path: Path) -> None:
