@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 from service.gateway.gathering import Gathering, Step
@@ -72,6 +73,7 @@ class _BatchRun:
         self._waiter = waiter
         self._jid = ""  # known when the first publish is acknowledged
         self._active: dict[Gathering, list[str]] = {}  # each with the minions it was published to
+        self._account = _AllOf(self._active)
         self._resting: list[float] = []  # ends of the `batch_wait` of minions that returned
         self._results: list[dict[str, Any]] = []
         self._returned = 0
@@ -131,11 +133,10 @@ class _BatchRun:
 
     def _take(self, gatherer: Gatherer) -> None:
         wakes = [gathering.wake_at(now=self._jobs.now()) for gathering in self._active] + self._resting
-        account = _AllOf(list(self._active))
-        minion = gatherer.take(account, until=min(wakes, default=self._jobs.now()))
+        minion = gatherer.take(self._account, until=min(wakes, default=self._jobs.now()))
         if minion is None:
             return
-        data = account.data[minion]
+        data = self._account.taken.pop(minion)
         self._returned += 1
         self._failures += failed(data)
         self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
@@ -143,17 +144,23 @@ class _BatchRun:
 
 
 class _AllOf(Gathering):
-    """Books an event into whichever group of the batch it belongs to."""
+    """
+    Books an event into whichever group of the batch it belongs to.
 
-    def __init__(self, groups: list[Gathering]) -> None:
+    groups: those under way now. taken: returns that were booked and not yet looked at, by minion.
+    """
+
+    def __init__(self, groups: Collection[Gathering]) -> None:
         super().__init__((), now=0.0, timeout=0.0, ask_timeout=0.0)
         self._groups = groups
-        self.data: dict[str, dict[str, Any]] = {}
+        self.taken: dict[str, dict[str, Any]] = {}
 
     def returned(self, minion: str, data: dict[str, Any]) -> bool:
         """Take a return for the group that awaits the minion; late and double ones count for nothing."""
-        self.data[minion] = data
-        return any(group.returned(minion, data) for group in self._groups if minion in group.expected)
+        booked = any(group.returned(minion, data) for group in self._groups if minion in group.expected)
+        if booked:
+            self.taken[minion] = data
+        return booked
 
     def runs(self, minion: str, *, now: float) -> None:
         """Prolong the wait of the group that awaits the minion."""
