@@ -7,8 +7,9 @@ import asyncio
 import os
 import pwd
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from service.cli.serve import EX_CONFIG, environ_of
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
@@ -33,14 +34,14 @@ def main(args: argparse.Namespace) -> int:
 def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[ConfigFault, ...]]:
     """Return all faults, not only the first, and what is worth a word but no fault."""
     from service.configuration import setting_faults  # noqa: PLC0415
-    from service.gateway.opts import MasterOptions, read_master_config  # noqa: PLC0415 - only this command needs Salt
+    from service.gateway.opts import read_master_config  # noqa: PLC0415 - only this command needs Salt
     from service.inherited import inherit  # noqa: PLC0415
     from service.settings import master_config_path  # noqa: PLC0415
     from service.sources import load  # noqa: PLC0415
 
     faults = list(_uid_faults())
     settings = None
-    raw = {}
+    raw: Mapping[str, Any] = {}
     try:
         raw = read_master_config(master_config_path(environ))
     except InvalidConfiguration as exc:
@@ -54,13 +55,22 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
         faults += setting_faults(settings)
         faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
     if raw:
-        faults += _option_faults(raw)
-        try:
-            master = MasterOptions.of(raw, request_uri=settings.master.uri if settings else None)
-        except InvalidConfiguration as exc:
-            return faults + exc.faults, from_master.notes
-        faults += [*_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
+        faults += [*_option_faults(raw), *_master_faults(raw, settings.master.uri if settings else None)]
     return faults, from_master.notes
+
+
+def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]:
+    from service.gateway.opts import MasterOptions  # noqa: PLC0415
+
+    faults = []
+    try:
+        master = MasterOptions.of(raw, request_uri=uri)
+    except InvalidConfiguration as exc:
+        faults = exc.faults
+        # What is no number hides nothing else: Salt's defaults stand in for it.
+        wrong = {fault.where.split()[0] for fault in faults}
+        master = MasterOptions.of({name: value for name, value in raw.items() if name not in wrong}, request_uri=uri)
+    return [*faults, *_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
 
 
 def _uid_faults() -> Iterator[ConfigFault]:
@@ -70,7 +80,7 @@ def _uid_faults() -> Iterator[ConfigFault]:
         yield ConfigFault("uid", f"uid {os.getuid()} has no entry in /etc/passwd, and Salt asks for its name", "run as a user that exists, in a container 450")
 
 
-def _option_faults(raw: dict[str, object]) -> Iterator[ConfigFault]:
+def _option_faults(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:
     if not raw.get("netapi_enable_clients"):
         yield ConfigFault(
             "netapi_enable_clients", "no client is enabled, so every call will be refused", "list local, runner and so on in the master configuration"
