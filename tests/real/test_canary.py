@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from service.cli.embedded import EmbeddedSalt
+from service.routes import API_RESOURCES
 from tests.real.conftest import MakeSidecar, kill_master
 from tests.real.sidecar import Answer, Sidecar, ask
 
@@ -48,12 +49,17 @@ class Aviary:
     def canary(self) -> str:
         return f"{CANARY}-{next(self._numbers)}-secret"
 
-    def send(self, low: dict[str, Any], **headers: str) -> None:
-        """Post a low and keep the answer; headers carry credentials too."""
-        given = {"X-Auth-Token": self.canary(), "Authorization": f"Bearer {self.canary()}", "Cookie": f"session_id={self.canary()}", **headers}
+    def send(self, low: dict[str, Any], path: str = "/", **headers: str) -> None:
+        """Post a low and keep the answer; the query and headers that are no session of ours carry credentials too."""
+        given = {"Authorization": f"Bearer {self.canary()}", "Cookie": f"session_id={self.canary()}", **headers}
         body = json.dumps([low]).encode()
-        path = f"/?password={self.canary()}&token={self.canary()}"
-        self.answers.append(ask(self._sidecar.api_port, "POST", path, body, {"Content-Type": "application/json", **given}))
+        query = f"?password={self.canary()}&token={self.canary()}"
+        self.answers.append(ask(self._sidecar.api_port, "POST", path + query, body, {"Content-Type": "application/json", **given}))
+
+    def visit(self, path: str) -> None:
+        """Ask for a URL in a session that is none."""
+        headers = {"X-Auth-Token": self.canary(), "Cookie": f"session_id={self.canary()}"}
+        self.answers.append(ask(self._sidecar.api_port, "GET", f"{path}?token={self.canary()}&salt_token={self.canary()}", b"", headers))
 
     def send_raw(self, body: bytes) -> None:
         self.answers.append(ask(self._sidecar.api_port, "POST", "/", body, {"Content-Type": "application/json"}))
@@ -106,6 +112,10 @@ def try_everything(aviary: Aviary) -> None:
         calls.append({"client": client, "tgt": "minion-1", "fun": fun, "kwarg": kwarg, "arg": [f"password={aviary.canary()}"]})
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(aviary.send, [{**call, **creds} for creds in credentials(aviary) for call in calls]))
+        list(threads.map(aviary.visit, [url for url in API_RESOURCES if "{" not in url]))
+    for creds in credentials(aviary)[1:]:
+        for path in ("/login", "/token", "/run", "/minions", "/keys", "/hook/a"):
+            aviary.send({**CALLS[0], **creds}, path, **{"X-Auth-Token": aviary.canary()})
     right = {"eauth": "sharedsecret", "username": "demo", "password": f"{CANARY}-good-secret"}
     for wrong in ({"tgt": {"password": aviary.canary()}}, {"timeout": aviary.canary()}, {"kwarg": aviary.canary()}, {"key": aviary.canary()}):
         aviary.send({"client": "local", "tgt": "minion-1", "fun": "test.ping", **right, **wrong})
@@ -135,4 +145,4 @@ def test_no_credential_leaves_the_process(salt: EmbeddedSalt, sidecar: Sidecar) 
     assert json.loads(line)["request_id"] == f"{CANARY}-seen"
     assert f"{CANARY}-seen" in aviary.answers[-1].body.decode()
     assert CANARY not in sidecar.stderr()
-    assert {200, 400, 401, 503} <= {answer.status for answer in aviary.answers} <= {200, 400, 401, 429, 500, 503}
+    assert {200, 400, 401, 503} <= {answer.status for answer in aviary.answers} <= {200, 400, 401, 404, 405, 429, 500, 501, 503}
