@@ -46,6 +46,9 @@ Sources, the strongest first: `SIDECAR_*` variables of the environment; `sidecar
 configuration; the `rest_wsgi` section of the master configuration (`port` only) and its `rest_cherrypy` section (docs/migrate.md lists the options); the
 defaults. The master configuration itself is read from the path in `SALT_MASTER_CONFIG` (default `/etc/salt/master`). Unknown names are refused. `salt-sidecar check` reports all faults at once. SIGHUP reads the file again
 and applies the options marked so; a faulty file changes nothing. `config/sidecar.yaml` is a complete example.
+
+In Kubernetes a Service that is itself called `sidecar` puts variables such as `SIDECAR_PORT` into every pod; they would be unknown names here. Call it otherwise, or set
+`enableServiceLinks: false`.
 """
     group = ""
     for name, field in settings.options().items():
