@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     from service.configuration import read_configuration
     from service.wiring import Process
     from tests.contract.conftest import connected
-    from tests.contract.equivalence import CASES, CASES_STOPPED, Case, ours, theirs, verdict
+    from tests.contract.equivalence import CASES, CASES_STOPPED, Case, both, verdict
     from tests.contract.reference import Reference
 
 
@@ -30,7 +30,7 @@ def main() -> int:
         with Reference(salt.master_config) as reference:
 
             def show(case: Case) -> None:
-                expected, got = theirs(case, salt.credentials, reference), ours(case, salt.credentials, process.gateway)
+                expected, got = both(case, salt.credentials, reference, process.gateway)
                 result = verdict(case, expected, got)
                 counts[result] += 1
                 print(f"{result:8}{case.name:38}{brief(expected):34}{brief(got):34}{case.differs or ''}", flush=True)

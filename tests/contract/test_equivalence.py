@@ -8,7 +8,7 @@ import pytest
 
 from service.cli.embedded import EmbeddedSalt
 from tests.contract.conftest import Api
-from tests.contract.equivalence import CASES, CASES_STOPPED, Case, ours, theirs, verdict
+from tests.contract.equivalence import CASES, CASES_STOPPED, Case, both, verdict
 from tests.contract.reference import Reference
 
 pytestmark = pytest.mark.master
@@ -30,7 +30,7 @@ def minion_2_stopped(salt_master: EmbeddedSalt) -> Iterator[None]:
 
 
 def compare(case: Case, api: Api, reference: Reference) -> None:
-    expected, got = theirs(case, api.demo, reference), ours(case, api.demo, api.process.gateway)
+    expected, got = both(case, api.demo, reference, api.process.gateway)
 
     assert verdict(case, expected, got) != "WRONG", (expected, got)
 
