@@ -56,6 +56,15 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+# The faults by which a request is refused before it reaches Salt, as the metric names them.
+REJECTIONS = {
+    "TooLarge": "body_too_large",
+    "NotAcceptable": "unsupported_media_type",
+    "Throttled": "rate_limited",
+    "Overloaded": "queue_full",
+    "Draining": "shutting_down",
+    "ClientDisabled": "client_disabled",
+}
 # With every slot taken there is still a thread to say so.
 SPARE_THREADS = 8
 OPS_THREADS = 4
@@ -255,6 +264,8 @@ class Process:
 
     def _request_done(self, facts: Facts, seconds: float, complete: bool) -> None:
         self.traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
+        if facts.error_type in REJECTIONS:
+            self.metrics.http_rejected(REJECTIONS[facts.error_type])
         level = "warning" if facts.status >= 500 or not complete else "info"
         getattr(self.log, level)("http.request", **log_fields(facts, seconds, complete))
 

@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
     environ = environ_of(args)
     try:
         configuration = read_configuration(environ)
-        log.install(configuration.settings.log.level)
+        log.install(configuration.settings.log.level, configuration.settings.log.queue_lines)
         return serve(configuration, environ, signals)
     except InvalidConfiguration as exc:
         for fault in exc.faults:

@@ -132,13 +132,14 @@ def install(level: str = "info", queue_lines: int = 10_000) -> None:
     """
     Take over standard output, standard error, logging, warnings and uncaught exceptions of this process.
 
-    Call it first, and `gateway.quiet.tame_salt` right after. A second call only sets the level.
+    Call it first, and `gateway.quiet.tame_salt` right after. A second call sets the level and the bound of the queue.
     """
     global _installation  # noqa: PLW0603
     if _installation is None:
         _installation = _Installation(level, queue_lines)
     else:
         _installation.set_level(level)
+        _installation.pipeline.sink.queue_lines = queue_lines
 
 
 def configure(pipeline: Pipeline) -> None:

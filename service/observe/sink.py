@@ -25,7 +25,7 @@ class Sink:
 
     def __init__(self, fd: int, queue_lines: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._fd = fd
-        self._queue_lines = queue_lines
+        self.queue_lines = queue_lines
         self._clock = clock
         self._closed = False
         self._counts: Counter[str] = Counter(dict.fromkeys(LEVELS, 0))  # guarded by _wake
@@ -76,7 +76,7 @@ class Sink:
         self._thread: threading.Thread | None = None  # guarded by _wake
 
     def _enqueue(self, line: bytes, level: str) -> None:
-        if len(self._queue) >= self._queue_lines:
+        if len(self._queue) >= self.queue_lines:
             self._dropped += 1
             return
         self._queue.append(line)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.contract.conftest import Api
+from service import errors
+from service.observe import catalogue
+from service.wiring import REJECTIONS
+from tests.contract.conftest import Api, fake_api
 
 
 def test_the_first_documented_call_pings_every_minion(api: Api) -> None:
@@ -78,3 +83,16 @@ def test_a_request_id_is_taken_given_back_and_travels_with_the_job(api: Api) -> 
     answer = api.caller.post([low], x_request_id="pipeline-42")
 
     assert answer.headers["x-request-id"] == "pipeline-42"
+
+
+def test_a_request_refused_before_it_reaches_salt_is_counted_by_its_reason(tmp_path: Path) -> None:
+    api = fake_api(tmp_path)
+    api.caller.request("POST", "/", b"[]", content_type="image/png")
+
+    assert api.process.metrics.value("salt_api_http_requests_rejected_total", reason="unsupported_media_type") == 1
+    assert api.process.metrics.value("salt_api_http_requests_rejected_total", reason="client_disabled") == 0
+
+
+def test_the_reasons_of_refusals_are_faults_and_label_values() -> None:
+    assert set(REJECTIONS) <= set(dir(errors))
+    assert set(REJECTIONS.values()) <= set(catalogue.REJECTIONS)
