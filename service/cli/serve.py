@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     tame_salt()
     from service.configuration import read_configuration  # noqa: PLC0415
     from service.server.process import Signals  # noqa: PLC0415
-    from service.wiring import serve  # noqa: PLC0415
+    from service.wiring.serve import serve  # noqa: PLC0415
 
     signals = Signals()
     environ = environ_of(args)

@@ -15,7 +15,7 @@ from service.configuration import Configuration, read_configuration
 from service.gateway.dispatch import Gateway
 from service.gateway.low import CLIENTS
 from service.gateway.opts import read_master_config
-from service.wiring import Process
+from service.wiring.process import Process
 from tests.caller import Caller, Response
 from tests.fakes import SECRET, FakeGateway
 

@@ -11,7 +11,7 @@ from typing import Any
 from service.errors import BadRequest, Fault, JobTimeout, Unauthenticated, UnknownFunction
 from service.gateway.jobs import Request
 from service.gateway.low import CLIENTS, parse_lowstate
-from service.wiring import MasterSide
+from service.wiring.master import MasterSide
 from tests.contract.reference import Reference
 
 Outcome = tuple[str, Any]

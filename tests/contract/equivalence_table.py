@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from service.cli.embedded import EmbeddedSalt
     from service.configuration import read_configuration
-    from service.wiring import Process
+    from service.wiring.process import Process
     from tests.contract.conftest import connected
     from tests.contract.equivalence import CASES, CASES_STOPPED, Case, both, verdict
     from tests.contract.reference import Reference

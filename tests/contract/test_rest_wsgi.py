@@ -8,7 +8,7 @@ import pytest
 
 from service import errors
 from service.observe import catalogue
-from service.wiring import REJECTIONS
+from service.wiring.process import REJECTIONS
 from tests.contract.conftest import Api, fake_api
 
 

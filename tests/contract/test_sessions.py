@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from service.configuration import read_configuration
-from service.wiring import Process
+from service.wiring.process import Process
 from tests.caller import Response
 from tests.contract.conftest import Api, connected
 from tests.fakes import FakeGateway

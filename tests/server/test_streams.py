@@ -15,7 +15,7 @@ import pytest
 
 from service.gateway.fire import packed
 from service.server.listener import Listener
-from service.wiring import _api_listener
+from service.wiring.listeners import api_listener
 from tests.contract.conftest import Api, fake_api
 from tests.contract.test_events import login
 from tests.fakes import FakeGateway
@@ -31,7 +31,7 @@ class Served:
     def __init__(self, api: Api) -> None:
         self.api = api
         self._readers: list[Reader] = []
-        self.listener: Listener = _api_listener(api.process)
+        self.listener: Listener = api_listener(api.process)
         self.listener.start()
         self.token = login(api, api.demo)
 

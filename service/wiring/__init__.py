@@ -1,0 +1,1 @@
+"""Builds every object once, in order; the only package that knows all classes."""

@@ -1,0 +1,47 @@
+"""The two listeners: the API's, and the one of probes and Prometheus."""
+
+from __future__ import annotations
+
+from service.server.listener import Listener
+from service.wiring.process import Process
+
+# With every slot taken there is still a thread to say so.
+SPARE_THREADS = 8
+OPS_THREADS = 4
+OPS_CONNECTIONS = 64
+OPS_BODY_BYTES = 1024
+OPS_RECEIVE_SECONDS = 5.0
+
+
+def api_listener(process: Process) -> Listener:
+    """Bind the API's address. Raises InvalidConfiguration when the port is taken."""
+    ours = process.settings
+    return Listener(
+        process.api,
+        name="api",
+        host=ours.api.host,
+        port=ours.api.port,
+        threads=ours.limits.sync_jobs + ours.limits.quick_calls + ours.events.streams + SPARE_THREADS,
+        connection_limit=ours.api.connection_limit,
+        body_limit_bytes=ours.api.body_limit_bytes,
+        receive_seconds=ours.api.receive_seconds,
+        on_rejected=process.metrics.http_rejected,
+        on_queue_wait=process.metrics.queue_waited,
+        flag="--api-port",
+    )
+
+
+def ops_listener(process: Process) -> Listener:
+    """Bind the ops address. Raises InvalidConfiguration when the port is taken."""
+    ours = process.settings.ops
+    return Listener(
+        process.ops,
+        name="ops",
+        host=ours.host,
+        port=ours.port,
+        threads=OPS_THREADS,
+        connection_limit=OPS_CONNECTIONS,
+        body_limit_bytes=OPS_BODY_BYTES,
+        receive_seconds=OPS_RECEIVE_SECONDS,
+        flag="--ops-port",
+    )

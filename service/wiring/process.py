@@ -1,0 +1,182 @@
+"""All objects that live as long as the process, and how they meet."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+
+from service import __version__, inherited, settings, sources
+from service.auth.guard import Guard
+from service.auth.sessions import Identity, Sessions
+from service.commands import Commands, Policy
+from service.configuration import Configuration
+from service.errors import InvalidConfiguration
+from service.gateway.opts import SALT_VERSION, MasterOptions
+from service.gateway.streams import Streams
+from service.health import Check, Health
+from service.http.access import Access
+from service.http.addresses import Proxies
+from service.http.cors import Cors
+from service.http.facts import Facts
+from service.http.media import encode
+from service.http.middleware import Canonical, log_fields
+from service.limits import Brake, Slots
+from service.observe import log
+from service.observe.metrics import Metrics
+from service.observe.report import Report
+from service.observe.traffic import Traffic
+from service.routes import API_RESOURCES
+from service.settings import Settings
+from service.wiring.master import MasterSide, connect_gateway
+from service.wiring.urls import api_app, ops_app
+
+# The faults by which a request is refused before it reaches Salt, as the metric names them.
+REJECTIONS = {
+    "TooLarge": "body_too_large",
+    "NotAcceptable": "unsupported_media_type",
+    "Throttled": "rate_limited",
+    "Overloaded": "queue_full",
+    "Draining": "shutting_down",
+    "ClientDisabled": "client_disabled",
+}
+
+
+class Process:
+    """All objects that live as long as the process, except the listeners."""
+
+    def __init__(self, configuration: Configuration, connect: Callable[[Configuration, Report], MasterSide] | None = None) -> None:
+        """connect: makes the gateway; another one in tests."""
+        ours, master = configuration.settings, configuration.master
+        self.settings = ours
+        self._master_raw = master.raw
+        self.log = log.get()
+        self.metrics = Metrics(routes=API_RESOURCES, eauths=tuple(master.raw.get("external_auth") or ()))
+        self.metrics.build_info(version=__version__, python=platform.python_version(), salt=SALT_VERSION)
+        self.metrics.watch_log(log.line_counts, log.dropped)
+        self.report = Report(self.metrics, self.log)
+        self.gateway = (connect or connect_gateway)(configuration, self.report)
+        self.health = Health({"master": self._master_check, "bus": self._bus_check})
+        self._addresses = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+        self._users = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+        self._everybody = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
+        self.guard = Guard(
+            addresses=self._addresses,
+            users=self._users,
+            everybody=self._everybody,
+            concurrency=ours.limits.auth_concurrency,
+            proven_seconds=ours.limits.auth_proven_seconds,
+            on_attempt=self.metrics.auth_attempt,
+        )
+        self.traffic = Traffic(__version__)
+        self.access = Access(ours.access.networks, ours.access.users)
+        self.quick_calls = Slots("quick calls", ours.limits.quick_calls)
+        self.sessions = self._make_sessions(master)
+        self.commands = Commands(
+            self.gateway,
+            self.guard,
+            self.metrics,
+            _policy(ours),
+            enabled_clients=master.enabled_clients,
+            sync_jobs=Slots("synchronous jobs", ours.limits.sync_jobs),
+            quick_calls=self.quick_calls,
+            draining=lambda: self.health.draining,
+            may_call=self.sessions.admit,
+        )
+        self.streams = self._make_streams(ours)
+        self.cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
+        self.api = Canonical(api_app(self), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header))
+        self.ops = Canonical(ops_app(self), _Unmeasured(), self._probe_done)
+
+    def _make_sessions(self, master: MasterOptions) -> Sessions:
+        return Sessions(
+            self.gateway.tokens,
+            self.guard,
+            self.quick_calls,
+            self.access,
+            cookie_name=self.settings.session.cookie_name,
+            cache_seconds=self.settings.session.cache_seconds,
+            external_auth=master.raw.get("external_auth") or {},
+            see_all=self.settings.events.see_all,
+            on_revoked=self._revoked,
+        )
+
+    def _make_streams(self, ours: Settings) -> Streams:
+        streams = Streams(
+            encode=encode,
+            queue_events=ours.events.queue_events,
+            on_drop=lambda: self.report.dropped("stream"),
+            on_slow=lambda count: self.metrics.stream_dropped("slow_consumer", count),
+            on_gap=lambda: self.metrics.stream_dropped("replay_gap", 1),
+            on_crash=self.report.stream_crashed,
+        )
+        self.metrics.watch_streams(streams, ours.events.streams)
+        self.gateway.subscribe(streams.take)
+        return streams
+
+    def stop(self) -> None:
+        """Close the connections to the master and end our threads."""
+        self.gateway.stop()
+        self.streams.stop()
+
+    def reload(self, environ: Mapping[str, str]) -> None:
+        """Read the settings again and apply those that can change in a running process; keep all of the old ones if any is wrong."""
+        try:
+            new = sources.load(environ, inherited.inherit(self._master_raw))
+        except InvalidConfiguration as exc:
+            self.log.error("config.invalid", faults=[str(fault) for fault in exc.faults])  # noqa: TRY400 - the faults say it all
+            return
+        changed = settings.changed(self.settings, new)
+        self.settings = settings.with_reloadable(self.settings, new)
+        self._apply(self.settings)
+        applied = sorted(name for name, reloadable in changed.items() if reloadable)
+        self.log.info("config.loaded", applied=applied, needs_restart=sorted(set(changed) - set(applied)))
+
+    def _apply(self, ours: Settings) -> None:
+        log.set_level(ours.log.level)
+        self.commands.policy = _policy(ours)
+        self.guard.proven_seconds = ours.limits.auth_proven_seconds
+        self.access.adjust(ours.access.networks, ours.access.users)
+        self.cors.adjust(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
+        for brake in (self._addresses, self._users):
+            brake.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
+        self._everybody.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
+
+    def _revoked(self, identity: Identity, how: str) -> None:
+        self.report.revoked({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session}, how)
+
+    def _master_check(self) -> Check:
+        health = self.gateway.health()
+        return Check(health.master_up, health.master_reason)
+
+    def _bus_check(self) -> Check:
+        health = self.gateway.health()
+        return Check(health.bus_connected, health.bus_reason)
+
+    def refresh(self) -> None:
+        """Take what is read only when somebody scrapes."""
+        self.metrics.ready({name: check.ok for name, check in self.health.report().items()})
+
+    def crashed(self, facts: Facts) -> None:
+        """Log the exception under way: nobody expected it."""
+        self.log.error("crash", request_id=facts.request_id, exc_info=True)  # noqa: LOG014 - the caller is in the handler
+
+    def _request_done(self, facts: Facts, seconds: float, complete: bool) -> None:
+        self.traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
+        if facts.error_type in REJECTIONS:
+            self.metrics.http_rejected(REJECTIONS[facts.error_type])
+        level = "warning" if facts.status >= 500 or not complete else "info"
+        getattr(self.log, level)("http.request", **log_fields(facts, seconds, complete))
+
+    def _probe_done(self, facts: Facts, seconds: float, complete: bool) -> None:
+        self.log.debug("http.request", **log_fields(facts, seconds, complete))
+
+
+class _Unmeasured:
+    """Probes and scrapes are not among the API's figures."""
+
+    def http_started(self) -> None: ...
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str) -> None: ...
+
+
+def _policy(ours: Settings) -> Policy:
+    return Policy(ours.limits.lows_per_request, ours.jobs.deadline_seconds, ours.jobs.metadata)

@@ -1,0 +1,35 @@
+"""The life of the process: listen, serve, stop in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from service.configuration import Configuration
+from service.gateway.opts import SALT_VERSION
+from service.server.process import Life, Signals, run
+from service.wiring.listeners import api_listener, ops_listener
+from service.wiring.process import Process
+
+
+def serve(configuration: Configuration, environ: Mapping[str, str], signals: Signals) -> int:
+    """Listen, serve until a signal, stop in order; return the exit code. Raises InvalidConfiguration when a port is taken."""
+    process = Process(configuration)
+    api, ops = api_listener(process), ops_listener(process)
+    process.metrics.watch_pool(api)
+    process.traffic.watch(api)
+    for note in configuration.notes:
+        process.log.warning("config.ignored", where=note.where, problem=note.problem, fix=note.fix)
+    process.log.info(
+        "app.start", salt_version=SALT_VERSION, api=f"{api.host}:{api.port}", ops=f"{ops.host}:{ops.port}", master=configuration.master.request_uri
+    )
+    process.gateway.start()
+    life = Life(
+        api,
+        ops,
+        configuration.settings.drain,
+        on_draining=process.health.drain,
+        on_reload=lambda: process.reload(environ),
+        on_closing=process.streams.end_all,
+        on_stopped=process.stop,
+    )
+    return run(life, signals)
