@@ -40,13 +40,13 @@ check: $(STAMP) ## The fast part: format, lint, types, imports, tests without pr
 	@$(MAKE) -j --output-sync=target check-format check-lint check-types check-imports check-fast
 
 check-format: $(STAMP)
-	@$(BIN)/ruff format --check --quiet service tests || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff format --check --quiet service tests benchmarks || { echo "run: make format"; exit 1; }
 
 check-lint: $(STAMP)
-	@$(BIN)/ruff check --quiet service tests
+	@$(BIN)/ruff check --quiet service tests benchmarks
 
 check-types: $(STAMP)
-	@$(BIN)/mypy --strict service tests
+	@$(BIN)/mypy --strict service tests benchmarks
 
 check-imports: $(STAMP)
 	@$(BIN)/lint-imports
@@ -56,8 +56,8 @@ check-fast: $(STAMP)
 
 .PHONY: format test test-salt equivalence outage compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
-	@$(BIN)/ruff check --quiet --fix service tests || true
-	@$(BIN)/ruff format service tests
+	@$(BIN)/ruff check --quiet --fix service tests benchmarks || true
+	@$(BIN)/ruff format service tests benchmarks
 
 test: check clients ## Everything: `check`, then the slow tests and those on a real master.
 	@$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS)
@@ -103,4 +103,4 @@ lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases tha
 
 clean: ## Remove the environments and what the tools left.
 	@rm -rf .venv .venv-salt-* .venv-pepper $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
-	@find service tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find service tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
