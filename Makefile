@@ -59,8 +59,12 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 	@$(BIN)/ruff check --quiet --fix service tests benchmarks || true
 	@$(BIN)/ruff format service tests benchmarks
 
-test: check clients ## Everything: `check`, then the slow tests and those on a real master.
-	@$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS)
+# Real fleets on a shared machine fail now and then for reasons of their own. What failed is run once more, and both results are printed:
+# what fails twice is a fault of ours, what fails once is looked at.
+AGAIN = || { echo "--- the tests that failed, once more, in fresh processes ---"; $(1) --last-failed --last-failed-no-failures none; }
+
+test: check clients ## Everything: `check`, then the slow tests and those on a real master; what fails is tried once more.
+	@$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS) $(call AGAIN,$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS))
 
 $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/build.txt requirements/test-$(SALT_SERIES).txt requirements/install
 	@grep -q '^salt==$(SALT) ' $< || { echo "SALT=$(SALT): the lock files know" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1; }
@@ -68,7 +72,7 @@ $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/build.
 	@touch $@
 
 test-salt: $(SALT_VENV)/.stamp ## The contract and equivalence suites with another Salt: SALT=3007.15 or 3006.28; SHORT=1 leaves the slow ones out.
-	@$(SALT_VENV)/bin/python -m pytest -q tests/contract $(if $(SHORT),-m "not slow") $(PYTEST_ARGS)
+	@$(SALT_VENV)/bin/python -m pytest -q tests/contract $(if $(SHORT),-m "not slow") $(PYTEST_ARGS) $(call AGAIN,$(SALT_VENV)/bin/python -m pytest -q tests/contract $(PYTEST_ARGS))
 
 equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt's own client, print the table.
 	@$(BIN)/python -m tests.contract.equivalence_table
