@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 
 from service.auth.guard import Guard
 from service.auth.sessions import Identity
-from service.errors import Draining, Fault
+from service.errors import Draining, Fault, Overloaded
 from service.gateway.jobs import Request
 from service.gateway.low import CREDENTIAL_FIELDS, LOCAL_CLIENTS, Client, Low, parse_lowstate
 from service.gateway.result import LowResult
@@ -113,8 +114,19 @@ class Commands:
             for low in lows:
                 self._may_call(low.credentials, caller.address)
         slots = self._sync_jobs if any(low.waits for low in lows) else self._quick_calls
-        with slots.take():
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(slots.take())
+            except Overloaded as fault:
+                self._count_refused(lows, fault)
+                raise
             return self._run_all(lows, caller)
+
+    def _count_refused(self, lows: list[Low], fault: Overloaded) -> None:
+        """Count lows that no slot was free for: to their caller they failed, and the alert on failures reads these figures."""
+        for low in lows:
+            self._metrics.client_started(low.client)
+            self._metrics.client_finished(low.client, fault.outcome, 0.0)
 
     def _parse(self, body: object) -> list[Low]:
         try:

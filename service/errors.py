@@ -103,10 +103,14 @@ class TooLarge(Fault):
 
 
 class Throttled(Fault):
-    """Too many failed or too many concurrent authentications."""
+    """
+    Too many failed or too many concurrent authentications.
+
+    Counted as a failed authentication: guessing passwords must not look as if we failed our callers.
+    """
 
     status = 429
-    outcome = "overloaded"
+    outcome = "authn_error"
 
 
 class NotOffered(Fault):

@@ -246,6 +246,13 @@ def test_a_waiting_low_needs_a_slot_for_jobs_and_others_one_for_quick_calls(desk
             desk.run(RUNNER_ASYNC)
 
 
+def test_each_low_of_a_request_that_found_no_slot_is_counted(desk: Desk) -> None:
+    with desk.sync_jobs.take(), pytest.raises(Overloaded):
+        desk.run(RUNNER_ASYNC, PING)
+
+    assert desk.outcomes() == [("runner_async", "overloaded"), ("local", "overloaded")]
+
+
 def test_a_slot_is_free_again_after_a_failure(desk: Desk) -> None:
     desk.gateway.answers = [MasterTimeout("x"), ZeroDivisionError()]
     with pytest.raises(MasterTimeout):
@@ -275,4 +282,4 @@ def test_failed_logins_are_throttled_before_they_reach_the_master(desk: Desk) ->
 
     assert len(desk.gateway.lows) == 1
     assert desk.attempts == [("token", "bad_credentials"), ("token", "throttled")]
-    assert desk.outcomes() == [("local", "authn_error"), ("local", "overloaded")]
+    assert desk.outcomes() == [("local", "authn_error"), ("local", "authn_error")]
