@@ -97,6 +97,8 @@ class JobSettings(Group):
     metadata: bool = Field(
         True, description="Put `request_id` into the job's metadata, where minions, returns and the job cache show it.", json_schema_extra=RELOADABLE
     )
+    tracking_window_seconds: Seconds = Field(900.0, description="How long the metrics wait for a job's returns when nobody here does.")
+    tracking_window_state_seconds: Seconds = Field(3600.0, description="The same for states.")
     early_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="Memory for returns that arrive before the publish is acknowledged.")
 
 
@@ -132,6 +134,25 @@ class LogSettings(Group):
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.", json_schema_extra=RELOADABLE)
     queue_lines: int = Field(10_000, ge=100, description="Lines that may wait for a slow reader of standard output; further ones are dropped and counted.")
+
+
+class PerMinionSettings(Group):
+    """Series for single minions."""
+
+    enabled: bool = Field(False, description="Whether there are any.")
+    max: int = Field(1000, ge=1, le=10_000, description="How many minions at most.")
+    allow: str = Field("*", description="Glob of their ids.")
+
+
+class MetricSettings(Group):
+    """What is counted by function and by minion."""
+
+    functions: int = Field(100, ge=1, le=1000, description="Names that the label `function` takes before the rest counts as `other`.")
+    function_names: Words = Field((), description="Names that always have a place among those.")
+    per_minion: Annotated[PerMinionSettings, FromText] = Field(
+        PerMinionSettings(),
+        description="Two more series for each minion: when it was heard of, and how its last highstate ended. `max`: at most so many; `allow`: a glob of ids.",
+    )
 
 
 class SessionSettings(Group):
@@ -253,6 +274,7 @@ class Settings(Group):
     jobs: JobSettings = JobSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricSettings = MetricSettings()
     session: SessionSettings = SessionSettings()
     events: EventSettings = EventSettings()
     hook: HookSettings = HookSettings()

@@ -10,7 +10,7 @@ import pytest
 from service.cli.docs import pages
 from service.gateway import hub
 from service.gateway.low import CLIENTS
-from service.observe import catalogue
+from service.observe import domains
 from service.observe.events import EVENTS
 
 ROOT = Path(__file__).parent.parent
@@ -39,5 +39,5 @@ def test_every_logged_event_is_declared() -> None:
 
 
 def test_the_gateways_names_are_the_metrics_label_values() -> None:
-    assert {*CLIENTS, "invalid"} == set(catalogue.CLIENTS)
-    assert set(hub.EVENT_TYPES) <= set(catalogue.EVENT_TYPES)
+    assert {*CLIENTS, "invalid"} == set(domains.CLIENTS)
+    assert set(hub.EVENT_TYPES) <= set(domains.EVENT_TYPES)

@@ -109,7 +109,7 @@ def _first_line(function: object) -> str:
 
 
 def _yaml(value: object) -> str:
-    return json.dumps(value)
+    return json.dumps(value.model_dump() if isinstance(value, settings.Group) else value)
 
 
 def _bounds(field: Any) -> str:

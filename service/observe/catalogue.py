@@ -5,44 +5,49 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from service.observe.domains import (
+    AUTH_ACTS,
+    AUTH_RESULTS,
+    BATCH_ENDS,
+    BUS_LOSSES,
+    CHECKS,
+    CLIENTS,
+    CONSUMERS,
+    DECODERS,
+    EVENT_TYPES,
+    EVICTIONS,
+    HIGHSTATES,
+    JOB_KINDS,
+    KEY_STATES,
+    LEVELS,
+    LIMITED,
+    MISSING,
+    ORIGINS,
+    OTHER,
+    OUTCOMES,
+    PRESENCE,
+    REJECTIONS,
+    RESULTS,
+    RETURN_ORIGINS,
+    RPC_FAILURES,
+    RPCS,
+    SEEN_WINDOWS,
+    STATE_RESULTS,
+    STREAM_DROPS,
+    STREAM_ENDS,
+    TRANSPORTS,
+)
+
 Kind = Literal["counter", "gauge", "histogram"]
 Stability = Literal["stable", "alpha"]
-
-CLIENTS = ("local", "local_async", "local_subset", "local_batch", "runner", "runner_async", "wheel", "wheel_async", "invalid")
-OUTCOMES = ("ok", "partial", "failed", "no_match", "authn_error", "authz_error", "invalid", "timeout", "master_unreachable", "overloaded", "error")
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "_OTHER")
-REJECTIONS = (
-    "body_too_large",
-    "header_too_large",
-    "malformed",
-    "slow_body",
-    "unsupported_media_type",
-    "rate_limited",
-    "queue_full",
-    "shutting_down",
-    "client_disabled",
-)
-RPCS = ("publish", "runner", "wheel", "mk_token", "get_token", "ping", "other")
-RPC_FAILURES = ("timeout", "refused", "protocol", "other")
-AUTH_RESULTS = ("success", "bad_credentials", "expired_token", "forbidden", "throttled", "error")
-EVENT_TYPES = (
-    "job_new", "job_publish", "job_ret", "job_start", "job_prog", "job_sub_error", "job_error", "run_new", "run_ret", "wheel_ret",
-    "batch_new", "batch_progress", "batch_complete", "batch_halted", "batch_recover", "auth", "key", "minion_start", "minion_refresh",
-    "presence_change", "presence_present", "stats", "beacon", "fileserver", "syndic", "cluster", "custom", "other",
-)  # fmt: skip
-BUS_LOSSES = ("eof", "error", "stale", "slow_consumer")
-CONSUMERS = ("jobs", "metrics", "stream", "audit")
-TRANSPORTS = ("sse",)
-STREAM_DROPS = ("slow_consumer", "replay_gap")
-STREAM_ENDS = ("client", "slow_consumer", "token_expired", "shutdown", "error")
-CHECKS = ("bus", "master")
-LEVELS = ("debug", "info", "warning", "error", "critical")
 
 # Bounds lie on Salt's own `timeout` (5 s) and `gather_job_timeout` (10 s); state runs take minutes.
 _WORK = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _CLIENT = (*_WORK, 600.0)
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _RPC = (*_FAST, 10.0, 30.0)
+_JOB = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+_SIZE = (256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 10_485_760.0)
 _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 
 
@@ -52,6 +57,7 @@ class Declaration:
     One metric.
 
     values: per label the values known beforehand, whose series exist from the start; an empty tuple: known only at run time.
+    optional: has no series until something is known; 0 would be a lie.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Declaration:
     values: tuple[tuple[str, ...], ...] = ()
     buckets: tuple[float, ...] = ()
     stability: Stability = "alpha"
+    optional: bool = False
 
 
 _HTTP = (
@@ -81,15 +88,17 @@ _HTTP = (
     ),
     Declaration("salt_api_http_requests_in_flight", "gauge", "HTTP requests being served now; kind is unary or stream.", ("kind",), (("unary", "stream"),)),
     Declaration("salt_api_http_requests_rejected_total", "counter", "HTTP requests refused before they reached Salt, by reason.", ("reason",), (REJECTIONS,)),
+    Declaration("salt_api_http_request_body_bytes", "histogram", "Size of request bodies, as announced by the caller.", buckets=_SIZE),
+    Declaration("salt_api_http_response_body_bytes", "histogram", "Size of response bodies as sent; streams excluded.", buckets=_SIZE),
 )
 
 _POOL = (
     Declaration(
         "salt_api_worker_threads",
         "gauge",
-        "Threads of the API listener, by state; the sum is the pool's size.",
+        "Threads of the API listener, by state; the sum is the pool's size. An event stream holds one as long as it lasts.",
         ("state",),
-        (("busy", "idle"),),
+        (("busy", "idle", "stream"),),
         stability="stable",
     ),
     Declaration("salt_api_worker_busy_seconds_total", "counter", "Seconds that the API listener's threads have spent on requests, summed over threads."),
@@ -124,6 +133,15 @@ _CLIENTS = (
     Declaration(
         "salt_api_auth_attempts_total", "counter", "Authentications, by eauth backend and result.", ("eauth", "result"), ((), AUTH_RESULTS), stability="stable"
     ),
+    Declaration(
+        "salt_api_auth_duration_seconds",
+        "histogram",
+        "Time from sending credentials to the master until it took or refused them; that of a wheel call includes its run.",
+        ("eauth",),
+        ((),),
+        (*_FAST, 10.0),
+    ),
+    Declaration("salt_api_sessions_active", "gauge", "Tokens this process knows, that were alive when it last asked the master and have not expired."),
 )
 
 _BUS = (
@@ -149,13 +167,143 @@ _BUS = (
         stability="stable",
     ),
     Declaration(
+        "salt_event_bus_decode_failures_total", "counter", "Events whose payload could not be decoded; only payloads that somebody needs are looked at."
+    ),
+    Declaration("salt_event_bus_handler_failures_total", "counter", "Bugs met while an event was handled, by consumer.", ("consumer",), (DECODERS,)),
+    Declaration("salt_event_bus_queue_depth", "gauge", "Events received that the metrics and the streams have not handled yet."),
+    Declaration(
+        "salt_event_bus_trimmed_events_total",
+        "counter",
+        "Returns and announcements of jobs that the master has cut because they were over its max_event_size.",
+    ),
+    Declaration(
         "salt_event_bus_dropped_events_total", "counter", "Events thrown away because a queue or its memory was full, by consumer.", ("consumer",), (CONSUMERS,)
+    ),
+)
+
+_JOBS = (
+    Declaration(
+        "salt_jobs_started_total",
+        "counter",
+        "Jobs published to minions, by function and origin; api is this process. saltutil.find_job is not counted, here and below.",
+        ("function", "origin"),
+        ((OTHER,), ORIGINS),
+        stability="stable",
+    ),
+    Declaration(
+        "salt_job_targeted_minions_total", "counter", "Minions that published jobs were sent to, by function.", ("function",), ((OTHER,),), stability="stable"
+    ),
+    Declaration(
+        "salt_job_returns_total",
+        "counter",
+        "Returns of minions, by function, result and origin; unsolicited ones belong to no job that was announced since the start.",
+        ("function", "result", "origin"),
+        ((OTHER,), RESULTS, RETURN_ORIGINS),
+        stability="stable",
+    ),
+    Declaration(
+        "salt_job_missing_returns_total",
+        "counter",
+        "Returns that had not come when the job's window closed (no_return), and targets that the master named missing (not_connected).",
+        ("function", "reason"),
+        ((OTHER,), MISSING),
+        stability="stable",
+    ),
+    Declaration("salt_job_late_returns_total", "counter", "Returns that came after their job's window had closed."),
+    Declaration("salt_jobs_in_progress", "gauge", "Jobs that still await a return."),
+    Declaration("salt_job_returns_outstanding", "gauge", "Returns awaited, over all jobs."),
+    Declaration(
+        "salt_job_return_latency_seconds",
+        "histogram",
+        "Time from a job's announcement to a minion's return, for states and for other functions.",
+        ("kind",),
+        (JOB_KINDS,),
+        _JOB,
+        "stable",
+    ),
+    Declaration(
+        "salt_job_completion_seconds",
+        "histogram",
+        "Time from a job's announcement to its last return (complete) or to the close of its window (incomplete).",
+        ("outcome",),
+        (("complete", "incomplete"),),
+        _JOB,
+    ),
+    Declaration("salt_job_state_results_total", "counter", "States in returns of minions, by result.", ("result",), (STATE_RESULTS,)),
+    Declaration("salt_job_state_run_seconds", "histogram", "Sum of the durations of the states in one return.", buckets=_JOB),
+    Declaration(
+        "salt_job_tracker_evictions_total",
+        "counter",
+        "Jobs no longer tracked before their end, because there were too many jobs (capacity) or too many awaited minions (memory).",
+        ("reason",),
+        (EVICTIONS,),
+    ),
+    Declaration("salt_runner_jobs_total", "counter", "Runner functions that ended, by function and result.", ("function", "result"), ((OTHER,), RESULTS)),
+    Declaration("salt_runner_job_duration_seconds", "histogram", "Time from a runner's announcement to its return.", buckets=_JOB),
+    Declaration("salt_batch_jobs_total", "counter", "Batches of the master that ended, by outcome.", ("outcome",), (BATCH_ENDS,)),
+)
+
+_FLEET = (
+    Declaration(
+        "salt_minion_keys",
+        "gauge",
+        "Keys of minions by state, read from the master's pki_dir; absent where we may not read it.",
+        ("state",),
+        (KEY_STATES,),
+        stability="stable",
+        optional=True,
+    ),
+    Declaration("salt_minions_connected", "gauge", "Minions the master calls connected; absent without its option presence_events.", optional=True),
+    Declaration("salt_minion_presence_changes_total", "counter", "Minions that came or went (needs presence_events).", ("change",), (PRESENCE,)),
+    Declaration(
+        "salt_minions_seen",
+        "gauge",
+        "Minions heard of on the event bus within the window; after a start it takes as long to fill.",
+        ("window",),
+        (tuple(SEEN_WINDOWS),),
+    ),
+    Declaration(
+        "salt_minions_state_status", "gauge", "Minions heard of within a day by the result of their last highstate, tests aside.", ("status",), (HIGHSTATES,)
+    ),
+    Declaration(
+        "salt_minion_auth_events_total", "counter", "Authentications of minions, by act and result.", ("act", "result"), (AUTH_ACTS, ("true", "false"))
+    ),
+    Declaration("salt_minion_starts_total", "counter", "Starts of minions."),
+    Declaration(
+        "salt_minion_last_seen_timestamp_seconds",
+        "gauge",
+        "Unix time at which a minion was last heard of; only with metrics.per_minion.",
+        ("minion",),
+        ((),),
+        optional=True,
+    ),
+    Declaration(
+        "salt_minion_last_highstate_success",
+        "gauge",
+        "1 if the last highstate of a minion succeeded; only with metrics.per_minion.",
+        ("minion",),
+        ((),),
+        optional=True,
     ),
 )
 
 _MASTER = (
     Declaration("salt_master_up", "gauge", "1 if the last ping of the master's request port was answered.", stability="stable"),
     Declaration("salt_master_probe_duration_seconds", "histogram", "Round trip of an answered ping.", buckets=_FAST),
+    Declaration(
+        "salt_master_worker_requests_total",
+        "counter",
+        "Requests that the master's workers handled, by command (needs master_stats).",
+        ("cmd",),
+        ((OTHER,),),
+    ),
+    Declaration(
+        "salt_master_worker_busy_seconds_total",
+        "counter",
+        "Seconds that the master's workers spent on requests, by command (needs master_stats).",
+        ("cmd",),
+        ((OTHER,),),
+    ),
 )
 
 _STREAMS = (
@@ -181,15 +329,22 @@ _SELF = (
     Declaration(
         "salt_api_build_info",
         "gauge",
-        "Versions of this build, of Python and of the Salt library; always 1.",
-        ("version", "python", "salt"),
+        "Versions of this build, of Python and of the Salt library; always 1. The revision is the image's.",
+        ("version", "revision", "python", "salt"),
         stability="stable",
     ),
     Declaration("salt_api_log_events_total", "counter", "Log lines written, by level.", ("level",), (LEVELS,)),
     Declaration("salt_api_log_dropped_total", "counter", "Log lines lost because standard output did not take them."),
+    Declaration(
+        "salt_api_label_overflow_total",
+        "counter",
+        "Samples that count as `other`, or not at all, because a label has as many values as it may have, by metric.",
+        ("metric",),
+        (LIMITED,),
+    ),
 )
 
-CATALOGUE: tuple[Declaration, ...] = (*_HTTP, *_POOL, *_CLIENTS, *_BUS, *_MASTER, *_STREAMS, *_SELF)
+CATALOGUE: tuple[Declaration, ...] = (*_HTTP, *_POOL, *_CLIENTS, *_BUS, *_JOBS, *_FLEET, *_MASTER, *_STREAMS, *_SELF)
 
 
 def catalogue() -> list[Declaration]:

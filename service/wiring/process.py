@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Mapping
 
@@ -30,6 +31,8 @@ from service.settings import Settings
 from service.wiring.master import MasterSide, connect_gateway
 from service.wiring.urls import api_app, ops_app
 
+# Set by whoever builds the image.
+REVISION_VARIABLE = "SALT_SIDECAR_REVISION"
 # The faults by which a request is refused before it reaches Salt, as the metric names them.
 REJECTIONS = {
     "TooLarge": "body_too_large",
@@ -50,9 +53,7 @@ class Process:
         self.settings = ours
         self._master_raw = master.raw
         self.log = log.get()
-        self.metrics = Metrics(routes=API_RESOURCES, eauths=tuple(master.raw.get("external_auth") or ()))
-        self.metrics.build_info(version=__version__, python=platform.python_version(), salt=SALT_VERSION)
-        self.metrics.watch_log(log.line_counts, log.dropped)
+        self.metrics = _make_metrics(master)
         self.report = Report(self.metrics, self.log)
         self.gateway = (connect or connect_gateway)(configuration, self.report)
         self.health = Health({"master": self._master_check, "bus": self._bus_check})
@@ -162,6 +163,7 @@ class Process:
 
     def _request_done(self, facts: Facts, seconds: float, complete: bool) -> None:
         self.traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
+        self.metrics.http_sizes(facts.body_bytes, facts.sent_bytes if facts.kind == "unary" else None)
         if facts.error_type in REJECTIONS:
             self.metrics.http_rejected(REJECTIONS[facts.error_type])
         level = "warning" if facts.status >= 500 or not complete else "info"
@@ -180,3 +182,11 @@ class _Unmeasured:
 
 def _policy(ours: Settings) -> Policy:
     return Policy(ours.limits.lows_per_request, ours.jobs.deadline_seconds, ours.jobs.metadata)
+
+
+def _make_metrics(master: MasterOptions) -> Metrics:
+    metrics = Metrics(routes=API_RESOURCES, eauths=tuple(master.raw.get("external_auth") or ()))
+    revision = os.environ.get(REVISION_VARIABLE) or "unknown"
+    metrics.build_info(version=__version__, revision=revision, python=platform.python_version(), salt=SALT_VERSION)
+    metrics.watch_log(log.line_counts, log.dropped)
+    return metrics

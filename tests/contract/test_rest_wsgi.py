@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service import errors
-from service.observe import catalogue
+from service.observe import domains
 from service.wiring.process import REJECTIONS
 from tests.contract.conftest import Api, fake_api
 
@@ -95,4 +95,4 @@ def test_a_request_refused_before_it_reaches_salt_is_counted_by_its_reason(tmp_p
 
 def test_the_reasons_of_refusals_are_faults_and_label_values() -> None:
     assert set(REJECTIONS) <= set(dir(errors))
-    assert set(REJECTIONS.values()) <= set(catalogue.REJECTIONS)
+    assert set(REJECTIONS.values()) <= set(domains.REJECTIONS)

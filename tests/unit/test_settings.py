@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.inherited import inherit
-from service.settings import Settings, changed, environ_name, master_config_path, options, settings_path, with_reloadable
+from service.settings import Group, Settings, changed, environ_name, master_config_path, options, settings_path, with_reloadable
 from service.sources import load
 
 FILES = Path(__file__).parents[1] / "settings"
@@ -193,6 +193,8 @@ def test_a_reload_takes_what_it_can_and_leaves_the_rest() -> None:
 
 def as_text(default: object) -> str:
     """Return a default as an operator would write it into the environment."""
+    if isinstance(default, Group):
+        default = default.model_dump()
     return json.dumps(default) if isinstance(default, dict) else ",".join(default) if isinstance(default, tuple) else str(default)
 
 

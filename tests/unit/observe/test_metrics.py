@@ -84,7 +84,7 @@ def test_the_page_lists_every_metric_with_its_label_values() -> None:
 
 
 def test_every_declared_family_is_served(metrics: Metrics) -> None:
-    metrics.build_info(version="1", python="3", salt="3008.3")
+    metrics.build_info(version="1", revision="abc", python="3", salt="3008.3")
     _, body, _ = metrics.exposition()
 
     families = {family.name for family in parse_text(body.decode())}
@@ -112,7 +112,8 @@ def test_a_request_is_counted_and_timed(metrics: Metrics) -> None:
 
 
 def test_a_stream_is_counted_but_not_timed(metrics: Metrics) -> None:
-    metrics.http_started("stream")
+    metrics.http_started()
+    metrics.http_streaming()
     metrics.http_finished("GET", "/", 200, 3600, "stream")
 
     assert metrics.value("salt_api_http_requests_total", method="GET", route="/", code="200") == 1

@@ -1,0 +1,61 @@
+"""The values that labels of metrics may have; whatever else comes is folded into one of them."""
+
+from __future__ import annotations
+
+CLIENTS = ("local", "local_async", "local_subset", "local_batch", "runner", "runner_async", "wheel", "wheel_async", "invalid")
+OUTCOMES = ("ok", "partial", "failed", "no_match", "authn_error", "authz_error", "invalid", "timeout", "master_unreachable", "overloaded", "error")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "_OTHER")
+REJECTIONS = (
+    "body_too_large",
+    "header_too_large",
+    "malformed",
+    "slow_body",
+    "unsupported_media_type",
+    "rate_limited",
+    "queue_full",
+    "shutting_down",
+    "client_disabled",
+)
+RPCS = ("publish", "runner", "wheel", "mk_token", "get_token", "ping", "other")
+RPC_FAILURES = ("timeout", "refused", "protocol", "other")
+AUTH_RESULTS = ("success", "bad_credentials", "expired_token", "forbidden", "throttled", "error")
+EVENT_TYPES = (
+    "job_new", "job_publish", "job_ret", "job_start", "job_prog", "job_sub_error", "job_error", "run_new", "run_ret", "wheel_ret",
+    "batch_new", "batch_progress", "batch_complete", "batch_halted", "batch_recover", "auth", "key", "minion_start", "minion_refresh",
+    "presence_change", "presence_present", "stats", "beacon", "fileserver", "syndic", "cluster", "custom", "other",
+)  # fmt: skip
+BUS_LOSSES = ("eof", "error", "stale")
+# Who takes events from the bus thread: the inboxes of waiting requests, the job and fleet metrics, the event streams.
+CONSUMERS = ("jobs", "metrics", "stream")
+DECODERS = ("metrics", "stream")
+TRANSPORTS = ("sse",)
+STREAM_DROPS = ("slow_consumer", "replay_gap")
+STREAM_ENDS = ("client", "slow_consumer", "token_expired", "shutdown", "error")
+CHECKS = ("process", "bus", "master")
+LEVELS = ("debug", "info", "warning", "error", "critical")
+RESULTS = ("success", "failure")
+ORIGINS = ("api", "other")
+RETURN_ORIGINS = ("published", "scheduled", "unsolicited")
+MISSING = ("no_return", "not_connected")
+JOB_KINDS = ("state", "exec")
+STATE_RESULTS = ("unchanged", "changed", "failed", "test")
+EVICTIONS = ("capacity", "memory")
+BATCH_ENDS = ("complete", "halted", "recovered")
+KEY_STATES = ("accepted", "pending", "rejected", "denied")
+PRESENCE = ("new", "lost")
+SEEN_WINDOWS = {"5m": 300.0, "1h": 3600.0, "24h": 86_400.0}
+HIGHSTATES = ("success", "failure", "unknown")
+AUTH_ACTS = ("accept", "pend", "reject", "denied", "full", "error")
+OTHER = "other"
+# Where labels have a limit, and what is over it counts as `other`.
+LIMITED = (
+    "salt_jobs_started_total",
+    "salt_job_targeted_minions_total",
+    "salt_job_returns_total",
+    "salt_job_missing_returns_total",
+    "salt_runner_jobs_total",
+    "salt_master_worker_requests_total",
+    "salt_master_worker_busy_seconds_total",
+    "salt_minion_last_seen_timestamp_seconds",
+    "salt_minion_last_highstate_success",
+)
