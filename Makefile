@@ -13,6 +13,7 @@ SALT_VENV = .venv-salt-$(SALT)
 PYTEST_ARGS ?=
 TEST_LOCKS := runtime-3007.txt runtime-3006.txt
 PEPPER := .venv-pepper/.stamp
+E2E := .venv-e2e/.stamp
 NODE := tests/compat/node
 NODE_CLIENT := $(NODE)/node_modules/.package-lock.json
 ONLY ?= *
@@ -95,6 +96,16 @@ $(PEPPER): requirements/pepper.txt $(STAMP)
 $(NODE_CLIENT): $(NODE)/package.json $(NODE)/package-lock.json
 	@command -v npm >/dev/null || { echo "there is no npm: apt-get install nodejs npm"; exit 0; }; cd $(NODE) && npm ci --silent
 
+.PHONY: e2e
+e2e: $(E2E) ## Build the images and run them for real, on a Docker engine of their own; as root. ONLY_STEP=compose runs the steps with that word.
+	@.venv-e2e/bin/python -u -m tests.e2e $(if $(ONLY_STEP),--only '$(ONLY_STEP)')
+
+$(E2E): requirements/e2e.txt
+	@echo "installing what e2e needs in .venv-e2e"
+	@python3 -m venv --clear .venv-e2e
+	@.venv-e2e/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/e2e.txt 2>.venv-e2e/pip.log || { cat .venv-e2e/pip.log >&2; exit 1; }
+	@touch $@
+
 requirements/%.txt:
 	@echo "there is no lock file $@; SALT= takes" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1
 
@@ -106,5 +117,5 @@ lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases tha
 	@UPGRADE=$(UPGRADE) requirements/lock
 
 clean: ## Remove the environments and what the tools left.
-	@rm -rf .venv .venv-salt-* .venv-pepper $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	@rm -rf .venv .venv-salt-* .venv-pepper .venv-e2e $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
 	@find service tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

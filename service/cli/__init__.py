@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from service.cli.health import add_arguments as add_health_arguments
 from service.cli.serve import add_arguments
 
 DESCRIPTION = "A sidecar for the salt-master that turns HTTP into Salt calls."
@@ -26,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="salt-sidecar", description=DESCRIPTION)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     add_arguments(_command(commands, "serve", "service.cli.serve:main", "Serve until SIGTERM; JSON lines on stdout.", SOURCES))
+    purpose = "Ask the ops listener how the sidecar is: exit code 0 if it is well, else 1."
+    add_health_arguments(_command(commands, "health", "service.cli.health:main", purpose, SOURCES))
     purpose = "Validate settings, master configuration, sockets and the master itself; report all faults at once."
     add_arguments(_command(commands, "check", "service.cli.check:main", purpose, SOURCES))
     demo = _command(commands, "demo", "service.cli.demo:main", "Start a salt-master, minions and the sidecar on this machine, until Ctrl-C.")

@@ -1,0 +1,72 @@
+"""`salt-sidecar health`: asks the ops listener, for those who probe with a command: Docker's HEALTHCHECK, an exec probe, a person."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import math
+from typing import Any
+
+from service.cli.serve import add_arguments as add_settings_arguments
+from service.cli.serve import environ_of
+from service.errors import InvalidConfiguration
+
+# An answer has a few hundred bytes; whoever else may have the port gets no more of our memory.
+ANSWER_BYTES = 64 * 1024
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options: those that say where the listener is, and what to ask it."""
+    add_settings_arguments(parser)
+    parser.add_argument("--ready", action="store_true", help="ask /readyz, which depends on the master, instead of /livez, which does not")
+    parser.add_argument("--timeout", type=_seconds, default=3.0, metavar="SECONDS", help="longest wait for the answer (default: %(default)g)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print one line; return 0 if the answer is 200, else 1."""
+    # Not the master configuration: nothing in it moves the ops listener, and a probe must not wait for Salt's import.
+    from service.sources import load  # noqa: PLC0415
+
+    try:
+        ops = load(environ_of(args)).ops
+    except InvalidConfiguration as exc:
+        print(f"not well: {exc.faults[0]}")
+        return 1
+    well, line = ask(_LOOPBACK.get(ops.host, ops.host), ops.port, "/readyz" if args.ready else "/livez", args.timeout)
+    print(f"{'well' if well else 'not well'}: {line}")
+    return 0 if well else 1
+
+
+def ask(host: str, port: int, path: str, timeout: float) -> tuple[bool, str]:
+    """Return whether the answer is 200, and one line that says what it is. timeout: seconds, for each wait."""
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+    connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read(ANSWER_BYTES)
+    except (OSError, http.client.HTTPException) as exc:
+        why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        return False, f"no answer from {url} ({why}); is `salt-sidecar serve` running with the same settings?"
+    finally:
+        connection.close()
+    return answer.status == 200, f"{url} answers {answer.status}{_failures(body)}"
+
+
+def _failures(body: bytes) -> str:
+    """Return the checks that fail, by name and reason."""
+    try:
+        report: Any = json.loads(body)
+        failing = [f"{name}: {check['reason']}" for name, check in report.get("checks", {}).items() if not check["ok"]]
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return ""
+    return "".join(f"; {line}" for line in failing)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and 0 < seconds <= 600):
+        raise argparse.ArgumentTypeError("more than 0, at most 600")
+    return seconds

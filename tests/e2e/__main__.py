@@ -1,0 +1,83 @@
+"""`make e2e`: everything that ships, run for real, on an engine of its own; the evidence as a table."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.e2e import images, machine
+from tests.e2e.engine import Engine
+from tests.e2e.report import Report
+from tests.e2e.shell import StepFailed, require
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Something to prove. Images are built and the engine runs when its turn comes."""
+
+    name: str
+    run: Callable[[Engine, Report], None]
+
+
+STEPS = (
+    Step("look inside the images", images.look_inside),
+    Step("start and stop", images.measure_start),
+)
+
+
+def main() -> int:
+    """Run the steps in order; stop everything, whatever happens; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e", description=__doc__)
+    parser.add_argument("--only", metavar="WORD", help="only the steps whose name has this word, after the engine and the images")
+    chosen = [step for step in STEPS if (parser.parse_args().only or "") in step.name]
+    # So that `finally` runs when somebody ends us.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = Report()
+    try:
+        everything(chosen, report)
+    except StepFailed as exc:
+        print(f"\n{report.table()}\n\nFAILED: {exc}", flush=True)
+        return 1
+    print(f"\n{report.table()}\n\nall of it works", flush=True)
+    return 0
+
+
+def everything(steps: list[Step], report: Report) -> None:
+    """Start the engine, build the images, run the steps, stop the engine."""
+    with report.step("machine"):
+        report.found("installed", ", ".join(machine.prepare()) or "nothing was missing")
+        images.lint(report)
+    # Short: a Unix socket's path holds 107 characters.
+    engine = Engine(Path(tempfile.mkdtemp(prefix="e2e-", dir="/var/tmp")))
+    try:
+        with report.step("engine"):
+            engine.start()
+            report.found("docker", engine.docker("version", "--format", "{{.Server.Version}}, {{.Server.Os}}/{{.Server.Arch}}").strip())
+        with report.step("images"):
+            images.build(engine, report)
+        for step in steps:
+            with report.step(step.name):
+                step.run(engine, report)
+    finally:
+        stop(engine, report)
+
+
+def stop(engine: Engine, report: Report) -> None:
+    """Stop the engine and show that nothing of it is left."""
+    with report.step("stop"):
+        engine.stop()
+        left = engine.mounts()
+        require(not left and not engine.work.exists(), f"left behind: {left or engine.work}")
+        report.found("left behind", "nothing: no container, no daemon, no mount, no file")
+
+
+if __name__ == "__main__":
+    if shutil.which("apt-get") is None:
+        sys.exit("make e2e needs Debian or Ubuntu: it installs its programs with apt-get")
+    sys.exit(main())

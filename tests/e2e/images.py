@@ -1,0 +1,92 @@
+"""Builds our two images, and says what is in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.e2e import standins
+from tests.e2e.engine import Engine
+from tests.e2e.report import Report
+from tests.e2e.shell import eventually, require, run
+
+ROOT = Path(__file__).parents[2]
+SIDECAR = "salt-sidecar:e2e"
+SALT = "salt:e2e"
+HADOLINT = ROOT / ".venv-e2e" / "bin" / "hadolint"
+# Alone in an empty network: it starts without a master, which is what is measured.
+BARE = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--network=none", "--tmpfs=/tmp")
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """What `docker image inspect` says."""
+
+    name: str
+    facts: dict[str, Any]
+
+    def __str__(self) -> str:
+        config = self.facts["Config"]
+        layers = len(self.facts["RootFS"]["Layers"])
+        return f"{self.facts['Size'] / 1e6:.0f} MB, {layers} layers, user {config['User']}, Salt {config['Labels']['salt.version']}"
+
+
+def lint(report: Report) -> None:
+    """Run hadolint over every Dockerfile."""
+    for path in (ROOT / "Dockerfile", standins.HERE / "standins" / "Dockerfile"):
+        run(HADOLINT, path)
+        report.found(f"hadolint {path.relative_to(ROOT)}", "no finding")
+
+
+def build(engine: Engine, report: Report) -> None:
+    """Build both targets on the stand-in base."""
+    report.found("base image", f"{standins.BASE}, {standins.base(engine)}")
+    report.found("Prometheus, nginx", standins.others(engine))
+    for target, tag in (("salt", SALT), ("sidecar", SIDECAR)):
+        began = time.monotonic()
+        engine.docker("build", "--build-arg", f"PYTHON_IMAGE={standins.BASE}", "--target", target, "--tag", tag, ROOT, timeout=600)
+        report.found(f"built {tag}", f"{inspect(engine, tag)}; {time.monotonic() - began:.0f} s")
+
+
+def inspect(engine: Engine, tag: str) -> Image:
+    """Return the facts of an image."""
+    return Image(tag, json.loads(engine.docker("image", "inspect", tag))[0])
+
+
+def look_inside(engine: Engine, report: Report) -> None:
+    """Prove what the images promise: no root, no compiler, compiled bytecode, our own health check."""
+    image = inspect(engine, SIDECAR).facts["Config"]
+    require(image["User"] == "450:450" and image["StopSignal"] == "SIGTERM", f"user or stop signal: {image}")
+    require(image["Healthcheck"]["Test"] == ["CMD", "salt-sidecar", "health"], f"health check: {image['Healthcheck']}")
+    for tag in (SIDECAR, SALT):
+        said = in_image(engine, tag, "id; for word in gcc cc pip make; do command -v $word; done; true")
+        require(said.split("\n", 1) == ["uid=450(salt) gid=450(salt) groups=450(salt)", ""], f"in {tag}: {said}")
+    compiled = in_image(engine, SIDECAR, "ls /opt/venv/lib/python3*/site-packages/service/__pycache__ /opt/venv/lib/python3*/site-packages/salt/__pycache__")
+    require("commands." in compiled and "minion." in compiled, f"not compiled: {compiled}")
+    report.found("inside", "uid 450 in /etc/passwd, no compiler, no pip, bytecode compiled")
+    report.found("version", ", ".join(engine.docker("run", "--rm", SIDECAR, "version").splitlines()))
+
+
+def in_image(engine: Engine, tag: str, script: str) -> str:
+    """Return what a shell script prints in a fresh container."""
+    return engine.docker("run", "--rm", *BARE, "--entrypoint=sh", tag, "-c", script)
+
+
+def measure_start(engine: Engine, report: Report) -> None:
+    """Start the sidecar without a master, read-only and without a capability, until it is alive."""
+    script = "touch /tmp/master && exec tini -- salt-sidecar serve --master-config /tmp/master"
+    began = time.monotonic()
+    name = engine.docker("run", "--detach", *BARE, "--entrypoint=sh", SIDECAR, "-c", script).strip()
+    try:
+        eventually("the sidecar is alive", lambda: "well:" in engine.docker("exec", name, "salt-sidecar", "health", ok=(0, 1)).split("not ")[0])
+        report.found("start of a container until /livez answers", f"{time.monotonic() - began:.1f} s")
+        began = time.monotonic()
+        engine.docker("stop", name)
+        code = engine.docker("wait", name).strip()
+        require(code == "0", f"stopped with {code}")
+        report.found("docker stop", f"exit code 0 after {time.monotonic() - began:.1f} s")
+    finally:
+        engine.docker("rm", "--force", name)
