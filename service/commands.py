@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from service.gateway.low import CREDENTIAL_FIELDS, LOCAL_CLIENTS, Client, Low, p
 from service.gateway.result import LowResult
 from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
+from service.observe.redact import redact_text
+from service.observe.trail import Trail
 
 
 class LowRunner(Protocol):
@@ -41,7 +44,7 @@ class Caller:
     Who asks, and the account of what was done for them.
 
     lows: for the log line, one entry for each low that was begun. who: for the log line, whom the master took inline
-    credentials for. A caller that hangs up is not noticed: one that only
+    credentials for. trail: where the time goes. A caller that hangs up is not noticed: one that only
     closed its sending side looks the same, and waits for its answer.
     """
 
@@ -49,12 +52,13 @@ class Caller:
     address: str
     lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     who: dict[str, str] = dataclasses.field(default_factory=dict)
+    trail: Trail = dataclasses.field(default_factory=Trail)
 
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Caller:
         """Return who sent a WSGI request; what we note of them lands in its log line."""
         facts: Facts = environ[ENVIRON_KEY]
-        return cls(facts.request_id, facts.address, facts.lows, facts.who)
+        return cls(facts.request_id, facts.address, facts.lows, facts.who, facts.trail)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Policy:
     lows_per_request: int
     deadline_seconds: float
     metadata: bool
+    include_target: bool = False
 
 
 class Commands:
@@ -111,8 +116,9 @@ class Commands:
             raise Draining("the sidecar is stopping", retry_after_seconds=1)
         lows = self._parse(_completed(body, identity, client))
         if identity is None:
-            for low in lows:
-                self._may_call(low.credentials, caller.address)
+            with caller.trail.stage("auth"):
+                for low in lows:
+                    self._may_call(low.credentials, caller.address)
         slots = self._sync_jobs if any(low.waits for low in lows) else self._quick_calls
         with contextlib.ExitStack() as held:
             try:
@@ -155,6 +161,8 @@ class Commands:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
         tgt_type = low.fields["tgt_type"] if low.client in LOCAL_CLIENTS else None
         entry: dict[str, Any] = {"client": low.client, "fun": low.function_names[:200], "tgt_type": tgt_type}
+        if tgt_type is not None:
+            entry |= _target(low.fields["tgt"], in_full=self.policy.include_target)
         caller.lows.append(entry)
         started = self._monotonic()
         outcome = "error"
@@ -174,13 +182,16 @@ class Commands:
         return result
 
     def _through_guard(self, low: Low, caller: Caller, deadline: float) -> LowResult:
-        with self._guard.admit(low.credentials, caller.address) as accepted:
+        asked = {"salt.client": low.client, "salt.fun": low.function_names[:200]}
+        with contextlib.ExitStack() as passing:
+            with caller.trail.stage("auth"):
+                accepted = passing.enter_context(self._guard.admit(low.credentials, caller.address, asked))
 
             def welcome() -> None:
                 caller.who.update(_claimed(low.credentials))
                 accepted()
 
-            request = Request(caller.request_id, deadline, metadata=self.policy.metadata, accepted=welcome)
+            request = Request(caller.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, trail=caller.trail)
             return self._gateway.run(low, request)
 
 
@@ -198,6 +209,13 @@ def _claimed(credentials: Mapping[str, Any]) -> dict[str, str]:
     if "token" in credentials:
         return {}
     return {"user.name": str(credentials.get("username", ""))[:256], "auth.eauth": str(credentials["eauth"])[:64]}
+
+
+def _target(tgt: str | list[str], *, in_full: bool) -> dict[str, str]:
+    """Return what the log line says of a target. The hash is the same in every process; a name can be guessed from it, not read."""
+    text = tgt if isinstance(tgt, str) else ",".join(tgt)
+    hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return {"tgt_hash": hashed, "tgt": redact_text(text[:256])} if in_full else {"tgt_hash": hashed}
 
 
 def _account(result: LowResult) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from service import inherited, sources
 from service.auth.webhook import endpoint_faults
 from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.opts import MasterOptions, read_master_config
+from service.http.bearer import token_faults
 from service.http.files import site_faults
 from service.http.paths import url_faults
 from service.routes import API_RESOURCES
@@ -19,11 +20,12 @@ from service.settings import Settings, master_config_path
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """Our settings and what we take from the master's. notes: what the start should say of the master's API sections."""
+    """Our settings and what we take from the master's. notes: what the start should say of the master's API sections. told_by: sources of options."""
 
     settings: Settings
     master: MasterOptions
     notes: tuple[ConfigFault, ...] = ()
+    told_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[str, Any]] = read_master_config) -> Configuration:
@@ -47,9 +49,9 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
         )
     if faults:
         raise InvalidConfiguration(faults)
-    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes)
+    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes, sources.told_by(environ, from_master))
 
 
 def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
-    return site_faults(ours.site) + url_faults(ours, API_RESOURCES) + endpoint_faults(ours.hook.endpoints)
+    return token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_RESOURCES) + endpoint_faults(ours.hook.endpoints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -73,6 +74,9 @@ class OpsSettings(Group):
 
     host: str = Field("127.0.0.1", description="Address of `/metrics`, `/livez` and `/readyz`.")
     port: Port = Field(9175, description="Port of the ops listener. 0 picks a free one.")
+    token_file: Path | None = Field(
+        None, description="File with a bearer token that `/metrics` and the details of `/readyz` then ask for; read anew when it changes."
+    )
 
 
 class MasterSettings(Group):
@@ -133,6 +137,12 @@ class LogSettings(Group):
     """The JSON log on standard output."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.", json_schema_extra=RELOADABLE)
+    format: Literal["json", "ecs", "console"] = Field(
+        "json", description="`json`, `ecs` (names of the Elastic Common Schema), or `console`: for people, on a terminal only; elsewhere it means `json`."
+    )
+    include_target: bool = Field(
+        False, description="Write jobs' targets into the log; without it only a hash, by which equal ones are known.", json_schema_extra=RELOADABLE
+    )
     queue_lines: int = Field(10_000, ge=100, description="Lines that may wait for a slow reader of standard output; further ones are dropped and counted.")
 
 
@@ -318,6 +328,11 @@ def options() -> dict[str, Any]:
         for group, section in Settings.model_fields.items()
         for name, field in section.annotation.model_fields.items()  # type: ignore[union-attr]
     }
+
+
+def digest(ours: Settings) -> str:
+    """Return what two processes with the same settings have in common."""
+    return hashlib.sha256(ours.model_dump_json().encode()).hexdigest()[:16]
 
 
 def environ_name(dotted: str) -> str:

@@ -38,6 +38,18 @@ def load(environ: Mapping[str, str], inherited: Inherited | None = None) -> Sett
     return settings
 
 
+def told_by(environ: Mapping[str, str], inherited: Inherited) -> dict[str, str]:
+    """Return the source of each option that is not at its default, by its dotted name."""
+    from_file, _ = _read_file(environ)
+    from_environ, _ = _read_environ(environ)
+    told = {"master configuration": _names(inherited.values), str(settings_path(environ)): _names(from_file), "environment": _names(from_environ)}
+    return {dotted: source for source, names in told.items() for dotted in names}
+
+
+def _names(source: Mapping[str, Any]) -> list[str]:
+    return [f"{group}.{name}" for group, values in source.items() if isinstance(values, Mapping) for name in values]
+
+
 def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
     """Lay the sources over each other, the strongest last; what is no section stays, to be found a fault."""
     merged: dict[str, Any] = {}
@@ -52,9 +64,9 @@ def _merged(*sources: Mapping[str, Any]) -> dict[str, Any]:
 
 def _origins(sources: Mapping[str, str], from_file: Mapping[str, Any], from_environ: Mapping[str, Any]) -> dict[str, str]:
     """Return where an option was set, by its dotted name; one that is not here is in sidecar.yaml. sources: of what the master says."""
-    in_file = {f"{group}.{name}" for group, values in from_file.items() if isinstance(values, dict) for name in values}
+    in_file = set(_names(from_file))
     origins = {dotted: f"{name} in the master configuration" for dotted, name in sources.items() if dotted not in in_file}
-    return origins | {dotted: environ_name(dotted) for group, values in from_environ.items() for dotted in (f"{group}.{name}" for name in values)}
+    return origins | {dotted: environ_name(dotted) for dotted in _names(from_environ)}
 
 
 def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigFault]]:

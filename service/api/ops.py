@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from datetime import datetime, timezone
 from typing import Protocol
 
 import falcon
 
+from service.errors import Unauthenticated
 from service.health import Health
 from service.http.media import respond_json
 
@@ -14,8 +16,15 @@ from service.http.media import respond_json
 class Exposition(Protocol):
     """The metrics, as text."""
 
-    def exposition(self, accept: str, accept_encoding: str) -> tuple[str, bytes, dict[str, str]]:
-        """Return content type, body and further headers."""
+    def exposition(self, accept: str, accept_encoding: str, names: Collection[str]) -> tuple[str, bytes, dict[str, str]]:
+        """Return content type, body and further headers. names: of the samples to tell, all when empty."""
+
+
+class Token(Protocol):
+    """The ops token; see http/bearer.py."""
+
+    def is_sent(self, authorization: str) -> bool:
+        """Say whether a caller may see all."""
 
 
 class Live:
@@ -29,35 +38,55 @@ class Live:
 
 
 class Ready:
-    """Ready: the checks pass and the process is not stopping."""
+    """
+    Ready: the checks pass and the process is not stopping.
+
+    With `ops.token_file`, callers without the token get the status alone: kubelets cannot send one.
+    """
 
     any_accept = True
 
-    def __init__(self, health: Health) -> None:
+    def __init__(self, health: Health, token: Token) -> None:
         self._health = health
+        self._token = token
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200 or 503, with every check by its name."""
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer 200 or 503, with every check by its name: whether it passes, why, and since when."""
         report = self._health.report()
         ready = all(check.ok for check in report.values())
-        checks = {name: {"ok": check.ok, "reason": check.reason} for name, check in report.items()}
-        respond_json(resp, {"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
+        content: dict[str, object] = {"status": "ready" if ready else "not ready"}
+        if self._token.is_sent(req.get_header("Authorization") or ""):
+            content["checks"] = {name: {"ok": check.ok, "reason": check.reason, "since": _time_of(check.since)} for name, check in report.items()}
+        respond_json(resp, content, 200 if ready else 503)
 
 
 class MetricsPage:
-    """Prometheus' page."""
+    """
+    Prometheus' page. `?name[]=` (repeatable) selects metrics by the names of their samples.
+
+    With `ops.token_file` it asks for that token: `Authorization: Bearer TOKEN`.
+    """
 
     any_accept = True
 
-    def __init__(self, metrics: Exposition, refresh: Callable[[], None]) -> None:
+    def __init__(self, metrics: Exposition, refresh: Callable[[], None], token: Token) -> None:
         """refresh: brings figures up to date that are read only when somebody looks."""
         self._metrics = metrics
         self._refresh = refresh
+        self._token = token
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer in the format and encoding that the scraper asks for."""
+        if not self._token.is_sent(req.get_header("Authorization") or ""):
+            resp.set_header("WWW-Authenticate", 'Bearer realm="ops"')
+            raise Unauthenticated("the bearer token of ops.token_file is missing or wrong")
         self._refresh()
-        content_type, body, headers = self._metrics.exposition(req.get_header("Accept") or "", req.get_header("Accept-Encoding") or "")
+        accept, encoding = req.get_header("Accept") or "", req.get_header("Accept-Encoding") or ""
+        content_type, body, headers = self._metrics.exposition(accept, encoding, req.get_param_as_list("name[]") or ())
         resp.content_type = content_type
         resp.data = body
         resp.set_headers(headers)
+
+
+def _time_of(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

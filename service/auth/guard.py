@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import hmac
 import secrets
@@ -10,9 +11,10 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from service.errors import Fault, Forbidden, Throttled, Unauthenticated
+from service.errors import Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
 
 MOST_PROVEN = 10_000
@@ -21,7 +23,23 @@ MOST_PROVEN = 10_000
 GATE_WAIT_SECONDS = 3.0
 GATE_WAITING = 128
 Keys = tuple[str, str]  # of an address and a user
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 _TOO_MANY_FAILED = "too many failed logins; wait before the next"
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """
+    What came of credentials. eauth, user: as the caller sent them. result: `success`, `bad_credentials`, `forbidden` or `throttled`. wait_seconds: until a throttled caller may come back.
+
+    asked: what they were used for. A success is one only when it is news: the master need not have judged them lately.
+    """
+
+    eauth: str
+    user: str
+    result: str
+    wait_seconds: float | None
+    asked: Mapping[str, Any]
 
 
 class Guard:
@@ -35,7 +53,7 @@ class Guard:
     everybody: the master deals requests out to its workers in turn, also to one that sits over a failed login, so that a few a minute
     slow every caller; guesses from many addresses must not add up.
 
-    on_attempt(eauth, result) hears how each attempt ended.
+    on_attempt(eauth, result) hears how each attempt ended, on_verdict of those that are worth a log line.
     """
 
     def __init__(
@@ -47,6 +65,7 @@ class Guard:
         concurrency: int,
         proven_seconds: float,
         on_attempt: Callable[[str, str], None],
+        on_verdict: Callable[[Verdict], None] = lambda _verdict: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._addresses = addresses
@@ -56,6 +75,7 @@ class Guard:
         self._queue = threading.Semaphore(GATE_WAITING)
         self.proven_seconds = proven_seconds
         self._on_attempt = on_attempt
+        self._on_verdict = on_verdict
         self._monotonic = monotonic
         # Only keyed digests stay in memory, under a key that dies with the process.
         self._key = secrets.token_bytes(32)
@@ -63,35 +83,37 @@ class Guard:
         self._proven: OrderedDict[bytes, float] = OrderedDict()  # digest -> end; guarded by _lock
 
     @contextlib.contextmanager
-    def admit(self, credentials: Mapping[str, Any], address: str) -> Iterator[Callable[[], None]]:
+    def admit(self, credentials: Mapping[str, Any], address: str, asked: Mapping[str, Any] = NOTHING) -> Iterator[Callable[[], None]]:
         """
         Let credentials through to the master inside the block.
 
-        Yields a function to call when the master has accepted them. Raises Throttled.
+        asked: what they are used for, for the verdict. Yields a function to call when the master has accepted them. Raises Throttled.
         """
         eauth = "token" if "token" in credentials else str(credentials.get("eauth", "unknown"))
         attempt = _Attempt(self, self._digest(credentials), self._keys(credentials, address))
+        result: str = "error"
+        wait: float | None = None
         try:
             attempt.enter()
             yield attempt.accepted
+            result = "success"
         except Forbidden:
             attempt.accepted()
-            self._on_attempt(eauth, "forbidden")
+            result = "forbidden"
             raise
         except Unauthenticated:
             attempt.refused()
-            self._on_attempt(eauth, "forbidden" if attempt.proven else "bad_credentials")
+            result = "forbidden" if attempt.proven else "bad_credentials"
             raise
-        except Throttled:
-            self._on_attempt(eauth, "throttled")
+        except Throttled as fault:
+            result, wait = "throttled", fault.retry_after_seconds
             raise
-        except Fault:
-            self._on_attempt(eauth, "error")
-            raise
-        else:
-            self._on_attempt(eauth, "success")
         finally:
             attempt.leave()
+            self._on_attempt(eauth, result)
+            verdict = "success" if result == "error" and attempt.proven else result
+            if verdict != "error" and not (verdict == "success" and attempt.known):
+                self._on_verdict(Verdict(eauth, str(credentials.get("username", "")), verdict, wait, asked))
 
     def check(self, keys: Keys) -> None:
         """Raise Throttled if one of the allowances is used up; takes nothing from them."""
@@ -178,6 +200,7 @@ class _Attempt:
         self._in_gate = False
         self._paid = False
         self.proven = False
+        self.known = False  # the master need not judge them: it did so lately
 
     def enter(self) -> None:
         """
@@ -186,13 +209,13 @@ class _Attempt:
         Paying comes last: whoever waits for a turn has not failed yet, and ten first calls with one good password must not
         use up each other's allowance.
         """
-        self.proven = self._guard.is_proven(self._digest)
+        self.proven = self.known = self._guard.is_proven(self._digest)
         if self.proven:
             return
         self._guard.check(self._keys)
         self._guard.enter_gate()
         self._in_gate = True
-        self.proven = self._guard.is_proven(self._digest)
+        self.proven = self.known = self._guard.is_proven(self._digest)
         if self.proven:
             self._leave_gate()
             return

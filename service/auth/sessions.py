@@ -127,7 +127,7 @@ class Sessions:
         self._access.admit(facts.address, str(credentials.get("username", "")))
         # The guard counts by user; whatever else the eauth module reads must not make another user of this one.
         who = {name: credentials[name] for name in ("eauth", "username", "password") if isinstance(credentials.get(name), str)}
-        with self._slots.take(), self._guard.admit(who, facts.address) as accepted:
+        with self._slots.take(), facts.trail.stage("auth"), self._guard.admit(who, facts.address) as accepted:
             data = self._tokens.mk_token(credentials)
             accepted()
         self._guard.vouch({"token": data["token"]})
@@ -144,7 +144,8 @@ class Sessions:
         token = token_of(environ, self.cookie_name)
         if token is None:
             raise Unauthenticated("No session: log in first, or send credentials to /run")
-        identity = self.identify(token, facts.address)
+        with facts.trail.stage("auth"):
+            identity = self.identify(token, facts.address)
         _note(environ, identity)
         return identity
 

@@ -12,7 +12,7 @@ from service.gateway.gathering import Gathering, Step
 from service.gateway.hub import Waiter
 from service.gateway.jobs import Gatherer, Jobs, Request, as_full_return
 from service.gateway.low import Low
-from service.gateway.publish import Job, Publisher, extra_of
+from service.gateway.publish import Job, extra_of
 from service.gateway.result import LowResult, failed, outcome_of
 
 DEFAULT_BATCH = "10%"
@@ -31,10 +31,9 @@ def batch_size(spec: str | int, minions: int) -> int:
 class Batches:
     """Runs the local_batch client."""
 
-    def __init__(self, jobs: Jobs, publisher: Publisher, *, failhard: bool) -> None:
+    def __init__(self, jobs: Jobs, *, failhard: bool) -> None:
         """failhard: the master configuration's default."""
         self._jobs = jobs
-        self._publisher = publisher
         self._failhard = failhard
 
     def run(self, low: Low, request: Request) -> LowResult:
@@ -51,11 +50,12 @@ class Batches:
         if not minions:
             return LowResult([], "no_match")
         with self._jobs.hub.listen() as waiter:
-            run = _BatchRun(self._jobs, self._publisher, dataclasses.replace(low, fields=fields), request, waiter)
+            run = _BatchRun(self._jobs, dataclasses.replace(low, fields=fields), request, waiter)
             run.failhard = bool(low.fields.get("failhard", self._failhard))
             run.wait_seconds = float(low.fields.get("batch_wait", 0))
             run.size = batch_size(low.fields.get("batch", DEFAULT_BATCH), len(minions))
-            return run.through(minions)
+            with request.trail.stage("gather"):
+                return run.through(minions)
 
 
 class _BatchRun:
@@ -65,9 +65,8 @@ class _BatchRun:
     wait_seconds = 0.0
     size = 1
 
-    def __init__(self, jobs: Jobs, publisher: Publisher, low: Low, request: Request, waiter: Waiter) -> None:
+    def __init__(self, jobs: Jobs, low: Low, request: Request, waiter: Waiter) -> None:
         self._jobs = jobs
-        self._publisher = publisher
         self._low = low
         self._request = request
         self._waiter = waiter
@@ -115,7 +114,7 @@ class _BatchRun:
     def _publish(self, batch: list[str]) -> Job | None:
         jid = self._jid or self._low.fields.get("jid", "")
         low = dataclasses.replace(self._low, fields={**self._low.fields, "tgt": batch, "tgt_type": "list", "jid": jid})
-        return self._publisher.publish_low(low, metadata=self._request.job_metadata(), accepted=self._request.accepted)
+        return self._jobs.publish(low, self._request)
 
     def _turn(self, gatherer: Gatherer) -> None:
         """Take one event, and settle the groups that are done."""

@@ -48,8 +48,11 @@ class Observer(Protocol):
     def bus(self, connected: bool, reason: str) -> None:
         """The bus connection changed."""
 
-    def master(self, up: bool, reason: str) -> None:
-        """The master went up or down."""
+    def undecodable(self, tag: str, size: int) -> None:
+        """An event could not be decoded; size in bytes."""
+
+    def master(self, up: bool, reason: str, failures: int) -> None:
+        """The master went up or down. failures: pings in a row that were not answered."""
 
     def probe(self, seconds: float) -> None:
         """The master answered a ping."""
@@ -61,7 +64,7 @@ class Runner:
     def __init__(self, channels: Sender, hub: Hub, options: MasterOptions, *, master_up: Callable[[], bool]) -> None:
         publisher = Publisher(channels, options)
         jobs = Jobs(publisher, hub, options, master_up=master_up)
-        batches = Batches(jobs, publisher, failhard=bool(options.raw.get("failhard")))
+        batches = Batches(jobs, failhard=bool(options.raw.get("failhard")))
         functions = MasterFunctions(
             channels,
             hub,
@@ -121,7 +124,9 @@ class Gateway:
         )
         sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
         self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
-        self._hub = Hub(early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped, on_lag=observer.lag)
+        self._hub = Hub(
+            early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped, on_lag=observer.lag, on_undecodable=observer.undecodable
+        )
         self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=self._hub.deliver, on_state=self._bus_changed)
         self._trigger = Trigger(self._thread, options)
         self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up)
@@ -169,7 +174,7 @@ class Gateway:
     def _master_changed(self, up: bool, reason: str) -> None:
         if not up:
             self._channels.fail_in_flight()
-        self._observer.master(up, reason)
+        self._observer.master(up, reason, self._monitor.failures)
 
     def _bus_changed(self, connected: bool, reason: str) -> None:
         if connected:

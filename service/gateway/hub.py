@@ -17,6 +17,7 @@ from salt.exceptions import SaltDeserializationError
 from service.errors import MasterUnreachable
 
 TAG_END = b"\n\n"
+Undecodable = Callable[[str, int], None]  # takes the tag and the size in bytes
 # A waiter that reads nothing must not eat the memory of the process.
 INBOX_LIMIT_BYTES = 512 * 1024 * 1024
 LAG_SAMPLE_BYTES = 4096
@@ -80,13 +81,14 @@ def jid_of(tag: bytes) -> str | None:
 class Event:
     """One event: its tag, and its data, decoded when somebody looks."""
 
-    __slots__ = ("_raw", "jid", "size", "tag")
+    __slots__ = ("_on_undecodable", "_raw", "jid", "size", "tag")
 
-    def __init__(self, jid: str, tag: bytes, raw: bytes) -> None:
+    def __init__(self, jid: str, tag: bytes, raw: bytes, on_undecodable: Undecodable | None = None) -> None:
         self.jid = jid
         self.tag = tag.decode("utf-8", "replace")
         self.size = len(raw)
         self._raw = raw
+        self._on_undecodable = on_undecodable
 
     def data(self) -> dict[str, Any]:
         """Decode the payload; one that is no mapping, or cannot be decoded (Salt logs that), counts as empty."""
@@ -94,6 +96,8 @@ class Event:
         try:
             data = salt.payload.loads(payload, encoding="utf-8")
         except SaltDeserializationError:
+            if self._on_undecodable is not None:
+                self._on_undecodable(self.tag, self.size)
             return {}
         return data if isinstance(data, dict) else {}
 
@@ -175,7 +179,8 @@ class Hub:
     A minion may answer before the publish is acknowledged, so while a publish is under way, events of jids that
     nobody watches yet are kept, bounded in bytes; `watch` hands them over.
 
-    on_event(type, bytes) hears of every event; on_drop() of every one we had to drop; on_lag(seconds) of a sample's lateness.
+    on_event(type, bytes) hears of every event; on_drop() of every one we had to drop; on_lag(seconds) of a sample's lateness;
+    on_undecodable(tag, bytes) of an event that somebody waited for and that cannot be decoded.
     """
 
     def __init__(
@@ -185,11 +190,13 @@ class Hub:
         on_event: Callable[[str, int], None],
         on_drop: Callable[[], None],
         on_lag: Callable[[float], None] = lambda _seconds: None,
+        on_undecodable: Undecodable | None = None,
     ) -> None:
         self._early_limit_bytes = early_limit_bytes
         self._on_event = on_event
         self._on_drop = on_drop
         self._lag = LagSampler(on_lag)
+        self._on_undecodable = on_undecodable
         self._subscriber: Callable[[bytes, bytes], None] = lambda _tag, _raw: None
         self._lock = threading.Lock()
         self._open = False  # guarded by _lock, like all below
@@ -257,7 +264,7 @@ class Hub:
         jid = jid_of(tag)
         if jid is None:
             return
-        event = Event(jid, tag, raw)
+        event = Event(jid, tag, raw, self._on_undecodable)
         with self._lock:
             waiters = self._watched.get(jid)
             if waiters is None:

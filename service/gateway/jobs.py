@@ -15,6 +15,7 @@ from service.gateway.low import Low
 from service.gateway.opts import MasterOptions
 from service.gateway.publish import Job, Publisher, Target, extra_of
 from service.gateway.result import OVERDUE, SILENT, UNHEARD, LowResult, failed, no_return, outcome_of
+from service.observe.trail import Trail
 
 # So often a waiting thread looks up whether a lost bus came back.
 LOOK_UP_SECONDS = 1.0
@@ -31,16 +32,21 @@ class Request:
     request_id: travels in the job's metadata when `metadata` is set.
     deadline: latest end of the wait, on the monotonic clock.
     accepted: called once the master has accepted the credentials.
+    trail: where the time goes, and the trace that Salt may continue.
     """
 
     request_id: str
     deadline: float
     metadata: bool = True
     accepted: Callable[[], None] = lambda: None
+    trail: Trail = dataclasses.field(default_factory=Trail)
 
     def job_metadata(self) -> dict[str, str]:
-        """Return what joins the job, its returns and the job cache to this request."""
-        return {"request_id": self.request_id} if self.metadata and self.request_id else {}
+        """Return what joins the job, its returns and the job cache to this request, and to its trace."""
+        if not (self.metadata and self.request_id):
+            return {}
+        context = self.trail.context
+        return {"request_id": self.request_id, **({"traceparent": context.traceparent} if context else {})}
 
 
 class Jobs:
@@ -65,7 +71,7 @@ class Jobs:
 
     def start(self, low: Low, request: Request) -> LowResult:
         """Publish and do not wait: `local_async`. Value: {"jid", "minions"}, or {} when nobody matched."""
-        job = self._publisher.publish_low(low, metadata=request.job_metadata(), accepted=request.accepted)
+        job = self.publish(low, request)
         if job is None:
             return LowResult({}, "no_match")
         return LowResult({"jid": job.jid, "minions": job.minions}, "ok", job.jid, expected=len(job.minions))
@@ -74,12 +80,13 @@ class Jobs:
         """Publish and wait: `local`. Value: {minion: return}, {} when nobody matched."""
         with self.hub.listen() as waiter:
             with self.hub.keep_early():
-                job = self._publisher.publish_low(low, metadata=request.job_metadata(), accepted=request.accepted)
+                job = self.publish(low, request)
                 if job is None:
                     return LowResult({}, "no_match")
                 waiter.watch(job.jid)
             gathering = self.gathering(low.fields, job)
-            Gatherer(self, job.jid, extra_of(low.fields), request, waiter).gather(gathering)
+            with request.trail.stage("gather"):
+                Gatherer(self, job.jid, extra_of(low.fields), request, waiter).gather(gathering)
         return self._result(low, job, gathering, waiter, request)
 
     def run_on_subset(self, low: Low, request: Request) -> LowResult:
@@ -97,6 +104,11 @@ class Jobs:
         size = low.fields.get("sub", low.fields.get("subset", DEFAULT_SUBSET))
         chosen = {**fields, "tgt": able[:size], "tgt_type": "list"}
         return self.run(dataclasses.replace(low, client="local", fields=chosen), request) if able else LowResult({}, "no_match")
+
+    def publish(self, low: Low, request: Request) -> Job | None:
+        """Publish what a low asks for, on the account of its request; None when nobody matched."""
+        with request.trail.stage("publish"):
+            return self._publisher.publish_low(low, metadata=request.job_metadata(), accepted=request.accepted, trace=request.trail.carrier())
 
     def gathering(self, fields: Mapping[str, Any], job: Job) -> Gathering:
         """Start the account of a job's minions."""
@@ -209,7 +221,10 @@ class Gatherer:
         minion = data.get("resource_id") or data.get("id")
         if "/ret/" not in event.tag or "return" not in data or not isinstance(minion, str):
             return None
-        return minion if gathering.returned(minion, data) else None
+        if not gathering.returned(minion, data):
+            return None
+        self._request.trail.returned()
+        return minion
 
     def _book_answer(self, event: Event, gathering: Gathering) -> None:
         """Take a minion's answer to `saltutil.find_job`: {} when it does not run the job."""

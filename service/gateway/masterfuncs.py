@@ -94,7 +94,9 @@ class MasterFunctions:
                 waiter.watch(reply["jid"])
             known = self._runners.of(str(low.fun)) is not None
             job = RunnerJob(str(low.fun), reply["jid"], known, self._monotonic() + RUNNER_START_SECONDS)
-            event = self._wait(waiter, job, until)
+            with request.trail.stage("gather"):
+                event = self._wait(waiter, job, until)
+            request.trail.returned()
         data = event.data()
         if not (job.known or job.started) and data.get("success") is False:
             raise job.unknown()  # 3006 and 3007 do fire a return then, with a traceback in it
@@ -130,8 +132,9 @@ class MasterFunctions:
     def _start_runner(self, low: Low, request: Request) -> dict[str, str]:
         fields = {name: value for name, value in low.fields.items() if name not in _ENVELOPE}
         positional, keywords = runner_arguments(fields, self._runners.of(str(low.fun)))
-        load = {"cmd": "runner", "fun": low.fun, "kwarg": {"kwarg": keywords, "arg": positional}, **_credentials(low)}
-        reply = self._channels.send(load)
+        load = {"cmd": "runner", "fun": low.fun, "kwarg": {"kwarg": keywords, "arg": positional}, **_credentials(low), **request.trail.carrier()}
+        with request.trail.stage("publish"):
+            reply = self._channels.send(load)
         raise_error_of(reply)
         request.accepted()
         if not (isinstance(reply, dict) and "jid" in reply and "tag" in reply):
@@ -144,7 +147,9 @@ class MasterFunctions:
         fields = {
             name: value for name, value in low.fields.items() if name != "cmd" and (name in _WHEEL_FIELDS or signature is None or signature.accepts(name))
         }
-        reply = self._channels.send({**fields, "fun": low.fun, "cmd": "wheel"}, timeout=timeout, slow=True)
+        # No trace context: the master gives a wheel function every field of the load, and it would refuse this one.
+        with request.trail.stage("publish"):
+            reply = self._channels.send({**fields, "fun": low.fun, "cmd": "wheel"}, timeout=timeout, slow=True)
         raise_error_of(reply)
         request.accepted()
         if not (isinstance(reply, dict) and isinstance(reply.get("data"), dict) and "tag" in reply):

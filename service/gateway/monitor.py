@@ -58,6 +58,11 @@ class Monitor:
         return bool(self._up)
 
     @property
+    def failures(self) -> int:
+        """Return how many pings in a row were not answered."""
+        return self._misses
+
+    @property
     def reason(self) -> str:
         """Say in words how the last probe ended."""
         return self._reason
@@ -89,6 +94,7 @@ class Monitor:
             refused = await self._refused_meanwhile(ping)
             if refused:
                 ping.cancel()
+                self._misses += 1
                 self._set(False, refused)
                 return
             await ping

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import salt.utils.args
@@ -51,11 +52,14 @@ class Publisher:
         self._options = options
         self._user = salt.utils.user.get_specific_user()
 
-    def publish_low(self, low: Low, *, metadata: Mapping[str, str], accepted: Callable[[], None]) -> Job | None:
+    def publish_low(
+        self, low: Low, *, metadata: Mapping[str, str], accepted: Callable[[], None], trace: Mapping[str, str] = MappingProxyType({})
+    ) -> Job | None:
         """
         Publish what a low asks for.
 
-        metadata: added to the job's own metadata. accepted: called when the master took the credentials. Returns None when no minion matched.
+        metadata: added to the job's own metadata. accepted: called when the master took the credentials.
+        trace: the trace context that Salt 3008's own tracing continues. Returns None when no minion matched.
         Raises Unauthenticated, Forbidden, MasterRefused, MasterUnreachable or MasterTimeout.
         """
         fields = low.fields
@@ -70,6 +74,7 @@ class Publisher:
             ret=fields.get("ret", ""),
             jid=fields.get("jid", ""),
             timeout=fields.get("timeout"),
+            trace=trace,
         )
         accepted()
         return job
@@ -84,6 +89,7 @@ class Publisher:
         ret: str = "",
         jid: str = "",
         timeout: float | None = None,
+        trace: Mapping[str, str] = MappingProxyType({}),
     ) -> Job | None:
         """Publish a function; `extra` carries at least the credentials. Raises as publish_low."""
         resolved = self._resolve(target)
@@ -98,6 +104,8 @@ class Publisher:
             "jid": jid,
             "kwargs": dict(extra),
             "user": self._user,
+            # Where Salt 3008's master looks for it (salt/channel/server.py, handle_message); older masters do not look.
+            **trace,
         }
         if self._options.order_masters:
             load["to"] = timeout or self._options.timeout

@@ -106,6 +106,10 @@ class Streams:
         with self._lock:
             return sum(len(readers) for readers in self._readers.values())
 
+    def queued(self) -> int:
+        """Return how many events wait to be handed out."""
+        return self._fed - self._eaten
+
     def sent_total(self) -> int:
         """Return how many events all streams have taken, those that are over included."""
         with self._lock:

@@ -90,5 +90,9 @@ def _answer(req: falcon.Request, resp: falcon.Response, fault: Fault, *, status:
     if fault.retry_after_seconds is not None:
         resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
     details = {name: value for name, value in fault.details.items() if value is not None}
-    body = {"return": f"{code}: {fault.reason}", "status": code, "error": type(fault).__name__, "request_id": facts.request_id, **details}
+    body = {"return": f"{code}: {fault.reason}", "status": code, "error": type(fault).__name__, "request_id": facts.request_id, **_trace(facts), **details}
     respond(req, resp, body, code)
+
+
+def _trace(facts: Facts) -> dict[str, str]:
+    return {"trace_id": facts.trace_id} if facts.trace_id else {}

@@ -10,7 +10,7 @@ from service.http.media import vary
 
 METHODS = "GET, HEAD, POST"
 REQUEST_HEADERS = "Content-Type, X-Auth-Token, X-Requested-With, Cache-Control, Accept, Authorization"
-RESPONSE_HEADERS = "X-Auth-Token, X-Request-ID, Retry-After"
+RESPONSE_HEADERS = "X-Auth-Token, X-Request-ID, traceresponse, Retry-After"
 ANY = "*"
 
 

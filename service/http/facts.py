@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from service.observe import traceparent
+from service.observe.trail import Trail
+
 ENVIRON_KEY = "sidecar.facts"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Clients of rest_cherrypy's and rest_tornado's websockets put the token there.
@@ -21,6 +24,7 @@ class Facts:
     """
     route: the template of the URL, never the URL itself; `unmatched` until one matches.
     kind: of the answer, `unary` or `stream`.
+    protocol: HTTP's version. queue_wait_s: seconds until a thread took the request. trail: where its time goes, and its trace.
     lows: one entry for each low begun. who: names of the log line for whom the master has taken the caller. Times are seconds of the monotonic clock.
     """
 
@@ -39,6 +43,19 @@ class Facts:
     kind: str = "unary"
     error: str | None = None
     error_type: str | None = None
+    protocol: str | None = None
+    queue_wait_s: float | None = None
+    trail: Trail = dataclasses.field(default_factory=Trail)
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace the request belongs to, None while nobody traces."""
+        return self.trail.context.trace_id if self.trail.context else None
+
+    @property
+    def sampled(self) -> bool:
+        """Whether somebody records that trace."""
+        return self.trail.context is not None and self.trail.context.sampled
 
 
 def facts_of(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
@@ -53,6 +70,9 @@ def facts_of(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
         user_agent=(environ.get("HTTP_USER_AGENT") or "")[:MAX_USER_AGENT_CHARACTERS] or None,
         body_bytes=int(length) if length.isdecimal() else 0,
         started=time.monotonic(),
+        protocol=environ.get("SERVER_PROTOCOL", "")[5:13] or None,
+        queue_wait_s=environ.get("sidecar.queue_wait_seconds"),
+        trail=Trail(traceparent.parse(header, environ.get("HTTP_TRACESTATE", "")) if (header := environ.get("HTTP_TRACEPARENT")) else None),
     )
 
 

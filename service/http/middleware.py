@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from service.http.addresses import Proxies
 from service.http.facts import ENVIRON_KEY, Facts, facts_of
+from service.observe import log
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -46,10 +47,16 @@ class Canonical:
         environ["REMOTE_ADDR"], environ["wsgi.url_scheme"] = self._proxies.origin(environ)
         facts = environ[ENVIRON_KEY] = facts_of(environ, believe_id=believe_id)
         self._metrics.http_started()
+        # Lines of Salt and of other libraries tell the request too; waitress reuses threads.
+        log.clear()
+        log.bind(request_id=facts.request_id, **({"trace_id": facts.trace_id} if facts.trace_id else {}))
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
             facts.status = int(status.split(" ", 1)[0])
-            return start_response(status, [*headers, ("X-Request-ID", facts.request_id)], exc_info)
+            ours = [("X-Request-ID", facts.request_id)]
+            if facts.trail.context is not None:
+                ours.append(("traceresponse", facts.trail.context.traceparent))
+            return start_response(status, [*headers, *ours], exc_info)
 
         try:
             return _Body(self._app(environ, start), facts, self._finished)
@@ -63,6 +70,7 @@ class Canonical:
         method = facts.method if facts.method in METHODS else "_OTHER"
         self._metrics.http_finished(method, facts.route, facts.status, seconds, facts.kind)
         self._log(facts, seconds, complete)
+        log.clear()
 
 
 class _Body:
@@ -104,10 +112,13 @@ def log_fields(facts: Facts, seconds: float, complete: bool) -> dict[str, Any]:
         "http.response.status_code": facts.status,
         "http.request.body.size": facts.body_bytes,
         "http.response.body.size": facts.sent_bytes,
+        "network.protocol.version": facts.protocol,
         "client.address": facts.address,
         "user_agent.original": facts.user_agent,
         **facts.who,
+        **facts.trail.fields(),
         "duration_s": round(seconds, 6),
+        "queue_wait_s": None if facts.queue_wait_s is None else round(facts.queue_wait_s, 6),
         "aborted": not complete,
         "error.type": facts.error_type,
         "error.message": facts.error,

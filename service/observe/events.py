@@ -16,11 +16,11 @@ class LogEvent:
 
 
 EVENTS = (
-    LogEvent("app.start", "info", "The listeners are bound.", ("salt_version", "api", "ops", "master")),
-    LogEvent("app.ready", "info", "For the first time the master answers and its event bus is connected."),
+    LogEvent("app.start", "info", "The listeners are bound, `api` and `ops`; processes with equal settings have the same `config_digest`.", ("salt_version", "api", "ops", "master", "config_digest")),
+    LogEvent("app.ready", "info", "For the first time the master answers and its event bus is connected.", ("checks", "start_s")),
     LogEvent("app.draining", "info", "A signal to stop came; no new work is taken.", ("in_flight", "notice_s", "grace_s")),
     LogEvent("app.stop", "info", "The last line; `unfinished` requests were cut off.", ("exit_code", "unfinished", "hurried")),
-    LogEvent("config.loaded", "info", "SIGHUP: which options were applied, and which need a restart (names, never values).", ("applied", "needs_restart")),
+    LogEvent("config.loaded", "info", "At the start: where options come from, and which ones. At SIGHUP: which were applied, and which need a restart. Names, never values.", ("source", "keys", "applied", "needs_restart")),
     LogEvent("config.invalid", "error", "The configuration cannot be used; one line for each fault at the start, one for all of them at SIGHUP.", ("where", "problem", "fix", "faults")),
     LogEvent("config.ignored", "warning", "The master configuration's `rest_cherrypy` section asks for something that the sidecar does not do.", ("where", "problem", "fix")),
     LogEvent(
@@ -29,35 +29,63 @@ EVENTS = (
         "The canonical line, written when the last byte of the answer has left or its caller has; a warning from status 500 and for aborted ones, debug on the ops listener.",
         (
             "request_id", "http.request.method", "http.route", "url.path", "http.response.status_code", "http.request.body.size", "http.response.body.size",
-            "client.address", "user_agent.original", "user.name", "auth.eauth", "auth.session", "duration_s", "aborted", "error.type", "error.message",
-            "salt.lows: for each low client, fun, tgt_type, jid, minions_expected, minions_returned, minions_failed, minions_missing, outcome, duration_s",
+            "network.protocol.version", "client.address", "user_agent.original", "user.name", "auth.eauth", "auth.session", "duration_s", "queue_wait_s", "auth_s",
+            "publish_s", "first_return_s", "wait_s", "trace_id", "span_id", "trace_flags", "aborted", "error.type", "error.message",
+            "salt.lows: for each low client, fun, tgt_type, tgt_hash, tgt (with log.include_target), jid, minions_expected, minions_returned, minions_failed, minions_missing, outcome, duration_s",
         ),
     ),
+    LogEvent("http.request.rejected", "warning", "A request was refused before it reached Salt; for each reason at once, and then once a minute with the `count` since. `limit`: what it was over.", ("reason", "limit", "count")),
+    LogEvent("auth.success", "info", "Credentials were accepted that the master had not judged within `limits.auth_proven_seconds`.", ("user.name", "auth.eauth", "result")),
+    LogEvent("auth.failure", "warning", "Credentials were refused: `bad_credentials`, or `throttled` by the brakes, which is told once a minute. Name and backend are the caller's words.", ("user.name", "auth.eauth", "result", "throttled_until", "count")),
+    LogEvent("authz.denied", "warning", "Good credentials that do not allow this function.", ("user.name", "auth.eauth", "salt.client", "salt.fun")),
     LogEvent("auth.token.revoked", "info", "A logout. `by`: the master's token is gone (`file`, `runner`), or only this process refuses it (`here`).", ("user.name", "auth.eauth", "auth.session", "by")),
     LogEvent("auth.revocation.local", "warning", "Once: tokens cannot be revoked at the master, so another sidecar or the master itself takes them until they expire.", ("message",)),
     LogEvent("stream.opened", "info", "An event stream begins; `filter` are its globs.", ("request_id", "filter", "sees_everything")),
     LogEvent("stream.closed", "info", "An event stream is over: the client left, was too slow, its token died, or we stop.", ("request_id", "reason", "sent", "dropped", "duration_s")),
-    LogEvent("salt.rpc.failed", "warning", "The master did not answer one request.", ("cmd", "reason", "duration_s", "message")),
-    LogEvent("master.up", "info", "The master answers."),
-    LogEvent("master.down", "error", "The master does not answer; calls are refused at once until it does.", ("reason",)),
+    LogEvent("salt.rpc.failed", "warning", "The master did not answer one request; `attempt` counts those of this command in a row.", ("cmd", "reason", "attempt", "duration_s", "message")),
+    LogEvent("master.up", "info", "The master answers.", ("probe_s", "down_s")),
+    LogEvent("master.down", "error", "The master does not answer; calls are refused at once until it does. `failures`: pings in a row.", ("reason", "failures")),
     LogEvent("bus.connected", "info", "Events arrive.", ("down_s",)),
     LogEvent("bus.disconnected", "warning", "The event bus was cut; what happens now is not heard.", ("reason",)),
+    LogEvent("bus.lagging", "warning", "Events come more than five seconds after their stamp; once a minute. `queue_depth`: events that wait for the streams.", ("lag_s", "queue_depth")),
     LogEvent("bus.event.dropped", "warning", "Events had to be dropped because nobody took those before; once a minute.", ("consumer", "count")),
-    LogEvent("crash", "error", "A bug: an exception that nobody expected, with its frames but without their variables.", ("request_id", "error.type", "error.message", "error.frames")),
+    LogEvent("bus.decode.failed", "warning", "An event that somebody waited for is no MessagePack; once a minute.", ("bytes", "tag_prefix", "count")),
+    LogEvent("crash", "error", "A bug: an exception that nobody expected, with its frames but without their variables.", ("request_id", "thread", "error.type", "error.message", "error.causes", "frames")),
     LogEvent("log", "as given", "A line of a library, of Salt, or something that was printed.", ("logger", "message")),
 )  # fmt: skip
+
+
+TIMES = (
+    ("duration_s", "from the moment the application sees the request to the last byte of the answer"),
+    ("queue_wait_s", "before that: waiting for a thread"),
+    ("auth_s", "looking a session up at the master, a login, waiting for a turn to authenticate; credentials inside a low are judged within `publish_s`"),
+    ("publish_s", "the master's answers to publishes, runner and wheel calls"),
+    ("first_return_s", "from the first of those answers to the first return"),
+    ("wait_s", "waiting for minions or a runner; of a batch the whole run"),
+)
 
 
 def markdown() -> str:
     """Return docs/logs.md."""
     rows = "".join(f"| `{event.name}` | {event.level} | {event.meaning} | {', '.join(f'`{field}`' for field in event.fields)} |\n" for event in EVENTS)
+    times = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in TIMES)
     return f"""# Log events
 
 Generated by `make docs` from `service/observe/events.py`.
 
-Standard output carries one JSON object a line, standard error nothing. Every line has `timestamp` (RFC 3339, UTC), `level`, `event`, `service.name` and
-`service.version`; names of fields follow OpenTelemetry and keep their type for ever, durations are seconds and end in `_s`. Credentials are redacted by the
-name of their field before a line is written; arguments and returns of jobs are never logged.
+Standard output carries one JSON object a line, standard error nothing. Every line has `timestamp` (RFC 3339, UTC), `level`, `event`, `service.name`,
+`service.version` and `service.instance.id` (the host's name, in Kubernetes the pod's); lines of a request, also Salt's, have its `request_id`. Names of fields follow
+OpenTelemetry and keep their type for ever, durations are seconds and end in `_s`. Credentials are redacted by the name of their field before a line is written;
+arguments and returns of jobs are never logged, their targets only with `log.include_target`.
+
+## Where the time of a request went
+
+| field of `http.request` | seconds |
+|---|---|
+{times}
+`trace_id`, `span_id` and `trace_flags` are there when the caller sent a W3C `traceparent`, or with tracing: [tracing.md](tracing.md).
+
+## Events
 
 | event | level | meaning | fields |
 |---|---|---|---|

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import logging
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
@@ -26,6 +27,8 @@ from service.observe.sink import Sink
 Event = MutableMapping[str, Any]
 
 SERVICE_NAME: Final = "salt-sidecar"
+# In Kubernetes the name of the pod.
+INSTANCE: Final = socket.gethostname()
 _FRAMES = 30
 _REPR_LIMIT = 500
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
@@ -192,7 +195,7 @@ def _head(_logger: object, method: str, event: Event) -> Event:
     """Put the fields people look for first at the front of the line."""
     name = event.pop("event", "log")
     head = {"timestamp": None, "level": "error" if method == "exception" else method, "event": name}
-    return {**head, **event, "service.name": SERVICE_NAME, "service.version": __version__}
+    return {**head, **event, "service.name": SERVICE_NAME, "service.version": __version__, "service.instance.id": INSTANCE}
 
 
 def _exception(_logger: object, _method: str, event: Event) -> Event:

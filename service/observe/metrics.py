@@ -6,7 +6,7 @@ import gzip
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -256,14 +256,15 @@ class Metrics:
             self.families.watch_total("salt_api_log_events_total", (level,), lambda level=level: float(counts().get(level, 0)))  # type: ignore[misc]
         self.families.watch_total("salt_api_log_dropped_total", (), lambda: float(dropped()))
 
-    def exposition(self, accept: str = "", accept_encoding: str = "") -> tuple[str, bytes, dict[str, str]]:
-        """Return content type, body and further headers of a scrape."""
+    def exposition(self, accept: str = "", accept_encoding: str = "", names: Collection[str] = ()) -> tuple[str, bytes, dict[str, str]]:
+        """Return content type, body and further headers of a scrape. names: of the samples to tell, all when empty."""
         self._settle()
+        registry = self.families.registry.restricted_registry(names) if names else self.families.registry
         headers = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
         if choose_format(accept) == "openmetrics":
-            content_type, body = openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(self.families.registry)  # type: ignore[no-untyped-call]
+            content_type, body = openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
         else:
-            content_type, body = CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self.families.registry)
+            content_type, body = CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
         if accepts_gzip(accept_encoding):
             body = gzip.compress(body, compresslevel=5, mtime=0)
             headers["Content-Encoding"] = "gzip"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -14,6 +15,41 @@ from service.observe.metrics import Metrics
 
 # Lines about things that may happen thousands of times a second come once in so long.
 QUIET_SECONDS = 60.0
+# An event bus that is later than this is worth a line.
+LAG_SECONDS = 5.0
+
+
+class Seldom:
+    """Lets through the first of a kind at once, and then one in QUIET_SECONDS with the count of those since. Kinds are few: names in the code."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._since: dict[str, tuple[float, int]] = {}  # when told, and how many since; guarded by _lock
+
+    def count(self, kind: str) -> int:
+        """Return how many to tell of now, this one included; 0: keep quiet."""
+        now = self._monotonic()
+        with self._lock:
+            told, untold = self._since.get(kind, (-QUIET_SECONDS, 0))
+            due = now - told >= QUIET_SECONDS
+            self._since[kind] = (now, 0) if due else (told, untold + 1)
+        return untold + 1 if due else 0
+
+
+class Verdict(Protocol):
+    """What came of credentials; see auth/guard.py."""
+
+    @property
+    def eauth(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def result(self) -> str: ...
+    @property
+    def wait_seconds(self) -> float | None: ...
+    @property
+    def asked(self) -> Mapping[str, Any]: ...
 
 
 class Report:
@@ -23,21 +59,36 @@ class Report:
         self._metrics = metrics
         self._log = log
         self._monotonic = monotonic
+        self._started = monotonic()
+        self._seldom = Seldom(monotonic)
         self._lock = threading.Lock()
-        self._dropped = 0  # since the last line; guarded by _lock
-        self._told_at = -QUIET_SECONDS  # guarded by _lock
         self._told_local = False  # guarded by _lock
+        self._unanswered: dict[str, int] = {}  # requests to the master in a row, by cmd; guarded by _lock
+        # Set by the wiring, before anything happens:
+        self.on_change: Callable[[], object] = lambda: None
+        self.queue_depth: Callable[[], int] = lambda: 0
         # The bus thread's alone:
         self._lost_at: float | None = None
+        self._down_at: float | None = None
+        self._probe_seconds = 0.0
         self._wanting = {"bus", "master"}  # what was not well yet since the start
 
     def rpc(self, cmd: str, seconds: float, fault: Fault | None) -> None:
         """One request to the master is over."""
         self._metrics.rpc(cmd, seconds)
-        if fault is not None:
-            reason = {MasterTimeout: "timeout", MasterUnreachable: "refused"}.get(type(fault), "other")
-            self._metrics.rpc_failed(cmd, reason)
-            self._log.warning("salt.rpc.failed", cmd=cmd, reason=reason, duration_s=round(seconds, 6), message=fault.reason)
+        if fault is None:
+            if cmd in self._unanswered:
+                self._answered(cmd)
+            return
+        reason = {MasterTimeout: "timeout", MasterUnreachable: "refused"}.get(type(fault), "other")
+        self._metrics.rpc_failed(cmd, reason)
+        with self._lock:
+            attempt = self._unanswered[cmd] = self._unanswered.get(cmd, 0) + 1
+        self._log.warning("salt.rpc.failed", cmd=cmd, reason=reason, attempt=attempt, duration_s=round(seconds, 6), message=fault.reason)
+
+    def _answered(self, cmd: str) -> None:
+        with self._lock:
+            self._unanswered.pop(cmd, None)
 
     def event(self, kind: str, size: int) -> None:
         """One event came over the bus; size in bytes."""
@@ -46,6 +97,32 @@ class Report:
     def lag(self, seconds: float) -> None:
         """An event was so old when it came."""
         self._metrics.bus_lag(seconds)
+        if seconds > LAG_SECONDS and self._seldom.count("bus.lagging"):
+            self._log.warning("bus.lagging", lag_s=round(seconds, 3), queue_depth=self.queue_depth())
+
+    def undecodable(self, tag: str, size: int) -> None:
+        """An event could not be decoded; size in bytes."""
+        if count := self._seldom.count("bus.decode.failed"):
+            self._log.warning("bus.decode.failed", bytes=size, tag_prefix=tag[:64], count=count)
+
+    def verdict(self, verdict: Verdict) -> None:
+        """The master, or the brakes, judged credentials."""
+        who = {"user.name": verdict.user[:256], "auth.eauth": verdict.eauth[:64]}
+        if verdict.result == "success":
+            self._log.info("auth.success", **who, result=verdict.result)
+        elif verdict.result == "forbidden":
+            self._log.warning("authz.denied", **who, **verdict.asked)
+        elif verdict.result != "throttled":
+            self._log.warning("auth.failure", **who, result=verdict.result)
+        elif count := self._seldom.count("auth.throttled"):
+            until = datetime.now(timezone.utc) + timedelta(seconds=verdict.wait_seconds or 0)
+            self._log.warning("auth.failure", **who, result=verdict.result, throttled_until=until.isoformat(timespec="seconds"), count=count)
+
+    def rejected(self, reason: str, limit: float | None = None) -> None:
+        """A request was refused before it reached Salt. limit: what it was over."""
+        self._metrics.http_rejected(reason)
+        if count := self._seldom.count(f"http.{reason}"):
+            self._log.warning("http.request.rejected", reason=reason, limit=limit, count=count)
 
     def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
         """An event stream begins."""
@@ -68,34 +145,34 @@ class Report:
     def dropped(self, consumer: str = "jobs") -> None:
         """An event had to be dropped, because nobody took the ones before it."""
         self._metrics.bus_dropped(consumer)
-        with self._lock:
-            self._dropped += 1
-            if self._monotonic() - self._told_at < QUIET_SECONDS:
-                return
-            self._told_at = self._monotonic()
-            count, self._dropped = self._dropped, 0
-        self._log.warning("bus.event.dropped", consumer=consumer, count=count)
+        if count := self._seldom.count(f"dropped.{consumer}"):
+            self._log.warning("bus.event.dropped", consumer=consumer, count=count)
 
     def bus(self, connected: bool, reason: str) -> None:
         """The bus connection changed."""
+        self.on_change()
         if connected:
             self._metrics.bus_connected()
-            down = None if self._lost_at is None else round(self._monotonic() - self._lost_at, 3)
-            self._log.info("bus.connected", down_s=down)
+            self._log.info("bus.connected", down_s=self._since(self._lost_at))
             self._well("bus")
             return
         self._lost_at = self._monotonic()
         self._metrics.bus_lost("eof")
         self._log.warning("bus.disconnected", reason=reason)
 
-    def master(self, up: bool, reason: str) -> None:
-        """The master went up or down."""
+    def master(self, up: bool, reason: str, failures: int) -> None:
+        """The master went up or down. failures: pings in a row that were not answered."""
+        self.on_change()
         if up:
-            self._log.info("master.up")
+            self._log.info("master.up", probe_s=round(self._probe_seconds, 6), down_s=self._since(self._down_at))
             self._well("master")
             return
+        self._down_at = self._monotonic()
         self._metrics.master_probed(None)
-        self._log.error("master.down", reason=reason)
+        self._log.error("master.down", reason=reason, failures=failures)
+
+    def _since(self, moment: float | None) -> float | None:
+        return None if moment is None else round(self._monotonic() - moment, 3)
 
     def revoked(self, who: Mapping[str, str], how: str) -> None:
         """A token was revoked; how: `file`, `runner` or `here`. Says once that the last reaches no further than this process."""
@@ -108,9 +185,10 @@ class Report:
     def _well(self, what: str) -> None:
         """Say once that everything we need was there."""
         if self._wanting == {what}:
-            self._log.info("app.ready")
+            self._log.info("app.ready", checks=["bus", "master"], start_s=self._since(self._started))
         self._wanting.discard(what)
 
     def probe(self, seconds: float) -> None:
         """The master answered a ping."""
+        self._probe_seconds = seconds
         self._metrics.master_probed(seconds)

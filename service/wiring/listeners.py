@@ -25,7 +25,7 @@ def api_listener(process: Process) -> Listener:
         connection_limit=ours.api.connection_limit,
         body_limit_bytes=ours.api.body_limit_bytes,
         receive_seconds=ours.api.receive_seconds,
-        on_rejected=process.metrics.http_rejected,
+        on_rejected=process.rejected,
         on_queue_wait=process.metrics.queue_waited,
         flag="--api-port",
     )

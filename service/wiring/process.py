@@ -57,6 +57,7 @@ class Process:
         self.report = Report(self.metrics, self.log)
         self.gateway = (connect or connect_gateway)(configuration, self.report)
         self.health = Health({"master": self._master_check, "bus": self._bus_check})
+        self.report.on_change = self.health.report
         self._addresses = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._users = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._everybody = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
@@ -67,6 +68,7 @@ class Process:
             concurrency=ours.limits.auth_concurrency,
             proven_seconds=ours.limits.auth_proven_seconds,
             on_attempt=self.metrics.auth_attempt,
+            on_verdict=self.report.verdict,
         )
         self.traffic = Traffic(__version__)
         self.access = Access(ours.access.networks, ours.access.users)
@@ -111,6 +113,7 @@ class Process:
             on_crash=self.report.stream_crashed,
         )
         self.metrics.watch_streams(streams, ours.events.streams)
+        self.report.queue_depth = streams.queued
         self.gateway.subscribe(streams.take)
         return streams
 
@@ -165,9 +168,20 @@ class Process:
         self.traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
         self.metrics.http_sizes(facts.body_bytes, facts.sent_bytes if facts.kind == "unary" else None)
         if facts.error_type in REJECTIONS:
-            self.metrics.http_rejected(REJECTIONS[facts.error_type])
+            self.rejected(REJECTIONS[facts.error_type])
         level = "warning" if facts.status >= 500 or not complete else "info"
         getattr(self.log, level)("http.request", **log_fields(facts, seconds, complete))
+
+    def rejected(self, reason: str) -> None:
+        """Tell of a request that was refused before it reached Salt, with the limit it was over, where that is one number."""
+        ours = self.settings
+        limits = {
+            "body_too_large": ours.api.body_limit_bytes,
+            "slow_body": ours.api.receive_seconds,
+            "rate_limited": ours.limits.auth_failures_per_minute,
+            "queue_full": ours.limits.sync_jobs,
+        }
+        self.report.rejected(reason, limits.get(reason))
 
     def _probe_done(self, facts: Facts, seconds: float, complete: bool) -> None:
         self.log.debug("http.request", **log_fields(facts, seconds, complete))
@@ -181,7 +195,7 @@ class _Unmeasured:
 
 
 def _policy(ours: Settings) -> Policy:
-    return Policy(ours.limits.lows_per_request, ours.jobs.deadline_seconds, ours.jobs.metadata)
+    return Policy(ours.limits.lows_per_request, ours.jobs.deadline_seconds, ours.jobs.metadata, ours.log.include_target)
 
 
 def _make_metrics(master: MasterOptions) -> Metrics:

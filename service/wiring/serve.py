@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from service import settings
 from service.configuration import Configuration
 from service.gateway.opts import SALT_VERSION
 from service.server.process import Life, Signals, run
@@ -19,8 +20,14 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
     process.traffic.watch(api)
     for note in configuration.notes:
         process.log.warning("config.ignored", where=note.where, problem=note.problem, fix=note.fix)
+    process.log.info("config.loaded", source=sorted(set(configuration.told_by.values())), keys=sorted(configuration.told_by))
     process.log.info(
-        "app.start", salt_version=SALT_VERSION, api=f"{api.host}:{api.port}", ops=f"{ops.host}:{ops.port}", master=configuration.master.request_uri
+        "app.start",
+        salt_version=SALT_VERSION,
+        api=f"{api.host}:{api.port}",
+        ops=f"{ops.host}:{ops.port}",
+        master=configuration.master.request_uri,
+        config_digest=settings.digest(configuration.settings),
     )
     process.gateway.start()
     life = Life(

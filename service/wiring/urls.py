@@ -20,6 +20,7 @@ from service.api.token import Token
 from service.api.unavailable import NoWebsocket
 from service.auth.webhook import Webhooks
 from service.http.app import build
+from service.http.bearer import BearerFile
 from service.http.browser import Browser
 from service.http.cookies import SessionCookie
 from service.http.files import Folder, Page
@@ -48,7 +49,9 @@ def api_app(process: Process) -> WSGIApplication:
 
 def ops_app(process: Process) -> WSGIApplication:
     """Build what probes and Prometheus see."""
-    return build({"/livez": Live(), "/readyz": Ready(process.health), "/metrics": MetricsPage(process.metrics, process.refresh)}, on_crash=process.crashed)
+    token = BearerFile(process.settings.ops.token_file)
+    routes = {"/livez": Live(), "/readyz": Ready(process.health, token), "/metrics": MetricsPage(process.metrics, process.refresh, token)}
+    return build(routes, on_crash=process.crashed)
 
 
 def _event_resources(process: Process) -> dict[str, object]:

@@ -215,6 +215,7 @@ def test_the_account_of_a_low_has_its_figures_and_no_arguments(desk: Desk) -> No
             "client": "local",
             "fun": "test.ping,test.echo",
             "tgt_type": "glob",
+            "tgt_hash": "684888c0ebb17f37",
             "jid": "77",
             "minions_expected": 4,
             "minions_returned": 3,

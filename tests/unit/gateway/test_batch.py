@@ -45,7 +45,7 @@ class Fleet(World):
         return published(*load["tgt"], jid=load["jid"] or BATCH)
 
     def run(self, masters_failhard: bool = False, /, *, deadline: float = 1000.0, **fields: Any) -> LowResult:  # noqa: FBT002 - the low's own is a field
-        batches = Batches(self.jobs(), self.publisher(), failhard=masters_failhard)
+        batches = Batches(self.jobs(), failhard=masters_failhard)
         return batches.run(low("local_batch", fun="test.echo", arg=["hi"], **fields), self.request(deadline=deadline))
 
 

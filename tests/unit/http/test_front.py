@@ -116,7 +116,7 @@ def test_an_allowed_page_may_read_answers_and_errors(application: Callable[..., 
     answer = application(middleware=(Cors([GUI], credentials=True),)).caller.get(path, origin=GUI)
 
     assert answer.headers["access-control-allow-origin"] == GUI
-    assert answer.headers["access-control-expose-headers"] == "X-Auth-Token, X-Request-ID, Retry-After"
+    assert answer.headers["access-control-expose-headers"] == "X-Auth-Token, X-Request-ID, traceresponse, Retry-After"
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert answer.headers["vary"] == "Accept, Accept-Encoding, Origin"
 

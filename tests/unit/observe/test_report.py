@@ -1,0 +1,117 @@
+"""The report: what is told at once, and what only once a minute."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from service.errors import MasterTimeout
+from service.observe import log
+from service.observe.metrics import Metrics
+from service.observe.report import Report, Seldom
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    eauth: str
+    user: str
+    result: str
+    wait_seconds: float | None = None
+    asked: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def report(clock: Clock) -> Report:
+    return Report(Metrics(environ={}), log.get(), monotonic=clock)
+
+
+def told(lines: list[Any], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(line.get(name) for name in ("event", *names)) for line in lines]
+
+
+def test_the_first_is_told_at_once_and_then_one_a_minute_with_the_count(clock: Clock) -> None:
+    seldom = Seldom(clock)
+    counts = [seldom.count("a"), seldom.count("a"), seldom.count("b"), seldom.count("a")]
+    clock.now += 60
+
+    assert counts == [1, 0, 1, 0]
+    assert (seldom.count("a"), seldom.count("a")) == (3, 0)
+
+
+def test_a_late_bus_and_bad_events_are_told_once_a_minute(report: Report) -> None:
+    report.queue_depth = lambda: 7
+    with capture_logs() as lines:
+        for _ in range(5):
+            report.lag(4.9)
+            report.lag(6.25)
+            report.undecodable("salt/job/" + "x" * 10_000, 12)
+            report.dropped("stream")
+            report.rejected("queue_full", 256)
+
+    assert told(lines, "lag_s", "queue_depth", "bytes", "consumer", "reason", "limit") == [
+        ("bus.lagging", 6.25, 7, None, None, None, None),
+        ("bus.decode.failed", None, None, 12, None, None, None),
+        ("bus.event.dropped", None, None, None, "stream", None, None),
+        ("http.request.rejected", None, None, None, None, "queue_full", 256),
+    ]
+    assert len(lines[1]["tag_prefix"]) == 64
+
+
+def test_verdicts_on_credentials_are_told_by_their_kind(report: Report) -> None:
+    with capture_logs() as lines:
+        report.verdict(Judged("pam", "ann", "success"))
+        report.verdict(Judged("pam", "b" * 9999, "bad_credentials"))
+        report.verdict(Judged("pam", "ann", "forbidden", asked={"salt.client": "local", "salt.fun": "cmd.run"}))
+        for _ in range(3):
+            report.verdict(Judged("pam", "ann", "throttled", 30.0))
+
+    assert told(lines, "log_level", "result", "salt.fun") == [
+        ("auth.success", "info", "success", None),
+        ("auth.failure", "warning", "bad_credentials", None),
+        ("authz.denied", "warning", None, "cmd.run"),
+        ("auth.failure", "warning", "throttled", None),
+    ]
+    assert len(lines[1]["user.name"]) == 256
+    assert lines[3]["throttled_until"].endswith("+00:00")
+
+
+def test_a_master_says_how_long_it_was_away_and_how_often_it_failed(report: Report, clock: Clock) -> None:
+    changes: list[str] = []
+    report.on_change = lambda: changes.append("looked")
+    with capture_logs() as lines:
+        report.master(up=False, reason="refused", failures=2)
+        for _ in range(2):
+            report.rpc("publish", 1.0, MasterTimeout("no answer"))
+        report.rpc("publish", 1.0, None)
+        report.rpc("publish", 1.0, MasterTimeout("no answer"))
+        clock.now += 5
+        report.probe(0.002)
+        report.master(up=True, reason="answers", failures=0)
+        report.bus(connected=True, reason="connected")
+
+    assert told(lines, "failures", "attempt", "probe_s", "down_s", "checks", "start_s") == [
+        ("master.down", 2, None, None, None, None, None),
+        ("salt.rpc.failed", None, 1, None, None, None, None),
+        ("salt.rpc.failed", None, 2, None, None, None, None),
+        ("salt.rpc.failed", None, 1, None, None, None, None),
+        ("master.up", None, None, 0.002, 5.0, None, None),
+        ("bus.connected", None, None, None, None, None, None),
+        ("app.ready", None, None, None, None, ["bus", "master"], 5.0),
+    ]
+    assert changes == ["looked"] * 3
