@@ -106,12 +106,19 @@ $(E2E): requirements/e2e.txt
 	@.venv-e2e/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/e2e.txt 2>.venv-e2e/pip.log || { cat .venv-e2e/pip.log >&2; exit 1; }
 	@touch $@
 
+# Neither tests/helm nor helm is part of `check`: the chart's tests need Helm, and take ten seconds.
+.PHONY: chart
+chart: $(STAMP) $(E2E) ## Check the Helm chart: lint, render, schemas of Kubernetes, refusals, generated files.
+	@$(BIN)/ruff format --check --quiet helm && $(BIN)/ruff check --quiet helm && $(BIN)/mypy --strict helm
+	@.venv-e2e/bin/python -m pytest -c tests/helm/pytest.ini tests/helm $(PYTEST_ARGS)
+
 requirements/%.txt:
 	@echo "there is no lock file $@; SALT= takes" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1
 
 .PHONY: docs lock clean
 docs: $(STAMP) ## Write the generated documentation again.
 	@$(BIN)/salt-sidecar docs --write
+	@$(BIN)/python -m helm.generate
 
 lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases that are a week old.
 	@UPGRADE=$(UPGRADE) requirements/lock

@@ -27,6 +27,9 @@ sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_
 # Without a configuration structlog paints every line for a terminal. Lines are still rendered, as in the process, but go nowhere.
 structlog.configure(processors=[structlog.processors.JSONRenderer(default=str)], logger_factory=structlog.ReturnLoggerFactory())
 
+# The chart's tests run in an environment of their own: `make chart`.
+collect_ignore = ["helm"]
+
 
 @pytest.fixture(scope="session")
 def salt_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:

@@ -1,0 +1,178 @@
+"""Writes what the chart derives from elsewhere: schema and README table from values.yaml, settings from service, copies of rules and dashboards."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "helm" / "salt-sidecar"
+# Helm packages what is inside the chart only, and not every tool follows symlinks: so these are copies.
+COPIES = {"files/rules": ("config/prometheus/rules", "*.yaml"), "files/dashboards": ("config/grafana/dashboards", "*.json")}
+TABLE = re.compile(r"(<!-- values -->\n).*?(<!-- /values -->)", re.DOTALL)
+TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+
+
+class Value:
+    """A key of values.yaml: where it is, what is said of it, what is in it."""
+
+    def __init__(self, path: tuple[str, ...], text: str, schema: dict[str, Any], default: Any, children: list[Value]) -> None:
+        self.path = path
+        self.text = text
+        self.schema = schema
+        self.default = default
+        self.children = children
+
+    @property
+    def is_leaf(self) -> bool:
+        return bool(self.text)
+
+
+def values_of(path: Path) -> list[Value]:
+    """Read values.yaml with its comments."""
+    text = path.read_text(encoding="utf-8")
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(node, yaml.MappingNode):
+        raise SystemExit(f"{path} is no mapping")
+    return list(_children(node, text.splitlines(), ()))
+
+
+def _children(node: yaml.MappingNode, lines: list[str], above: tuple[str, ...]) -> Iterator[Value]:
+    for key, value in node.value:
+        path = (*above, key.value)
+        text, schema = _comment(lines, key.start_mark.line, path)
+        inside = list(_children(value, lines, path)) if isinstance(value, yaml.MappingNode) and not text else []
+        if not text and not inside:
+            raise SystemExit(f"values.yaml: {'.'.join(path)} has no comment that begins with `# --`")
+        yield Value(path, text, schema, yaml.safe_load(yaml.serialize(value)), inside)
+
+
+def _comment(lines: list[str], line: int, path: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """Return the text and the schema in the comment right above a line."""
+    above: list[str] = []
+    while line > 0 and lines[line - 1].strip().startswith("#"):
+        line -= 1
+        above.insert(0, lines[line].strip().lstrip("#").strip())
+    texts = [text.removeprefix("-- ") for text in above if text.startswith("-- ")]
+    schemas = [text.removeprefix("@schema ") for text in above if text.startswith("@schema ")]
+    try:
+        return " ".join(texts), json.loads(schemas[0]) if schemas else {}
+    except ValueError as exc:
+        raise SystemExit(f"values.yaml: the schema of {'.'.join(path)} is no JSON: {exc}") from exc
+
+
+def schema_of(values: list[Value]) -> dict[str, Any]:
+    """Return the schema of all values; what is not named is refused at every level."""
+    shapes = json.loads((ROOT / "helm" / "shapes.json").read_text(encoding="utf-8"))
+    settings, parts = settings_schema()
+    # Helm puts `global` into every chart's values when it is a part of another one.
+    top = _object(values)
+    top["properties"]["global"] = {"type": "object", "description": "For charts above this one; not read."}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "salt-sidecar", **top, "$defs": {**shapes, **parts, "settings": settings}}
+
+
+def _object(values: list[Value]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": False, "properties": {value.path[-1]: _property(value) for value in values}}
+
+
+def _property(value: Value) -> dict[str, Any]:
+    if not value.is_leaf:
+        return _object(value.children)
+    described: dict[str, Any] = {"description": value.text}
+    if "$ref" not in value.schema and "enum" not in value.schema:
+        described["type"] = TYPES[type(value.default)]
+    return {**described, **value.schema}
+
+
+def settings_schema() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the schema of the sidecar's settings, and that of its sections."""
+    from service.settings import Settings  # noqa: PLC0415 - the only part that needs the sidecar's environment
+
+    schema = _without(Settings.model_json_schema(), {"title", "default", "reloadable"})
+    parts: dict[str, Any] = schema.pop("$defs")
+    return schema, parts
+
+
+def _without(node: Any, names: set[str]) -> Any:
+    """Drop what says nothing here. `default` would have to be kept in step with the chart's own; a property may be called like one of them."""
+    if isinstance(node, list):
+        return [_without(item, names) for item in node]
+    if not isinstance(node, dict):
+        return node
+    kept = {key: item for key, item in node.items() if key not in names}
+    return {
+        key: {name: _without(part, names) for name, part in item.items()} if key in {"properties", "$defs"} else _without(item, names)
+        for key, item in kept.items()
+    }
+
+
+def table_of(values: list[Value]) -> str:
+    """Return README's table."""
+    rows = ["| value | default | meaning |", "|---|---|---|"]
+    rows += [f"| `{'.'.join(leaf.path)}` | {_default(leaf.default)} | {_meaning(leaf)} |" for leaf in _leaves(values)]
+    return "\n".join(rows) + "\n"
+
+
+def _leaves(values: list[Value]) -> Iterator[Value]:
+    for value in values:
+        if value.is_leaf:
+            yield value
+        else:
+            yield from _leaves(value.children)
+
+
+def _default(value: Any) -> str:
+    text = json.dumps(value)
+    return f"`{text}`" if len(text) <= 60 else "see `values.yaml`"
+
+
+def _meaning(value: Value) -> str:
+    choices = value.schema.get("enum")
+    text = f"{value.text} One of {', '.join(f'`{choice}`' for choice in choices if choice)}." if choices else value.text
+    return text.replace("|", "\\|")
+
+
+def generated() -> dict[Path, str]:
+    """Return every generated file and what has to be in it."""
+    values = values_of(CHART / "values.yaml")
+    readme = CHART / "README.md"
+    files = {
+        CHART / "values.schema.json": json.dumps(schema_of(values), indent=1) + "\n",
+        readme: TABLE.sub(lambda match: match[1] + table_of(values) + match[2], readme.read_text(encoding="utf-8")),
+    }
+    for folder, (source, pattern) in COPIES.items():
+        files |= {CHART / folder / path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / source).glob(pattern))}
+    return files
+
+
+def superfluous(files: dict[Path, str]) -> list[Path]:
+    """Return copies whose original is gone."""
+    return [path for folder, (_, pattern) in COPIES.items() for path in sorted((CHART / folder).glob(pattern)) if path not in files]
+
+
+def main() -> int:
+    """Write the files; with `--check` only say which are not what they have to be."""
+    files = generated()
+    wrong = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text] + superfluous(files)
+    if "--check" in sys.argv[1:]:
+        for path in wrong:
+            print(f"{path.relative_to(ROOT)} is out of date: run `make docs`")
+        return 1 if wrong else 0
+    for path in wrong:
+        if path in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], encoding="utf-8")
+        else:
+            path.unlink()
+        print(f"{'wrote' if path in files else 'removed'} {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,19 @@
+# Runs before the salt-master. Salt's key store ignores symlinks, and everything in a Secret is one: so keys are copied.
+set -eu
+umask 077
+if [ -d /secrets/keys ]; then
+    mkdir -p /etc/salt/pki/master
+    for end in pem pub; do
+        rm -f "/etc/salt/pki/master/master.$end"
+        cp -L "/secrets/keys/master.$end" "/etc/salt/pki/master/master.$end"
+    done
+    chmod 0400 /etc/salt/pki/master/master.pem
+    chmod 0644 /etc/salt/pki/master/master.pub
+    echo "the master's key pair was copied from its Secret"
+fi
+if [ -e /secrets/auth/sharedsecret ]; then
+    quoted=$(sed "s/'/''/g" /secrets/auth/sharedsecret)
+    [ -n "$quoted" ] || { echo "the shared secret is empty" >&2; exit 1; }
+    printf "sharedsecret: '%s'\n" "$quoted" >/etc/salt/conf.d/secret/sharedsecret.conf
+    echo "the shared secret was written for the master"
+fi

@@ -1,0 +1,79 @@
+{{/* The files that sidecar and master read. */}}
+
+{{/* sidecar.yaml. Behind nginx in the same pod the API listens on loopback, and believes nginx who calls. */}}
+{{- define "sidecar.settings" -}}
+{{- $settings := deepCopy .Values.config -}}
+{{- if .Values.tls.enabled -}}
+{{- $api := merge (dict "host" "127.0.0.1") ($settings.api | default dict) -}}
+{{- $access := $settings.access | default dict -}}
+{{- $proxies := append ($access.trusted_proxies | default list) "127.0.0.1" | uniq -}}
+{{- $settings = merge (dict "api" $api "access" (dict "trusted_proxies" $proxies)) $settings -}}
+{{- end -}}
+{{- toYaml $settings -}}
+{{- end -}}
+
+{{/* The master's configuration: paths whose parents are volumes, the sockets where the sidecar looks, and what the values say. */}}
+{{- define "sidecar.masterConfig" -}}
+{{- $own := dict
+  "id" "master"
+  "interface" "0.0.0.0"
+  "publish_port" (int .Values.master.ports.publish)
+  "ret_port" (int .Values.master.ports.ret)
+  "pki_dir" "/etc/salt/pki/master"
+  "cachedir" "/var/cache/salt/master"
+  "sock_dir" "/var/run/salt/master"
+  "pidfile" "/var/run/salt/salt-master.pid"
+  "log_file" "/dev/null"
+  "default_include" "/etc/salt/conf.d/*/*.conf"
+  "netapi_enable_clients" .Values.master.clients
+-}}
+{{- if .Values.auth.sharedsecret -}}
+{{- $_ := set $own "external_auth" (dict "sharedsecret" (include "sidecar.users" . | fromYaml)) -}}
+{{- end -}}
+{{- toYaml (merge (deepCopy .Values.master.config) $own) -}}
+{{- end -}}
+
+{{/* nginx in the pod, without root and with nothing to write but /tmp. */}}
+{{- define "sidecar.nginx" -}}
+pid /tmp/nginx.pid;
+worker_processes 1;
+error_log /dev/stderr warn;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    server_tokens off;
+    client_body_temp_path /tmp/client;
+    proxy_temp_path /tmp/proxy;
+    fastcgi_temp_path /tmp/fastcgi;
+    uwsgi_temp_path /tmp/uwsgi;
+    scgi_temp_path /tmp/scgi;
+    upstream sidecar { server 127.0.0.1:{{ include "sidecar.apiPort" . }}; keepalive 32; }
+    server {
+        listen {{ .Values.tls.port }} ssl;
+        {{- if has .Values.service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack") }}
+        listen [::]:{{ .Values.tls.port }} ssl;
+        {{- end }}
+        ssl_certificate /etc/nginx/tls/tls.crt;
+        ssl_certificate_key /etc/nginx/tls/tls.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        {{- if .Values.tls.clientCASecret }}
+        ssl_client_certificate /etc/nginx/client-ca/ca.crt;
+        ssl_verify_client on;
+        {{- end }}
+        client_max_body_size 0;
+        location / {
+            proxy_pass http://sidecar;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto https;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            # The sidecar has a deadline for everything; nginx is only not to be faster.
+            proxy_read_timeout 86400s;
+            proxy_send_timeout 300s;
+        }
+    }
+}
+{{- end -}}

@@ -1,0 +1,122 @@
+{{/* Names, labels and images. */}}
+
+{{- define "sidecar.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "sidecar.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains (include "sidecar.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "sidecar.name" .) | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sidecar.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{/* The labels by which objects find the pod: ours, or those of the master that is there already. */}}
+{{- define "sidecar.selector" -}}
+{{- if eq .Values.mode "attach" -}}
+{{- toYaml .Values.attach.selectorLabels -}}
+{{- else -}}
+app.kubernetes.io/name: {{ include "sidecar.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: server
+{{- end -}}
+{{- end -}}
+
+{{- define "sidecar.labels" -}}
+app.kubernetes.io/name: {{ include "sidecar.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* metadata of an object: dict "root" $ "suffix" "-metrics" "labels" {} "annotations" {} "component" "metrics" */}}
+{{- define "sidecar.metadata" -}}
+name: {{ include "sidecar.fullname" .root }}{{ .suffix }}
+namespace: {{ include "sidecar.namespace" .root }}
+labels:
+  {{- include "sidecar.labels" .root | nindent 2 }}
+  {{- with .component }}
+  app.kubernetes.io/component: {{ . }}
+  {{- end }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- tpl (toYaml .) $.root | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "sidecar.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "sidecar.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An image reference: dict "image" {...} "root" $ */}}
+{{- define "sidecar.image" -}}
+{{- with .image.registry }}{{ . }}/{{ end -}}
+{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end -}}
+{{- end -}}
+
+{{- define "sidecar.authSecret" -}}
+{{- default (printf "%s-auth" (include "sidecar.fullname" .)) .Values.auth.existingSecret -}}
+{{- end -}}
+
+{{- define "sidecar.authKey" -}}
+{{- if .Values.auth.existingSecret }}{{ .Values.auth.secretKey }}{{ else }}sharedsecret{{ end -}}
+{{- end -}}
+
+{{/* Not in values.yaml: Helm merges maps, and a user with every right would stay beside those that somebody names. */}}
+{{- define "sidecar.users" -}}
+{{- $everything := list ".*" "@runner" "@wheel" "@jobs" -}}
+{{- .Values.auth.users | default (dict "api" $everything) | toYaml -}}
+{{- end -}}
+
+{{- define "sidecar.firstUser" -}}
+{{- include "sidecar.users" . | fromYaml | keys | sortAlpha | first -}}
+{{- end -}}
+
+{{- define "sidecar.usesSharedSecret" -}}
+{{- if and (eq .Values.mode "bundled") .Values.auth.sharedsecret }}yes{{ end -}}
+{{- end -}}
+
+{{- define "sidecar.configMap" -}}
+{{- default (printf "%s-config" (include "sidecar.fullname" .)) .Values.existingConfigMap -}}
+{{- end -}}
+
+{{- define "sidecar.tlsSecret" -}}
+{{- default (printf "%s-tls" (include "sidecar.fullname" .)) .Values.tls.existingSecret -}}
+{{- end -}}
+
+{{/* What drains: how long the sidecar may take from SIGTERM on. */}}
+{{- define "sidecar.drainSeconds" -}}
+{{- $drain := .Values.config.drain | default dict -}}
+{{- addf ($drain.notice_seconds | default 0) ($drain.drain_seconds | default 30) | ceil | int -}}
+{{- end -}}
+
+{{- define "sidecar.apiPort" -}}
+{{- (.Values.config.api | default dict).port | default 8001 | int -}}
+{{- end -}}
+
+{{- define "sidecar.opsPort" -}}
+{{- (.Values.config.ops | default dict).port | default 9175 | int -}}
+{{- end -}}
+
+{{- define "sidecar.rootPrefix" -}}
+{{- (.Values.config.api | default dict).root_prefix | default "" -}}
+{{- end -}}

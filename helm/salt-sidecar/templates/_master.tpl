@@ -1,0 +1,181 @@
+{{/* The salt-master of bundled mode. */}}
+
+{{- define "sidecar.masterMounts" -}}
+- name: master-config
+  mountPath: /etc/salt/config
+  readOnly: true
+- name: scripts
+  mountPath: /etc/salt/scripts
+  readOnly: true
+{{- if .Values.master.existingConfigMap }}
+- name: master-extra
+  mountPath: /etc/salt/conf.d/extra
+  readOnly: true
+{{- end }}
+- name: master-secret
+  mountPath: /etc/salt/conf.d/secret
+{{/* The parents of what Salt makes: a folder that is a mount itself belongs to root, and Salt wants to change its mode. */ -}}
+- name: pki
+  mountPath: /etc/salt/pki
+- name: cache
+  mountPath: /var/cache/salt
+- name: run
+  mountPath: /var/run/salt
+- name: master-tmp
+  mountPath: /tmp
+{{- end -}}
+
+{{- define "sidecar.prepareContainer" -}}
+name: prepare
+image: {{ include "sidecar.image" (dict "image" .Values.master.image "root" .) }}
+imagePullPolicy: {{ .Values.master.image.pullPolicy }}
+command: [sh, /etc/salt/scripts/prepare.sh]
+resources:
+  requests:
+    cpu: 10m
+    memory: 16Mi
+  limits:
+    memory: 64Mi
+securityContext:
+  {{- toYaml .Values.master.securityContext | nindent 2 }}
+volumeMounts:
+  - name: scripts
+    mountPath: /etc/salt/scripts
+    readOnly: true
+  - name: master-secret
+    mountPath: /etc/salt/conf.d/secret
+  - name: pki
+    mountPath: /etc/salt/pki
+  {{- if .Values.master.keys.existingSecret }}
+  - name: keys
+    mountPath: /secrets/keys
+    readOnly: true
+  {{- end }}
+  {{- if include "sidecar.usesSharedSecret" . }}
+  - name: auth
+    mountPath: /secrets/auth
+    readOnly: true
+  {{- end }}
+{{- end -}}
+
+{{- define "sidecar.masterContainer" -}}
+name: salt-master
+image: {{ include "sidecar.image" (dict "image" .Values.master.image "root" .) }}
+imagePullPolicy: {{ .Values.master.image.pullPolicy }}
+{{- with .Values.master.command }}
+command:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+args:
+  {{- toYaml .Values.master.args | nindent 2 }}
+{{- with .Values.master.extraEnv }}
+env:
+  {{- tpl (toYaml .) $ | nindent 2 }}
+{{- end }}
+ports:
+  - name: publish
+    containerPort: {{ .Values.master.ports.publish }}
+    protocol: TCP
+  - name: ret
+    containerPort: {{ .Values.master.ports.ret }}
+    protocol: TCP
+{{- range $kind := list "startup" "liveness" "readiness" }}
+{{- with get $.Values.master.probes $kind }}
+{{ $kind }}Probe:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- if not .Values.nativeSidecar }}
+lifecycle:
+  preStop:
+    exec:
+      command: [sh, /etc/salt/scripts/wait-for-sidecar.sh, {{ include "sidecar.opsPort" . | quote }}, {{ include "sidecar.drainSeconds" . | quote }}]
+{{- end }}
+resources:
+  {{- toYaml .Values.master.resources | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.master.securityContext | nindent 2 }}
+volumeMounts:
+  {{- include "sidecar.masterMounts" . | nindent 2 }}
+  {{- with .Values.master.extraVolumeMounts }}
+  {{- tpl (toYaml .) $ | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "sidecar.masterVolumes" -}}
+- name: master-config
+  configMap:
+    name: {{ include "sidecar.fullname" . }}-master
+- name: scripts
+  configMap:
+    name: {{ include "sidecar.fullname" . }}-scripts
+{{- if .Values.master.existingConfigMap }}
+- name: master-extra
+  configMap:
+    name: {{ .Values.master.existingConfigMap }}
+{{- end }}
+- name: master-secret
+  emptyDir:
+    medium: Memory
+    sizeLimit: 1Mi
+- name: run
+  emptyDir: {}
+- name: master-tmp
+  emptyDir:
+    sizeLimit: 512Mi
+{{- with .Values.master.keys }}
+{{- if .existingSecret }}
+- name: keys
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .privateKey }}
+        path: master.pem
+      - key: {{ .publicKey }}
+        path: master.pub
+{{- end }}
+{{- end }}
+{{- if include "sidecar.usesSharedSecret" . }}
+- name: auth
+  secret:
+    secretName: {{ include "sidecar.authSecret" . }}
+    defaultMode: 0440
+    items:
+      - key: {{ include "sidecar.authKey" . }}
+        path: sharedsecret
+{{- end }}
+{{- range $name, $claim := omit .Values.master.persistence "whenDeleted" }}
+{{- if not $claim.enabled }}
+- name: {{ $name }}
+  emptyDir: {}
+{{- else if $claim.existingClaim }}
+- name: {{ $name }}
+  persistentVolumeClaim:
+    claimName: {{ $claim.existingClaim }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The claims that the StatefulSet makes. */}}
+{{- define "sidecar.claims" -}}
+{{- range $name, $claim := omit .Values.master.persistence "whenDeleted" }}
+{{- if and $claim.enabled (not $claim.existingClaim) }}
+- metadata:
+    name: {{ $name }}
+    {{- with $claim.annotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+  spec:
+    accessModes:
+      {{- toYaml $claim.accessModes | nindent 6 }}
+    {{- with $claim.storageClass }}
+    storageClassName: {{ . }}
+    {{- end }}
+    resources:
+      requests:
+        storage: {{ $claim.size }}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,206 @@
+{{/* The parts of a pod, used by the StatefulSet and by the patch. */}}
+
+{{- define "sidecar.masterConfigPath" -}}
+{{- if and (eq .Values.mode "attach") .Values.attach.masterConfig.existingVolume -}}
+{{ .Values.attach.masterConfig.mountPath }}/{{ .Values.attach.masterConfig.file }}
+{{- else -}}
+/etc/salt/config/master
+{{- end -}}
+{{- end -}}
+
+{{- define "sidecar.sockVolume" -}}
+{{- if eq .Values.mode "attach" }}{{ default "salt-run" .Values.attach.sock.existingVolume }}{{ else }}run{{ end -}}
+{{- end -}}
+
+{{- define "sidecar.masterConfigVolume" -}}
+{{- if eq .Values.mode "attach" }}{{ default "salt-sidecar-master" .Values.attach.masterConfig.existingVolume }}{{ else }}master-config{{ end -}}
+{{- end -}}
+
+{{- define "sidecar.container" -}}
+name: salt-sidecar
+image: {{ include "sidecar.image" (dict "image" .Values.image "root" .) }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- if .Values.nativeSidecar }}
+restartPolicy: Always
+{{- end }}
+args:
+  - serve
+  {{- with .Values.extraArgs }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+env:
+  - name: SALT_MASTER_CONFIG
+    value: {{ include "sidecar.masterConfigPath" . }}
+  - name: SIDECAR_CONFIG
+    value: /etc/salt-sidecar/config/sidecar.yaml
+  {{- with .Values.extraEnv }}
+  {{- tpl (toYaml .) $ | nindent 2 }}
+  {{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- tpl (toYaml .) $ | nindent 2 }}
+{{- end }}
+ports:
+  - name: api
+    containerPort: {{ include "sidecar.apiPort" . }}
+    protocol: TCP
+  - name: ops
+    containerPort: {{ include "sidecar.opsPort" . }}
+    protocol: TCP
+{{- range $kind := list "startup" "liveness" "readiness" }}
+{{- with get $.Values.probes $kind }}
+{{ $kind }}Probe:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with .Values.lifecycle }}
+lifecycle:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  - name: salt-sidecar-config
+    mountPath: /etc/salt-sidecar/config
+    readOnly: true
+  - name: {{ include "sidecar.masterConfigVolume" . }}
+    mountPath: {{ dir (include "sidecar.masterConfigPath" .) }}
+    readOnly: true
+  {{- if and (eq .Values.mode "bundled") .Values.master.existingConfigMap }}
+  - name: master-extra
+    mountPath: /etc/salt/conf.d/extra
+    readOnly: true
+  {{- end }}
+  - name: {{ include "sidecar.sockVolume" . }}
+    mountPath: {{ ternary .Values.attach.sock.mountPath "/var/run/salt" (eq .Values.mode "attach") }}
+    readOnly: true
+  - name: salt-sidecar-tmp
+    mountPath: /tmp
+  {{- if .Values.secretFiles }}
+  - name: salt-sidecar-secrets
+    mountPath: /etc/salt-sidecar/secrets
+    readOnly: true
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- tpl (toYaml .) $ | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "sidecar.tlsContainer" -}}
+name: tls
+image: {{ .Values.tls.image }}
+args: [nginx, -c, /etc/nginx/sidecar/nginx.conf, -g, "daemon off;"]
+ports:
+  - name: https
+    containerPort: {{ .Values.tls.port }}
+    protocol: TCP
+readinessProbe:
+  tcpSocket:
+    port: https
+  periodSeconds: 5
+resources:
+  {{- toYaml .Values.tls.resources | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.securityContext | nindent 2 }}
+volumeMounts:
+  - name: salt-sidecar-nginx
+    mountPath: /etc/nginx/sidecar
+    readOnly: true
+  - name: salt-sidecar-tls
+    mountPath: /etc/nginx/tls
+    readOnly: true
+  {{- if .Values.tls.clientCASecret }}
+  - name: salt-sidecar-client-ca
+    mountPath: /etc/nginx/client-ca
+    readOnly: true
+  {{- end }}
+  - name: salt-sidecar-nginx-tmp
+    mountPath: /tmp
+{{- end -}}
+
+{{/* Volumes of the sidecar's own containers. */}}
+{{- define "sidecar.volumes" -}}
+- name: salt-sidecar-config
+  configMap:
+    name: {{ include "sidecar.configMap" . }}
+- name: salt-sidecar-tmp
+  emptyDir:
+    sizeLimit: 256Mi
+{{- if .Values.secretFiles }}
+- name: salt-sidecar-secrets
+  secret:
+    secretName: {{ .Values.secretFiles }}
+    defaultMode: 0440
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: salt-sidecar-nginx
+  configMap:
+    name: {{ include "sidecar.fullname" . }}-nginx
+- name: salt-sidecar-nginx-tmp
+  emptyDir:
+    sizeLimit: 256Mi
+- name: salt-sidecar-tls
+  secret:
+    secretName: {{ include "sidecar.tlsSecret" . }}
+    defaultMode: 0440
+{{- if .Values.tls.clientCASecret }}
+- name: salt-sidecar-client-ca
+  secret:
+    secretName: {{ .Values.tls.clientCASecret }}
+    defaultMode: 0440
+{{- end }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ tpl (toYaml .) $ }}
+{{- end }}
+{{- end -}}
+
+{{/* A changed ConfigMap starts the pod anew; SIGHUP would do for some settings, but nobody would send it. */}}
+{{- define "sidecar.checksums" -}}
+checksum/config: {{ include "sidecar.settings" . | sha256sum }}
+{{- if .Values.tls.enabled }}
+checksum/nginx: {{ include "sidecar.nginx" . | sha256sum }}
+{{- end }}
+{{- if eq .Values.mode "bundled" }}
+checksum/master: {{ include "sidecar.masterConfig" . | sha256sum }}
+checksum/scripts: {{ (.Files.Glob "files/scripts/*.sh").AsConfig | sha256sum }}
+{{- end }}
+{{- end -}}
+
+{{- define "sidecar.scheduling" -}}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- tpl (toYaml .) $ | nindent 2 }}
+{{- end }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints:
+  {{- tpl (toYaml .) $ | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,83 @@
+"""Renders the chart with Helm's own engine, and finds objects in what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm" / "salt-sidecar"
+VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+RELEASE = "demo"
+NAMESPACE = "prod"
+
+
+@dataclasses.dataclass(frozen=True)
+class Rendered:
+    """What Helm made of the chart."""
+
+    notes: str
+    objects: tuple[dict[str, Any], ...]
+
+    def of(self, kind: str, name: str | None = None) -> dict[str, Any]:
+        """Return the one object of a kind, or the one with that name."""
+        found = [item for item in self.objects if item["kind"] == kind and name in {None, item["metadata"]["name"]}]
+        assert len(found) == 1, f"{kind} {name}: {[item['metadata']['name'] for item in found]}"
+        return found[0]
+
+    def kinds(self) -> set[str]:
+        return {item["kind"] for item in self.objects}
+
+    def pods(self) -> Iterator[dict[str, Any]]:
+        """Return the spec of every pod there will be, also of the one that the patch makes."""
+        for item in self.objects:
+            if item["kind"] == "Pod":
+                yield item["spec"]
+            elif item["kind"] == "StatefulSet":
+                yield item["spec"]["template"]["spec"]
+            elif "patch.yaml" in item.get("data", {}):
+                yield yaml.safe_load(item["data"]["patch.yaml"])["spec"]["template"]["spec"]
+
+    def file(self, configmap: str, key: str) -> Any:
+        """Return the YAML inside a ConfigMap."""
+        return yaml.safe_load(self.of("ConfigMap", configmap)["data"][key])
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the values in a file."""
+    values: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return values
+
+
+def ci(name: str) -> dict[str, Any]:
+    """Return the values of one file in ci/."""
+    return load(CHART / "ci" / f"{name}-values.yaml")
+
+
+def render(values: Mapping[str, Any] | None = None) -> Rendered:
+    """Check the values against the schema, and render."""
+    with helm_python.Chart.load(CHART) as chart:
+        chart.validate_schema(dict(values or {}))
+        files: dict[str, str] = chart.render(dict(values or {}), name=RELEASE, namespace=NAMESPACE)
+    notes = "".join(text for path, text in files.items() if path.endswith("NOTES.txt"))
+    documents = (item for path, text in files.items() if not path.endswith("NOTES.txt") for item in yaml.safe_load_all(text))
+    return Rendered(notes, tuple(item for item in documents if item))
+
+
+def refusal(values: Mapping[str, Any]) -> str:
+    """Return why Helm does not take the values."""
+    try:
+        render(values)
+    except helm_python.HelmError as exc:
+        return str(exc)
+    raise AssertionError(f"these values were taken: {values}")
+
+
+def containers(pod: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from pod.get("initContainers") or ()
+    yield from pod["containers"]

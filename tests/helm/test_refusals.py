@@ -1,0 +1,115 @@
+"""Values that cannot work are refused before anything is installed, and the reason names the path."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.helm.rendering import CHART, ci, refusal
+
+# What Kubernetes or Salt defines and we pass on; `container` and `volume` say which parts they know.
+OPEN = frozenset({"anything", "container", "global"})
+
+
+@pytest.mark.parametrize(
+    ("values", "path"),
+    [
+        ({"nativeSidecars": True}, "'nativeSidecars' not allowed"),
+        ({"nativeSidecar": "yes"}, "/nativeSidecar"),
+        ({"mode": "sidecar"}, "/mode"),
+        ({"replicas": -1}, "/replicas"),
+        ({"image": {"repo": "x"}}, "/image"),
+        ({"image": {"digest": "md5:1"}}, "/image/digest"),
+        ({"config": {"api": {"prot": 8001}}}, "/config/api"),
+        ({"config": {"api": {"port": 70000}}}, "/config/api/port"),
+        ({"config": {"apis": {}}}, "/config"),
+        ({"config": {"access": {"proxy_header": "x-client-ip"}}}, "/config/access/proxy_header"),
+        ({"config": {"hook": {"endpoints": {"github": {"secret": "x"}}}}}, "/config/hook/endpoints/github"),
+        ({"master": {"clients": ["ssh"]}}, "/master/clients/0"),
+        ({"master": {"persistence": {"pki": {"sise": "1Gi"}}}}, "/master/persistence/pki"),
+        ({"auth": {"users": {"api": ".*"}}}, "/auth/users/api"),
+        ({"probes": {"liveness": {"periodSecond": 1}}}, "/probes/liveness"),
+        ({"resources": {"request": {}}}, "/resources"),
+        ({"securityContext": {"runasuser": 1}}, "/securityContext"),
+        ({"tolerations": [{"keys": "x"}]}, "/tolerations/0"),
+        ({"extraEnv": [{"value": "x"}]}, "/extraEnv/0"),
+        ({"networkPolicy": {"apiFrom": [{"podSelectors": {}}]}}, "/networkPolicy/apiFrom/0"),
+        ({"metrics": {"serviceMonitor": {"enable": True}}}, "/metrics/serviceMonitor"),
+        ({"ingress": {"hosts": "salt.example.org"}}, "/ingress/hosts"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_a_typing_error_is_found_by_the_schema(values: dict[str, Any], path: str) -> None:
+    assert path in refusal(values)
+
+
+ATTACH = ci("attach")
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"replicas": 2}, "replicas: 2 masters"),
+        ({"kubeVersion": "1.28.4"}, "kubeVersion: 1.28.4 is older than 1.29"),
+        ({"terminationGracePeriodSeconds": 44}, "terminationGracePeriodSeconds: 44 would kill"),
+        ({"config": {"drain": {"drain_seconds": 50.5}}}, "asks for at least 66"),
+        ({"config": {"ops": {"port": 8001}}}, "config.ops.port: is the API's port too"),
+        ({"master": {"persistence": {"pki": {"enabled": False}}}}, "master.keys.existingSecret: without it"),
+        ({"master": {"config": {"id": "other"}}}, "master.config.id: is the chart's business"),
+        ({"master": {"config": {"sharedsecret": "x"}}}, "master.config.sharedsecret: belongs into a Secret"),
+        ({"auth": {"sharedsecret": False}}, "master.config.external_auth: nobody could log in"),
+        ({"tls": {"enabled": True}}, "tls.existingSecret: name a Secret"),
+        ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuer: is needed"),
+        ({"tls": {"clientCASecret": "x"}}, "tls.enabled: is false"),
+        ({"tls": {"certManager": {"enabled": True, "issuer": "x"}}}, "tls.enabled: is false"),
+        ({"tls": {"enabled": True, "existingSecret": "x"}, "existingConfigMap": "x"}, "existingConfigMap: with tls.enabled"),
+        ({"ingress": {"enabled": True}}, "ingress.hosts: name at least one"),
+        ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs: name at least one"),
+        ({"metrics": {"service": False, "serviceMonitor": {"enabled": True}}}, "metrics.serviceMonitor.enabled: needs metrics.service"),
+        ({"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "every series would be there twice"),
+        ({"networkPolicy": {"egress": [{}]}}, "networkPolicy.egress: has no effect"),
+        ({"mode": "attach"}, "attach.workload.name: name the workload"),
+        ({"mode": "attach"}, "attach.selectorLabels: name the labels"),
+        ({"mode": "attach"}, "attach.masterContainer: name your master's container"),
+        ({**ATTACH, "auth": {"existingSecret": "x"}}, "auth.existingSecret: is for bundled mode"),
+    ],
+    ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
+)
+def test_an_impossible_combination_fails(values: dict[str, Any], fault: str) -> None:
+    assert fault in refusal(values)
+
+
+def test_all_contradictions_are_said_at_once() -> None:
+    said = refusal({"replicas": 3, "ingress": {"enabled": True}, "tls": {"enabled": True}})
+
+    assert said.count("\n  - ") == 3
+
+
+def objects(name: str, schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return every schema of an object in a schema, with its place."""
+    if isinstance(schema, list):
+        for index, item in enumerate(schema):
+            yield from objects(f"{name}/{index}", item)
+    if isinstance(schema, dict):
+        if schema.get("type") in ("object", ["object", "null"]):
+            yield name, schema
+        for key, item in schema.items():
+            yield from objects(f"{name}/{key}", item)
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def test_the_schema_is_closed_at_every_level() -> None:
+    found = dict(objects("", schema()))
+    left_open = {name for name, item in found.items() if item.get("additionalProperties", True) is True}
+
+    assert len(found) > 60
+    assert {name.rpartition("/")[2] for name in left_open} == OPEN

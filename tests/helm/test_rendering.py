@@ -1,0 +1,177 @@
+"""Every file in ci/ renders to objects that Kubernetes takes, from the oldest version we name to the newest that is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from tests.helm.crds import SPECS
+from tests.helm.rendering import CHART, NAMESPACE, RELEASE, VALUES, Rendered, ci, containers, load, render
+
+VERSIONS = ("1.29", kubernetes_validate.latest_version())
+
+
+def workload(rendered: Rendered) -> dict[str, Any]:
+    """Return the patch of attach mode as the workload it is a patch of: the least that Kubernetes takes, with the patch in it."""
+    attach = rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-patch")
+    patch = yaml.safe_load(attach["data"]["patch.yaml"])
+    spec = patch["spec"]["template"]["spec"]
+    # What the patch adds to the master's own container is merged by its name.
+    spec["containers"] = [{"image": "salt-master", **item} for item in spec["containers"]]
+    patch["spec"]["template"]["metadata"].setdefault("labels", {})["app"] = "salt-master"
+    patch["spec"] |= {"selector": {"matchLabels": {"app": "salt-master"}}, "serviceName": "salt-master"}
+    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "salt-master"}, **patch}
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_kubernetes_takes_every_object(path: Path) -> None:
+    values = load(path)
+    rendered = render(values)
+    objects = [*rendered.objects, *([workload(rendered)] if values.get("mode") == "attach" else [])]
+
+    assert len(objects) > 3
+    for item in objects:
+        own = SPECS.get(f"{item['apiVersion']} {item['kind']}")
+        if own is not None:
+            jsonschema.validate(item["spec"], own)
+            continue
+        for version in VERSIONS:
+            kubernetes_validate.validate(item, version, strict=True)
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_helms_linter_finds_nothing(path: Path, version: str) -> None:
+    report = helm_python.lint(CHART, load(path), strict=True, kube_version="v" + ".".join([*version.split("."), "0"][:3]))
+
+    # "icon is recommended" is of severity 1; strict makes a fault of 2 and more.
+    assert [message for message in report["messages"] if message["severity"] > 1] == []
+
+
+def test_an_installation_needs_no_cluster_to_be_tried() -> None:
+    """The whole way of `helm install --dry-run=client`, hooks and manifest sorting with it."""
+    with helm_python.Config(storage_driver="memory", kube_apiserver="http://127.0.0.1:1") as config:
+        release = config.install(CHART, RELEASE, {}, namespace=NAMESPACE, dry_run="client")
+
+    assert "kind: StatefulSet" in release["manifest"]
+    assert "helm -n prod test demo" in release["notes"]
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_names_and_labels_fit_together(path: Path) -> None:
+    rendered = render(load(path))
+    services = {item["metadata"]["name"]: item["spec"] for item in rendered.objects if item["kind"] == "Service"}
+    names = [(item["kind"], item["metadata"]["name"]) for item in rendered.objects]
+
+    assert len(names) == len(set(names))
+    pod_labels = next((item["spec"]["template"]["metadata"]["labels"] for item in rendered.objects if item["kind"] == "StatefulSet"), None)
+    for selector in (spec["selector"] for spec in services.values()):
+        tests = [item["metadata"]["labels"] for item in rendered.objects if item["kind"] == "Pod"]
+        assert all(not selector.items() <= labels.items() for labels in tests), "the test's pod would get requests"
+        assert pod_labels is None or selector.items() <= pod_labels.items()
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_what_a_pod_names_is_there(path: Path) -> None:
+    for pod in render(load(path)).pods():
+        volumes = {volume["name"] for volume in pod["volumes"]} | {"pki", "cache"}
+        ports = {port["name"] for container in containers(pod) for port in container.get("ports", [])}
+        for container in containers(pod):
+            existing = {"run", "config"} if path.name == "attach-values.yaml" else set()
+            assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes | existing
+            for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+                probe = container.get(kind, {})
+                assert {probe[how]["port"] for how in ("httpGet", "tcpSocket") if how in probe} <= ports
+
+
+def test_every_number_stays_a_whole_number() -> None:
+    production = render(ci("production"))
+
+    assert production.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")["hook"]["body_limit_bytes"] == 100_000_000
+    assert production.file(f"{RELEASE}-salt-sidecar-master", "master")["max_event_size"] == 1_048_576
+
+
+def test_the_master_is_configured_for_its_volumes() -> None:
+    rendered = render(ci("production"))
+    master = rendered.file(f"{RELEASE}-salt-sidecar-master", "master")
+    mounts = {
+        mount["mountPath"]
+        for pod in rendered.pods()
+        for container in containers(pod)
+        if container["name"] == "salt-master"
+        for mount in container["volumeMounts"]
+    }
+
+    assert master["id"] == "master"
+    assert {master[name].rpartition("/")[0] for name in ("pki_dir", "cachedir", "sock_dir", "pidfile")} <= mounts
+    assert master["external_auth"].keys() == {"sharedsecret", "ldap"}
+    assert master["external_auth"]["sharedsecret"].keys() == {"ci"}, "the default user stays beside the named one"
+    assert master["log_file"] == "/dev/null"
+    assert {"/etc/salt/conf.d/extra", "/etc/salt/conf.d/secret"} <= mounts
+
+
+def test_tls_hides_the_plain_port_and_nginx_is_believed() -> None:
+    rendered = render(ci("tls"))
+    settings = rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")
+
+    assert settings["api"]["host"] == "127.0.0.1"
+    assert settings["access"]["trusted_proxies"] == ["127.0.0.1"]
+    assert rendered.of("Service", f"{RELEASE}-salt-sidecar")["spec"]["ports"][0]["targetPort"] == "https"
+    assert "ssl_verify_client on;" in rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-nginx")["data"]["nginx.conf"]
+
+
+def test_the_patch_adds_and_replaces_nothing() -> None:
+    shared = yaml.safe_load(render(ci("attach")).of("ConfigMap", f"{RELEASE}-salt-sidecar-patch")["data"]["patch.yaml"])["spec"]["template"]["spec"]
+    unshared = yaml.safe_load(render(ci("attach-cdalvaro")).of("ConfigMap", f"{RELEASE}-salt-sidecar-patch")["data"]["patch.yaml"])["spec"]["template"]["spec"]
+
+    assert [container["name"] for container in shared["containers"]] == ["salt-sidecar"]
+    assert not {"run", "config"} & {volume["name"] for volume in shared["volumes"]}
+    assert unshared["containers"][-1] == {"name": "salt-master", "volumeMounts": [{"name": "salt-run", "mountPath": "/var/run/salt"}]}
+
+
+def test_a_policy_beside_an_existing_master_keeps_its_minions() -> None:
+    policy = render(ci("attach")).of("NetworkPolicy")["spec"]
+
+    assert policy["podSelector"]["matchLabels"] == {"app": "salt-master"}
+    assert [port["port"] for port in policy["ingress"][-1]["ports"]] == [4505, 4506]
+
+
+def test_rules_and_dashboards_are_those_in_the_repository() -> None:
+    rendered = render(ci("production"))
+    rules = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((CHART / "files" / "rules").glob("*.yaml"))]
+    names = [group["name"] for file in rules for group in file["groups"]]
+    fewer = render({"metrics": {"prometheusRule": {"enabled": True}}}).of("PrometheusRule")["spec"]["groups"]
+
+    assert [group["name"] for group in fewer] == [name for name in names if "compat" not in name]
+    found = rendered.of("PrometheusRule")["spec"]["groups"]
+    assert [group["name"] for group in found] == names
+    assert all(rule["labels"]["team"] == "platform" for group in found for rule in group["rules"] if "alert" in rule)
+    dashboards = [item for item in rendered.objects if item["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
+    assert len(dashboards) == len(list((CHART / "files" / "dashboards").glob("*.json")))
+
+
+def test_a_changed_setting_starts_the_pod_anew() -> None:
+    def checksums(values: dict[str, Any]) -> dict[str, str]:
+        annotations: dict[str, str] = render(values).of("StatefulSet")["spec"]["template"]["metadata"]["annotations"]
+        return annotations
+
+    before = checksums({})
+
+    assert checksums({}) == before
+    assert checksums({"config": {"log": {"level": "debug"}}})["checksum/config"] != before["checksum/config"]
+    assert checksums({"master": {"config": {"worker_threads": 7}}})["checksum/master"] != before["checksum/master"]
+
+
+def test_probes_of_an_older_salt_replace_ours() -> None:
+    probe = {"exec": None, "tcpSocket": {"port": "ret"}}
+    pod = render({"master": {"probes": {"startup": probe, "liveness": None}}}).of("StatefulSet")["spec"]["template"]["spec"]
+    master = next(container for container in pod["containers"] if container["name"] == "salt-master")
+
+    assert master["startupProbe"] == {"tcpSocket": {"port": "ret"}, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 90}
+    assert "livenessProbe" not in master

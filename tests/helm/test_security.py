@@ -1,0 +1,88 @@
+"""What every pod of the chart has whatever the values, and where secrets are."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tests.helm.rendering import RELEASE, VALUES, ci, containers, load, render
+
+OURS = frozenset({"salt-sidecar", "salt-master", "prepare", "tls", "smoke"})
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_every_container_is_locked_down(path: Path) -> None:
+    pods = list(render(load(path)).pods())
+
+    assert pods
+    for pod in pods:
+        assert pod["enableServiceLinks"] is False
+        for container in (container for container in containers(pod) if container["name"] in OURS and "image" in container):
+            context = container["securityContext"]
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["runAsNonRoot"] is True
+            assert context["runAsUser"] > 0
+            assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_no_token_of_the_cluster_is_mounted(path: Path) -> None:
+    rendered = render(load(path))
+
+    for item in rendered.objects:
+        if item["kind"] == "Pod":
+            assert item["spec"]["automountServiceAccountToken"] is False
+        if item["kind"] == "StatefulSet":
+            assert item["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+        if item["kind"] == "ServiceAccount":
+            assert item["automountServiceAccountToken"] is False
+        assert item["kind"] not in {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+
+
+def test_no_password_is_a_default() -> None:
+    secrets = [base64.b64decode(render().of("Secret")["data"]["sharedsecret"]).decode() for _ in range(2)]
+
+    assert secrets[0] != secrets[1]
+    assert all(len(secret) == 40 and secret.isalnum() for secret in secrets)
+
+
+def test_a_secret_that_exists_is_used_and_none_is_made() -> None:
+    rendered = render(ci("production"))
+    volumes = {volume["name"]: volume for volume in rendered.of("StatefulSet")["spec"]["template"]["spec"]["volumes"]}
+
+    assert "Secret" not in rendered.kinds()
+    assert volumes["auth"]["secret"]["secretName"] == "salt-api"
+    assert volumes["auth"]["secret"]["items"] == [{"key": "password", "path": "sharedsecret"}]
+    assert volumes["keys"]["secret"]["secretName"] == "salt-master-keys"
+
+
+def test_secrets_reach_the_master_and_not_the_sidecar() -> None:
+    rendered = render(ci("production"))
+    pod = rendered.of("StatefulSet")["spec"]["template"]["spec"]
+    mounts = {container["name"]: {mount["name"] for mount in container["volumeMounts"]} for container in containers(pod)}
+
+    assert {"auth", "keys", "master-secret"} <= mounts["prepare"]
+    assert not {"auth", "keys"} & (mounts["salt-master"] | mounts["salt-sidecar"])
+    assert not {"master-secret", "pki", "cache"} & mounts["salt-sidecar"]
+    assert "sharedsecret" not in rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-master")["data"]["master"].replace("  sharedsecret:\n", "")
+
+
+def test_liveness_never_asks_for_the_master_and_neither_does_the_start() -> None:
+    for values in (ci("default"), ci("native-sidecar"), ci("attach")):
+        sidecars = [container for pod in render(values).pods() for container in containers(pod) if container["name"] == "salt-sidecar"]
+
+        assert [(item["startupProbe"]["httpGet"]["path"], item["livenessProbe"]["httpGet"]["path"]) for item in sidecars] == [("/livez", "/livez")]
+        assert sidecars[0]["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_the_master_outlives_the_sidecars_drain() -> None:
+    pod = render(ci("production")).of("StatefulSet")["spec"]["template"]["spec"]
+    master = next(container for container in pod["containers"] if container["name"] == "salt-master")
+
+    assert master["lifecycle"]["preStop"]["exec"]["command"][-2:] == ["9175", "130"]
+    assert pod["terminationGracePeriodSeconds"] > 130
