@@ -47,7 +47,9 @@ def main(args: argparse.Namespace) -> int:
     environ = environ_of(args)
     try:
         configuration = read_configuration(environ)
-        log.install(configuration.settings.log.level, configuration.settings.log.queue_lines)
+        ours = configuration.settings.log
+        if not log.install(ours.level, ours.queue_lines, ours.format):
+            log.get().warning("config.ignored", where="log.format", problem="console is for terminals, standard output is none", fix="set it to json or ecs")
         return serve(configuration, environ, signals)
     except InvalidConfiguration as exc:
         for fault in exc.faults:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from service.observe import shapes
+
 
 @dataclasses.dataclass(frozen=True)
 class LogEvent:
@@ -22,7 +24,7 @@ EVENTS = (
     LogEvent("app.stop", "info", "The last line; `unfinished` requests were cut off.", ("exit_code", "unfinished", "hurried")),
     LogEvent("config.loaded", "info", "At the start: where options come from, and which ones. At SIGHUP: which were applied, and which need a restart. Names, never values.", ("source", "keys", "applied", "needs_restart")),
     LogEvent("config.invalid", "error", "The configuration cannot be used; one line for each fault at the start, one for all of them at SIGHUP.", ("where", "problem", "fix", "faults")),
-    LogEvent("config.ignored", "warning", "The master configuration's `rest_cherrypy` section asks for something that the sidecar does not do.", ("where", "problem", "fix")),
+    LogEvent("config.ignored", "warning", "The master configuration's `rest_cherrypy` section asks for something that the sidecar does not do; or `log.format: console` away from a terminal.", ("where", "problem", "fix")),
     LogEvent(
         "http.request",
         "info",
@@ -68,6 +70,7 @@ TIMES = (
 def markdown() -> str:
     """Return docs/logs.md."""
     rows = "".join(f"| `{event.name}` | {event.level} | {event.meaning} | {', '.join(f'`{field}`' for field in event.fields)} |\n" for event in EVENTS)
+    renamed = ", ".join(f"`{ours}` `{theirs}`" for ours, theirs in shapes.ECS_NAMES.items())
     times = "".join(f"| `{name}` | {meaning} |\n" for name, meaning in TIMES)
     return f"""# Log events
 
@@ -77,6 +80,15 @@ Standard output carries one JSON object a line, standard error nothing. Every li
 `service.version` and `service.instance.id` (the host's name, in Kubernetes the pod's); lines of a request, also Salt's, have its `request_id`. Names of fields follow
 OpenTelemetry and keep their type for ever, durations are seconds and end in `_s`. Credentials are redacted by the name of their field before a line is written;
 arguments and returns of jobs are never logged, their targets only with `log.include_target`.
+
+## Shapes
+
+`log.format` chooses one of three. Until the settings are read, lines are `json`.
+
+- `json`: as described here.
+- `ecs`: names of the Elastic Common Schema. `message` is the event's name where it has no message of its own, `ecs.version` is {shapes.ECS_VERSION}, and these
+  are called otherwise: {renamed}.
+- `console`: text for people, only on a terminal; elsewhere it means `json`, and `config.ignored` says so.
 
 ## Where the time of a request went
 

@@ -22,6 +22,7 @@ from service import __version__
 from service.observe import redact
 from service.observe.bridge import Bridge, ExcInfo, cut, level_of, number_of
 from service.observe.capture import FdCapture, LineLogger
+from service.observe.shapes import Shape, console, ecs
 from service.observe.sink import Sink
 
 Event = MutableMapping[str, Any]
@@ -43,6 +44,7 @@ class Pipeline:
     def __init__(self, sink: Sink, level: str) -> None:
         self.sink = sink
         self.threshold = number_of(level)
+        self.shape: Shape = "json"
         self.processors: list[Any] = [
             self._gate,
             structlog.contextvars.merge_contextvars,
@@ -50,7 +52,7 @@ class Pipeline:
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
             _exception,
             redact.processor,
-            _render,
+            self._render,
         ]
 
     def emit(self, level: str, fields: dict[str, Any]) -> None:
@@ -70,6 +72,13 @@ class Pipeline:
         self.sink.put(line, level)
 
     debug = info = warning = error = critical = exception = msg
+
+    def _render(self, _logger: object, method: str, event: Event) -> tuple[tuple[bytes, str], dict[str, Any]]:
+        """Return the line and its level, as arguments of `msg`."""
+        level = "error" if method == "exception" else method
+        if self.shape == "console":
+            return (console(event).encode("utf-8", "backslashreplace"), level), {}
+        return (_json(ecs(event) if self.shape == "ecs" else event), level), {}
 
     def _gate(self, _logger: object, method: str, event: Event) -> Event:
         if number_of("error" if method == "exception" else method) < self.threshold:
@@ -131,11 +140,12 @@ class _Installation:
 _installation: _Installation | None = None
 
 
-def install(level: str = "info", queue_lines: int = 10_000) -> None:
+def install(level: str = "info", queue_lines: int = 10_000, shape: Shape = "json") -> bool:
     """
     Take over standard output, standard error, logging, warnings and uncaught exceptions of this process.
 
-    Call it first, and `gateway.quiet.tame_salt` right after. A second call sets the level and the bound of the queue.
+    Call it first, and `gateway.quiet.tame_salt` right after. A second call sets the level, the bound of the queue and the shape.
+    Returns False if the shape is not to be had: `console` is for a terminal, and elsewhere becomes `json`.
     """
     global _installation  # noqa: PLW0603
     if _installation is None:
@@ -143,6 +153,9 @@ def install(level: str = "info", queue_lines: int = 10_000) -> None:
     else:
         _installation.set_level(level)
         _installation.pipeline.sink.queue_lines = queue_lines
+    possible = shape != "console" or _installation.pipeline.sink.is_terminal()
+    _installation.pipeline.shape = shape if possible else "json"
+    return possible
 
 
 def configure(pipeline: Pipeline) -> None:
@@ -219,14 +232,11 @@ def _exc_info(given: object) -> ExcInfo | None:
     return cast("ExcInfo", found) if found and found[0] else None
 
 
-def _render(_logger: object, method: str, event: Event) -> tuple[tuple[bytes, str], dict[str, Any]]:
-    """Return the line and its level, as arguments of `Pipeline.msg`."""
-    level = "error" if method == "exception" else method
+def _json(event: Event) -> bytes:
     try:
-        line = orjson.dumps(event, default=_unknown, option=_JSON)
+        return orjson.dumps(event, default=_unknown, option=_JSON)
     except TypeError:
-        line = orjson.dumps(_plain(event), default=_unknown, option=_JSON)
-    return (line, level), {}
+        return orjson.dumps(_plain(event), default=_unknown, option=_JSON)
 
 
 def _unknown(value: object) -> str:

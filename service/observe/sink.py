@@ -45,6 +45,10 @@ class Sink:
         """Write one line before returning; False if it could not be written by *deadline*."""
         return self._write(line + b"\n", deadline)
 
+    def is_terminal(self) -> bool:
+        """Tell whether a person reads the lines."""
+        return os.isatty(self._fd)
+
     def dropped(self) -> int:
         """Return how many lines were lost to a full queue or a dead reader."""
         with self._wake:

@@ -1,10 +1,12 @@
-"""Probe: do everything that is known to write something else than JSON, with the Salt of this interpreter. `purity.py CONFIG_DIR`."""
+"""Probe: do everything that is known to write something else than JSON, with the Salt of this interpreter. `purity.py CONFIG_DIR SHAPE`."""
 
 from __future__ import annotations
 
+import sys
+
 from service.observe import log
 
-log.install("info")
+log.install("info", shape=sys.argv[2])  # type: ignore[arg-type]
 
 from service.gateway.quiet import tame_salt  # noqa: E402
 
@@ -13,7 +15,6 @@ tame_salt()
 import logging  # noqa: E402
 import os  # noqa: E402
 import subprocess  # noqa: E402
-import sys  # noqa: E402
 import threading  # noqa: E402
 import warnings  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -21,6 +22,7 @@ from pathlib import Path  # noqa: E402
 import salt._logging.impl  # noqa: E402
 import salt.client  # noqa: E402
 import salt.config  # noqa: E402
+import salt.utils.stringutils  # noqa: E402
 import salt.version  # noqa: E402
 
 
@@ -76,7 +78,21 @@ def streams() -> None:
     os.write(1, b"straight to 1\n")
     os.write(2, b"straight to 2\n")
     subprocess.run([sys.executable, "-c", "import sys; print('child out'); print('child err', file=sys.stderr)"], check=True)
+    os.system("echo from a shell; echo to its errors >&2")
+    salt.utils.stringutils.print_cli("salt prints")
+    forked()
     print("left in the original stream", file=sys.__stdout__)
+
+
+def forked() -> None:
+    """A child that was not started anew has our pipeline, without its threads."""
+    child = os.fork()
+    if child == 0:
+        log.get().info("app.child", password="CANARY-CHILD")
+        print("printed by a fork")
+        log.close()
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 if __name__ == "__main__":

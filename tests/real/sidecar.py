@@ -84,6 +84,13 @@ class Sidecar:
             self._process = subprocess.Popen([*under, *self._argv], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self._environ)
         return self
 
+    def launch_into(self, output: int) -> Self:
+        """Start the process with a descriptor as its standard output, and wait for nothing."""
+        (self.folder / "sidecar.yaml").touch()
+        with (self.folder / "stderr").open("ab") as err:
+            self._process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=output, stderr=err, env=self._environ)
+        return self
+
     def start(self) -> Self:
         """Start the process and wait until it answers; the master may be away."""
         self.launch()

@@ -15,13 +15,17 @@ ROOT = Path(__file__).parents[3]
 PROBE = ROOT / "tests" / "probes" / "purity.py"
 
 
-@pytest.fixture(scope="module")
-def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def run_probe(folder: Path, shape: str) -> list[dict[str, Any]]:
     """Run the probe and parse all that it wrote."""
-    command = [sys.executable, str(PROBE), str(tmp_path_factory.mktemp("salt"))]
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(PROBE), str(folder), shape]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60, check=False)
     assert done.stderr == b""
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return run_probe(tmp_path_factory.mktemp("salt"), "json")
 
 
 def messages(events: list[dict[str, Any]], logger: str) -> list[str]:
@@ -37,9 +41,12 @@ def test_what_is_printed_by_anybody_is_a_log_line(events: list[dict[str, Any]]) 
         "bytes \\xff",
         "straight to 1",
         "child out",
+        "from a shell",
+        "salt prints",
+        "printed by a fork",
         "left in the original stream",
     }
-    assert set(messages(events, "captured.stderr")) == {"no line feed", "straight to 2", "child err"}
+    assert set(messages(events, "captured.stderr")) == {"no line feed", "straight to 2", "child err", "to its errors"}
 
 
 def test_warnings_and_salts_own_log_calls_are_log_lines(events: list[dict[str, Any]]) -> None:
@@ -73,3 +80,17 @@ def test_no_credential_is_in_any_line(events: list[dict[str, Any]]) -> None:
 
 def test_lines_of_a_request_carry_its_id(events: list[dict[str, Any]]) -> None:
     assert {event["request_id"] for event in events if event.get("logger") == "salt.probe"} == {"req-1"}
+
+
+def test_the_child_of_a_fork_logs_too(events: list[dict[str, Any]]) -> None:
+    assert [event["password"] for event in events if event["event"] == "app.child"] == ["<redacted>"]
+
+
+def test_elastics_shape_is_as_pure_and_what_is_for_terminals_is_json_elsewhere(tmp_path: Path) -> None:
+    elastic = run_probe(tmp_path, "ecs")
+    for event in elastic:
+        assert {"@timestamp", "log.level", "message", "ecs.version", "event.action"} <= set(event)
+    assert {"crash", "log", "app.child", "app.start"} <= {event["event.action"] for event in elastic}
+    assert "CANARY" not in json.dumps(elastic)
+
+    assert all(event["timestamp"] for event in run_probe(tmp_path, "console"))
