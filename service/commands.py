@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from service.auth.guard import Guard
 from service.auth.sessions import Identity
-from service.errors import Draining, Fault, Overloaded
+from service.errors import Fault, Overloaded
 from service.gateway.jobs import Request
 from service.gateway.low import CREDENTIAL_FIELDS, LOCAL_CLIENTS, Client, Low, parse_lowstate
 from service.gateway.result import LowResult
@@ -88,7 +88,6 @@ class Commands:
         enabled_clients: tuple[str, ...],
         sync_jobs: Slots,
         quick_calls: Slots,
-        draining: Callable[[], bool],
         may_call: Callable[[Mapping[str, Any], str], None] = lambda _credentials, _address: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,7 +98,6 @@ class Commands:
         self._enabled_clients = enabled_clients
         self._sync_jobs = sync_jobs
         self._quick_calls = quick_calls
-        self._draining = draining
         self._may_call = may_call
         self._monotonic = monotonic
 
@@ -112,8 +110,6 @@ class Commands:
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
-        if self._draining():
-            raise Draining("the sidecar is stopping", retry_after_seconds=1)
         lows = self._parse(_completed(body, identity, client))
         if identity is None:
             with caller.trail.stage("auth"):

@@ -128,7 +128,7 @@ class Overloaded(Fault):
 
 
 class Draining(Overloaded):
-    """The process is stopping and takes no new work."""
+    """The process is stopping and opens no more streams."""
 
 
 class MasterUnreachable(Fault):

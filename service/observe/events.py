@@ -20,7 +20,7 @@ class LogEvent:
 EVENTS = (
     LogEvent("app.start", "info", "The listeners are bound, `api` and `ops`; processes with equal settings have the same `config_digest`.", ("salt_version", "api", "ops", "master", "config_digest")),
     LogEvent("app.ready", "info", "For the first time the master answers and its event bus is connected.", ("checks", "start_s")),
-    LogEvent("app.draining", "info", "A signal to stop came; no new work is taken.", ("in_flight", "notice_s", "grace_s")),
+    LogEvent("app.draining", "info", "A signal to stop came; callers are served for `notice_s` more, then the port closes and what was asked is answered.", ("in_flight", "notice_s", "grace_s")),
     LogEvent("app.stop", "info", "The last line; `unfinished` requests were cut off.", ("exit_code", "unfinished", "hurried")),
     LogEvent("config.loaded", "info", "At the start: where options come from, and which ones. At SIGHUP: which were applied, and which need a restart. Names, never values.", ("source", "keys", "applied", "needs_restart")),
     LogEvent("config.invalid", "error", "The configuration cannot be used; one line for each fault at the start, one for all of them at SIGHUP.", ("where", "problem", "fix", "faults")),

@@ -133,11 +133,12 @@ def _drain(life: Life, signals: Signals) -> bool:
     """
     Answer what has been asked, and nothing new; True if a second signal cut it short.
 
-    1. Say that we are not ready, and keep serving while those who route to us notice.
-    2. Close the API's port: late callers are refused at once.
+    1. Say that we are not ready, and keep serving while those who route to us notice; kept-alive connections end with their next answer.
+    2. Close the API's port: late callers are refused at once, and can go elsewhere; whom the kernel had let in is served.
     3. Wait for running requests and unsent bytes. The ops listener answers to the end.
     """
     life.on_draining()
+    life.api.part()
     log.get().info("app.draining", in_flight=life.api.in_flight(), notice_s=life.drain.notice_seconds, grace_s=life.drain.drain_seconds)
     if signals.stop_within(life.drain.notice_seconds):
         return True

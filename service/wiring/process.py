@@ -82,7 +82,6 @@ class Process:
             enabled_clients=master.enabled_clients,
             sync_jobs=Slots("synchronous jobs", ours.limits.sync_jobs),
             quick_calls=self.quick_calls,
-            draining=lambda: self.health.draining,
             may_call=self.sessions.admit,
         )
         self.streams = self._make_streams(ours)

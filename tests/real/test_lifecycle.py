@@ -62,6 +62,18 @@ def test_a_job_in_flight_is_answered_late_callers_are_refused_and_the_exit_code_
     assert sidecar.lines()[-1]["event"] == "app.stop"
 
 
+def test_in_the_notice_time_commands_are_run_and_connections_end(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
+    ping = {**salt_master.credentials, "client": "local", "tgt": "*", "fun": "test.ping"}
+    with make_sidecar(salt_master.master_config, DRAIN_NOTICE_SECONDS=60) as sidecar:
+        sidecar.signal(signal.SIGTERM)
+        sidecar.wait(lambda: sidecar.probe("/readyz") == 503, "draining")
+        answer = sidecar.post(ping)
+        sidecar.signal(signal.SIGTERM)
+
+        assert (answer.value, answer.headers["connection"]) == ({"minion-1": True, "minion-2": True}, "close")
+        assert sidecar.end() == 0
+
+
 def test_a_second_sigterm_stops_at_once(salt_master: EmbeddedSalt, sidecar: Sidecar, threads: ThreadPoolExecutor) -> None:
     waiting = threads.submit(sidecar.post, sleep(salt_master, 20))
     wait_for_jobs(sidecar)

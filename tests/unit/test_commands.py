@@ -10,7 +10,6 @@ from service.auth.guard import Guard
 from service.commands import Caller, Commands, Policy
 from service.errors import (
     BadRequest,
-    Draining,
     Fault,
     Forbidden,
     JobTimeout,
@@ -69,7 +68,6 @@ class Desk:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.draining = False
         self.gateway = FakeGateway()
         self.metrics = FakeMetrics()
         self.attempts: list[tuple[str, str]] = []
@@ -90,7 +88,6 @@ class Desk:
             enabled_clients=tuple(client for client in CLIENTS if client != "wheel"),
             sync_jobs=self.sync_jobs,
             quick_calls=self.quick_calls,
-            draining=lambda: self.draining,
             monotonic=self._monotonic,
         )
 
@@ -262,15 +259,6 @@ def test_a_slot_is_free_again_after_a_failure(desk: Desk) -> None:
         desk.run(PING)
 
     assert desk.run(PING) == ["test.ping"]
-
-
-def test_a_stopping_process_takes_no_new_work(desk: Desk) -> None:
-    desk.draining = True
-    with pytest.raises(Draining) as caught:
-        desk.run(PING)
-
-    assert caught.value.retry_after_seconds == 1
-    assert desk.metrics.started == []
 
 
 def test_failed_logins_are_throttled_before_they_reach_the_master(desk: Desk) -> None:

@@ -34,6 +34,9 @@ class FakeListener:
     def start(self) -> None:
         self._step("start")
 
+    def part(self) -> None:
+        self._step("part")
+
     def close_accepting(self) -> None:
         self._step("close port")
 
@@ -85,7 +88,7 @@ def life(diary: list[str], at: dict[str, tuple[int, ...]], **changes: Any) -> Li
 def test_the_drain_has_an_order(diary: list[str], signals: Signals) -> None:
     assert run(life(diary, {"start": (signal.SIGTERM,)}), signals) == 0
 
-    assert diary == ["ops start", "api start", "not ready", "api close port", "closing", "api wait", "api stop", "ops stop", "stopped"]
+    assert diary == ["ops start", "api start", "not ready", "api part", "api close port", "closing", "api wait", "api stop", "ops stop", "stopped"]
 
 
 def test_a_reload_does_not_stop_the_process_even_if_it_fails(diary: list[str], signals: Signals) -> None:
@@ -113,7 +116,7 @@ def test_a_second_signal_in_the_notice_time_skips_the_drain(diary: list[str], si
 
     run(life(diary, {"start": (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM)}, drain=drain), signals)
 
-    assert diary == ["ops start", "api start", "not ready", "api stop", "ops stop", "stopped"]
+    assert diary == ["ops start", "api start", "not ready", "api part", "api stop", "ops stop", "stopped"]
 
 
 def test_the_notice_time_ends_by_itself(diary: list[str], signals: Signals) -> None:
