@@ -131,6 +131,12 @@ class Draining(Overloaded):
     """The process is stopping and opens no more streams."""
 
 
+class AuditUnavailable(Fault):
+    """In strict mode, and no sink takes the audit record: the request was not run."""
+
+    status = 503
+
+
 class MasterUnreachable(Fault):
     """The master does not answer on its request port, or its event bus is closed."""
 

@@ -4,58 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from service.audit_settings import AuditSettings
+from service.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
 
 ENV_PREFIX = "SIDECAR_"
 CONFIG_VARIABLE = "SIDECAR_CONFIG"
 MASTER_CONFIG_VARIABLE = "SALT_MASTER_CONFIG"
 DEFAULT_MASTER_CONFIG = Path("/etc/salt/master")
-
-# A reloadable option takes effect on SIGHUP; the others need a restart.
-RELOADABLE: dict[str, Any] = {"reloadable": True}
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Slots = Annotated[int, Field(ge=1, le=10_000)]
-# A list; in the environment its words are parted by commas.
-Words = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(value.replace(",", " ").split()) if isinstance(value, str) else value)]
-
-
-def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Check each name; `*` is every address."""
-    try:
-        for name in names:
-            ip_network("::/0" if name == "*" else name, strict=False)
-    except ValueError:
-        raise ValueError("an entry is neither an address nor a network") from None
-    return names
-
-
-# Addresses and networks, such as 10.0.0.0/8 and 2001:db8::1.
-Networks = Annotated[Words, AfterValidator(_networks)]
-
-
-def _parsed(value: object) -> object:
-    try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError:
-        raise ValueError("this is neither YAML nor JSON") from None
-
-
-# A dictionary; in the environment it is written as YAML or JSON.
-FromText = BeforeValidator(_parsed)
-Origins = Annotated[Words, AfterValidator(lambda names: tuple(name.rstrip("/").lower() for name in names))]
-
-
-class Group(BaseModel):
-    """A section of the settings; unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ApiSettings(Group):
@@ -285,6 +245,7 @@ class Settings(Group):
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     metrics: MetricSettings = MetricSettings()
+    audit: AuditSettings = AuditSettings()
     session: SessionSettings = SessionSettings()
     events: EventSettings = EventSettings()
     hook: HookSettings = HookSettings()

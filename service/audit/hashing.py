@@ -1,0 +1,71 @@
+"""HMACs in the place of values: nobody can read them, but whoever has the key can look for a value that they know."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from service.observe.redact import MASK, is_secret
+
+LEAST_KEY_BYTES = 16
+# Larger values are hashed whole: one HMAC for what is in there, however much it is.
+MOST_DEPTH = 4
+MOST_VALUES = 100
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+_JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
+
+
+class Key:
+    """An HMAC key, and the id by which records name it."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self.id = hmac.digest(secret, b"salt-sidecar audit key id", hashlib.sha256).hex()[:8]
+
+    def of_text(self, text: str) -> str:
+        """Return the HMAC-SHA256 of a text in UTF-8."""
+        return "hmac-sha256:" + hmac.digest(self._secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hex()
+
+    def of(self, value: object) -> str:
+        """Return the HMAC of a value: of a text itself, of anything else as JSON with sorted keys, so that 5 and "5" are one."""
+        return self.of_text(value if isinstance(value, str) else _json(value))
+
+    def each(self, value: object, depth: int = MOST_DEPTH) -> object:
+        """Return *value* with an HMAC for each value in it. What is stored under a secret's name is masked, and not even hashed: passwords can be guessed."""
+        if isinstance(value, Mapping) and depth and len(value) <= MOST_VALUES:
+            return {self._name(name): MASK if is_secret(str(name)) else self.each(one, depth - 1) for name, one in value.items()}
+        if isinstance(value, list | tuple) and depth and len(value) <= MOST_VALUES:
+            return [self.each(one, depth - 1) for one in value]
+        return self.of(value)
+
+    def returns(self, value: object) -> object:
+        """Return an HMAC for each minion's return, or for the whole value where there are too many or it has none."""
+        if isinstance(value, list) and len(value) <= MOST_VALUES:
+            return [self.returns(one) for one in value if isinstance(one, dict)] or self.of(value)
+        if isinstance(value, Mapping) and len(value) <= MOST_VALUES:
+            return {str(minion)[:256]: self.of(one) for minion, one in value.items()}
+        return self.of(value)
+
+    def _name(self, name: object) -> str:
+        return name if isinstance(name, str) and _NAME.fullmatch(name) else self.of(name)
+
+
+def read_key(path: Path) -> Key:
+    """Read a key from its file. Raises OSError, and ValueError for one that is too short."""
+    secret = path.read_bytes().strip()
+    if len(secret) < LEAST_KEY_BYTES:
+        raise ValueError(f"holds {len(secret)} bytes, a key has at least {LEAST_KEY_BYTES}")
+    return Key(secret)
+
+
+def _json(value: object) -> str:
+    try:
+        return orjson.dumps(value, option=_JSON, default=repr).decode()
+    except TypeError:
+        # What no JSON can say: numbers over 64 bits, text with lone surrogates.
+        return repr(value)

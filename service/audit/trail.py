@@ -1,0 +1,207 @@
+"""The trail: takes acts before they are done, and requests when they are over, and sees to their records."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from service.audit.hashing import Key, read_key
+from service.audit.records import DENIED, Act, Entry, decision_of, describe, outcome_of, render
+from service.audit.rules import METADATA, NAMES, NONE, REQUEST_RESPONSE, Rules, Subject
+from service.audit.sinks import FileSink, LineSink, Sink
+from service.audit.writer import Delivery, Writer
+from service.audit.writer import Report as WriterReport
+from service.audit_settings import AuditSettings
+from service.errors import AuditUnavailable
+
+RETRY_AFTER_SECONDS = 5.0
+_ACCOUNT = ("jid", "minions_expected", "minions_returned", "minions_failed", "minions_missing", "outcome", "duration_s")
+
+
+class Report(WriterReport, Protocol):
+    """Hears what became of records, and of requests that were refused for their sake."""
+
+    def audit_rejected(self) -> None:
+        """A request was refused because no sink took its record."""
+
+
+class Account(Protocol):
+    """What is known of a request before it is done; see http/facts.py."""
+
+    @property
+    def request_id(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def route(self) -> str: ...
+    @property
+    def audited(self) -> list[Any]: ...
+
+
+class Closed(Account, Protocol):
+    """What is known of a request when its answer is closed. lows: the accounts of those that were begun."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def error_type(self) -> str | None: ...
+    @property
+    def crashed(self) -> bool: ...
+    @property
+    def lows(self) -> list[dict[str, Any]]: ...
+    @property
+    def who(self) -> dict[str, str]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Policy:
+    """What SIGHUP can change."""
+
+    strict: bool
+    rules: Rules
+    key: Key | None
+
+    @classmethod
+    def of(cls, settings: AuditSettings) -> _Policy:
+        key = read_key(settings.hmac_key_file) if settings.sinks and settings.hmac_key_file else None
+        return cls(settings.mode == "strict", Rules(settings.rules), key)
+
+
+class Audit:
+    """The audit trail; without sinks it does nothing. Called from request threads."""
+
+    def __init__(self, settings: AuditSettings, report: Report, write_line: Callable[[bytes], bool]) -> None:
+        """write_line: writes a line to standard output before it returns, False if it could not. Raises OSError and ValueError for a bad key file."""
+        self._report = report
+        self._wait_seconds = settings.write_seconds
+        self._policy = _Policy.of(settings)
+        self._writers = [self._writer(settings, _sink(settings, name, write_line)) for name in dict.fromkeys(settings.sinks)]
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a trail at all."""
+        return bool(self._writers)
+
+    def adjust(self, settings: AuditSettings) -> None:
+        """Take what can change in a running process, read the key again, and open the files anew. Raises as the constructor."""
+        self._policy = _Policy.of(settings)
+        for writer in self._writers:
+            writer.reopen()
+
+    def begin(self, account: Account, acts: Sequence[Act]) -> None:
+        """
+        Record what is about to be done, before anything of it is.
+
+        Raises AuditUnavailable in strict mode when no sink takes the records in time.
+        """
+        if not self._writers:
+            return
+        policy = self._policy
+        entries = [self._entry(account, act, policy) for act in acts]
+        account.audited.extend(entries)
+        records = [render("request_received", entry.common) for entry in entries if entry.level > NONE]
+        if records and not self._put(records, awaited=policy.strict):
+            self._report.audit_rejected()
+            raise AuditUnavailable(
+                "the request was not run: no audit record of it could be written (audit.mode strict)", retry_after_seconds=RETRY_AFTER_SECONDS
+            )
+
+    def returned(self, account: Account, index: int, value: object) -> None:
+        """Hear what one of a request's acts gave; only its HMACs are kept, and only if the level asks for them."""
+        key = self._policy.key
+        if index < len(account.audited) and key is not None and account.audited[index].level >= REQUEST_RESPONSE:
+            account.audited[index].returns = key.returns(value)
+
+    def completed(self, request: Closed) -> None:
+        """Record what came of a request, and who was turned away before anything could begin."""
+        if not self._writers:
+            return
+        if request.audited:
+            records = [record for index, entry in enumerate(request.audited) if (record := _completion(entry, index, request))]
+        else:
+            records = [_refusal(request)] if request.status in DENIED else []
+        if records:
+            self._put(records, awaited=False)
+
+    def note(self, stage: str, fields: Mapping[str, Any] | None = None) -> None:
+        """Record something that the process itself does: `start`, `reload`, `stop`."""
+        if self._writers:
+            self._put([render(stage, {"action": "process", **(fields or {})})], awaited=False)
+
+    def check(self) -> tuple[bool, str]:
+        """Say whether requests can be recorded, and the reason; only strict mode makes it matter."""
+        if not self._writers:
+            return True, "off"
+        failing = [writer.name for writer in self._writers if writer.failing]
+        works = len(failing) < len(self._writers)
+        reason = f"not writing: {', '.join(failing)}" if failing else "writing"
+        return works or not self._policy.strict, reason
+
+    def close(self, timeout: float) -> None:
+        """Write what is queued and end the threads, each within *timeout* seconds."""
+        for writer in self._writers:
+            writer.close(timeout)
+
+    def _entry(self, account: Account, act: Act, policy: _Policy) -> Entry:
+        subject = Subject(act.client or "", act.functions, act.user or "", act.groups, account.route)
+        level = policy.rules.level(subject)
+        # What no rule wants is recorded all the same when it is denied.
+        shown = max(level, METADATA)
+        return Entry(level, {**_of_request(account), **describe(act, NAMES[shown], shown, policy.key)}, act.action)
+
+    def _put(self, records: list[bytes], *, awaited: bool) -> bool:
+        delivery = Delivery(records, len(self._writers), self._report, awaited=awaited)
+        for writer in self._writers:
+            writer.put(delivery)
+        return not awaited or delivery.wait(self._wait_seconds)
+
+    def _writer(self, settings: AuditSettings, sink: Sink) -> Writer:
+        syncs = settings.fsync_seconds if sink.name == "file" and settings.fsync == "interval" else None
+        return Writer(
+            sink,
+            self._report,
+            lambda lost: render("resumed", {"action": "process", "lost": lost}),
+            queue_records=settings.queue_records,
+            write_seconds=settings.write_seconds,
+            sync_seconds=syncs,
+        )
+
+
+def _sink(settings: AuditSettings, name: str, write_line: Callable[[bytes], bool]) -> Sink:
+    if name == "file" and settings.file is not None:
+        return FileSink(settings.file, chained=settings.chain, fsync=settings.fsync == "always")
+    return LineSink(write_line)
+
+
+def _of_request(account: Account) -> dict[str, Any]:
+    return {"request_id": account.request_id, "client.address": account.address, "http.route": account.route}
+
+
+def _completion(entry: Entry, index: int, request: Closed) -> bytes | None:
+    """Return the last record of an act; None where its level wants none and nobody was denied."""
+    known: dict[str, Any] = {}
+    if entry.action == "run":
+        low = request.lows[index] if index < len(request.lows) else {"outcome": "not_run"}
+        known = {name: low.get(name) for name in _ACCOUNT}
+    else:
+        known = {"outcome": outcome_of(request.status)}
+    decision = decision_of(known["outcome"], request.status, jid=bool(known.get("jid")))
+    if entry.level == NONE and decision != "deny":
+        return None
+    refused = known["outcome"] not in {"ok", "partial", "failed", "no_match"}
+    known |= {"decision": decision, "reason": request.error if refused else None, "error": request.error_type if refused else None}
+    crashed = request.crashed and refused
+    return render("panic" if crashed else "response_complete", entry.common, known, {"status_code": request.status, "returns": entry.returns})
+
+
+def _refusal(request: Closed) -> bytes:
+    """Return the only record of a request that got nowhere."""
+    who = {"user.name": request.who.get("user.name"), "eauth": request.who.get("auth.eauth")}
+    fields = {"audit_id": None, "audit_level": NAMES[METADATA], "action": "refused", **who, "outcome": "denied", "decision": "deny"}
+    why = {"reason": request.error, "error": request.error_type, "http.request.method": request.method[:16], "status_code": request.status}
+    return render("response_complete", _of_request(request), fields, why)
