@@ -16,12 +16,12 @@ _LOCAL_READS = (
 )
 _RUNNER_READS = "jobs.active jobs.last_run jobs.list_job jobs.list_jobs jobs.list_jobs_filter jobs.lookup_jid jobs.print_job manage.up manage.status manage.versions".split()
 _WHEEL_READS = "key.finger key.get_key key.key_str key.list key.list_all key.list_match key.name_match key.print".split()
-_AUDIT_RULES: Any = (
+_AUDIT_RULES: Any = [
     {"level": "none", "clients": ["local*"], "functions": _LOCAL_READS},
     {"level": "none", "clients": ["runner*"], "functions": _RUNNER_READS},
     {"level": "none", "clients": ["wheel*"], "functions": _WHEEL_READS},
     {"level": "metadata"},
-)
+]
 
 
 class AuditRule(Group):

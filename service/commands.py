@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from service.audit.records import Act
+from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Identity
 from service.errors import Fault, Overloaded
@@ -44,7 +46,7 @@ class Caller:
     Who asks, and the account of what was done for them.
 
     lows: for the log line, one entry for each low that was begun. who: for the log line, whom the master took inline
-    credentials for. trail: where the time goes. A caller that hangs up is not noticed: one that only
+    credentials for. trail: where the time goes. route, trace_id, audited: for the audit trail. A caller that hangs up is not noticed: one that only
     closed its sending side looks the same, and waits for its answer.
     """
 
@@ -53,12 +55,15 @@ class Caller:
     lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     who: dict[str, str] = dataclasses.field(default_factory=dict)
     trail: Trail = dataclasses.field(default_factory=Trail)
+    route: str = "unmatched"
+    trace_id: str | None = None
+    audited: list[Any] = dataclasses.field(default_factory=list)
 
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> Caller:
         """Return who sent a WSGI request; what we note of them lands in its log line."""
         facts: Facts = environ[ENVIRON_KEY]
-        return cls(facts.request_id, facts.address, facts.lows, facts.who, facts.trail)
+        return cls(facts.request_id, facts.address, facts.lows, facts.who, facts.trail, facts.route, facts.trace_id, facts.audited)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Commands:
     The one way from a request to the gateway. Called from request threads.
 
     may_call(credentials, address): raises Unauthenticated for users who may not call from there.
+    audit: hears of every low before any of its request runs. whose(credentials, address): for it, who is behind a token.
     """
 
     def __init__(
@@ -89,6 +95,8 @@ class Commands:
         sync_jobs: Slots,
         quick_calls: Slots,
         may_call: Callable[[Mapping[str, Any], str], None] = lambda _credentials, _address: None,
+        audit: Audit | None = None,
+        whose: Callable[[Mapping[str, Any], str], Identity | None] = lambda _credentials, _address: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._gateway = gateway
@@ -99,6 +107,8 @@ class Commands:
         self._sync_jobs = sync_jobs
         self._quick_calls = quick_calls
         self._may_call = may_call
+        self._audit = audit if audit is not None and audit.enabled else None
+        self._whose = whose
         self._monotonic = monotonic
 
     def run(self, body: object, caller: Caller, *, identity: Identity | None = None, client: Client | None = None) -> list[Any]:
@@ -111,6 +121,8 @@ class Commands:
         lows, and `jids`, the jids of everything that was started.
         """
         lows = self._parse(_completed(body, identity, client))
+        if self._audit is not None:
+            self._audit.begin(caller, [_act(low, identity or self._whose(low.credentials, caller.address)) for low in lows])
         if identity is None:
             with caller.trail.stage("auth"):
                 for low in lows:
@@ -141,7 +153,7 @@ class Commands:
     def _run_all(self, lows: list[Low], caller: Caller) -> list[Any]:
         values: list[Any] = []
         deadline = self._monotonic() + self.policy.deadline_seconds
-        for low in lows:
+        for index, low in enumerate(lows):
             try:
                 result = self._run_one(low, caller, deadline)
             except Fault as fault:
@@ -149,6 +161,8 @@ class Commands:
                     fault.details["completed"] = values
                     fault.details["jids"] = [entry["jid"] for entry in caller.lows if entry.get("jid")]
                 raise
+            if self._audit is not None:
+                self._audit.returned(caller, index, result.value)
             # rest_cherrypy gives the returns of a batch one element each.
             values += result.value if low.client == "local_batch" else [result.value]
         return values
@@ -198,6 +212,23 @@ def _completed(body: object, identity: Identity | None, client: Client | None) -
         return body
     ours = {"token": identity.token} if client is None else {"token": identity.token, "client": client}
     return [{**{name: value for name, value in low.items() if name not in CREDENTIAL_FIELDS}, **ours} if isinstance(low, dict) else low for low in lows]
+
+
+def _act(low: Low, identity: Identity | None) -> Act:
+    """Return what the audit trail is told of a low; credentials stay out."""
+    fields = {name: value for name, value in low.fields.items() if name not in CREDENTIAL_FIELDS and value not in ({}, [], "")}
+    local = low.client in LOCAL_CLIENTS
+    return Act(
+        "run",
+        user=identity.user if identity else low.fields.get("username"),
+        eauth=identity.eauth if identity else low.fields.get("eauth"),
+        groups=identity.groups if identity else (),
+        client=low.client,
+        functions=(low.fun,) if isinstance(low.fun, str) else tuple(low.fun),
+        tgt=fields.pop("tgt", None) if local else None,
+        tgt_type=fields.pop("tgt_type", None) if local else None,
+        fields=fields,
+    )
 
 
 def _claimed(credentials: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service import inherited, sources
+from service.audit.faults import audit_faults
 from service.auth.webhook import endpoint_faults
 from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.opts import MasterOptions, read_master_config
@@ -54,4 +55,5 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
 
 def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
-    return token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_RESOURCES) + endpoint_faults(ours.hook.endpoints)
+    faults = token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_RESOURCES)
+    return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import falcon
 
+from service.audit.records import Act
+from service.audit.trail import Account
 from service.auth.webhook import Webhooks, segments_of
 from service.errors import BadRequest, NotAcceptable, TooLarge
 from service.http.facts import ENVIRON_KEY, Facts
@@ -38,12 +40,23 @@ class Hook:
     # `hook.url` may be another one.
     route = "/hook"
 
-    def __init__(self, fire: Callable[[str, Mapping[str, Any]], None], webhooks: Webhooks, sessions: Sessions, slots: Slots, body_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        fire: Callable[[str, Mapping[str, Any]], None],
+        webhooks: Webhooks,
+        sessions: Sessions,
+        slots: Slots,
+        body_limit_bytes: int,
+        *,
+        audit: Callable[[Account, Sequence[Act]], None] = lambda _account, _acts: None,
+    ) -> None:
+        """audit: hears of a webhook before it is fired; it may refuse it."""
         self._fire = fire
         self._webhooks = webhooks
         self._sessions = sessions
         self._slots = slots
         self._body_limit_bytes = body_limit_bytes
+        self._audit = audit
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, path: str = "") -> None:
         """Fire an event: {"success": true}."""
@@ -58,6 +71,7 @@ class Hook:
         if len(tag) > MOST_TAG_CHARACTERS or not tag.isprintable():
             raise BadRequest("the path cannot be an event's tag")
         event = {"body": body.decode("utf-8", "backslashreplace"), "post": _parsed(req), "headers": _headers(req.env, facts.address)}
+        self._audit(facts, [Act("hook", user=facts.who.get("user.name"), eauth=facts.who.get("auth.eauth"), tag=tag, fields={"body": event["body"]})])
         with self._slots.take():
             self._fire(tag, event)
         respond(req, resp, {"success": True})

@@ -28,6 +28,6 @@ class Logout:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Log out. The body does not matter."""
-        self._sessions.logout(self._sessions.of(req.env))
+        self._sessions.logout(self._sessions.of(req.env), req.env)
         self._cookie.clear(req, resp)
         respond(req, resp, {"return": CLEARED})

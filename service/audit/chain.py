@@ -43,7 +43,13 @@ class Verifier:
 
     def __init__(self) -> None:
         self.lines = 0
+        self._first = 0
         self._chain: Chain | None = None
+
+    @property
+    def extent(self) -> str:
+        """Say which numbers were seen and how the chain ends, for whoever wants to compare."""
+        return f", numbers {self._first} to {self._chain.number}, last hash {self._chain.head}" if self._chain else ""
 
     def take(self, line: bytes) -> str | None:
         """Take the next line, without its line feed; return what is wrong with it, None if nothing."""
@@ -55,6 +61,7 @@ class Verifier:
             return "is no complete record of a chain"
         before, self._chain = self._chain, Chain(number, digest(line))
         if before is None:
+            self._first = number
             return None
         if prev == before.head:
             return None if number == before.number + 1 else f"has the number {number} after {before.number}"

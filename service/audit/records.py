@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ class Entry:
 def describe(act: Act, level_name: str, level: int, key: Key | None) -> dict[str, Any]:
     """Return what both records of an act say of it. key: hashes what the level wants hashed."""
     fields: dict[str, Any] = {
-        "audit_id": os.urandom(16).hex(),
+        "audit_id": new_id(),
         "audit_level": level_name,
         "action": act.action,
         "user.name": _cut(act.user),
@@ -78,6 +78,11 @@ def describe(act: Act, level_name: str, level: int, key: Key | None) -> dict[str
     return fields
 
 
+def new_id() -> str:
+    """Return what joins the records of one act."""
+    return os.urandom(16).hex()
+
+
 def outcome_of(status: int) -> str:
     """Return the outcome of an act that is no low."""
     return "ok" if status < 400 else "denied" if status in DENIED else "error"
@@ -92,7 +97,7 @@ def decision_of(outcome: str | None, status: int, *, jid: bool) -> str | None:
 
 def render(stage: str, *parts: Mapping[str, Any]) -> bytes:
     """Return a record as a line without its end; what is None is left out."""
-    fields: dict[str, Any] = {"timestamp": datetime.datetime.now(datetime.timezone.utc), **_HEAD, "stage": stage}
+    fields: dict[str, Any] = {"timestamp": dt.datetime.now(dt.timezone.utc), **_HEAD, "stage": stage}
     for part in parts:
         fields.update((name, value) for name, value in part.items() if value is not None)
     try:

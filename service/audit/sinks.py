@@ -113,7 +113,7 @@ class FileSink:
 
     def _in_place(self, fd: int) -> bool:
         try:
-            there, ours = os.stat(self._path), os.fstat(fd)
+            there, ours = self._path.stat(), os.fstat(fd)
         except FileNotFoundError:
             return False
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from service.audit.hashing import Key, read_key
-from service.audit.records import DENIED, Act, Entry, decision_of, describe, outcome_of, render
+from service.audit.records import DENIED, Act, Entry, decision_of, describe, new_id, outcome_of, render
 from service.audit.rules import METADATA, NAMES, NONE, REQUEST_RESPONSE, Rules, Subject
 from service.audit.sinks import FileSink, LineSink, Sink
 from service.audit.writer import Delivery, Writer
-from service.audit.writer import Report as WriterReport
 from service.audit_settings import AuditSettings
 from service.errors import AuditUnavailable
 
@@ -19,8 +18,14 @@ RETRY_AFTER_SECONDS = 5.0
 _ACCOUNT = ("jid", "minions_expected", "minions_returned", "minions_failed", "minions_missing", "outcome", "duration_s")
 
 
-class Report(WriterReport, Protocol):
-    """Hears what became of records, and of requests that were refused for their sake."""
+class Report(Protocol):
+    """Hears what became of records, and of requests that were refused for their sake. Called from any thread."""
+
+    def audit_written(self, count: int) -> None:
+        """So many records are in at least one sink."""
+
+    def audit_failed(self, sink: str, error: str, count: int, mode: str) -> None:
+        """A sink did not take so many records."""
 
     def audit_rejected(self) -> None:
         """A request was refused because no sink took its record."""
@@ -31,6 +36,8 @@ class Account(Protocol):
 
     @property
     def request_id(self) -> str: ...
+    @property
+    def trace_id(self) -> str | None: ...
     @property
     def address(self) -> str: ...
     @property
@@ -117,12 +124,12 @@ class Audit:
         if index < len(account.audited) and key is not None and account.audited[index].level >= REQUEST_RESPONSE:
             account.audited[index].returns = key.returns(value)
 
-    def completed(self, request: Closed) -> None:
-        """Record what came of a request, and who was turned away before anything could begin."""
+    def completed(self, request: Closed, seconds: float) -> None:
+        """Record what came of a request, and who was turned away before anything could begin. seconds: what all of it took."""
         if not self._writers:
             return
         if request.audited:
-            records = [record for index, entry in enumerate(request.audited) if (record := _completion(entry, index, request))]
+            records = [record for index, entry in enumerate(request.audited) if (record := _completion(entry, index, request, seconds))]
         else:
             records = [_refusal(request)] if request.status in DENIED else []
         if records:
@@ -142,6 +149,14 @@ class Audit:
         reason = f"not writing: {', '.join(failing)}" if failing else "writing"
         return works or not self._policy.strict, reason
 
+    def audit_written(self, count: int) -> None:
+        """Hear from the writers of records that are safe."""
+        self._report.audit_written(count)
+
+    def audit_failed(self, sink: str, error: str, count: int) -> None:
+        """Hear from a writer of records that its sink did not take."""
+        self._report.audit_failed(sink, error, count, "strict" if self._policy.strict else "best_effort")
+
     def close(self, timeout: float) -> None:
         """Write what is queued and end the threads, each within *timeout* seconds."""
         for writer in self._writers:
@@ -155,7 +170,7 @@ class Audit:
         return Entry(level, {**_of_request(account), **describe(act, NAMES[shown], shown, policy.key)}, act.action)
 
     def _put(self, records: list[bytes], *, awaited: bool) -> bool:
-        delivery = Delivery(records, len(self._writers), self._report, awaited=awaited)
+        delivery = Delivery(records, len(self._writers), self, awaited=awaited)
         for writer in self._writers:
             writer.put(delivery)
         return not awaited or delivery.wait(self._wait_seconds)
@@ -164,7 +179,7 @@ class Audit:
         syncs = settings.fsync_seconds if sink.name == "file" and settings.fsync == "interval" else None
         return Writer(
             sink,
-            self._report,
+            self,
             lambda lost: render("resumed", {"action": "process", "lost": lost}),
             queue_records=settings.queue_records,
             write_seconds=settings.write_seconds,
@@ -179,29 +194,29 @@ def _sink(settings: AuditSettings, name: str, write_line: Callable[[bytes], bool
 
 
 def _of_request(account: Account) -> dict[str, Any]:
-    return {"request_id": account.request_id, "client.address": account.address, "http.route": account.route}
+    return {"request_id": account.request_id, "trace_id": account.trace_id, "client.address": account.address, "http.route": account.route}
 
 
-def _completion(entry: Entry, index: int, request: Closed) -> bytes | None:
+def _completion(entry: Entry, index: int, request: Closed, seconds: float) -> bytes | None:
     """Return the last record of an act; None where its level wants none and nobody was denied."""
     known: dict[str, Any] = {}
     if entry.action == "run":
         low = request.lows[index] if index < len(request.lows) else {"outcome": "not_run"}
         known = {name: low.get(name) for name in _ACCOUNT}
     else:
-        known = {"outcome": outcome_of(request.status)}
+        known = {"outcome": outcome_of(request.status), "duration_s": round(seconds, 6)}
     decision = decision_of(known["outcome"], request.status, jid=bool(known.get("jid")))
     if entry.level == NONE and decision != "deny":
         return None
     refused = known["outcome"] not in {"ok", "partial", "failed", "no_match"}
     known |= {"decision": decision, "reason": request.error if refused else None, "error": request.error_type if refused else None}
-    crashed = request.crashed and refused
+    crashed = request.crashed and known["outcome"] == "error"
     return render("panic" if crashed else "response_complete", entry.common, known, {"status_code": request.status, "returns": entry.returns})
 
 
 def _refusal(request: Closed) -> bytes:
     """Return the only record of a request that got nowhere."""
     who = {"user.name": request.who.get("user.name"), "eauth": request.who.get("auth.eauth")}
-    fields = {"audit_id": None, "audit_level": NAMES[METADATA], "action": "refused", **who, "outcome": "denied", "decision": "deny"}
+    fields = {"audit_id": new_id(), "audit_level": NAMES[METADATA], "action": "refused", **who, "outcome": "denied", "decision": "deny"}
     why = {"reason": request.error, "error": request.error_type, "http.request.method": request.method[:16], "status_code": request.status}
     return render("response_complete", _of_request(request), fields, why)

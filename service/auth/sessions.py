@@ -9,12 +9,14 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from service.audit.records import Act
+from service.audit.trail import Account
 from service.auth.guard import Guard
 from service.auth.perms import EVERYTHING, perms_of
-from service.errors import BadRequest, Unauthenticated
+from service.errors import BadRequest, Fault, Unauthenticated
 from service.gateway.low import TOKEN
 from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
@@ -78,6 +80,7 @@ class Sessions:
     Remembers for a few seconds what the master said of a token, under keyed digests, and nothing else.
 
     slots: held while the master is asked. access: asked about every user, however they come. on_revoked(identity, how) hears of every logout.
+    audit: hears of logins and logouts before they are done; it may refuse them.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Sessions:
         external_auth: Mapping[str, Any],
         see_all: Collection[str] = (),
         on_revoked: Callable[[Identity, str], None],
+        audit: Callable[[Account, Sequence[Act]], None] = lambda _account, _acts: None,
         monotonic: Callable[[], float] = time.monotonic,
         time_of_day: Callable[[], float] = time.time,
     ) -> None:
@@ -104,6 +108,7 @@ class Sessions:
         self._external_auth = external_auth
         self._see_all = frozenset(see_all)
         self._on_revoked = on_revoked
+        self._audit = audit
         self._monotonic = monotonic
         self._time_of_day = time_of_day
         self._key = secrets.token_bytes(32)
@@ -124,7 +129,9 @@ class Sessions:
         if not isinstance(credentials, dict):
             raise BadRequest("a login is an object with username, password and eauth")
         facts: Facts = environ[ENVIRON_KEY]
-        self._access.admit(facts.address, str(credentials.get("username", "")))
+        user, eauth = (str(credentials.get(name, "")) for name in ("username", "eauth"))
+        self._audit(facts, [Act("login" if facts.route == "/login" else "token", user=user, eauth=eauth)])
+        self._access.admit(facts.address, user)
         # The guard counts by user; whatever else the eauth module reads must not make another user of this one.
         who = {name: credentials[name] for name in ("eauth", "username", "password") if isinstance(credentials.get(name), str)}
         with self._slots.take(), facts.trail.stage("auth"), self._guard.admit(who, facts.address) as accepted:
@@ -145,8 +152,9 @@ class Sessions:
         if token is None:
             raise Unauthenticated("No session: log in first, or send credentials to /run")
         with facts.trail.stage("auth"):
-            identity = self.identify(token, facts.address)
+            identity = self._find(token, facts.address)
         _note(environ, identity)
+        self._access.admit(facts.address, identity.user)
         return identity
 
     def given(self, environ: Mapping[str, Any]) -> Identity | None:
@@ -155,11 +163,18 @@ class Sessions:
 
     def identify(self, token: str, address: str) -> Identity:
         """Return whose token this is. Raises as `of`."""
-        if not TOKEN.fullmatch(token):
-            raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
-        identity = self._cached(token) or self._ask(token, address)
+        identity = self._find(token, address)
         self._access.admit(address, identity.user)
         return identity
+
+    def whose(self, credentials: Mapping[str, Any], address: str) -> Identity | None:
+        """Return who is behind the token inside a low; None where there is none, or where nobody can say now. Judges nobody."""
+        if "token" not in credentials:
+            return None
+        try:
+            return self._find(credentials["token"], address)
+        except Fault:
+            return None
 
     def admit(self, credentials: Mapping[str, Any], address: str) -> None:
         """Raise Unauthenticated if the user of credentials inside a low may not call from there; says nothing of whether they are good."""
@@ -170,6 +185,11 @@ class Sessions:
         else:
             self._access.admit(address, str(credentials.get("username", "")))
 
+    def _find(self, token: str, address: str) -> Identity:
+        if not TOKEN.fullmatch(token):
+            raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
+        return self._cached(token) or self._ask(token, address)
+
     def _cached(self, token: str) -> Identity | None:
         digest = self._digest(token)
         with self._lock:
@@ -178,8 +198,9 @@ class Sessions:
             return identity
         return None
 
-    def logout(self, identity: Identity) -> str:
+    def logout(self, identity: Identity, environ: Mapping[str, Any]) -> str:
         """End a session everywhere, as far as the master lets us; return how."""
+        self._audit(environ[ENVIRON_KEY], [Act("logout", user=identity.user, eauth=identity.eauth, groups=identity.groups)])
         self._bury(self._digest(identity.token))
         with self._slots.take():
             how = self._tokens.revoke(identity.token, identity.expire)

@@ -39,10 +39,24 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--ops-port", type=int, default=9175, metavar="N", help="port of /metrics, /livez and /readyz (default: %(default)s; 0 picks a free one)")
     demo.add_argument("--minions", type=_minions, default=2, metavar="N", help="how many minions (default: %(default)s)")
     _command(commands, "smoke", "service.cli.smoke:main", "Start the demo on free ports, send one call of each client, check the answers, stop.")
+    _add_audit(commands)
     _command(commands, "version", "service.cli:version", "Print our version, Salt's and Python's.")
     docs = _command(commands, "docs", "service.cli.docs:main", "Print the documentation that is generated from the code.")
     docs.add_argument("--write", action="store_true", help="write it to the repository's files instead")
     return top
+
+
+def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    purpose = "Print the HMAC that stands for a value in the audit trail, to search for it there."
+    hashing = _command(commands, "audit-hash", "service.cli.audit:hash_value", purpose, "Example: salt-sidecar audit-hash - < value | grep -f - audit.jsonl")
+    hashing.add_argument("value", metavar="VALUE|-", help="the value; - reads it from standard input, where no other user of the machine sees it")
+    hashing.add_argument("--key-file", type=Path, metavar="FILE", help="the key (default: audit.hmac_key_file of the settings)")
+    hashing.add_argument("--config", metavar="FILE", help="our settings (SIDECAR_CONFIG; default sidecar.yaml beside the master configuration)")
+    purpose = "Follow the hash chain of audit files, in the order they were written; exit status 1 at the first line that breaks it."
+    verify = _command(
+        commands, "audit-verify", "service.cli.audit:verify", purpose, "Lines cut off at the end of the last file leave no trace; compare its last number."
+    )
+    verify.add_argument("files", metavar="FILE", nargs="+", help="an audit file, uncompressed; - for standard input")
 
 
 def version(_args: argparse.Namespace) -> None:

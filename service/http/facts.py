@@ -23,7 +23,7 @@ MAX_USER_AGENT_CHARACTERS = 256
 class Facts:
     """
     route: the template of the URL, never the URL itself; `unmatched` until one matches.
-    kind: of the answer, `unary` or `stream`.
+    kind: of the answer, `unary` or `stream`. audited: what the audit trail keeps of it. crashed: an exception nobody expected ended it.
     protocol: HTTP's version. queue_wait_s: seconds until a thread took the request. trail: where its time goes, and its trace.
     lows: one entry for each low begun. who: names of the log line for whom the master has taken the caller. Times are seconds of the monotonic clock.
     """
@@ -41,6 +41,8 @@ class Facts:
     lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     who: dict[str, str] = dataclasses.field(default_factory=dict)
     kind: str = "unary"
+    audited: list[Any] = dataclasses.field(default_factory=list)
+    crashed: bool = False
     error: str | None = None
     error_type: str | None = None
     protocol: str | None = None

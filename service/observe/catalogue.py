@@ -327,6 +327,15 @@ _STREAMS = (
 _SELF = (
     Declaration("salt_api_ready", "gauge", "1 if the check of /readyz passes, by check.", ("check",), (CHECKS,)),
     Declaration(
+        "salt_api_audit_events_total",
+        "counter",
+        "Audit records: written by at least one sink; failed once for each sink that did not take one.",
+        ("result",),
+        (("written", "failed"),),
+        stability="stable",
+    ),
+    Declaration("salt_api_audit_rejected_requests_total", "counter", "Requests refused because no sink took their audit record (audit.mode strict)."),
+    Declaration(
         "salt_api_build_info",
         "gauge",
         "Versions of this build, of Python and of the Salt library; always 1. The revision is the image's.",

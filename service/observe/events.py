@@ -52,6 +52,8 @@ EVENTS = (
     LogEvent("bus.lagging", "warning", "Events come more than five seconds after their stamp; once a minute. `queue_depth`: events that wait for the streams.", ("lag_s", "queue_depth")),
     LogEvent("bus.event.dropped", "warning", "Events had to be dropped because nobody took those before; once a minute.", ("consumer", "count")),
     LogEvent("bus.decode.failed", "warning", "An event that somebody waited for is no MessagePack; once a minute.", ("bytes", "tag_prefix", "count")),
+    LogEvent("audit", "info", "An audit record, marked by `log.type` and written past the queue, if `audit.sinks` has `stdout`; docs/audit.md has its fields.", ("log.type", "stage", "action")),
+    LogEvent("audit.write.failed", "error", "A sink did not take audit records. `count`: failed writes, `rejected`: requests refused for them, since the last such line; once a minute for each sink.", ("sink", "error.type", "mode", "count", "rejected")),
     LogEvent("crash", "error", "A bug: an exception that nobody expected, with its frames but without their variables.", ("request_id", "thread", "error.type", "error.message", "error.causes", "frames")),
     LogEvent("log", "as given", "A line of a library, of Salt, or something that was printed.", ("logger", "message")),
 )  # fmt: skip

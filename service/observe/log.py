@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, MutableMapping
 from types import TracebackType
 from typing import Any, Final, cast
@@ -192,6 +193,11 @@ def clear() -> None:
 def dropped() -> int:
     """Return how many lines were lost because standard output did not take them."""
     return _installation.pipeline.sink.dropped() if _installation else 0
+
+
+def write_record(line: bytes, seconds: float) -> bool:
+    """Write a line that must not be lost, past the queue; False if standard output did not take it in so many seconds."""
+    return _installation is not None and _installation.pipeline.sink.write_now(line, time.monotonic() + seconds)
 
 
 def line_counts() -> dict[str, int]:

@@ -246,6 +246,14 @@ class Metrics:
         for check, passes in checks.items():
             self.families["salt_api_ready"].gauge(check).set(1 if passes else 0)
 
+    def audited(self, result: str, count: int) -> None:
+        """Count audit records, `written` or `failed`."""
+        self.families["salt_api_audit_events_total"].counter(result).inc(count)
+
+    def audit_rejected(self) -> None:
+        """Count a request refused for want of an audit record."""
+        self.families["salt_api_audit_rejected_requests_total"].counter().inc()
+
     def build_info(self, *, version: str, revision: str, python: str, salt: str) -> None:
         """Say which versions run."""
         self.families["salt_api_build_info"].gauge(version, revision, python, salt).set(1)

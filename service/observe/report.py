@@ -63,6 +63,7 @@ class Report:
         self._seldom = Seldom(monotonic)
         self._lock = threading.Lock()
         self._told_local = False  # guarded by _lock
+        self._audit_rejected = 0  # since the last line; guarded by _lock
         self._unanswered: dict[str, int] = {}  # requests to the master in a row, by cmd; guarded by _lock
         # Set by the wiring, before anything happens:
         self.on_change: Callable[[], object] = lambda: None
@@ -147,6 +148,25 @@ class Report:
         self._metrics.bus_dropped(consumer)
         if count := self._seldom.count(f"dropped.{consumer}"):
             self._log.warning("bus.event.dropped", consumer=consumer, count=count)
+
+    def audit_written(self, count: int) -> None:
+        """So many audit records are in at least one sink."""
+        self._metrics.audited("written", count)
+
+    def audit_failed(self, sink: str, error: str, count: int, mode: str) -> None:
+        """A sink did not take so many audit records."""
+        self._metrics.audited("failed", count)
+        if not (failures := self._seldom.count(f"audit.{sink}")):
+            return
+        with self._lock:
+            rejected, self._audit_rejected = self._audit_rejected, 0
+        self._log.error("audit.write.failed", sink=sink, mode=mode, count=failures, rejected=rejected, **{"error.type": error})
+
+    def audit_rejected(self) -> None:
+        """A request was refused because no sink took its audit record."""
+        self._metrics.audit_rejected()
+        with self._lock:
+            self._audit_rejected += 1
 
     def bus(self, connected: bool, reason: str) -> None:
         """The bus connection changed."""

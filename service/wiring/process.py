@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from service import __version__, inherited, settings, sources
+from service.audit.faults import key_fault
+from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Identity, Sessions
 from service.commands import Commands, Policy
@@ -44,6 +47,10 @@ REJECTIONS = {
 }
 
 
+# So long the audit records still queued at the end may take.
+AUDIT_CLOSE_SECONDS = 3.0
+
+
 class Process:
     """All objects that live as long as the process, except the listeners."""
 
@@ -55,21 +62,14 @@ class Process:
         self.log = log.get()
         self.metrics = _make_metrics(master)
         self.report = Report(self.metrics, self.log)
+        self.audit = Audit(ours.audit, self.report, lambda line: log.write_record(line, ours.audit.write_seconds))
         self.gateway = (connect or connect_gateway)(configuration, self.report)
-        self.health = Health({"master": self._master_check, "bus": self._bus_check})
+        self.health = Health({"master": self._master_check, "bus": self._bus_check, "audit": lambda: Check(*self.audit.check())})
         self.report.on_change = self.health.report
         self._addresses = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._users = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._everybody = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
-        self.guard = Guard(
-            addresses=self._addresses,
-            users=self._users,
-            everybody=self._everybody,
-            concurrency=ours.limits.auth_concurrency,
-            proven_seconds=ours.limits.auth_proven_seconds,
-            on_attempt=self.metrics.auth_attempt,
-            on_verdict=self.report.verdict,
-        )
+        self.guard = self._make_guard(ours)
         self.traffic = Traffic(__version__)
         self.access = Access(ours.access.networks, ours.access.users)
         self.quick_calls = Slots("quick calls", ours.limits.quick_calls)
@@ -83,11 +83,24 @@ class Process:
             sync_jobs=Slots("synchronous jobs", ours.limits.sync_jobs),
             quick_calls=self.quick_calls,
             may_call=self.sessions.admit,
+            audit=self.audit,
+            whose=self.sessions.whose,
         )
         self.streams = self._make_streams(ours)
         self.cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         self.api = Canonical(api_app(self), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header))
         self.ops = Canonical(ops_app(self), _Unmeasured(), self._probe_done)
+
+    def _make_guard(self, ours: Settings) -> Guard:
+        return Guard(
+            addresses=self._addresses,
+            users=self._users,
+            everybody=self._everybody,
+            concurrency=ours.limits.auth_concurrency,
+            proven_seconds=ours.limits.auth_proven_seconds,
+            on_attempt=self.metrics.auth_attempt,
+            on_verdict=self.report.verdict,
+        )
 
     def _make_sessions(self, master: MasterOptions) -> Sessions:
         return Sessions(
@@ -100,6 +113,7 @@ class Process:
             external_auth=master.raw.get("external_auth") or {},
             see_all=self.settings.events.see_all,
             on_revoked=self._revoked,
+            audit=self.audit.begin,
         )
 
     def _make_streams(self, ours: Settings) -> Streams:
@@ -120,11 +134,13 @@ class Process:
         """Close the connections to the master and end our threads."""
         self.gateway.stop()
         self.streams.stop()
+        self.audit.note("stop")
+        self.audit.close(AUDIT_CLOSE_SECONDS)
 
     def reload(self, environ: Mapping[str, str]) -> None:
         """Read the settings again and apply those that can change in a running process; keep all of the old ones if any is wrong."""
         try:
-            new = sources.load(environ, inherited.inherit(self._master_raw))
+            new = _reloaded(environ, self._master_raw)
         except InvalidConfiguration as exc:
             self.log.error("config.invalid", faults=[str(fault) for fault in exc.faults])  # noqa: TRY400 - the faults say it all
             return
@@ -132,10 +148,12 @@ class Process:
         self.settings = settings.with_reloadable(self.settings, new)
         self._apply(self.settings)
         applied = sorted(name for name, reloadable in changed.items() if reloadable)
+        self.audit.note("reload", {"applied": applied})
         self.log.info("config.loaded", applied=applied, needs_restart=sorted(set(changed) - set(applied)))
 
     def _apply(self, ours: Settings) -> None:
         log.set_level(ours.log.level)
+        self.audit.adjust(ours.audit)
         self.commands.policy = _policy(ours)
         self.guard.proven_seconds = ours.limits.auth_proven_seconds
         self.access.adjust(ours.access.networks, ours.access.users)
@@ -161,9 +179,11 @@ class Process:
 
     def crashed(self, facts: Facts) -> None:
         """Log the exception under way: nobody expected it."""
+        facts.crashed = True
         self.log.error("crash", request_id=facts.request_id, exc_info=True)  # noqa: LOG014 - the caller is in the handler
 
     def _request_done(self, facts: Facts, seconds: float, complete: bool) -> None:
+        self.audit.completed(facts, seconds)
         self.traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
         self.metrics.http_sizes(facts.body_bytes, facts.sent_bytes if facts.kind == "unary" else None)
         if facts.error_type in REJECTIONS:
@@ -191,6 +211,15 @@ class _Unmeasured:
 
     def http_started(self) -> None: ...
     def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str) -> None: ...
+
+
+def _reloaded(environ: Mapping[str, str], master_raw: Mapping[str, Any]) -> Settings:
+    """Read the settings anew, and the key that a new one of them may name."""
+    new = sources.load(environ, inherited.inherit(master_raw))
+    fault = key_fault(new.audit)
+    if fault:
+        raise InvalidConfiguration([fault])
+    return new
 
 
 def _policy(ours: Settings) -> Policy:

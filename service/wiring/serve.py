@@ -29,6 +29,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         master=configuration.master.request_uri,
         config_digest=settings.digest(configuration.settings),
     )
+    process.audit.note("start", {"salt_version": SALT_VERSION})
     process.gateway.start()
     life = Life(
         api,

@@ -58,7 +58,7 @@ def _event_resources(process: Process) -> dict[str, object]:
     """Make what serves the event bus' URLs."""
     ours, sessions = process.settings, process.sessions
     webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login)
-    hook = Hook(process.gateway.fire, webhooks, sessions, process.quick_calls, ours.hook.body_limit_bytes)
+    hook = Hook(process.gateway.fire, webhooks, sessions, process.quick_calls, ours.hook.body_limit_bytes, audit=process.audit.begin)
     resources: dict[str, object] = {
         "/events": Events(process.streams, sessions, Slots("event streams", ours.events.streams), ours.events, process.report),
         **dict.fromkeys((ours.hook.url, f"{ours.hook.url}/{{path:path}}"), hook),

@@ -273,7 +273,7 @@ def test_logout_ends_the_session_at_once_and_is_told() -> None:
     here = world()
     identity = here.sessions.of(request(x_auth_token=TOKEN))
 
-    assert here.sessions.logout(identity) == "here"
+    assert here.sessions.logout(identity, request()) == "here"
 
     with pytest.raises(Unauthenticated):
         here.sessions.of(request(x_auth_token=TOKEN))
@@ -284,7 +284,7 @@ def test_a_look_up_that_was_under_way_does_not_bring_the_session_back() -> None:
     here = world(cache_seconds=0.001)
     identity = here.sessions.of(request(x_auth_token=TOKEN))
     here.clock.now += 1.0
-    here.tokens.during_look_up = lambda: here.sessions.logout(identity)
+    here.tokens.during_look_up = lambda: here.sessions.logout(identity, request())
     here.sessions.of(request(x_auth_token=TOKEN))
     here.tokens.during_look_up = lambda: None
 

@@ -1,0 +1,68 @@
+"""`salt-sidecar audit-hash` and `audit-verify`: look for a value in the audit trail, and follow its hash chain."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from service.audit.chain import Verifier
+from service.audit.hashing import Key, read_key
+from service.cli.serve import EX_CONFIG
+from service.errors import ConfigFault, InvalidConfiguration
+from service.settings import CONFIG_VARIABLE
+from service.sources import load
+
+
+def hash_value(args: argparse.Namespace) -> int:
+    """Print the HMAC of a value; 78 if there is no key to make it with."""
+    environ = {**os.environ, **({CONFIG_VARIABLE: args.config} if args.config else {})}
+    try:
+        key = _key(args.key_file, environ)
+    except InvalidConfiguration as exc:
+        for fault in exc.faults:
+            print(f"FAULT  {fault}", file=sys.stderr)
+        return EX_CONFIG
+    value = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n") if args.value == "-" else args.value
+    print(key.of_text(value))
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Say where the chain breaks first, or that it does not."""
+    verifier = Verifier()
+    for name in args.files:
+        try:
+            with sys.stdin.buffer if name == "-" else Path(name).open("rb") as file:
+                broken = _first_break(verifier, file)
+        except OSError as exc:
+            print(f"{name}: {exc.strerror}")
+            return 1
+        if broken:
+            print(f"{name}: line {broken}")
+            return 1
+    print(f"{verifier.lines} lines, no break{verifier.extent}")
+    return 0
+
+
+def _first_break(verifier: Verifier, file: BinaryIO) -> str | None:
+    lines: Iterable[bytes] = file
+    for number, line in enumerate(lines, 1):
+        wrong = verifier.take(line.removesuffix(b"\n"))
+        if wrong:
+            return f"{number} {wrong}"
+    return None
+
+
+def _key(path: Path | None, environ: Mapping[str, str]) -> Key:
+    path = path or load(environ).audit.hmac_key_file
+    if path is None:
+        raise InvalidConfiguration([ConfigFault("audit.hmac_key_file", "no key is set", "set it as for the sidecar, or name one with --key-file")])
+    try:
+        return read_key(path)
+    except (OSError, ValueError) as exc:
+        problem = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        raise InvalidConfiguration([ConfigFault(str(path), problem, "name the file that the sidecar has its key from")]) from None
