@@ -10,6 +10,7 @@ from typing import Any
 
 from service import settings
 from service.observe import events, metrics_doc
+from service.option_types import Group
 
 METHODS = ("get", "post", "put", "delete")
 
@@ -109,7 +110,7 @@ def _first_line(function: object) -> str:
 
 
 def _yaml(value: object) -> str:
-    return json.dumps(value.model_dump() if isinstance(value, settings.Group) else value)
+    return json.dumps(value.model_dump() if isinstance(value, Group) else value)
 
 
 def _bounds(field: Any) -> str:

@@ -11,7 +11,8 @@ import pytest
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.inherited import inherit
-from service.settings import Group, Settings, changed, environ_name, master_config_path, options, settings_path, with_reloadable
+from service.option_types import Group
+from service.settings import Settings, changed, environ_name, master_config_path, options, settings_path, with_reloadable
 from service.sources import load
 
 FILES = Path(__file__).parents[1] / "settings"
