@@ -92,6 +92,6 @@ def test_ops_pages_are_on_the_ops_listener_alone_and_details_ask_for_the_token(t
     assert (page.status, page.headers["content-type"].partition(";")[0]) == (200, "text/plain")
     assert [line for line in page.body.decode().splitlines() if not line.startswith("#")] == ["salt_master_up 0.0"]
     checks = ops.get("/readyz", **key).json()["checks"]
-    assert set(checks) == {"process", "master", "bus"}
+    assert set(checks) == {"process", "master", "bus", "audit"}
     assert set(checks["bus"]) == {"ok", "reason", "since"}
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", checks["bus"]["since"])
