@@ -15,18 +15,20 @@ from service.gateway.opts import MasterOptions, read_master_config
 from service.http.bearer import token_faults
 from service.http.files import site_faults
 from service.http.paths import url_faults
+from service.observe import tracing
 from service.routes import API_RESOURCES
 from service.settings import Settings, master_config_path
 
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """Our settings and what we take from the master's. notes: what the start should say of the master's API sections. told_by: sources of options."""
+    """Our settings and what we take from the master's. notes: what the start should say of the master's API sections. told_by: sources of options. traces_to: URL."""
 
     settings: Settings
     master: MasterOptions
     notes: tuple[ConfigFault, ...] = ()
     told_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    traces_to: str | None = None
 
 
 def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[str, Any]] = read_master_config) -> Configuration:
@@ -39,9 +41,12 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
     except InvalidConfiguration as exc:
         faults += exc.faults
     from_master = inherited.inherit(raw)
+    traces_to: str | None = None
+    notes: tuple[ConfigFault, ...] = ()
     try:
         ours = sources.load(environ, from_master)
         faults += setting_faults(ours)
+        traces_to, notes = tracing_of(ours, environ)
     except InvalidConfiguration as exc:
         faults += exc.faults
     if raw.get("transport", "zeromq") != "zeromq":
@@ -50,10 +55,22 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
         )
     if faults:
         raise InvalidConfiguration(faults)
-    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes, sources.told_by(environ, from_master))
+    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes + notes, sources.told_by(environ, from_master), traces_to)
 
 
 def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
-    faults = token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_RESOURCES)
+    lacking = tracing.lacking() if ours.tracing.endpoint else None
+    faults = ([lacking] if lacking else []) + token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_RESOURCES)
     return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)
+
+
+def tracing_of(ours: Settings, environ: Mapping[str, str]) -> tuple[str | None, tuple[ConfigFault, ...]]:
+    """
+    Return where traces go, and what is worth a word of it.
+
+    OpenTelemetry's variables may be everybody's on this machine, so what they ask for and cannot be had is no fault.
+    """
+    endpoint = tracing.endpoint_of(ours.tracing.endpoint, environ)
+    lacking = tracing.lacking() if endpoint else None
+    return (None, (lacking,)) if lacking else (endpoint, ())

@@ -226,6 +226,17 @@ class StatsSettings(Group):
     require_login: bool = Field(True, description="Ask for a session.")
 
 
+class TracingSettings(Group):
+    """Spans for an OpenTelemetry collector; docs/tracing.md."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/@\s?#]+(/[^\s?#]*)?$",
+        description="Collector that takes OTLP over HTTP, such as http://otel-collector:4318 (`/v1/traces` is added); default: `OTEL_EXPORTER_OTLP_ENDPOINT`. None: no tracing.",
+    )
+    sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of the traces beginning here that are recorded; a caller's own decision is followed.")
+
+
 class DrainSettings(Group):
     """What SIGTERM does."""
 
@@ -253,6 +264,7 @@ class Settings(Group):
     access: AccessSettings = AccessSettings()
     site: SiteSettings = SiteSettings()
     stats: StatsSettings = StatsSettings()
+    tracing: TracingSettings = TracingSettings()
     drain: DrainSettings = DrainSettings()
 
 

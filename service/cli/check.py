@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
 
 def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[ConfigFault, ...]]:
     """Return all faults, not only the first, and what is worth a word but no fault."""
-    from service.configuration import setting_faults  # noqa: PLC0415
+    from service.configuration import setting_faults, tracing_of  # noqa: PLC0415
     from service.gateway.opts import read_master_config  # noqa: PLC0415 - only this command needs Salt
     from service.inherited import inherit  # noqa: PLC0415
     from service.settings import master_config_path  # noqa: PLC0415
@@ -47,16 +47,18 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     except InvalidConfiguration as exc:
         faults += exc.faults
     from_master = inherit(raw)
+    notes = from_master.notes
     try:
         settings = load(environ, from_master)
     except InvalidConfiguration as exc:
         faults += exc.faults
     if settings is not None:
         faults += setting_faults(settings)
+        notes += tracing_of(settings, environ)[1] if not settings.tracing.endpoint else ()
         faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
     if raw:
         faults += [*_option_faults(raw), *_master_faults(raw, settings.master.uri if settings else None)]
-    return faults, from_master.notes
+    return faults, notes
 
 
 def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]:

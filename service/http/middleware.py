@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from service.http.addresses import Proxies
 from service.http.facts import ENVIRON_KEY, Facts, facts_of
 from service.observe import log
+from service.observe.trail import Trail
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -27,18 +28,33 @@ class HttpMetrics(Protocol):
         """A request is over; kind: `unary`, or `stream` if it became one."""
 
 
+class Tracer(Protocol):
+    """What we ask of the tracing."""
+
+    def begin(self, trail: Trail) -> None:
+        """Start the span of a request."""
+
+
 class Canonical:
     """
     A WSGI application around another that accounts for every request.
 
-    log(facts, seconds, complete) is called once for each, when the server closes the answer. proxies: whose word on the caller counts.
+    log(facts, seconds, complete) is called once for each, when the server closes the answer. proxies: whose word on the caller counts. tracer: None while nobody traces.
     """
 
-    def __init__(self, app: WSGIApplication, metrics: HttpMetrics, log: Callable[[Facts, float, bool], None], proxies: Proxies | None = None) -> None:
+    def __init__(
+        self,
+        app: WSGIApplication,
+        metrics: HttpMetrics,
+        log: Callable[[Facts, float, bool], None],
+        proxies: Proxies | None = None,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._log = log
         self._proxies = proxies or Proxies()
+        self._tracer = tracer
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333)."""
@@ -46,6 +62,8 @@ class Canonical:
         # From here on the caller's own, for whoever looks, and not those of the proxy before us.
         environ["REMOTE_ADDR"], environ["wsgi.url_scheme"] = self._proxies.origin(environ)
         facts = environ[ENVIRON_KEY] = facts_of(environ, believe_id=believe_id)
+        if self._tracer is not None:
+            self._tracer.begin(facts.trail)
         self._metrics.http_started()
         # Lines of Salt and of other libraries tell the request too; waitress reuses threads.
         log.clear()

@@ -35,6 +35,7 @@ from service.observe.domains import (
     STATE_RESULTS,
     STREAM_DROPS,
     STREAM_ENDS,
+    TRACE_RESULTS,
     TRANSPORTS,
 )
 
@@ -343,6 +344,7 @@ _SELF = (
         stability="stable",
     ),
     Declaration("salt_api_log_events_total", "counter", "Log lines written, by level.", ("level",), (LEVELS,)),
+    Declaration("salt_api_trace_spans_total", "counter", "Spans for the collector, by what became of them.", ("result",), (TRACE_RESULTS,)),
     Declaration("salt_api_log_dropped_total", "counter", "Log lines lost because standard output did not take them."),
     Declaration(
         "salt_api_label_overflow_total",

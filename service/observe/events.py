@@ -54,6 +54,7 @@ EVENTS = (
     LogEvent("bus.decode.failed", "warning", "An event that somebody waited for is no MessagePack; once a minute.", ("bytes", "tag_prefix", "count")),
     LogEvent("audit", "info", "An audit record, marked by `log.type` and written past the queue, if `audit.sinks` has `stdout`; docs/audit.md has its fields.", ("log.type", "stage", "action")),
     LogEvent("audit.write.failed", "error", "A sink did not take audit records. `count`: failed writes, `rejected`: requests refused for them, since the last such line; once a minute for each sink.", ("sink", "error.type", "mode", "count", "rejected")),
+    LogEvent("tracing.failed", "warning", "Spans did not reach the collector, `failed` or `dropped`; once a minute each.", ("result", "count", "message")),
     LogEvent("crash", "error", "A bug: an exception that nobody expected, with its frames but without their variables.", ("request_id", "thread", "error.type", "error.message", "error.causes", "frames")),
     LogEvent("log", "as given", "A line of a library, of Salt, or something that was printed.", ("logger", "message")),
 )  # fmt: skip

@@ -258,6 +258,10 @@ class Metrics:
         """Say which versions run."""
         self.families["salt_api_build_info"].gauge(version, revision, python, salt).set(1)
 
+    def trace_spans(self, result: str, count: int) -> None:
+        """Count spans by what became of them."""
+        self.families["salt_api_trace_spans_total"].counter(_known(result, domains.TRACE_RESULTS, "failed")).inc(count)
+
     def watch_log(self, counts: Callable[[], Mapping[str, int]], dropped: Callable[[], int]) -> None:
         """Read the log's counters at each scrape."""
         for level in domains.LEVELS:

@@ -119,6 +119,12 @@ class Report:
             until = datetime.now(timezone.utc) + timedelta(seconds=verdict.wait_seconds or 0)
             self._log.warning("auth.failure", **who, result=verdict.result, throttled_until=until.isoformat(timespec="seconds"), count=count)
 
+    def traces(self, result: str, count: int, reason: str) -> None:
+        """So many spans were `exported`, `failed` or `dropped`."""
+        self._metrics.trace_spans(result, count)
+        if result != "exported" and self._seldom.count(f"tracing.{result}"):
+            self._log.warning("tracing.failed", result=result, count=count, message=reason)
+
     def rejected(self, reason: str, limit: float | None = None) -> None:
         """A request was refused before it reached Salt. limit: what it was over."""
         self._metrics.http_rejected(reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from service.observe.traceparent import TraceContext
 
@@ -28,13 +28,14 @@ class Trail:
     Only the request's own thread writes it.
 
     context: the place in a trace that all we cause belongs to, None while nobody traces: a trace that nobody samples would
-    keep Salt from starting its own.
+    keep Salt from starting its own. span: the tracer's, see observe/tracing.py.
     """
 
-    __slots__ = ("_clock", "_published", "_sums", "context", "first_return_s", "stages")
+    __slots__ = ("_clock", "_published", "_sums", "context", "first_return_s", "span", "stages")
 
     def __init__(self, context: TraceContext | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.context = context
+        self.span: Any = None
         self.stages: list[Stage] = []
         self.first_return_s: float | None = None
         self._clock = clock
@@ -49,7 +50,9 @@ class Trail:
         """Count the time since *started* to a stage."""
         ended = self._clock()
         self._sums[name] = self._sums.get(name, 0.0) + ended - started
-        if len(self.stages) < MOST_STAGES:
+        if name == "auth" and self.stages and self.stages[-1].name == "auth":
+            self.stages[-1] = Stage(name, self.stages[-1].started, ended)  # an access list and the guard are one thing to whoever looks
+        elif len(self.stages) < MOST_STAGES:
             self.stages.append(Stage(name, started, ended))
         if name == "publish" and self._published is None:
             self._published = ended

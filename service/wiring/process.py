@@ -28,6 +28,7 @@ from service.limits import Brake, Slots
 from service.observe import log
 from service.observe.metrics import Metrics
 from service.observe.report import Report
+from service.observe.tracing import Tracing
 from service.observe.traffic import Traffic
 from service.routes import API_RESOURCES
 from service.settings import Settings
@@ -45,6 +46,9 @@ REJECTIONS = {
     "Draining": "shutting_down",
     "ClientDisabled": "client_disabled",
 }
+
+# At the end so long is waited for a collector that does not take spans.
+TRACES_STOP_SECONDS = 3.0
 
 
 # So long the audit records still queued at the end may take.
@@ -66,6 +70,7 @@ class Process:
         self.gateway = (connect or connect_gateway)(configuration, self.report)
         self.health = Health({"master": self._master_check, "bus": self._bus_check, "audit": lambda: Check(*self.audit.check())})
         self.report.on_change = self.health.report
+        self.tracing = self._make_tracing(configuration.traces_to)
         self._addresses = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._users = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._everybody = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
@@ -88,7 +93,7 @@ class Process:
         )
         self.streams = self._make_streams(ours)
         self.cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
-        self.api = Canonical(api_app(self), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header))
+        self.api = Canonical(api_app(self), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header), self.tracing)
         self.ops = Canonical(ops_app(self), _Unmeasured(), self._probe_done)
 
     def _make_guard(self, ours: Settings) -> Guard:
@@ -101,6 +106,9 @@ class Process:
             on_attempt=self.metrics.auth_attempt,
             on_verdict=self.report.verdict,
         )
+
+    def _make_tracing(self, endpoint: str | None) -> Tracing | None:
+        return Tracing(endpoint, self.settings.tracing.sample_ratio, os.environ, self.report.traces) if endpoint else None
 
     def _make_sessions(self, master: MasterOptions) -> Sessions:
         return Sessions(
@@ -136,6 +144,8 @@ class Process:
         self.streams.stop()
         self.audit.note("stop")
         self.audit.close(AUDIT_CLOSE_SECONDS)
+        if self.tracing is not None:
+            self.tracing.stop(TRACES_STOP_SECONDS)
 
     def reload(self, environ: Mapping[str, str]) -> None:
         """Read the settings again and apply those that can change in a running process; keep all of the old ones if any is wrong."""
@@ -189,7 +199,10 @@ class Process:
         if facts.error_type in REJECTIONS:
             self.rejected(REJECTIONS[facts.error_type])
         level = "warning" if facts.status >= 500 or not complete else "info"
-        getattr(self.log, level)("http.request", **log_fields(facts, seconds, complete))
+        fields = log_fields(facts, seconds, complete)
+        getattr(self.log, level)("http.request", **fields)
+        if self.tracing is not None:
+            self.tracing.finish(facts.trail, fields)
 
     def rejected(self, reason: str) -> None:
         """Tell of a request that was refused before it reached Salt, with the limit it was over, where that is one number."""

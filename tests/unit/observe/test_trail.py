@@ -14,14 +14,14 @@ def test_stages_are_summed_and_told_one_by_one() -> None:
     moments = itertools.count(0, 1)
     trail = Trail(TraceContext("a" * 32, "b" * 16, 1), clock=lambda: float(next(moments)))
     trail.returned()  # before anything was published: of no job of ours
-    for name in ("auth", "publish", "gather", "publish"):
+    for name in ("auth", "auth", "publish", "gather", "publish"):
         with trail.stage(name):
             if name == "gather":
                 trail.returned()
                 trail.returned()
 
     assert trail.fields() == {
-        "auth_s": 1.0, "publish_s": 2.0, "wait_s": 2.0, "first_return_s": 2.0, "trace_id": "a" * 32, "span_id": "b" * 16, "trace_flags": "01",
+        "auth_s": 2.0, "publish_s": 2.0, "wait_s": 2.0, "first_return_s": 2.0, "trace_id": "a" * 32, "span_id": "b" * 16, "trace_flags": "01",
     }  # fmt: skip
     assert [stage.name for stage in trail.stages] == ["auth", "publish", "gather", "publish"]
 
