@@ -115,8 +115,9 @@ def test_what_a_reload_may_change_is_changed_and_the_rest_named(salt_master: Emb
     (sidecar.folder / "sidecar.yaml").write_text("log: {level: debug}\nlimits: {lows_per_request: 1, sync_jobs: 3}\n")
 
     sidecar.signal(signal.SIGHUP)
-    loaded = sidecar.wait_for_line("config.loaded")
+    first, loaded = sidecar.wait_for_line("config.loaded"), sidecar.wait_for_line("config.loaded", 2)
 
+    assert (first["source"], {"api.port", "ops.port"} <= set(first["keys"])) == (["environment"], True)
     assert loaded["applied"] == ["limits.lows_per_request", "log.level"]
     assert loaded["needs_restart"] == ["limits.sync_jobs"]
     refused = sidecar.post(ping, ping)
