@@ -39,6 +39,9 @@ class ClientMetrics(Protocol):
     def client_finished(self, client: str, outcome: str, seconds: float) -> None:
         """A low ended."""
 
+    def client_refused(self, client: str, outcome: str) -> None:
+        """A low was refused before it began."""
+
 
 @dataclasses.dataclass
 class Caller:
@@ -139,15 +142,13 @@ class Commands:
     def _count_refused(self, lows: list[Low], fault: Overloaded) -> None:
         """Count lows that no slot was free for: to their caller they failed, and the alert on failures reads these figures."""
         for low in lows:
-            self._metrics.client_started(low.client)
-            self._metrics.client_finished(low.client, fault.outcome, 0.0)
+            self._metrics.client_refused(low.client, fault.outcome)
 
     def _parse(self, body: object) -> list[Low]:
         try:
             return parse_lowstate(body, enabled=self._enabled_clients, most=self.policy.lows_per_request)
         except Fault as fault:
-            self._metrics.client_started("invalid")
-            self._metrics.client_finished("invalid", fault.outcome, 0.0)
+            self._metrics.client_refused("invalid", fault.outcome)
             raise
 
     def _run_all(self, lows: list[Low], caller: Caller) -> list[Any]:

@@ -19,6 +19,7 @@ from service.gateway.hub import Hub
 from service.gateway.jobs import Request
 from service.gateway.low import Low
 from service.gateway.opts import MasterOptions
+from service.gateway.publish import Ledger
 from service.gateway.result import LowResult
 
 SECRET = "fake-secret"
@@ -212,8 +213,11 @@ class FakeGateway:
     def tokens(self) -> Tokens:
         return self._runner.tokens
 
-    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
-        self.hub.subscribe(take)
+    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+        self.hub.subscribe(take, on_cut)
+
+    def keep_account(self, ledger: Ledger) -> None:
+        self._runner.keep_account(ledger)
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
         self.hub.deliver(packed(tag, data, 2**20))

@@ -27,10 +27,14 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 _TOO_MANY_FAILED = "too many failed logins; wait before the next"
 
 
+class TokenDied(Unauthenticated):
+    """The master knows no such token: it has expired, or never was one. Stays between the sessions and the guard; callers see Unauthenticated."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """
-    What came of credentials. eauth, user: as the caller sent them. result: `success`, `bad_credentials`, `forbidden` or `throttled`. wait_seconds: until a throttled caller may come back.
+    What came of credentials. eauth, user: as the caller sent them. result: `success`, `bad_credentials`, `expired_token`, `forbidden` or `throttled`. wait_seconds: until a throttled caller may come back.
 
     asked: what they were used for. A success is one only when it is news: the master need not have judged them lately.
     """
@@ -53,7 +57,8 @@ class Guard:
     everybody: the master deals requests out to its workers in turn, also to one that sits over a failed login, so that a few a minute
     slow every caller; guesses from many addresses must not add up.
 
-    on_attempt(eauth, result) hears how each attempt ended, on_verdict of those that are worth a log line.
+    on_attempt(eauth, result) hears how each attempt ended, on_verdict of those that are worth a log line;
+    on_decided(eauth, seconds) how long the master took to accept or refuse.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Guard:
         proven_seconds: float,
         on_attempt: Callable[[str, str], None],
         on_verdict: Callable[[Verdict], None] = lambda _verdict: None,
+        on_decided: Callable[[str, float], None] = lambda _eauth, _seconds: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._addresses = addresses
@@ -76,6 +82,7 @@ class Guard:
         self.proven_seconds = proven_seconds
         self._on_attempt = on_attempt
         self._on_verdict = on_verdict
+        self._on_decided = on_decided
         self._monotonic = monotonic
         # Only keyed digests stay in memory, under a key that dies with the process.
         self._key = secrets.token_bytes(32)
@@ -90,7 +97,7 @@ class Guard:
         asked: what they are used for, for the verdict. Yields a function to call when the master has accepted them. Raises Throttled.
         """
         eauth = "token" if "token" in credentials else str(credentials.get("eauth", "unknown"))
-        attempt = _Attempt(self, self._digest(credentials), self._keys(credentials, address))
+        attempt = _Attempt(self, self._digest(credentials), self._keys(credentials, address), lambda seconds: self._on_decided(eauth, seconds))
         result: str = "error"
         wait: float | None = None
         try:
@@ -100,6 +107,10 @@ class Guard:
         except Forbidden:
             attempt.accepted()
             result = "forbidden"
+            raise
+        except TokenDied:
+            attempt.refused()
+            result = "expired_token" if attempt.known else "bad_credentials"
             raise
         except Unauthenticated:
             attempt.refused()
@@ -151,6 +162,10 @@ class Guard:
         """Let the next one authenticate."""
         self._gate.release()
 
+    def now(self) -> float:
+        """Return the time of our clock."""
+        return self._monotonic()
+
     def is_proven(self, digest: bytes) -> bool:
         """Say whether the master accepted these credentials lately."""
         with self._lock:
@@ -193,16 +208,23 @@ class Guard:
 class _Attempt:
     """One pass of one request through the guard."""
 
-    def __init__(self, guard: Guard, digest: bytes, keys: Keys) -> None:
+    def __init__(self, guard: Guard, digest: bytes, keys: Keys, on_decided: Callable[[float], None]) -> None:
         self._guard = guard
         self._digest = digest
         self._keys = keys
+        self._on_decided = on_decided
+        self._sent_at: float | None = None
         self._in_gate = False
         self._paid = False
         self.proven = False
         self.known = False  # the master need not judge them: it did so lately
 
     def enter(self) -> None:
+        """Pass the brakes; the credentials go to the master next."""
+        self._pass()
+        self._sent_at = self._guard.now()
+
+    def _pass(self) -> None:
         """
         Pass at once when proven, else wait for a turn and pay.
 
@@ -224,6 +246,7 @@ class _Attempt:
 
     def accepted(self) -> None:
         """Take the master's word that the credentials are good."""
+        self._decided()
         self._guard.prove(self._digest)
         self.proven = True
         self._refund()
@@ -231,7 +254,14 @@ class _Attempt:
 
     def refused(self) -> None:
         """Take the master's word that the credentials are bad: what was paid is lost."""
+        self._decided()
         self._paid = False
+
+    def _decided(self) -> None:
+        """Tell, once, how long the master took."""
+        if self._sent_at is not None:
+            self._on_decided(self._guard.now() - self._sent_at)
+            self._sent_at = None
 
     def leave(self) -> None:
         """End the pass; a call that ended before the master judged the credentials costs nothing."""

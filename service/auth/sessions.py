@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from service.audit.records import Act
 from service.audit.trail import Account
-from service.auth.guard import Guard
+from service.auth.guard import Guard, TokenDied
 from service.auth.perms import EVERYTHING, perms_of
 from service.errors import BadRequest, Fault, Unauthenticated
 from service.gateway.low import TOKEN
@@ -198,6 +198,13 @@ class Sessions:
             return identity
         return None
 
+    def active(self) -> int:
+        """Return how many tokens were alive when the master was last asked, and have not expired."""
+        with self._lock:
+            known = list(self._alive.values())
+        now = self._time_of_day()
+        return sum(identity.expire > now for identity, _ in known)
+
     def logout(self, identity: Identity, environ: Mapping[str, Any]) -> str:
         """End a session everywhere, as far as the master lets us; return how."""
         self._audit(environ[ENVIRON_KEY], [Act("logout", user=identity.user, eauth=identity.eauth, groups=identity.groups)])
@@ -230,7 +237,7 @@ class Sessions:
             with self._guard.admit(credentials, address) as accepted:
                 data = self._tokens.get_token(token)
                 if data is None:
-                    raise _dead()
+                    raise TokenDied("the master does not know the token")
                 accepted()
         except Unauthenticated:
             self._guard.forget(credentials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections import deque
@@ -54,7 +55,7 @@ class Batches:
             run.failhard = bool(low.fields.get("failhard", self._failhard))
             run.wait_seconds = float(low.fields.get("batch_wait", 0))
             run.size = batch_size(low.fields.get("batch", DEFAULT_BATCH), len(minions))
-            with request.trail.stage("gather"):
+            with request.trail.stage("gather"), contextlib.ExitStack() as run.account:
                 return run.through(minions)
 
 
@@ -64,6 +65,7 @@ class _BatchRun:
     failhard = False
     wait_seconds = 0.0
     size = 1
+    account: contextlib.ExitStack  # closed when the batch is over
 
     def __init__(self, jobs: Jobs, low: Low, request: Request, waiter: Waiter) -> None:
         self._jobs = jobs
@@ -107,6 +109,7 @@ class _BatchRun:
             if job is not None and not self._jid:
                 self._jid = job.jid
                 self._waiter.watch(job.jid)
+                self.account.enter_context(self._jobs.waiting_for(job.jid, self._request))
         # The master may know fewer of them by now: nobody waits for the others, but they are in the answer.
         gathering = self._jobs.gathering(self._low.fields, job or Job(self._jid, [], []))
         self._active[gathering] = batch

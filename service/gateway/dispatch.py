@@ -24,7 +24,7 @@ from service.gateway.low import Client, Low
 from service.gateway.masterfuncs import MasterFunctions
 from service.gateway.monitor import Monitor
 from service.gateway.opts import MasterOptions
-from service.gateway.publish import Publisher, Sender
+from service.gateway.publish import Ledger, Publisher, Sender
 from service.gateway.result import LowResult
 from service.gateway.signatures import Signatures
 from service.gateway.wire import RequestSocket
@@ -45,8 +45,8 @@ class Observer(Protocol):
     def dropped(self) -> None:
         """An event had to be dropped."""
 
-    def bus(self, connected: bool, reason: str) -> None:
-        """The bus connection changed."""
+    def bus(self, connected: bool, reason: str, cause: str) -> None:
+        """The bus connection changed. cause: of a loss, `eof`, `error` or `stale`."""
 
     def undecodable(self, tag: str, size: int) -> None:
         """An event could not be decoded; size in bytes."""
@@ -61,8 +61,16 @@ class Observer(Protocol):
 class Runner:
     """Runs a low by the client it names. What the real master and the fake have in common."""
 
-    def __init__(self, channels: Sender, hub: Hub, options: MasterOptions, *, master_up: Callable[[], bool]) -> None:
-        publisher = Publisher(channels, options)
+    def __init__(
+        self,
+        channels: Sender,
+        hub: Hub,
+        options: MasterOptions,
+        *,
+        master_up: Callable[[], bool],
+        on_announced: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        publisher = self._publisher = Publisher(channels, options, on_announced)
         jobs = Jobs(publisher, hub, options, master_up=master_up)
         batches = Batches(jobs, failhard=bool(options.raw.get("failhard")))
         functions = MasterFunctions(
@@ -85,6 +93,10 @@ class Runner:
             "wheel_async": functions.wheel_async,
         }
         self.tokens = Tokens(channels, options, functions.runner)
+
+    def keep_account(self, ledger: Ledger) -> None:
+        """Tell a ledger of every job we publish from now on."""
+        self._publisher.ledger = ledger
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
@@ -119,7 +131,7 @@ class Gateway:
             self._ping,
             interval_seconds=probe_seconds,
             on_change=self._master_changed,
-            on_probe=observer.probe,
+            on_probe=self._probed,
             at_ease=lambda: self._bus.connected,
         )
         sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
@@ -129,7 +141,7 @@ class Gateway:
         )
         self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=self._hub.deliver, on_state=self._bus_changed)
         self._trigger = Trigger(self._thread, options)
-        self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up)
+        self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up, on_announced=self._bus.expect)
 
     def start(self) -> None:
         """Connect, and keep connecting, in the background; does not wait for the master."""
@@ -158,9 +170,13 @@ class Gateway:
         """Put an event on the master's bus. Raises a Fault."""
         self._trigger.fire(tag, data)
 
-    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
-        """Hand every event of the bus, as tag and raw bytes, to *take*, on the bus thread."""
-        self._hub.subscribe(take)
+    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+        """Hand every event of the bus, as tag and raw bytes, to *take*, on the bus thread, and tell when the bus was cut."""
+        self._hub.subscribe(take, on_cut)
+
+    def keep_account(self, ledger: Ledger) -> None:
+        """Tell a ledger of every job we publish from now on."""
+        self._runner.keep_account(ledger)
 
     def health(self) -> Health:
         """Return how the connection is, without asking anybody."""
@@ -176,10 +192,14 @@ class Gateway:
             self._channels.fail_in_flight()
         self._observer.master(up, reason, self._monitor.failures)
 
-    def _bus_changed(self, connected: bool, reason: str) -> None:
+    def _probed(self, seconds: float) -> None:
+        self._bus.check_alive()
+        self._observer.probe(seconds)
+
+    def _bus_changed(self, connected: bool, reason: str, cause: str) -> None:
         if connected:
             self._hub.opened()
         else:
             self._hub.interrupted()
             self._monitor.doubt()
-        self._observer.bus(connected, reason)
+        self._observer.bus(connected, reason, cause)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from service.gateway.fleet import Fleet
 from service.gateway.hub import jid_of, type_of
 from service.gateway.peek import Peek, Undecodable, text_of
-from service.gateway.tracker import JobTracker
+from service.gateway.tracker import QUESTION, JobTracker
 from service.gateway.verdict import is_full_highstate
 
 # Between the bus thread and ours.
@@ -20,6 +20,8 @@ QUEUE_BYTES = 128 * 1024 * 1024
 # Events that come close together are handled together.
 PACE_SECONDS = 0.05
 TICK_SECONDS = 1.0
+LONGEST_JID = 64
+LONGEST_ID = 256
 # What these events hold is not wanted; their tag says all.
 _TAG_ALONE = frozenset({"key", "minion_start", "minion_refresh", "beacon", "batch_complete", "batch_halted", "batch_recover"})
 _FLEET = {"auth": Fleet.authenticated, "presence_present": Fleet.present, "presence_change": Fleet.presence_changed, "stats": Fleet.worker_stats}
@@ -49,7 +51,7 @@ class Follower:
     Hands the events that matter to the job tracker and the fleet.
 
     `take` and `cut` run on the bus thread and only queue; `publishing`, `published`, `waits` and `ended` may be called from any thread.
-    on_drop(): an event did not fit into the queue. on_undecodable(tag, bytes). on_trimmed(): the master has cut an event. on_batch(outcome): a batch is over.
+    on_published(jid, fun, minions, missing, seconds): the master took a job of ours. on_drop(): an event did not fit into the queue. on_undecodable(tag, bytes). on_trimmed(): the master has cut an event. on_batch(outcome): a batch is over.
     on_crash(): called inside the `except` of a bug. monotonic: seconds.
     """
 
@@ -58,6 +60,7 @@ class Follower:
         jobs: JobTracker,
         fleet: Fleet,
         *,
+        on_published: Callable[[str, str, int, int, float], None],
         on_drop: Callable[[], None],
         on_undecodable: Callable[[bytes, int], None],
         on_trimmed: Callable[[], None],
@@ -67,6 +70,7 @@ class Follower:
     ) -> None:
         self._jobs = jobs
         self._fleet = fleet
+        self._on_published = on_published
         self._on_drop, self._on_undecodable, self._on_trimmed, self._on_batch, self._on_crash = on_drop, on_undecodable, on_trimmed, on_batch, on_crash
         self._monotonic = monotonic
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
@@ -115,9 +119,11 @@ class Follower:
             with self._lock:
                 self._publishes -= 1
 
-    def published(self, jid: str) -> None:
-        """A job is ours."""
+    def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
+        """The master took a job of ours, after so many seconds."""
         self._queue.put(lambda: self._jobs.claimed(jid))
+        if fun != QUESTION:
+            self._on_published(jid, fun, minions, missing, seconds)
 
     def waits(self, jid: str, seconds: float) -> None:
         """A request waits for the job, at most so long."""
@@ -206,8 +212,8 @@ class Follower:
             _FLEET[item.kind](self._fleet, event)
             return
         jid = jid_of(item.tag)
-        if jid is None:
-            # `salt/job/new` is not Salt's.
+        if jid is None or len(jid) > LONGEST_JID:
+            # Not Salt's; `salt/job/new`, say.
             return
         if item.kind == "job_new":
             self._jobs.announced(jid, event, item.at, publishing=item.publishing)
@@ -220,7 +226,7 @@ class Follower:
 
     def _handle_return(self, jid: str, item: FollowedEvent, event: Peek) -> None:
         minion = text_of(event.fields, "id")
-        if not minion:
+        if not 0 < len(minion) <= LONGEST_ID:
             self._on_undecodable(item.tag, len(item.raw))
             return
         success = self._jobs.returned(jid, text_of(event.fields, "resource_id") or minion, event, item.at)

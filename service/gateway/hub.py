@@ -197,7 +197,8 @@ class Hub:
         self._on_drop = on_drop
         self._lag = LagSampler(on_lag)
         self._on_undecodable = on_undecodable
-        self._subscriber: Callable[[bytes, bytes], None] = lambda _tag, _raw: None
+        self._subscribers: tuple[Callable[[bytes, bytes], None], ...] = ()
+        self._on_cut: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
         self._open = False  # guarded by _lock, like all below
         self._listening: set[Waiter] = set()
@@ -228,9 +229,14 @@ class Hub:
         finally:
             self._forget(waiter)
 
-    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
-        """Hand every event, as tag and raw bytes, to *take* too, on the bus thread; it must not block. There is one subscriber."""
-        self._subscriber = take
+    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+        """
+        Hand every event, as tag and raw bytes, to *take* too, and tell when the bus was cut; both on the bus thread, so they must not block.
+
+        Call it before the bus is connected.
+        """
+        self._subscribers += (take,)
+        self._on_cut += (on_cut,)
 
     @contextlib.contextmanager
     def keep_early(self) -> Iterator[None]:
@@ -260,7 +266,8 @@ class Hub:
         tag, _, _ = raw.partition(TAG_END)
         self._on_event(type_of(tag), len(raw))
         self._lag.look(raw)
-        self._subscriber(tag, raw)
+        for take in self._subscribers:
+            take(tag, raw)
         jid = jid_of(tag)
         if jid is None:
             return
@@ -286,6 +293,8 @@ class Hub:
             waiters = list(self._listening)
         for waiter in waiters:
             waiter.put(Interruption())
+        for tell in self._on_cut:
+            tell()
 
     def _keep_early(self, event: Event) -> bool:
         if self._early_bytes + event.size > self._early_limit_bytes:

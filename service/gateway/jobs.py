@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from service.errors import Fault, Forbidden
@@ -85,7 +86,7 @@ class Jobs:
                     return LowResult({}, "no_match")
                 waiter.watch(job.jid)
             gathering = self.gathering(low.fields, job)
-            with request.trail.stage("gather"):
+            with request.trail.stage("gather"), self.waiting_for(job.jid, request):
                 Gatherer(self, job.jid, extra_of(low.fields), request, waiter).gather(gathering)
         return self._result(low, job, gathering, waiter, request)
 
@@ -109,6 +110,15 @@ class Jobs:
         """Publish what a low asks for, on the account of its request; None when nobody matched."""
         with request.trail.stage("publish"):
             return self._publisher.publish_low(low, metadata=request.job_metadata(), accepted=request.accepted, trace=request.trail.carrier())
+
+    @contextlib.contextmanager
+    def waiting_for(self, jid: str, request: Request) -> Iterator[None]:
+        """Wait for a job inside the block: whose return has not come by its end is missing."""
+        self._publisher.ledger.waits(jid, request.deadline - self._monotonic())
+        try:
+            yield
+        finally:
+            self._publisher.ledger.ended(jid)
 
     def gathering(self, fields: Mapping[str, Any], job: Job) -> Gathering:
         """Start the account of a job's minions."""

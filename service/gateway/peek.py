@@ -50,12 +50,12 @@ class Peek:
             return None
         start, end = self._places[name]
         try:
-            return msgpack.unpackb(memoryview(self._payload)[start:end], raw=False, strict_map_key=False, unicode_errors="surrogateescape")
+            return msgpack.unpackb(memoryview(self._payload)[start:end], raw=False, strict_map_key=False, unicode_errors="replace")
         except _FAULTS as exc:
             raise Undecodable from exc
 
     def _read(self) -> None:
-        reader = msgpack.Unpacker(raw=False, strict_map_key=False, unicode_errors="surrogateescape", max_buffer_size=len(self._payload) + 1)
+        reader = msgpack.Unpacker(raw=False, strict_map_key=False, unicode_errors="replace", max_buffer_size=len(self._payload) + 1)
         reader.feed(self._payload)
         for _ in range(reader.read_map_header()):
             name = reader.unpack()

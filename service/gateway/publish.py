@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -44,13 +46,46 @@ class Job:
     unknown: list[str]
 
 
-class Publisher:
-    """Turns lows into publish loads, as LocalClient.pub does, and sends them."""
+class Ledger(Protocol):
+    """Keeps account of the jobs we publish; see follower.py."""
 
-    def __init__(self, channels: Sender, options: MasterOptions) -> None:
+    def publishing(self) -> AbstractContextManager[None]:
+        """A publish is under way inside the block."""
+
+    def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
+        """The master took a job of ours, after so many seconds."""
+
+    def waits(self, jid: str, seconds: float) -> None:
+        """A request waits for the job, at most so long."""
+
+    def ended(self, jid: str) -> None:
+        """The request waits no longer."""
+
+
+class NoLedger:
+    """Keeps no account."""
+
+    def publishing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None: ...
+    def waits(self, jid: str, seconds: float) -> None: ...
+    def ended(self, jid: str) -> None: ...
+
+
+class Publisher:
+    """
+    Turns lows into publish loads, as LocalClient.pub does, and sends them.
+
+    on_announced(seconds) hears of every job that the master must have announced on its bus within the last so many seconds.
+    """
+
+    def __init__(self, channels: Sender, options: MasterOptions, on_announced: Callable[[float], None] = lambda _seconds: None) -> None:
         self._channels = channels
         self._options = options
+        self._on_announced = on_announced
         self._user = salt.utils.user.get_specific_user()
+        self.ledger: Ledger = NoLedger()  # set by the wiring, before anything happens
 
     def publish_low(
         self, low: Low, *, metadata: Mapping[str, str], accepted: Callable[[], None], trace: Mapping[str, str] = MappingProxyType({})
@@ -109,7 +144,17 @@ class Publisher:
         }
         if self._options.order_masters:
             load["to"] = timeout or self._options.timeout
-        return self._job_of(self._channels.send(load))
+        return self._send(load, fun)
+
+    def _send(self, load: dict[str, Any], fun: str | list[str]) -> Job | None:
+        started = time.monotonic()
+        with self.ledger.publishing():
+            job = self._job_of(self._channels.send(load))
+            if job is not None:
+                seconds = time.monotonic() - started
+                self.ledger.published(job.jid, fun if isinstance(fun, str) else ",".join(fun), len(job.minions), len(job.unknown), seconds)
+                self._on_announced(seconds)
+        return job
 
     def _resolve(self, target: Target) -> Target:
         """Spell out node groups, which minions do not know. Source: LocalClient._prep_pub."""

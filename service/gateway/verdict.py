@@ -30,7 +30,7 @@ def names_of(fun: object) -> list[str]:
 def label_of(fun: object) -> str:
     """Return what a job is counted under: its function, or `multiple`."""
     names = names_of(fun)
-    return names[0] if len(names) == 1 else "multiple" if names else ""
+    return names[0][:200] if len(names) == 1 else "multiple" if names else ""
 
 
 def runs_states(fun: object) -> bool:

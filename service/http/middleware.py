@@ -24,8 +24,8 @@ class HttpMetrics(Protocol):
     def http_started(self) -> None:
         """A request begins."""
 
-    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str) -> None:
-        """A request is over; kind: `unary`, or `stream` if it became one."""
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, trace_id: str | None) -> None:
+        """A request is over; kind: `unary`, or `stream` if it became one. trace_id: of its trace, if somebody records that."""
 
 
 class Tracer(Protocol):
@@ -86,7 +86,7 @@ class Canonical:
     def _finished(self, facts: Facts, *, complete: bool) -> None:
         seconds = time.monotonic() - facts.started
         method = facts.method if facts.method in METHODS else "_OTHER"
-        self._metrics.http_finished(method, facts.route, facts.status, seconds, facts.kind)
+        self._metrics.http_finished(method, facts.route, facts.status, seconds, facts.kind, trace_id=facts.trace_id if facts.sampled else None)
         self._log(facts, seconds, complete)
         log.clear()
 

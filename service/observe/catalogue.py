@@ -167,9 +167,7 @@ _BUS = (
         "Seconds without a subscription; events of that time are lost to this process.",
         stability="stable",
     ),
-    Declaration(
-        "salt_event_bus_decode_failures_total", "counter", "Events whose payload could not be decoded; only payloads that somebody needs are looked at."
-    ),
+    Declaration("salt_event_bus_decode_failures_total", "counter", "Events of jobs, runners and minions whose payload could not be decoded."),
     Declaration("salt_event_bus_handler_failures_total", "counter", "Bugs met while an event was handled, by consumer.", ("consumer",), (DECODERS,)),
     Declaration("salt_event_bus_queue_depth", "gauge", "Events received that the metrics and the streams have not handled yet."),
     Declaration(

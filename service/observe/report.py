@@ -145,8 +145,18 @@ class Report:
         self._metrics.stream_closed(reason)
         self._log.info("stream.closed", request_id=request_id, reason=reason, sent=sent, dropped=dropped, duration_s=round(seconds, 3))
 
-    def stream_crashed(self) -> None:
-        """The fan-out met a bug; call it inside the `except`."""
+    def unreadable(self, tag: bytes, size: int) -> None:
+        """An event of a job or a minion could not be decoded."""
+        self._metrics.bus_undecodable()
+        self.undecodable(tag.decode("utf-8", "replace"), size)
+
+    def job_published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
+        """The master took a job of ours."""
+        self._log.info("salt.job.published", jid=jid, **{"salt.fun": fun[:200]}, minions_expected=minions, missing=missing, publish_s=round(seconds, 6))
+
+    def handler_crashed(self, consumer: str) -> None:
+        """Who takes events met a bug; call it inside the `except`."""
+        self._metrics.bus_handler_failed(consumer)
         self._log.error("crash", exc_info=True)
 
     def dropped(self, consumer: str = "jobs") -> None:
@@ -174,8 +184,8 @@ class Report:
         with self._lock:
             self._audit_rejected += 1
 
-    def bus(self, connected: bool, reason: str) -> None:
-        """The bus connection changed."""
+    def bus(self, connected: bool, reason: str, cause: str) -> None:
+        """The bus connection changed. cause: of a loss, `eof`, `error` or `stale`."""
         self.on_change()
         if connected:
             self._metrics.bus_connected()
@@ -183,7 +193,7 @@ class Report:
             self._well("bus")
             return
         self._lost_at = self._monotonic()
-        self._metrics.bus_lost("eof")
+        self._metrics.bus_lost(cause)
         self._log.warning("bus.disconnected", reason=reason)
 
     def master(self, up: bool, reason: str, failures: int) -> None:

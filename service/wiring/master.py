@@ -9,6 +9,7 @@ from service.auth.sessions import Tokens
 from service.commands import LowRunner
 from service.configuration import Configuration
 from service.gateway.dispatch import Gateway, Health
+from service.gateway.publish import Ledger
 from service.observe.report import Report
 
 
@@ -19,8 +20,11 @@ class MasterSide(LowRunner, Protocol):
     def tokens(self) -> Tokens:
         """Return the master's token calls."""
 
-    def subscribe(self, take: Callable[[bytes, bytes], None]) -> None:
-        """Hand every event of the bus on."""
+    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+        """Hand every event of the bus on, and tell when the bus was cut."""
+
+    def keep_account(self, ledger: Ledger) -> None:
+        """Tell a ledger of every job we publish from now on."""
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
         """Put an event on the bus."""

@@ -32,6 +32,7 @@ from service.observe.tracing import Tracing
 from service.observe.traffic import Traffic
 from service.routes import API_RESOURCES
 from service.settings import Settings
+from service.wiring.following import follow
 from service.wiring.master import MasterSide, connect_gateway
 from service.wiring.urls import api_app, ops_app
 
@@ -79,6 +80,7 @@ class Process:
         self.access = Access(ours.access.networks, ours.access.users)
         self.quick_calls = Slots("quick calls", ours.limits.quick_calls)
         self.sessions = self._make_sessions(master)
+        self.metrics.watch_sessions(self.sessions.active)
         self.commands = Commands(
             self.gateway,
             self.guard,
@@ -92,6 +94,9 @@ class Process:
             whose=self.sessions.whose,
         )
         self.streams = self._make_streams(ours)
+        self.follower = follow(configuration, self.gateway, self.metrics, self.report)
+        self.report.queue_depth = lambda: self.streams.queued() + self.follower.depth()
+        self.metrics.watch_queues(self.report.queue_depth)
         self.cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         self.api = Canonical(api_app(self), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header), self.tracing)
         self.ops = Canonical(ops_app(self), _Unmeasured(), self._probe_done)
@@ -105,6 +110,7 @@ class Process:
             proven_seconds=ours.limits.auth_proven_seconds,
             on_attempt=self.metrics.auth_attempt,
             on_verdict=self.report.verdict,
+            on_decided=self.metrics.auth_decided,
         )
 
     def _make_tracing(self, endpoint: str | None) -> Tracing | None:
@@ -131,16 +137,21 @@ class Process:
             on_drop=lambda: self.report.dropped("stream"),
             on_slow=lambda count: self.metrics.stream_dropped("slow_consumer", count),
             on_gap=lambda: self.metrics.stream_dropped("replay_gap", 1),
-            on_crash=self.report.stream_crashed,
+            on_crash=lambda: self.report.handler_crashed("stream"),
         )
         self.metrics.watch_streams(streams, ours.events.streams)
-        self.report.queue_depth = streams.queued
         self.gateway.subscribe(streams.take)
         return streams
+
+    def start(self) -> None:
+        """Connect to the master and follow its bus; does not wait for it."""
+        self.follower.start()
+        self.gateway.start()
 
     def stop(self) -> None:
         """Close the connections to the master and end our threads."""
         self.gateway.stop()
+        self.follower.stop()
         self.streams.stop()
         self.audit.note("stop")
         self.audit.close(AUDIT_CLOSE_SECONDS)
@@ -223,7 +234,7 @@ class _Unmeasured:
     """Probes and scrapes are not among the API's figures."""
 
     def http_started(self) -> None: ...
-    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str) -> None: ...
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, trace_id: str | None) -> None: ...
 
 
 def _reloaded(environ: Mapping[str, str], master_raw: Mapping[str, Any]) -> Settings:

@@ -30,7 +30,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         config_digest=settings.digest(configuration.settings),
     )
     process.audit.note("start", {"salt_version": SALT_VERSION})
-    process.gateway.start()
+    process.start()
     life = Life(
         api,
         ops,

@@ -55,12 +55,16 @@ class FakeMetrics:
     def __init__(self) -> None:
         self.started: list[str] = []
         self.finished: list[tuple[str, str, float]] = []
+        self.refused: list[tuple[str, str]] = []
 
     def client_started(self, client: str) -> None:
         self.started.append(client)
 
     def client_finished(self, client: str, outcome: str, seconds: float) -> None:
         self.finished.append((client, outcome, seconds))
+
+    def client_refused(self, client: str, outcome: str) -> None:
+        self.refused.append((client, outcome))
 
 
 class Desk:
@@ -131,7 +135,7 @@ def test_nothing_runs_when_any_low_is_wrong(desk: Desk, broken: object) -> None:
 
     assert desk.gateway.lows == []
     assert desk.caller.lows == []
-    assert (desk.metrics.started, desk.outcomes()) == (["invalid"], [("invalid", caught.value.outcome)])
+    assert (desk.metrics.started, desk.metrics.refused) == ([], [("invalid", caught.value.outcome)])
 
 
 def test_there_is_a_most_of_lows(desk: Desk) -> None:
@@ -248,7 +252,7 @@ def test_each_low_of_a_request_that_found_no_slot_is_counted(desk: Desk) -> None
     with desk.sync_jobs.take(), pytest.raises(Overloaded):
         desk.run(RUNNER_ASYNC, PING)
 
-    assert desk.outcomes() == [("runner_async", "overloaded"), ("local", "overloaded")]
+    assert desk.metrics.refused == [("runner_async", "overloaded"), ("local", "overloaded")]
 
 
 def test_a_slot_is_free_again_after_a_failure(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from service.auth import guard as guard_module
-from service.auth.guard import Guard
+from service.auth.guard import Guard, TokenDied
 from service.errors import Forbidden, MasterUnreachable, Throttled, Unauthenticated
 from service.limits import Brake
 
@@ -25,6 +25,7 @@ class Gatehouse:
     def __init__(self, *, burst: int = 3, overall: int = 100, concurrency: int = 2, proven_seconds: float = 900) -> None:
         self.now = 1000.0
         self.attempts: list[tuple[str, str]] = []
+        self.decided: list[tuple[str, float]] = []
         self.guard = Guard(
             addresses=Brake(burst * 2, 6, monotonic=self._monotonic),
             users=Brake(burst, 6, monotonic=self._monotonic),
@@ -32,6 +33,7 @@ class Gatehouse:
             concurrency=concurrency,
             proven_seconds=proven_seconds,
             on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
+            on_decided=lambda eauth, seconds: self.decided.append((eauth, seconds)),
             monotonic=self._monotonic,
         )
 
@@ -65,6 +67,27 @@ def test_good_logins_cost_nothing(house: Gatehouse) -> None:
         house.log_in({**ME, "password": f"p{number}"})
 
     assert house.attempts == [("file", "success")] * 20
+
+
+def test_the_masters_verdict_is_timed_once_and_what_comes_after_it_is_not(house: Gatehouse) -> None:
+    with house.guard.admit(ME, "192.0.2.1") as accepted:
+        house.now += 2
+        accepted()
+        house.now += 60
+        accepted()
+    with pytest.raises(ValueError, match="no answer"), house.guard.admit(ME, "192.0.2.1"):
+        raise ValueError("no answer")
+    house.fail()
+
+    assert house.decided == [("file", 2.0), ("file", 0.0)]
+
+
+def test_a_token_that_lived_has_expired_and_one_that_never_did_is_bad(house: Gatehouse) -> None:
+    house.log_in({"token": "ab" * 32})
+    for token in ("ab" * 32, "cd" * 32):
+        house.fail({"token": token}, fault=TokenDied("unknown"))
+
+    assert house.results() == ["success", "expired_token", "bad_credentials"]
 
 
 def test_failed_logins_of_a_user_use_up_its_allowance_from_any_address(house: Gatehouse) -> None:

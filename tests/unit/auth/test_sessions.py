@@ -140,6 +140,15 @@ def test_the_master_is_asked_again_after_some_seconds() -> None:
     assert here.tokens.asked == 2
 
 
+def test_sessions_that_are_alive_are_counted() -> None:
+    here = world()
+    here.sessions.of(request(x_auth_token=TOKEN))
+    assert here.sessions.active() == 1
+    here.clock.now = 2001.0
+
+    assert here.sessions.active() == 0
+
+
 def test_nothing_is_remembered_when_the_settings_say_so() -> None:
     here = world(cache_seconds=0)
 

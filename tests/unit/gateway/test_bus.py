@@ -50,19 +50,19 @@ class Subscriber:
 
     def __init__(self, path: Path | None, port: int = 0) -> None:
         self.events: asyncio.Queue[bytes] = asyncio.Queue()
-        self.states: asyncio.Queue[tuple[bool, str]] = asyncio.Queue()
+        self.states: asyncio.Queue[tuple[bool, str, str]] = asyncio.Queue()
         self.bus = Bus(
             None if path is None else str(path),
             "127.0.0.1",
             port,
             deliver=self.events.put_nowait,
-            on_state=lambda connected, reason: self.states.put_nowait((connected, reason)),
+            on_state=lambda connected, reason, cause: self.states.put_nowait((connected, reason, cause)),
         )
 
     async def event(self) -> bytes:
         return await asyncio.wait_for(self.events.get(), 10)
 
-    async def state(self) -> tuple[bool, str]:
+    async def state(self) -> tuple[bool, str, str]:
         return await asyncio.wait_for(self.states.get(), 10)
 
 
@@ -99,7 +99,7 @@ def test_events_of_a_unix_socket_are_handed_on_in_order(tmp_path: Path) -> None:
         writer.write(frame(b"second")[5:])
 
         assert [await subscriber.event(), await subscriber.event()] == [b"first", b"second"]
-        assert await subscriber.state() == (True, "connected")
+        assert await subscriber.state() == (True, "connected", "")
         assert subscriber.bus.connected
         assert subscriber.bus.last_event_at is not None
         assert subscriber.bus.address == str(path)
@@ -117,7 +117,11 @@ def test_a_closed_connection_is_reported_and_made_anew(tmp_path: Path) -> None:
         writer = await publisher.connection()
         writer.write(frame(b"after"))
 
-        assert [await subscriber.state() for _ in range(3)] == [(True, "connected"), (False, f"{path}: closed by the master"), (True, "connected")]
+        assert [await subscriber.state() for _ in range(3)] == [
+            (True, "connected", ""),
+            (False, f"{path}: closed by the master", "eof"),
+            (True, "connected", ""),
+        ]
         assert await subscriber.event() == b"after"
         writer.close()
 
@@ -137,8 +141,35 @@ def test_a_stream_that_makes_no_sense_is_left_and_connected_anew(tmp_path: Path,
 
         assert await subscriber.event() == b"sense"
         states = [await subscriber.state() for _ in range(3)]
-        assert [connected for connected, _ in states] == [True, False, True]
+        assert [(connected, cause) for connected, _, cause in states] == [(True, ""), (False, "error"), (True, "")]
         assert states[1][1].startswith(f"{path}: ")
+        first.close()
+        second.close()
+
+    play(lambda: Subscriber(path), act)
+
+
+def test_a_bus_that_is_silent_about_a_job_of_ours_is_connected_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pub.ipc"
+
+    async def act(subscriber: Subscriber, publisher: Publisher) -> None:
+        await publisher.listen(path)
+        first = await publisher.connection()
+        await subscriber.state()
+        first.write(frame(b"announced"))
+        await subscriber.event()
+        subscriber.bus.expect(1.0)  # the announcement came before the acknowledgement
+        subscriber.bus.check_alive()
+        subscriber.bus.expect(0.0)
+        subscriber.bus.check_alive()
+        assert subscriber.states.empty()  # it may still come
+        monkeypatch.setattr(bus_module, "STALE_SECONDS", 0.0)
+        subscriber.bus.check_alive()
+        second = await publisher.connection()
+
+        assert await subscriber.state() == (False, f"{path}: silent, although the master has announced a job", "stale")
+        assert (await subscriber.state())[0]
+        subscriber.bus.check_alive()
         first.close()
         second.close()
 

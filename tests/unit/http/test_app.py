@@ -42,7 +42,7 @@ class Site:
     def http_started(self) -> None:
         pass
 
-    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str) -> None:
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, trace_id: str | None) -> None:
         pass
 
     def fail(self, failure: BaseException) -> Response:

@@ -103,7 +103,7 @@ def test_a_master_says_how_long_it_was_away_and_how_often_it_failed(report: Repo
         clock.now += 5
         report.probe(0.002)
         report.master(up=True, reason="answers", failures=0)
-        report.bus(connected=True, reason="connected")
+        report.bus(connected=True, reason="connected", cause="")
 
     assert told(lines, "failures", "attempt", "probe_s", "down_s", "checks", "start_s") == [
         ("master.down", 2, None, None, None, None, None),
