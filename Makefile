@@ -115,6 +115,30 @@ chart: $(STAMP) $(E2E) ## Check the Helm chart: lint, render, schemas of Kuberne
 requirements/%.txt:
 	@echo "there is no lock file $@; SALT= takes" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1
 
+BENCH := .venv-bench/.stamp
+SECONDS_OF_SOAK = $(or $(SECONDS),1800)
+.PHONY: bench bench-quick bench-report bench-profile soak
+bench: $(STAMP) ## Measure the sidecar beside salt-api's servers and the floor; under 20 minutes; results in benchmarks/results.
+	@$(BIN)/python -m benchmarks.run
+
+bench-quick: $(STAMP) ## The same, a few cases and one short round: to see that it works, not to judge by.
+	@$(BIN)/python -m benchmarks.run --quick
+
+bench-report: $(BENCH) ## Write docs/performance.md and its plots from the newest results.
+	@.venv-bench/bin/python -m benchmarks.report
+
+bench-profile: $(BENCH) ## A flame graph of the sidecar under load, in benchmarks/profiles; CASE=local-8.
+	@$(BIN)/python -m benchmarks.profiling $(if $(CASE),--case $(CASE) --output benchmarks/profiles/$(CASE).svg)
+
+soak: $(STAMP) ## Mixed load for SECONDS=1800; memory, descriptors and lost returns.
+	@$(BIN)/python -m benchmarks.soak --seconds $(SECONDS_OF_SOAK)
+
+$(BENCH): requirements/bench.txt $(STAMP)
+	@echo "installing what draws and looks in .venv-bench"
+	@$(BIN)/python -m venv --clear .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/bench.txt 2>.venv-bench/pip.log || { cat .venv-bench/pip.log >&2; exit 1; }
+	@touch $@
+
 .PHONY: docs lock clean
 docs: $(STAMP) ## Write the generated documentation again.
 	@$(BIN)/salt-sidecar docs --write
@@ -124,5 +148,5 @@ lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases tha
 	@UPGRADE=$(UPGRADE) requirements/lock
 
 clean: ## Remove the environments and what the tools left.
-	@rm -rf .venv .venv-salt-* .venv-pepper .venv-e2e $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	@rm -rf .venv .venv-salt-* .venv-pepper .venv-e2e .venv-bench benchmarks/profiles $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
 	@find service tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,219 @@
+"""What is measured and what it has to reach: the loads, and the targets of the project's issue on speed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+
+# What a right answer looks like: every minion's return; a jid and every minion; every minion's key; a runner's arguments.
+Check = Literal["returns", "job", "keys", "runner"]
+
+SIDECAR, CHERRYPY, TORNADO, GATEWAY, WAITRESS = "sidecar", "rest_cherrypy", "rest_tornado", "gateway alone", "waitress alone"
+SALT_API = (CHERRYPY, TORNADO)
+EVERYBODY = (SIDECAR, CHERRYPY, TORNADO)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """
+    What a figure of the sidecar has to be: at least or at most `bound`; as a ratio to another peer's if `to` is one.
+
+    minus: of whose figure the distance is taken.
+    """
+
+    figure: str
+    bound: float
+    at_least: bool = False
+    to: str = ""
+    minus: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """
+    One row of calls.
+
+    minions: how many of the fleet are asked. seconds: how long callers begin requests, in one round; slow peers get no more.
+    each: at most so many requests of one caller. rounds: 0 for those of the run. fresh: the server is started anew before.
+    """
+
+    name: str
+    title: str
+    low: dict[str, Any]
+    check: Check
+    callers: int
+    targets: tuple[Target, ...] = ()
+    peers: tuple[str, ...] = EVERYBODY
+    minions: int = 10
+    seconds: float = 6.0
+    each: int = 0
+    grace_seconds: float = 30.0
+    repeat: int = 0
+    rounds: int = 0
+    fresh: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamCase:
+    """
+    One row of event streams.
+
+    path: of the readers. stalled: with one more reader that reads nothing, beside large events.
+    """
+
+    name: str
+    title: str
+    streams: int
+    targets: tuple[Target, ...]
+    peers: tuple[str, ...] = EVERYBODY
+    path: str = "/events"
+    stalled: bool = False
+    events_per_second: float = 100.0
+    seconds: float = 8.0
+    rounds: int = 1
+
+
+def rate(bound: float) -> Target:
+    """At least so many times the requests per second of rest_cherrypy."""
+    return Target("rate", bound, at_least=True, to=CHERRYPY)
+
+
+def cpu(part: float) -> Target:
+    """At most one part in so many of rest_cherrypy's CPU time per request."""
+    return Target("cpu_ms", 1 / part, to=CHERRYPY)
+
+
+NONE_LOST = Target("lost", 0)
+TAIL = Target("p99_ms", 1 / 5, to=CHERRYPY)
+PING = {"client": "local", "fun": "test.ping"}
+FLOORS = (GATEWAY, WAITRESS)
+
+CASES = (
+    Case(
+        "local-1",
+        "`local *`, 1 caller",
+        PING,
+        "returns",
+        1,
+        (rate(2.8), cpu(12), NONE_LOST, Target("cpu_ms", 1.5, minus=GATEWAY), Target("bus_per_1000", 0)),
+        (*EVERYBODY, *FLOORS),
+    ),
+    Case(
+        "local-8",
+        "`local *`, 8 callers",
+        PING,
+        "returns",
+        8,
+        (rate(2.6), TAIL, cpu(18), NONE_LOST, Target("cpu_ms", 1.5, minus=GATEWAY)),
+        (*EVERYBODY, *FLOORS),
+    ),
+    Case(
+        "local-32",
+        "`local *`, 32 callers",
+        PING,
+        "returns",
+        32,
+        (rate(3.2), TAIL, cpu(18), NONE_LOST, Target("cpu_ms", 1.5, minus=GATEWAY)),
+        (*EVERYBODY, *FLOORS),
+    ),
+    Case("local-128", "`local *`, 128 callers", PING, "returns", 128, (NONE_LOST,), rounds=1),
+    Case("local-500", "`local *`, 500 callers", PING, "returns", 500, (NONE_LOST,), rounds=1),
+    Case(
+        "sleep-128",
+        "a job of 3 s, 128 callers",
+        {"client": "local", "fun": "test.sleep", "arg": [3]},
+        "returns",
+        128,
+        (NONE_LOST, Target("rss_growth_mb", 80)),
+        each=1,
+        rounds=1,
+        fresh=True,
+    ),
+    Case(
+        "sleep-500",
+        "a job of 3 s, 500 callers",
+        {"client": "local", "fun": "test.sleep", "arg": [3]},
+        "returns",
+        500,
+        (NONE_LOST, Target("rss_growth_mb", 80)),
+        each=1,
+        rounds=1,
+        fresh=True,
+    ),
+    Case("async-16", "`local_async`, 16 callers", {"client": "local_async", "fun": "test.ping"}, "job", 16, (rate(20), cpu(30), NONE_LOST)),
+    Case(
+        "wheel-16",
+        "`wheel key.list_all`, 16 callers",
+        {"client": "wheel", "fun": "key.list_all"},
+        "keys",
+        16,
+        (rate(4), cpu(10), NONE_LOST),
+        (SIDECAR, CHERRYPY),
+    ),
+    Case("runner-16", "`runner test.arg`, 16 callers", {"client": "runner", "fun": "test.arg", "arg": ["a", 1]}, "runner", 16, (rate(1.5), cpu(10), NONE_LOST)),
+)
+
+# As many requests as it takes to see whether the master's EventPublisher grows.
+PUBLISHER = Case(
+    "publisher",
+    "20,000 `local_async` to one minion",
+    {"client": "local_async", "fun": "test.ping"},
+    "job",
+    16,
+    (Target("publisher_kb_per_1000", 50), NONE_LOST),
+    (SIDECAR,),
+    minions=1,
+    each=1250,
+    seconds=120,
+    rounds=1,
+)
+
+SIZED = {"client": "local", "fun": "test.rand_str", "arg": [10_000]}
+MANY = (
+    Case("minions-1", "`local`, 1 minion of 1,000", PING, "returns", 1, (NONE_LOST,), minions=1, rounds=1, seconds=4),
+    Case("minions-10", "`local`, 10 minions of 1,000", PING, "returns", 1, (NONE_LOST,), minions=10, rounds=1, seconds=4),
+    Case("minions-100", "`local`, 100 minions of 1,000", PING, "returns", 1, (NONE_LOST,), minions=100, rounds=1, seconds=4),
+    Case("minions-1000", "`local *`, 1,000 minions", PING, "returns", 1, (NONE_LOST,), minions=1000, rounds=1, seconds=8),
+    Case(
+        "sized-100",
+        "100 minions, 10 KB each",
+        SIZED,
+        "returns",
+        1,
+        (cpu(4), NONE_LOST, Target("rss_per_answer", 3)),
+        minions=100,
+        repeat=10_000,
+        rounds=1,
+        fresh=True,
+    ),
+    Case(
+        "sized-1000",
+        "1,000 minions, 10 KB each",
+        SIZED,
+        "returns",
+        1,
+        (cpu(4), NONE_LOST, Target("rss_per_answer", 3)),
+        minions=1000,
+        repeat=10_000,
+        rounds=1,
+        fresh=True,
+        seconds=12,
+    ),
+)
+
+DELIVERY = (Target("lost", 0), Target("p99_ms", 60), Target("cpu_us", 35))
+STREAMS = (
+    StreamCase("streams-60", "60 event streams, 100 events/s", 60, DELIVERY),
+    StreamCase("streams-200", "200 event streams, 100 events/s", 200, DELIVERY),
+    StreamCase(
+        "stalled",
+        "60 streams, and one that reads nothing",
+        60,
+        (Target("lost", 0), Target("p99_ms", 60), Target("readers_dropped", 1, at_least=True)),
+        (SIDECAR,),
+        path="/events?tag=bench/small",
+        stalled=True,
+        seconds=15.0,
+    ),
+)

@@ -1,0 +1,222 @@
+"""The load generator, a process of its own: callers on kept-alive connections, and a look into every answer for every minion."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import orjson
+
+from benchmarks.cases import Check
+from benchmarks.probes import cpu_seconds, resident_bytes
+from service.cli.processes import session_members
+
+READ_BYTES = 32 * 1024 * 1024
+MEMORY_SECONDS = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """
+    What to send, to whom, and when to stop.
+
+    session: process id of the server, for its CPU time and memory; 0 for none.
+    seconds: callers begin no request after that. each: at most so many requests of one caller; 0 for no limit.
+    grace_seconds: an answer that is not there so long after the end is lost.
+    value: what each minion returns; `repeat` stands for so many x.
+    """
+
+    port: int
+    body: str
+    headers: Mapping[str, str]
+    check: Check
+    minions: tuple[str, ...]
+    callers: int = 1
+    seconds: float = 5.0
+    each: int = 0
+    grace_seconds: float = 30.0
+    session: int = 0
+    repeat: int = 0
+    path: str = "/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """
+    What came of a load. Per request: of those that were answered completely.
+
+    lost: wrong, incomplete or no answer; `faults` counts them by kind.
+    """
+
+    requests: int
+    lost: int
+    faults: Mapping[str, int]
+    seconds: float
+    rate: float
+    p50_ms: float
+    p99_ms: float
+    cpu_ms: float
+    rss_mb: float
+    rss_growth_mb: float
+    answer_bytes: int
+    generator_share: float
+
+
+def is_right(answer: bytes, load: Load) -> bool:
+    """Say whether an answer has everything that was asked for."""
+    try:
+        (value,) = orjson.loads(answer)["return"]
+        if load.check == "returns":
+            wanted: object = "x" * load.repeat if load.repeat else True
+            return bool(value == dict.fromkeys(load.minions, wanted))
+        if load.check == "job":
+            return bool(value["jid"]) and sorted(value["minions"]) == sorted(load.minions)
+        if load.check == "keys":
+            return set(load.minions) <= set(value["data"]["return"]["minions"])
+        return bool(value["args"] == ["a", 1])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+class Caller:
+    """One connection, one request after the other."""
+
+    def __init__(self, load: Load, faults: Counter[str], latencies: list[float]) -> None:
+        self._load = load
+        self._faults = faults
+        self._latencies = latencies
+        lines = [f"POST {load.path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", "Accept: application/json"]
+        lines += [f"{name}: {value}" for name, value in load.headers.items()]
+        lines += [f"Content-Length: {len(load.body)}", "", load.body]
+        self._message = "\r\n".join(lines).encode()
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self.last_bytes = 0
+        self.begun = 0
+
+    async def call(self) -> None:
+        """Send a request, judge the answer, note the time it took or what was wrong."""
+        started = time.monotonic()
+        self.begun += 1
+        try:
+            status, body = await self._exchange()
+        except (OSError, EOFError, ValueError) as exc:
+            self._faults[type(exc).__name__] += 1
+            self._drop()
+            await asyncio.sleep(0.1)
+            return
+        self.last_bytes = len(body)
+        if status != 200:
+            self._faults[f"status {status}"] += 1
+            await asyncio.sleep(0.1)
+        elif not is_right(body, self._load):
+            self._faults["wrong or incomplete"] += 1
+        else:
+            self._latencies.append(time.monotonic() - started)
+
+    async def run(self, until: float) -> None:
+        """Call until the time is over."""
+        while time.monotonic() < until and (not self._load.each or self.begun < self._load.each):
+            await self.call()
+
+    def close(self) -> None:
+        self._drop()
+
+    async def _exchange(self) -> tuple[int, bytes]:
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._load.port, limit=READ_BYTES)
+        self._writer.write(self._message)
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        status = int(head.split(None, 2)[1])
+        if b"transfer-encoding: chunked" in head:
+            body = await self._chunked(self._reader)
+        else:
+            length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
+            body = await self._reader.readexactly(int(length))
+        if b"connection: close" in head:
+            self._drop()
+        return status, body
+
+    async def _chunked(self, reader: asyncio.StreamReader) -> bytes:
+        parts = []
+        while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+            parts.append(await reader.readexactly(size))
+            await reader.readexactly(2)
+        await reader.readuntil(b"\r\n")
+        return b"".join(parts)
+
+    def _drop(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+async def generate(load: Load) -> Sample:
+    """Warm up with one request, run the callers, and count. Memory is compared with that before the first request."""
+    faults: Counter[str] = Counter()
+    latencies: list[float] = []
+    pids = session_members(load.session) if load.session else []
+    memory = [resident_bytes(pids)]
+    watch = asyncio.create_task(_note(memory, pids))
+    first = Caller(load, Counter(), [])
+    await asyncio.wait_for(first.call(), load.grace_seconds + load.seconds)
+    first.close()
+    callers = [Caller(load, faults, latencies) for _ in range(load.callers)]
+    cpu, own, started = cpu_seconds(load.session), os.times(), time.monotonic()
+    tasks = [asyncio.create_task(caller.run(started + load.seconds)) for caller in callers]
+    _, late = await asyncio.wait(tasks, timeout=load.seconds + load.grace_seconds)
+    seconds, used, spent = time.monotonic() - started, cpu_seconds(load.session) - cpu, os.times()
+    watch.cancel()
+    memory.append(resident_bytes(pids))
+    for task in late:
+        task.cancel()
+        faults["no answer"] += 1
+    for caller in callers:
+        caller.close()
+    done = len(latencies)
+    return Sample(
+        requests=done + sum(faults.values()),
+        lost=sum(faults.values()),
+        faults=dict(faults),
+        seconds=round(seconds, 2),
+        rate=round(done / seconds, 2),
+        p50_ms=percentile(latencies, 0.50),
+        p99_ms=percentile(latencies, 0.99),
+        cpu_ms=round(1000 * used / done, 3) if done else 0.0,
+        rss_mb=round(max(memory) / 1e6, 1),
+        rss_growth_mb=round((max(memory) - memory[0]) / 1e6, 1),
+        answer_bytes=max(caller.last_bytes for caller in callers),
+        generator_share=round((spent.user + spent.system - own.user - own.system) / seconds, 3),
+    )
+
+
+async def _note(memory: list[int], pids: list[int]) -> None:
+    """Note the memory of the server while it works."""
+    while pids:
+        await asyncio.sleep(MEMORY_SECONDS)
+        memory.append(resident_bytes(pids))
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    """Return a percentile in milliseconds, 0 of nothing."""
+    if not seconds:
+        return 0.0
+    ordered = sorted(seconds)
+    return round(1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
+
+
+def main() -> None:
+    """Read a load as JSON from standard input, print its sample."""
+    given = json.load(sys.stdin)
+    load = Load(**{**given, "minions": tuple(given["minions"])})
+    print(json.dumps(dataclasses.asdict(asyncio.run(generate(load)))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What the kernel knows of a process: CPU time, memory, descriptors, and who listens on the master's event bus."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.cli.processes import session_members
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+TICKS = os.sysconf("SC_CLK_TCK")
+LISTENING = "00010000"
+SAMPLE_SECONDS = 0.01
+
+
+def cpu_seconds(session: int) -> float:
+    """Return the CPU time of a session's processes and of their children that have ended. Source: /proc/PID/stat, fields 14 to 17."""
+    total = 0
+    for pid in session_members(session):
+        fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+        total += sum(map(int, fields[11:15]))
+    return total / TICKS
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Return the resident memory of processes."""
+    return sum(_status(pid, "VmRSS") for pid in pids)
+
+
+def descriptors(pid: int) -> int:
+    """Return how many files and sockets a process has open."""
+    return len(_links(pid))
+
+
+def owner_of(path: str, candidates: Iterable[int]) -> int | None:
+    """Return which of some processes listens on a Unix socket. Of several that inherited it the last one serves it."""
+    marks = {f"socket:[{row[6]}]" for row in _unix_rows(path) if row[3] == LISTENING}
+    owners = [pid for pid in candidates if marks & set(_links(pid))]
+    return max(owners, default=None)
+
+
+class BusWatch:
+    """Counts the connections that are opened on a Unix socket, by looking so often that none lives shorter than a look."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._over = threading.Event()
+        self._seen: set[str] = set()
+        self._before: set[str] = set()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._before = self._open()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @property
+    def opened(self) -> int:
+        """How many were opened since the start."""
+        return len(self._seen - self._before)
+
+    @property
+    def left_open(self) -> int:
+        """How many more are open now."""
+        return len(self._open()) - len(self._before)
+
+    def _open(self) -> set[str]:
+        return {row[6] for row in _unix_rows(self._path) if row[3] != LISTENING}
+
+    def _watch(self) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            self._seen |= self._open()
+
+
+def _unix_rows(path: str) -> list[list[str]]:
+    """Return the rows of a socket's path. Source: /proc/net/unix: Num RefCount Protocol Flags Type St Inode Path."""
+    rows = (line.split() for line in _read(Path("/proc/net/unix")).splitlines() if line.endswith(path))
+    return [row for row in rows if len(row) == 8]
+
+
+def _status(pid: int, name: str) -> int:
+    for line in _read(Path(f"/proc/{pid}/status")).splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _links(pid: int) -> list[str]:
+    try:
+        return [os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115 - they are no paths
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

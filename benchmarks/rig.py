@@ -1,0 +1,196 @@
+"""Everything that runs during a benchmark, and one measurement: a peer, a case, a round."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from benchmarks import peers, running
+from benchmarks.behaviour import names
+from benchmarks.cases import CHERRYPY, GATEWAY, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.load import Load
+from benchmarks.peers import Peer
+from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes
+from benchmarks.streams import OPEN_SECONDS, SETTLE_SECONDS, Watch
+from service.cli.embedded import EmbeddedSalt
+from service.cli.processes import session_members
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+# A process that generates load gets this long more than its load may take.
+LATE_SECONDS = 60.0
+
+
+class Rig:
+    """
+    A master, a fleet, and the peers beside them.
+
+    The sidecar and rest_cherrypy run all the time; rest_tornado, which decodes every event for nobody, only while it is measured.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.salt = EmbeddedSalt(folder / "salt", minions=0)
+        self.peers: dict[str, Peer] = {}
+        self._fleet: running.Running | None = None
+        self._minions = 0
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._stack.enter_context(self.salt)
+            self.peers = {
+                SIDECAR: peers.sidecar(self.salt),
+                CHERRYPY: peers.rest_cherrypy(self.salt, self.folder),
+                TORNADO: peers.rest_tornado(self.salt, self.folder),
+                WAITRESS: peers.bare_waitress(10),
+            }
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    @property
+    def bus_path(self) -> str:
+        """The socket that the master publishes its events on."""
+        return f"{yaml.safe_load(self.salt.master_config.read_text())['sock_dir']}/master_event_pub.ipc"
+
+    def publisher_bytes(self) -> int:
+        """Return the resident memory of the master's EventPublisher, the process that serves the bus."""
+        owner = owner_of(self.bus_path, session_members(self.salt.pids["master"]))
+        return resident_bytes([owner]) if owner else 0
+
+    def use_fleet(self, minions: int) -> None:
+        """Have a fleet of so many minions; a smaller one makes place."""
+        if self._fleet is not None:
+            self._fleet.stop()
+        self._fleet = running.fleet(self.salt.master_config, self.folder / "fleet", minions)
+        self._stack.callback(self._fleet.stop)
+        self._fleet.start()
+        self._minions = minions
+
+    @contextlib.contextmanager
+    def using(self, name: str) -> Iterator[Peer]:
+        """Give a running peer; one that may not stay is stopped again."""
+        peer = self.peers[name]
+        if not peer.started:
+            self._stack.callback(peer.stop)
+            peer.start({} if name == WAITRESS else self.salt.credentials)
+        try:
+            yield peer
+        finally:
+            if not peer.resident:
+                peer.stop()
+
+    def restart(self, name: str) -> None:
+        """Stop a peer, so that it is started anew when it is used."""
+        self.peers[name].stop()
+
+    def measure(self, name: str, case: Case, *, seconds: float | None = None) -> dict[str, Any]:
+        """Measure one peer in one case for one round."""
+        if case.fresh and name in self.peers:
+            self.restart(name)
+        minions = tuple(names(case.minions))
+        body = json.dumps([{**case.low, **target_of(case, self._minions)}])
+        load = Load(0, body, {}, case.check, minions, case.callers, seconds or case.seconds, case.each, case.grace_seconds, repeat=case.repeat)
+        return self._floor(load) if name == GATEWAY else self._through(name, load)
+
+    def _through(self, name: str, load: Load) -> dict[str, Any]:
+        with self.using(name) as peer:
+            chosen = dataclasses.replace(load, port=peer.port, headers=peer.headers, session=peer.process.pid)
+            before = self.publisher_bytes()
+            with BusWatch(self.bus_path) as watch:
+                sample = generated("benchmarks.load", dataclasses.asdict(chosen), load.seconds + load.grace_seconds)
+            sample["bus_per_1000"] = round(1000 * watch.opened / (1 + sample["requests"]))
+            sample["publisher_kb_per_1000"] = round((self.publisher_bytes() - before) / (1 + sample["requests"]), 1)
+            sample["rss_per_answer"] = round(sample["rss_growth_mb"] * 1e6 / max(1, sample["answer_bytes"]), 2)
+            return sample
+
+    def watch_streams(self, name: str, case: StreamCase) -> dict[str, Any]:
+        """Measure one peer's event streams."""
+        count = round(case.events_per_second * case.seconds)
+        self.restart(name)  # The readers of an earlier case may not have been noticed to be gone.
+        with self.using(name) as peer:
+            watch = Watch(
+                peer.port,
+                peer.headers,
+                str(self.salt.master_config),
+                case.streams,
+                case.events_per_second,
+                count,
+                case.path,
+                peer.process.pid,
+                stalled=case.stalled,
+            )
+            sample = generated("benchmarks.streams", dataclasses.asdict(watch), OPEN_SECONDS + case.seconds + watch.grace_seconds)
+            if peer.ops_port:
+                sample["readers_dropped"] = metric(peer.ops_port, 'salt_api_stream_disconnects_total{reason="slow_consumer"}')
+            return sample
+
+    def start_and_idle(self, name: str, idle_seconds: float) -> dict[str, Any]:
+        """Start a peer anew, then let it do nothing."""
+        self.restart(name)
+        started = time.monotonic()
+        with self.using(name) as peer:
+            took = time.monotonic() - started
+            time.sleep(SETTLE_SECONDS)
+            session = peer.process.pid
+            cpu, begun = cpu_seconds(session), time.monotonic()
+            time.sleep(idle_seconds)
+            return {
+                "start_s": round(took, 2),
+                "idle_rss_mb": round(resident_bytes(session_members(session)) / 1e6, 1),
+                "idle_cpu_percent": round(100 * (cpu_seconds(session) - cpu) / (time.monotonic() - begun), 2),
+            }
+
+    def _floor(self, load: Load) -> dict[str, Any]:
+        with self.using(SIDECAR) as peer:  # whose token is as good as any
+            given = {"load": dataclasses.asdict(load), "master_config": str(self.salt.master_config), "token": peer.headers["X-Auth-Token"]}
+        return generated("benchmarks.floor", given, load.seconds + load.grace_seconds)
+
+
+def generated(module: str, given: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Run a module of ours with JSON on its standard input; return the JSON that it prints."""
+    argv = [sys.executable, "-W", "ignore", "-m", module]
+    done = subprocess.run(
+        argv,
+        input=json.dumps(given).encode(),
+        capture_output=True,
+        check=False,
+        timeout=2 * seconds + LATE_SECONDS,
+        cwd=running.ROOT,
+        env=running.clean_environment(),
+    )
+    if done.returncode:
+        raise RuntimeError(f"{module} ended with status {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def target_of(case: Case, fleet: int) -> dict[str, Any]:
+    """Return a low's target: all, or the fleet's first minions by a glob."""
+    if case.check not in {"returns", "job"}:
+        return {}
+    patterns = {fleet: "*", 1: "sim-0000", 10: "sim-000*", 100: "sim-00*"}
+    return {"tgt": patterns.get(case.minions) or names(case.minions)}
+
+
+def metric(ops_port: int, series: str) -> float:
+    """Return a series' value, 0 if there is none."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ops_port}/metrics", timeout=10) as page:
+        lines = page.read().decode().splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)

@@ -1,0 +1,183 @@
+"""`make bench`: every case, the peers one after the other in every round, medians, a table of targets, and a file with all of it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import CASES, CHERRYPY, EVERYBODY, MANY, PUBLISHER, SIDECAR, STREAMS, TORNADO, Case, StreamCase, Target
+from benchmarks.judge import Verdict, judge, median, table
+from benchmarks.rig import Rig
+from benchmarks.running import ROOT
+from service.cli.embedded import StartFailed
+
+RESULTS = ROOT / "benchmarks" / "results"
+PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
+STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
+QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "start")
+QUICK_SECONDS = 2.0
+QUICK_EVENTS_SECONDS = 3.0
+IDLE_SECONDS = 15.0
+
+Measure = Callable[[], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One measurement to come."""
+
+    case: str
+    title: str
+    peer: str
+    number: int
+    measure: Measure
+
+
+class Run:
+    """All steps of a benchmark and what came of them."""
+
+    def __init__(self, rig: Rig, chosen: argparse.Namespace) -> None:
+        self._rig = rig
+        self._chosen = chosen
+        self._started = time.monotonic()
+        self._done = 0
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._targets: dict[str, tuple[Target, ...]] = {}
+
+    def run(self) -> None:
+        """Take every step; what fails is noted and the next one is taken."""
+        small = [step for case in (*CASES, PUBLISHER) if self._wants(case.name) for step in self._calls(case)]
+        streams = [step for case in STREAMS if self._wants(case.name) for step in self._streams(case)]
+        starts = list(self._starts()) if self._wants("start") else []
+        large = [step for case in MANY if self._wants(case.name) for step in self._calls(case)]
+        total = len(small) + len(streams) + len(starts) + len(large)
+        for minions, steps in ((10, [*starts, *small, *streams]), (1000, large)):
+            if steps:
+                self._say(f"a fleet of {minions} minions signs in")
+                self._rig.use_fleet(minions)
+            for step in steps:
+                self._take(step, total)
+
+    def verdicts(self) -> list[Verdict]:
+        """Hold every case against its targets."""
+        return [verdict for name, row in self.rows.items() for verdict in judge(row["title"], self._targets[name], row["medians"])]
+
+    def _wants(self, name: str) -> bool:
+        names = self._chosen.only.split(",") if self._chosen.only else QUICK_CASES if self._chosen.quick else ()
+        return not names or name in names
+
+    def _calls(self, case: Case) -> Iterator[Step]:
+        seconds = min(case.seconds, QUICK_SECONDS) if self._chosen.quick else None
+        self._add(case.name, case.title, case.targets, callers=case.callers, minions=case.minions)
+        for number, peer in self._order(case.peers, case.rounds):
+            yield Step(case.name, case.title, peer, number, lambda peer=peer: self._rig.measure(peer, case, seconds=seconds))  # type: ignore[misc]
+
+    def _streams(self, case: StreamCase) -> Iterator[Step]:
+        chosen = dataclasses.replace(case, seconds=QUICK_EVENTS_SECONDS) if self._chosen.quick else case
+        self._add(case.name, case.title, case.targets, streams=case.streams)
+        for number, peer in self._order(case.peers, case.rounds):
+            yield Step(case.name, case.title, peer, number, lambda peer=peer: self._rig.watch_streams(peer, chosen))  # type: ignore[misc]
+
+    def _starts(self) -> Iterator[Step]:
+        self._add("start", "start, and 15 s without work", STARTS)
+        seconds = QUICK_EVENTS_SECONDS if self._chosen.quick else IDLE_SECONDS
+        for number, peer in self._order((SIDECAR, CHERRYPY), 0):
+            yield Step("start", "start", peer, number, lambda peer=peer: self._rig.start_and_idle(peer, seconds))  # type: ignore[misc]
+
+    def _order(self, peers: tuple[str, ...], rounds: int) -> Iterator[tuple[int, str]]:
+        """Yield the peers one after the other in each round. rest_tornado is started for each of its rounds, and gets one."""
+        for number in range(rounds or self._chosen.rounds):
+            for peer in peers:
+                if peer in self._chosen.peers and (peer != TORNADO or not number):
+                    yield number, peer
+
+    def _add(self, name: str, title: str, targets: tuple[Target, ...], **facts: int) -> None:
+        self.rows[name] = {"title": title, "samples": {}, "medians": {}, **facts}
+        self._targets[name] = targets
+
+    def _take(self, step: Step, total: int) -> None:
+        try:
+            sample = step.measure()
+        except (StartFailed, RuntimeError, OSError, KeyError, subprocess.TimeoutExpired) as exc:
+            sample = {"failed": f"{type(exc).__name__}: {exc}"[:2000]}
+        row = self.rows[step.case]
+        row["samples"].setdefault(step.peer, []).append(sample)
+        row["medians"][step.peer] = median(row["samples"][step.peer])
+        self._done += 1
+        self._say(f"[{self._done}/{total}] {step.title}, {step.peer}: {summary(sample)}")
+
+    def _say(self, text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        print(f"{minutes:02}:{seconds:02} {text}", flush=True)
+
+
+def summary(sample: dict[str, Any]) -> str:
+    """Return what a person wants to see go by."""
+    if "failed" in sample:
+        return str(sample["failed"])
+    shown = ("rate", "p50_ms", "p99_ms", "cpu_ms", "cpu_us", "lost", "faults", "delivered_share", "rss_growth_mb", "start_s", "idle_rss_mb", "idle_cpu_percent")
+    return ", ".join(f"{name} {sample[name]}" for name in shown if sample.get(name) not in (None, {}))
+
+
+def about() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    model = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=ROOT).stdout.strip()  # noqa: S607 - git
+    return {
+        "date": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit,
+        "machine": f"{os.cpu_count()} x {model[0] if model else platform.machine()}",
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a few cases, one round, short: to see that it works, not to judge by")
+    parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
+    parser.add_argument("--rounds", type=int, default=0, help="default 3, with --quick 1")
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, "gateway alone", "waitress alone"], metavar="PEER,PEER")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick none")
+    chosen = parser.parse_args()
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
+    return chosen
+
+
+def main() -> None:
+    """Run, print the table, keep the results."""
+    chosen = arguments()
+    facts, started = about(), time.monotonic()
+    print(f"{facts['machine']}, load {facts['load_before']:.1f}; Salt {facts['packages']['salt']}, {facts['commit']}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="salt-sidecar-bench-") as folder, Rig(Path(folder)) as rig:
+        run = Run(rig, chosen)
+        run.run()
+    verdicts = run.verdicts()
+    print("\n" + table(verdicts))
+    facts["minutes"] = round((time.monotonic() - started) / 60, 1)
+    output = chosen.output or (None if chosen.quick or chosen.only else RESULTS / f"{facts['date'][:16].replace(':', '')}.json")
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps({"about": facts, "cases": run.rows, "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts]}, indent=1) + "\n")
+        print(f"\n{facts['minutes']} minutes; kept in {output}")
+    if any(verdict.met is None for verdict in verdicts):
+        sys.exit("a figure is missing: see the lines above")
+
+
+if __name__ == "__main__":
+    main()
