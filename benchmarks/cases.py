@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-
 # What a right answer looks like: every minion's return; a jid and every minion; every minion's key; a runner's arguments.
 Check = Literal["returns", "job", "keys", "runner"]
 

@@ -45,10 +45,15 @@ def owner_of(path: str, candidates: Iterable[int]) -> int | None:
 
 
 class BusWatch:
-    """Counts the connections that are opened on a Unix socket, by looking so often that none lives shorter than a look."""
+    """
+    Counts the connections that are opened on a Unix socket, by looking so often that none lives shorter than a look.
 
-    def __init__(self, path: str) -> None:
+    active: look at all.
+    """
+
+    def __init__(self, path: str, *, active: bool = True) -> None:
         self._path = path
+        self._active = active
         self._over = threading.Event()
         self._seen: set[str] = set()
         self._before: set[str] = set()
@@ -56,22 +61,19 @@ class BusWatch:
 
     def __enter__(self) -> Self:
         self._before = self._open()
-        self._thread.start()
+        if self._active:
+            self._thread.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
-        self._thread.join()
+        if self._active:
+            self._thread.join()
 
     @property
     def opened(self) -> int:
         """How many were opened since the start."""
         return len(self._seen - self._before)
-
-    @property
-    def left_open(self) -> int:
-        """How many more are open now."""
-        return len(self._open()) - len(self._before)
 
     def _open(self) -> set[str]:
         return {row[6] for row in _unix_rows(self._path) if row[3] != LISTENING}
