@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import pwd
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from service.cli.serve import EX_CONFIG, environ_of
+from service.cli.serve import EX_CONFIG, environ_of, uid_faults
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
 
 PING_SECONDS = 3.0
@@ -33,13 +32,16 @@ def main(args: argparse.Namespace) -> int:
 
 def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[ConfigFault, ...]]:
     """Return all faults, not only the first, and what is worth a word but no fault."""
+    if unknown := uid_faults():
+        # Without Salt nothing else can be looked at.
+        return unknown, ()
     from service.configuration import setting_faults, tracing_of  # noqa: PLC0415
     from service.gateway.opts import read_master_config  # noqa: PLC0415 - only this command needs Salt
     from service.inherited import inherit  # noqa: PLC0415
     from service.settings import master_config_path  # noqa: PLC0415
     from service.sources import load  # noqa: PLC0415
 
-    faults = list(_uid_faults())
+    faults: list[ConfigFault] = []
     settings = None
     raw: Mapping[str, Any] = {}
     try:
@@ -73,13 +75,6 @@ def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]
         wrong = {fault.where.split()[0] for fault in faults}
         master = MasterOptions.of({name: value for name, value in raw.items() if name not in wrong}, request_uri=uri)
     return [*faults, *_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
-
-
-def _uid_faults() -> Iterator[ConfigFault]:
-    try:
-        pwd.getpwuid(os.getuid())
-    except KeyError:
-        yield ConfigFault("uid", f"uid {os.getuid()} has no entry in /etc/passwd, and Salt asks for its name", "run as a user that exists, in a container 450")
 
 
 def _option_faults(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 import sys
 
-from service.errors import InvalidConfiguration
+from service.errors import ConfigFault, InvalidConfiguration
 from service.observe import log
 
 # sysexits.h: a configuration error; supervisors and people can tell it from a crash.
@@ -32,25 +33,22 @@ def environ_of(args: argparse.Namespace) -> dict[str, str]:
     return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
 
 
+def uid_faults(uid: int | None = None) -> list[ConfigFault]:
+    """Return why Salt could not even be imported: it looks our uid's name up while it is."""
+    uid = os.geteuid() if uid is None else uid
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return [ConfigFault("uid", f"uid {uid} has no entry in /etc/passwd, and Salt asks for its name", "run as a user that exists, in our image 450")]
+    return []
+
+
 def main(args: argparse.Namespace) -> int:
     """Serve until SIGTERM; return the exit code."""
     # First of all: from here on only JSON leaves this process, whatever Salt prints when it is imported.
     log.install()
-    from service.gateway.quiet import tame_salt  # noqa: PLC0415
-
-    tame_salt()
-    from service.configuration import read_configuration  # noqa: PLC0415
-    from service.server.process import Signals  # noqa: PLC0415
-    from service.wiring.serve import serve  # noqa: PLC0415
-
-    signals = Signals()
-    environ = environ_of(args)
     try:
-        configuration = read_configuration(environ)
-        ours = configuration.settings.log
-        if not log.install(ours.level, ours.queue_lines, ours.format):
-            log.get().warning("config.ignored", where="log.format", problem="console is for terminals, standard output is none", fix="set it to json or ecs")
-        return serve(configuration, environ, signals)
+        return _serve(environ_of(args))
     except InvalidConfiguration as exc:
         for fault in exc.faults:
             log.get().error("config.invalid", where=fault.where, problem=fault.problem, fix=fault.fix)
@@ -58,3 +56,22 @@ def main(args: argparse.Namespace) -> int:
     finally:
         log.close()
         sys.stdout.flush()
+
+
+def _serve(environ: dict[str, str]) -> int:
+    """Read the configuration and serve. Raises InvalidConfiguration."""
+    if faults := uid_faults():
+        raise InvalidConfiguration(faults)
+    from service.gateway.quiet import tame_salt  # noqa: PLC0415 - it imports Salt
+
+    tame_salt()
+    from service.configuration import read_configuration  # noqa: PLC0415
+    from service.server.process import Signals  # noqa: PLC0415
+    from service.wiring.serve import serve  # noqa: PLC0415
+
+    signals = Signals()
+    configuration = read_configuration(environ)
+    ours = configuration.settings.log
+    if not log.install(ours.level, ours.queue_lines, ours.format):
+        log.get().warning("config.ignored", where="log.format", problem="console is for terminals, standard output is none", fix="set it to json or ecs")
+    return serve(configuration, environ, signals)
