@@ -210,6 +210,8 @@ def _adjustments(sock: socket.socket, connection_limit: int, body_limit_bytes: i
         channel_request_lookahead=1,
         # A caller that hangs up is no event; AppTask keeps the application's own OSErrors loud.
         log_socket_errors=False,
+        # Our own access.trusted_proxies reads X-Forwarded-* and Forwarded; waitress would take them away from every caller before.
+        clear_untrusted_proxy_headers=False,
         backlog=BACKLOG,
     )
 

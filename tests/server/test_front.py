@@ -59,6 +59,17 @@ def test_a_url_over_the_wire_stays_where_it_belongs(listener: Listener, call: Ca
     assert "x-evil" not in headers
 
 
+def test_a_trusted_proxys_word_on_its_caller_comes_through_the_server(tmp_path: Path, listen: Callable[..., Listener], call: Callable[[Listener], Any]) -> None:
+    statuses = []
+    for trusted in ("127.0.0.1", "192.0.2.1"):
+        made = fake_api(tmp_path, SIDECAR_ACCESS_TRUSTED_PROXIES=trusted, SIDECAR_ACCESS_NETWORKS="203.0.113.9")
+        caller = call(listen(app=made.process.api))
+        caller.send("GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n")
+        statuses.append(caller.answer()[0])
+
+    assert statuses == [200, 403]
+
+
 def test_a_head_leaves_the_connection_usable(listener: Listener, call: Callable[[Listener], Any]) -> None:
     caller = call(listener)
 
