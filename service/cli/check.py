@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -111,11 +112,19 @@ def _bus_faults(path: str | None) -> Iterator[ConfigFault]:
         except FileNotFoundError:
             yield ConfigFault(path, "the event bus' socket does not exist", "start the salt-master, and share its `sock_dir` with the sidecar")
         except PermissionError:
-            owner = Path(path).stat()
-            fix = f"run as uid {owner.st_uid}, or with group {owner.st_gid}"
+            closed, owner = _closed(Path(path))
+            fix = f"{closed} belongs to uid {owner.st_uid}, group {owner.st_gid}: run as that user or with that group, or give it to uid {os.getuid()}"
             yield ConfigFault(path, f"uid {os.getuid()} may not connect to the event bus", fix)
         except OSError as exc:
             yield ConfigFault(path, f"nobody listens on the event bus' socket ({exc.strerror or exc})", "start the salt-master")
+
+
+def _closed(path: Path) -> tuple[Path, os.stat_result]:
+    """Return what keeps us out, the socket or the folder around it that does not let us in, with its owner."""
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return place, place.stat()
+    return Path("/"), os.stat("/")  # noqa: PTH116 - of the root anybody may ask
 
 
 def _ping_faults(uri: str) -> Iterator[ConfigFault]:
