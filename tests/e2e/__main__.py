@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e import images, machine
+from tests.e2e import bad_input, composed, images, machine
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, require
@@ -28,6 +28,8 @@ class Step:
 STEPS = (
     Step("look inside the images", images.look_inside),
     Step("start and stop", images.measure_start),
+    Step("bad input", bad_input.refused),
+    Step("compose", composed.everything),
 )
 
 

@@ -1,0 +1,43 @@
+"""compose.yaml and its files keep what they promise each other; that they work is shown by `make e2e`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from service.sources import load
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+SETTINGS = load({"SIDECAR_CONFIG": str(ROOT / "config" / "compose" / "sidecar.yaml")})
+
+
+def test_a_container_is_not_killed_before_its_drain_is_over() -> None:
+    grace = float(COMPOSE["services"]["sidecar"]["stop_grace_period"].removesuffix("s"))
+
+    assert grace > SETTINGS.drain.notice_seconds + SETTINGS.drain.drain_seconds + 5
+
+
+def test_there_are_processes_for_every_thread_of_the_sidecar() -> None:
+    limits = SETTINGS.limits
+
+    assert COMPOSE["services"]["sidecar"]["pids_limit"] > limits.sync_jobs + limits.quick_calls + SETTINGS.events.streams + 100
+
+
+def test_every_service_is_confined_and_limited() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["read_only"] is True, name
+        assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"]), name
+        assert {"user", "mem_limit", "pids_limit"} <= set(service), name
+        assert all(port.startswith(("${", "127.0.0.1:")) for port in service.get("ports", [])), f"{name} publishes without an address"
+
+
+def test_every_variable_of_compose_is_explained() -> None:
+    used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
+    explained = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+
+    # The images of others are named where they are used.
+    assert used - explained == {"NGINX_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"}
+    assert explained <= used
