@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ import orjson
 
 from service import __version__
 from service.audit.hashing import Key
-from service.audit.rules import REQUEST
+from service.audit.rules import METADATA, NAMES, REQUEST
 from service.observe.redact import MASK
 
 MOST_CHARACTERS = 1024
@@ -22,7 +23,7 @@ _DENIED_OUTCOMES = frozenset({"authn_error", "authz_error"})
 _LET_OUTCOMES = frozenset({"ok", "partial", "failed", "no_match"})
 # Targets by pillar name a value of the pillar, which is where secrets are kept.
 _PILLAR_TYPES = frozenset({"pillar", "pillar_pcre", "pillar_exact"})
-_HEAD = {"level": "info", "event": "audit", "log.type": "audit", "service.name": "salt-sidecar", "service.version": __version__}
+_HEAD = orjson.dumps({"level": "info", "event": "audit", "log.type": "audit", "service.name": "salt-sidecar", "service.version": __version__})[1:-1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,21 +47,29 @@ class Act:
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass
 class Entry:
-    """An act under way: its level, and what every record of it says. returns: HMACs of what it gave, if the level asks for them."""
+    """An act under way. returns: HMACs of what it gave, if its level asks for them."""
 
-    level: int
-    common: dict[str, Any]
-    action: str
-    returns: object = None
+    def __init__(self, level: int, request: Mapping[str, Any], act: Act, key: Key | None) -> None:
+        self.level = level
+        self.action = act.action
+        self.returns: object = None
+        self._request = request
+        self._act = act
+        self._key = key
+
+    @functools.cached_property
+    def common(self) -> bytes:
+        """What all records of the act say, made once; never, for one that no rule wants recorded and nobody denies."""
+        # What no rule wants is recorded all the same when it is denied.
+        return part({**self._request, **describe(self._act, max(self.level, METADATA), self._key)})
 
 
-def describe(act: Act, level_name: str, level: int, key: Key | None) -> dict[str, Any]:
+def describe(act: Act, level: int, key: Key | None) -> dict[str, Any]:
     """Return what both records of an act say of it. key: hashes what the level wants hashed."""
     fields: dict[str, Any] = {
         "audit_id": new_id(),
-        "audit_level": level_name,
+        "audit_level": NAMES[level],
         "action": act.action,
         "user.name": _cut(act.user),
         "eauth": _cut(act.eauth),
@@ -95,16 +104,21 @@ def decision_of(outcome: str | None, status: int, *, jid: bool) -> str | None:
     return "allow" if outcome in _LET_OUTCOMES or jid else None
 
 
-def render(stage: str, *parts: Mapping[str, Any]) -> bytes:
-    """Return a record as a line without its end; what is None is left out."""
-    fields: dict[str, Any] = {"timestamp": dt.datetime.now(dt.timezone.utc), **_HEAD, "stage": stage}
-    for part in parts:
-        fields.update((name, value) for name, value in part.items() if value is not None)
+def render(stage: str, *parts: bytes) -> bytes:
+    """Return a record as a line without its end, of parts that `part` made."""
+    moment = dt.datetime.now(dt.timezone.utc).isoformat(timespec="microseconds")[:-6]
+    head = b'{"timestamp":"%sZ",%s,"stage":"%s"' % (moment.encode(), _HEAD, stage.encode())
+    return b",".join((head, *filter(None, parts))) + b"}"
+
+
+def part(fields: Mapping[str, Any]) -> bytes:
+    """Return fields as a piece of a record; what is None is left out."""
+    said = {name: value for name, value in fields.items() if value is not None}
     try:
-        return orjson.dumps(fields, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS, default=str)
+        return orjson.dumps(said, option=orjson.OPT_NON_STR_KEYS, default=str)[1:-1]
     except TypeError:
         # Text with lone surrogates, which a YAML body may carry.
-        return orjson.dumps({name: _plain(value) for name, value in fields.items()}, option=orjson.OPT_UTC_Z, default=str)
+        return orjson.dumps(_plain(said), default=str)[1:-1]
 
 
 def _target(tgt: object, tgt_type: str | None, key: Key | None) -> object:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from service.audit.hashing import Key, read_key
-from service.audit.records import DENIED, Act, Entry, decision_of, describe, new_id, outcome_of, render
+from service.audit.records import DENIED, Act, Entry, decision_of, new_id, outcome_of, part, render
 from service.audit.rules import METADATA, NAMES, NONE, REQUEST_RESPONSE, Rules, Subject
 from service.audit.sinks import FileSink, LineSink, Sink
 from service.audit.writer import Delivery, Writer
@@ -138,7 +138,7 @@ class Audit:
     def note(self, stage: str, fields: Mapping[str, Any] | None = None) -> None:
         """Record something that the process itself does: `start`, `reload`, `stop`."""
         if self._writers:
-            self._put([render(stage, {"action": "process", **(fields or {})})], awaited=False)
+            self._put([render(stage, part({"action": "process", **(fields or {})}))], awaited=False)
 
     def check(self) -> tuple[bool, str]:
         """Say whether requests can be recorded, and the reason; only strict mode makes it matter."""
@@ -165,9 +165,7 @@ class Audit:
     def _entry(self, account: Account, act: Act, policy: _Policy) -> Entry:
         subject = Subject(act.client or "", act.functions, act.user or "", act.groups, account.route)
         level = policy.rules.level(subject)
-        # What no rule wants is recorded all the same when it is denied.
-        shown = max(level, METADATA)
-        return Entry(level, {**_of_request(account), **describe(act, NAMES[shown], shown, policy.key)}, act.action)
+        return Entry(level, _of_request(account), act, policy.key)
 
     def _put(self, records: list[bytes], *, awaited: bool) -> bool:
         delivery = Delivery(records, len(self._writers), self, awaited=awaited)
@@ -180,7 +178,7 @@ class Audit:
         return Writer(
             sink,
             self,
-            lambda lost: render("resumed", {"action": "process", "lost": lost}),
+            lambda lost: render("resumed", part({"action": "process", "lost": lost})),
             queue_records=settings.queue_records,
             write_seconds=settings.write_seconds,
             sync_seconds=syncs,
@@ -209,9 +207,11 @@ def _completion(entry: Entry, index: int, request: Closed, seconds: float) -> by
     if entry.level == NONE and decision != "deny":
         return None
     refused = known["outcome"] not in {"ok", "partial", "failed", "no_match"}
-    known |= {"decision": decision, "reason": request.error if refused else None, "error": request.error_type if refused else None}
+    known |= {"decision": decision, "status_code": request.status, "returns": entry.returns}
+    if refused:
+        known |= {"reason": request.error, "error": request.error_type}
     crashed = request.crashed and known["outcome"] == "error"
-    return render("panic" if crashed else "response_complete", entry.common, known, {"status_code": request.status, "returns": entry.returns})
+    return render("panic" if crashed else "response_complete", entry.common, part(known))
 
 
 def _refusal(request: Closed) -> bytes:
@@ -219,4 +219,4 @@ def _refusal(request: Closed) -> bytes:
     who = {"user.name": request.who.get("user.name"), "eauth": request.who.get("auth.eauth")}
     fields = {"audit_id": new_id(), "audit_level": NAMES[METADATA], "action": "refused", **who, "outcome": "denied", "decision": "deny"}
     why = {"reason": request.error, "error": request.error_type, "http.request.method": request.method[:16], "status_code": request.status}
-    return render("response_complete", _of_request(request), fields, why)
+    return render("response_complete", part({**_of_request(request), **fields, **why}))

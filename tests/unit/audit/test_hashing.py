@@ -49,7 +49,7 @@ def test_returns_are_hashed_by_minion() -> None:
 
 def test_a_target_is_shown_but_not_the_pillars_value_in_it() -> None:
     def shown(tgt: object, tgt_type: str, key: Key | None = None) -> object:
-        return describe(Act("run", tgt=tgt, tgt_type=tgt_type), "request", REQUEST, key)["tgt"]
+        return describe(Act("run", tgt=tgt, tgt_type=tgt_type), REQUEST, key)["tgt"]
 
     assert shown("web*", "glob") == "web*"
     assert shown(["a", "b"], "list") == ["a", "b"]
