@@ -14,6 +14,7 @@ import orjson
 from service import __version__
 from service.audit.hashing import Key
 from service.audit.rules import METADATA, NAMES, REQUEST
+from service.observe.log import INSTANCE, SERVICE_NAME
 from service.observe.redact import MASK
 
 MOST_CHARACTERS = 1024
@@ -23,7 +24,8 @@ _DENIED_OUTCOMES = frozenset({"authn_error", "authz_error"})
 _LET_OUTCOMES = frozenset({"ok", "partial", "failed", "no_match"})
 # Targets by pillar name a value of the pillar, which is where secrets are kept.
 _PILLAR_TYPES = frozenset({"pillar", "pillar_pcre", "pillar_exact"})
-_HEAD = orjson.dumps({"level": "info", "event": "audit", "log.type": "audit", "service.name": "salt-sidecar", "service.version": __version__})[1:-1]
+_SERVICE = {"service.name": SERVICE_NAME, "service.version": __version__, "service.instance.id": INSTANCE}
+_HEAD = orjson.dumps({"level": "info", "event": "audit", "log.type": "audit", **_SERVICE})[1:-1]
 
 
 @dataclasses.dataclass(frozen=True)
