@@ -20,6 +20,24 @@ pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(240)]
 KEY = "a key of more than sixteen bytes"
 RULES = '[{"level": "none", "functions": ["test.ping"]}, {"level": "request"}]'
 
+# Stage, action, function, user, decision.
+STORY = [
+    ("start", "process", None, None, None),
+    ("request_received", "login", None, "demo", None),
+    ("response_complete", "login", None, "demo", "allow"),
+    ("request_received", "run", "test.arg", "demo", None),
+    ("response_complete", "run", "test.arg", "demo", "allow"),
+    ("request_received", "run", "test.arg", "pinger", None),
+    ("response_complete", "run", "test.arg", "pinger", "deny"),
+    ("response_complete", "refused", None, None, "deny"),
+    ("request_received", "logout", None, "demo", None),
+    ("response_complete", "logout", None, "demo", "allow"),
+    ("reload", "process", None, None, None),
+    ("stop", "process", None, None, None),
+    ("start", "process", None, None, None),
+    ("stop", "process", None, None, None),
+]
+
 
 def command(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "service", *argv], input=stdin, capture_output=True, text=True, timeout=60, check=False)
@@ -76,22 +94,7 @@ def test_the_trail_tells_the_story_and_can_be_searched_and_verified(salt_master:
 
     assert [answer.status for answer in answers] == [200, 200, 401, 401, 200]
     shown = [(one["stage"], one["action"], one.get("salt.fun"), one.get("user.name"), one.get("decision")) for one in found]
-    assert shown == [
-        ("start", "process", None, None, None),
-        ("request_received", "login", None, "demo", None),
-        ("response_complete", "login", None, "demo", "allow"),
-        ("request_received", "run", "test.arg", "demo", None),
-        ("response_complete", "run", "test.arg", "demo", "allow"),
-        ("request_received", "run", "test.arg", "pinger", None),
-        ("response_complete", "run", "test.arg", "pinger", "deny"),
-        ("response_complete", "refused", None, None, "deny"),
-        ("request_received", "logout", None, "demo", None),
-        ("response_complete", "logout", None, "demo", "allow"),
-        ("reload", "process", None, None, None),
-        ("stop", "process", None, None, None),
-        ("start", "process", None, None, None),
-        ("stop", "process", None, None, None),
-    ]
+    assert shown == STORY
     ran = found[4]
     assert ran["request_id"] == answers[1].headers["x-request-id"]
     assert (ran["minions_expected"], ran["minions_returned"], ran["minions_failed"], ran["status_code"], ran["tgt"]) == (1, 1, 0, 200, "minion-1")

@@ -159,6 +159,8 @@ def test_no_credential_leaves_the_process(salt: EmbeddedSalt, sidecar: Sidecar, 
     # All is written now. We would have found one: a request id is no secret, so this one is in its answer and in the log.
     (line,) = [line for line in (sidecar.folder / "stdout").read_text().splitlines() if CANARY in line]
     assert json.loads(line)["request_id"] == f"{CANARY}-seen"
+    audited = (sidecar.folder / "audit.log").read_text().splitlines()
+    assert [json.loads(line)["request_id"] for line in audited if CANARY in line] == [f"{CANARY}-seen"]
     assert f"{CANARY}-seen" in aviary.answers[-1].body.decode()
     assert CANARY not in sidecar.stderr()
     assert {200, 400, 401, 503} <= {answer.status for answer in aviary.answers} <= {200, 400, 401, 404, 405, 429, 500, 501, 503, 504}
