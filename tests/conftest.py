@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from service.cli.embedded import EmbeddedSalt
 
@@ -19,6 +20,10 @@ with warnings.catch_warnings():
 
     tame_salt()
     import service.gateway.dispatch  # noqa: F401
+
+# A busy machine is no fault of the code; the tests that run for long have a limit of their own.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 # Salt adds an importer of the old protocol, for PyNaCl's sake; pytest and later imports stumble over it.
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
