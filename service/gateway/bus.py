@@ -4,16 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from service.gateway.wire import FrameReader
 
-READ_BYTES = 256 * 1024
 CONNECT_TIMEOUT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 # The master announces a job before it acknowledges it; a bus that is silent for so long after that is dead.
 STALE_SECONDS = 10.0
+
+
+class _Connection(asyncio.Protocol):
+    """
+    One connection: frames are cut and handed on where the loop reads the bytes.
+
+    asyncio's streams would wake a task for every chunk, and most chunks are one event: half of what the bus costs.
+    over: done when the connection is, with the exception that ended it, if one did.
+    """
+
+    def __init__(self, take: Callable[[Iterator[bytes]], None]) -> None:
+        self._take = take
+        self._frames = FrameReader()
+        self._transport: asyncio.Transport | None = None
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Note what to close."""
+        self._transport = transport  # type: ignore[assignment]  # of a socket, so one that reads and writes
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on the events that these bytes complete; bytes that are no frames, and a fault of a taker, end the connection."""
+        try:
+            self._take(self._frames.feed(data))
+        except Exception as exc:
+            self._finish(exc)
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is closed, by whomever."""
+        self._finish(exc)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _finish(self, exc: Exception | None) -> None:
+        if self.over.done():
+            return
+        if exc is None:
+            self.over.set_result(None)
+        else:
+            self.over.set_exception(exc)
 
 
 class Bus:
@@ -34,7 +77,7 @@ class Bus:
         self.reason = "not connected yet"
         self.last_event_at: float | None = None  # time.monotonic()
         self._expected_since: float | None = None  # an event must have come since then
-        self._writer: asyncio.StreamWriter | None = None
+        self._connection: _Connection | None = None
         self._stale = False
 
     @property
@@ -55,13 +98,13 @@ class Bus:
     def check_alive(self) -> None:
         """Drop a connection that is silent although something was announced. Call it on the bus thread, when the master answers."""
         expected, self._expected_since = self._expected_since, None
-        if expected is None or self._writer is None or (self.last_event_at or 0.0) >= expected:
+        if expected is None or self._connection is None or (self.last_event_at or 0.0) >= expected:
             return
         if time.monotonic() - expected < STALE_SECONDS:
             self._expected_since = expected
             return
         self._stale = True
-        self._writer.transport.abort()
+        self._connection.abort()
 
     async def run(self) -> None:
         """Connect, read until the connection breaks, and again, pausing longer while it fails."""
@@ -76,25 +119,32 @@ class Bus:
             await asyncio.sleep(pause)
 
     async def _read(self) -> None:
-        reader, writer = await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_SECONDS)
-        frames = FrameReader()
+        connection = await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_SECONDS)
         self._connected, self.reason = True, "connected"
-        self._writer, self._stale, self._expected_since = writer, False, None
+        self._connection, self._stale, self._expected_since = connection, False, None
         self._on_state(True, self.reason, "")
         try:
-            while chunk := await reader.read(READ_BYTES):
-                self.last_event_at = time.monotonic()
-                for raw in frames.feed(chunk):
-                    self._deliver(raw)
+            await connection.over
         finally:
-            self._writer = None
-            writer.close()
+            self._connection = None
+            connection.abort()
         self._lost("eof", f"{self.address}: closed by the master")
 
-    def _connect(self) -> asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
         if self._path is not None:
-            return asyncio.ensure_future(asyncio.open_unix_connection(self._path, limit=READ_BYTES))
-        return asyncio.ensure_future(asyncio.open_connection(self._host, self._port, limit=READ_BYTES))
+            _, made = await loop.create_unix_connection(self._new_connection, self._path)
+        else:
+            _, made = await loop.create_connection(self._new_connection, self._host, self._port)
+        return made
+
+    def _new_connection(self) -> _Connection:
+        return _Connection(self._take)
+
+    def _take(self, events: Iterator[bytes]) -> None:
+        self.last_event_at = time.monotonic()
+        for raw in events:
+            self._deliver(raw)
 
     def _lost(self, cause: str, reason: str) -> None:
         if self._stale:

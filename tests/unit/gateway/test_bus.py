@@ -227,7 +227,7 @@ def test_a_connection_that_does_not_come_about_in_time_is_given_up(monkeypatch: 
         await asyncio.Event().wait()
 
     monkeypatch.setattr(bus_module, "CONNECT_TIMEOUT_SECONDS", 0.001)
-    monkeypatch.setattr(asyncio, "open_unix_connection", never)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "create_unix_connection", never)
     subscriber = Subscriber(tmp_path / "slow.ipc")
     tried(monkeypatch, subscriber, 1)
 
