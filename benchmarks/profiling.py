@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import tempfile
 import threading
 from collections import Counter
 from pathlib import Path
 
 from benchmarks import peers
 from benchmarks.cases import CASES, SIDECAR
-from benchmarks.rig import Rig
+from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
 
 PY_SPY = ROOT / ".venv-bench" / "bin" / "py-spy"
@@ -65,7 +64,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "profiles" / "local-8.svg")
     chosen = parser.parse_args()
     chosen.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="salt-sidecar-bench-") as folder, Rig(Path(folder)) as rig:
+    with prepared() as rig:
         rig.use_fleet(10)
         rig.peers[SIDECAR] = peers.sidecar(rig.salt, **FEW_THREADS)
         print(profile(rig, chosen.case, chosen.seconds, chosen.output))

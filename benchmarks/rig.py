@@ -7,6 +7,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from benchmarks.load import Load
 from benchmarks.peers import Peer
 from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes
 from benchmarks.streams import OPEN_SECONDS, SETTLE_SECONDS, Watch
+from service.cli.demo import Asked, stoppable
 from service.cli.embedded import EmbeddedSalt
 from service.cli.processes import session_members
 
@@ -161,6 +163,16 @@ class Rig:
         with self.using(SIDECAR) as peer:  # whose token is as good as any
             given = {"load": dataclasses.asdict(load), "master_config": str(self.salt.master_config), "token": peer.headers["X-Auth-Token"]}
         return generated("benchmarks.floor", given, load.seconds + load.grace_seconds)
+
+
+@contextlib.contextmanager
+def prepared() -> Iterator[Rig]:
+    """Give a rig in a folder that is gone afterwards; SIGTERM and Ctrl-C end all that it started."""
+    try:
+        with stoppable(), tempfile.TemporaryDirectory(prefix="salt-sidecar-bench-") as folder, Rig(Path(folder)) as rig:
+            yield rig
+    except Asked:
+        sys.exit("stopped")
 
 
 def generated(module: str, given: Mapping[str, Any], seconds: float) -> dict[str, Any]:

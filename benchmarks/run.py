@@ -10,7 +10,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -19,7 +18,7 @@ from typing import Any
 
 from benchmarks.cases import CASES, CHERRYPY, EVERYBODY, MANY, PUBLISHER, SIDECAR, STREAMS, TORNADO, Case, StreamCase, Target
 from benchmarks.judge import Verdict, judge, median, table
-from benchmarks.rig import Rig
+from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
 from service.cli.embedded import StartFailed
 
@@ -164,7 +163,7 @@ def main() -> None:
     chosen = arguments()
     facts, started = about(), time.monotonic()
     print(f"{facts['machine']}, load {facts['load_before']:.1f}; Salt {facts['packages']['salt']}, {facts['commit']}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="salt-sidecar-bench-") as folder, Rig(Path(folder)) as rig:
+    with prepared() as rig:
         run = Run(rig, chosen)
         run.run()
     verdicts = run.verdicts()

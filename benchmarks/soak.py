@@ -7,7 +7,6 @@ import concurrent.futures
 import dataclasses
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from benchmarks.cases import CASES, SIDECAR
 from benchmarks.judge import SOAK_TARGETS, judge, table
 from benchmarks.peers import Peer
 from benchmarks.probes import descriptors, resident_bytes
-from benchmarks.rig import Rig
+from benchmarks.rig import Rig, prepared
 from benchmarks.run import RESULTS, about
 
 # Callers of each kind, at one time.
@@ -94,7 +93,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/soak-DATE.json, nothing for less than 20 minutes")
     chosen = parser.parse_args()
     facts = about()
-    with tempfile.TemporaryDirectory(prefix="salt-sidecar-bench-") as folder, Rig(Path(folder)) as rig:
+    with prepared() as rig:
         rig.use_fleet(10)
         points = soak(rig, chosen.seconds)
     made: dict[str, Any] = summary(points)
