@@ -126,7 +126,7 @@ class Outbox:
         self._export = export
         self._shutdown = shutdown
         self._on_spans = on_spans
-        self._words = _LastWords()
+        self._words = _FirstWord()
         self._queue: queue.Queue[Any] = queue.Queue(QUEUE_SPANS)
         self._wake = threading.Event()
         self._stopping = False
@@ -148,6 +148,8 @@ class Outbox:
         self._wake.set()
         self._thread.join(timeout)
         self._shutdown()
+        # What was under way ends now; its last word belongs before that of the process.
+        self._thread.join(timeout)
         if left := self._queue.qsize():
             self._on_spans("dropped", left, "the collector was too slow at the end")
 
@@ -165,6 +167,7 @@ class Outbox:
         return batch
 
     def _send(self, batch: list[Any]) -> None:
+        self._words.said = ""
         try:
             well = self._export(batch).name == "SUCCESS"
             reason = "" if well else self._words.said
@@ -173,8 +176,8 @@ class Outbox:
         self._on_spans("exported" if well else "failed", len(batch), reason)
 
 
-class _LastWords(logging.Handler):
-    """Keeps what the SDK says last: it says it with each retry, we once a minute."""
+class _FirstWord(logging.Handler):
+    """Keeps the first thing the SDK says of a batch, the reason; then come its retries."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,7 +188,7 @@ class _LastWords(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Remember a record."""
-        self.said = redact.redact_text(record.getMessage())[:500]
+        self.said = self.said or redact.redact_text(record.getMessage())[:500]
 
 
 def _resource(environ: Mapping[str, str]) -> Any:

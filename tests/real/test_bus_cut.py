@@ -51,7 +51,7 @@ def test_minions_that_were_not_heard_are_unknown_and_the_job_is_named(
 
     assert answer.seconds < 10
     assert sorted(answer.value) == ["minion-1", "minion-2"]
-    (line,) = sidecar.lines("http.request")
+    line = sidecar.wait_for_line("http.request")
     (low,) = line["salt.lows"]
     assert (low["outcome"], low["minions_missing"]) == ("partial", 2)
     for said in answer.value.values():

@@ -41,6 +41,17 @@ def wait_for_jobs(sidecar: Sidecar, number: int = 1) -> None:
     sidecar.wait(lambda: sidecar.metric("salt_event_bus_events_total", type="job_new") >= number, "published")
 
 
+def is_refused(sidecar: Sidecar) -> bool:
+    """Between the end of /readyz and that of the port a caller may still come in."""
+    try:
+        sidecar.get()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, HTTPException):
+        return False
+    return False
+
+
 def test_a_job_in_flight_is_answered_late_callers_are_refused_and_the_exit_code_is_0(
     salt_master: EmbeddedSalt, sidecar: Sidecar, threads: ThreadPoolExecutor
 ) -> None:
@@ -49,10 +60,7 @@ def test_a_job_in_flight_is_answered_late_callers_are_refused_and_the_exit_code_
 
     sidecar.signal(signal.SIGTERM)
     sidecar.wait(lambda: sidecar.probe("/readyz") == 503, "draining")
-    late = time.monotonic()
-    with pytest.raises(ConnectionRefusedError):
-        sidecar.get()
-    assert time.monotonic() - late < 0.5
+    sidecar.wait(lambda: is_refused(sidecar), "refusing")
     assert sidecar.probe("/livez") == 200
 
     assert waiting.result(20).value == {"minion-1": 3, "minion-2": 3}
