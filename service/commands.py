@@ -13,7 +13,7 @@ from service.audit.records import Act
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Identity
-from service.errors import Fault, Overloaded
+from service.errors import Fault, Overloaded, Unauthenticated
 from service.gateway.jobs import Request
 from service.gateway.low import CREDENTIAL_FIELDS, LOCAL_CLIENTS, Client, Low, parse_lowstate
 from service.gateway.result import LowResult
@@ -84,7 +84,7 @@ class Commands:
     The one way from a request to the gateway. Called from request threads.
 
     may_call(credentials, address): raises Unauthenticated for users who may not call from there.
-    audit: hears of every low before any of its request runs. whose(credentials, address): for it, who is behind a token.
+    audit: hears of every low before any of its request runs. whose(credentials, address): for it, who is behind a token; raises Unauthenticated.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Commands:
         """
         lows = self._parse(_completed(body, identity, client))
         if self._audit is not None:
-            self._audit.begin(caller, [_act(low, identity or self._whose(low.credentials, caller.address)) for low in lows])
+            self._record(self._audit, lows, caller, identity)
         if identity is None:
             with caller.trail.stage("auth"):
                 for low in lows:
@@ -139,8 +139,27 @@ class Commands:
                 raise
             return self._run_all(lows, caller)
 
-    def _count_refused(self, lows: list[Low], fault: Overloaded) -> None:
-        """Count lows that no slot was free for: to their caller they failed, and the alert on failures reads these figures."""
+    def _record(self, audit: Audit, lows: list[Low], caller: Caller, identity: Identity | None) -> None:
+        """Have recorded what is asked for. Raises AuditUnavailable, and Unauthenticated for a dead token: the master need not be asked of it again."""
+        with caller.trail.stage("auth"):
+            owners = [identity or self._owner(low, caller) for low in lows]
+        try:
+            audit.begin(caller, [_act(low, owner if isinstance(owner, Identity) else None) for low, owner in zip(lows, owners, strict=True)])
+            for owner in owners:
+                if isinstance(owner, Unauthenticated):
+                    raise owner
+        except Fault as fault:
+            self._count_refused(lows, fault)
+            raise
+
+    def _owner(self, low: Low, caller: Caller) -> Identity | Unauthenticated | None:
+        try:
+            return self._whose(low.credentials, caller.address)
+        except Unauthenticated as fault:
+            return fault
+
+    def _count_refused(self, lows: list[Low], fault: Fault) -> None:
+        """Count lows that were never begun, for want of a slot or of a record: to their caller they failed, and the alert on failures reads these figures."""
         for low in lows:
             self._metrics.client_refused(low.client, fault.outcome)
 

@@ -168,11 +168,13 @@ class Sessions:
         return identity
 
     def whose(self, credentials: Mapping[str, Any], address: str) -> Identity | None:
-        """Return who is behind the token inside a low; None where there is none, or where nobody can say now. Judges nobody."""
+        """Return who is behind the token inside a low; None where there is none, or where nobody can say now. Raises Unauthenticated for a dead one."""
         if "token" not in credentials:
             return None
         try:
             return self._find(credentials["token"], address)
+        except Unauthenticated:
+            raise
         except Fault:
             return None
 

@@ -95,6 +95,7 @@ def test_strict_refuses_what_no_sink_takes_and_publishes_nothing(tmp_path: Path,
     assert "audit.mode strict" in answers[0].json()["return"]
     assert answers[0].headers["retry-after"] == "5"
     assert master_of(api).loads == []
+    assert api.process.metrics.value("salt_api_client_requests_total", client="local", outcome="error") == 1
     metrics = api.process.metrics
     assert metrics.value("salt_api_audit_rejected_requests_total") == len(answers)
     assert (metrics.value("salt_api_audit_events_total", result="failed") or 0) >= len(answers)
@@ -127,6 +128,7 @@ def test_who_is_turned_away_is_recorded_whatever_the_rules_say(tmp_path: Path, s
     api.run(**call("local"))
     found = records(api, tmp_path / "audit.jsonl")
 
+    assert [load["cmd"] for load in master_of(api).loads].count("get_token") == 2  # one for each dead token, and nothing else of it reaches the master
     shown = [(one["action"], one.get("user.name"), one["http.route"], one["status_code"]) for one in found]
     assert shown == [
         ("run", "pinger", "/", 401),
