@@ -5,20 +5,24 @@ from __future__ import annotations
 import fnmatch
 import threading
 import time
-from collections import OrderedDict
+from bisect import bisect_right
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 from service.gateway.peek import Peek, text_of
 
 MOST_MINIONS = 100_000
+REMEMBERED_SECONDS = 86_400.0
 KEYS_SECONDS = 3600.0
 # Keys change in bursts; the folders are read at most so often.
 KEYS_PAUSE_SECONDS = 5.0
 # The master tells who is connected about once a minute (`loop_interval`); what is older says nothing.
 PRESENCE_SECONDS = 300.0
 _FOLDERS = {"accepted": "minions", "pending": "minions_pre", "rejected": "minions_rejected", "denied": "minions_denied"}
+_ENDS = {"success": True, "failure": False, "unknown": None}
 _LAST_SEEN = "salt_minion_last_seen_timestamp_seconds"
 
 Samples = dict[tuple[str, ...], float]
@@ -69,6 +73,7 @@ class Fleet:
         self._lock = threading.Lock()
         # When each was heard of last, the longest silent first, and whether its last highstate went well; guarded by _lock, like all below.
         self._heard: OrderedDict[str, tuple[float, bool | None]] = OrderedDict()
+        self._ends: Counter[bool | None] = Counter()  # of those highstates
         self._shown: set[str] = set()  # have series of their own
         self._keys: Samples = {}
         self._connected: tuple[int, float] | None = None
@@ -81,10 +86,14 @@ class Fleet:
         """A minion gave a sign of life; highstate: how its highstate ended, if it was that."""
         with self._lock:
             new = minion not in self._heard
-            _, before = self._heard.pop(minion, (0.0, None))
-            self._heard[minion] = (self._now(), before if highstate is None else highstate)
+            if not new:
+                _, before = self._heard.pop(minion)
+                self._ends[before] -= 1
+                highstate = before if highstate is None else highstate
+            self._heard[minion] = (self._now(), highstate)
+            self._ends[highstate] += 1
             if len(self._heard) > MOST_MINIONS:
-                self._shown.discard(self._heard.popitem(last=False)[0])
+                self._forget_oldest()
         if new and self._per_minion.enabled:
             self._show(minion)
 
@@ -122,7 +131,10 @@ class Fleet:
             self._observer.worker_stats(str(cmd), runs, runs * mean)
 
     def tick(self) -> None:
-        """Read the keys again when it is time."""
+        """Forget who has been silent for a day, and read the keys again when it is time."""
+        with self._lock:
+            while self._heard and next(iter(self._heard.values()))[0] <= self._now() - REMEMBERED_SECONDS:
+                self._forget_oldest()
         age = self._now() - self._keys_read_at
         if age < 0 or age >= (KEYS_PAUSE_SECONDS if self._keys_stale else KEYS_SECONDS):
             self._keys_stale, self._keys_read_at = False, self._now()
@@ -134,13 +146,14 @@ class Fleet:
 
     def seen(self, windows: Mapping[str, float]) -> Samples:
         """Return how many minions were heard of within each window, seconds."""
-        times = [at for at, _ in self._copy().values()]
-        return {(name,): float(sum(at > self._now() - seconds for at in times)) for name, seconds in windows.items()}
+        with self._lock:
+            heard = list(self._heard.values())
+        return {(name,): float(len(heard) - bisect_right(heard, self._now() - seconds, key=itemgetter(0))) for name, seconds in windows.items()}
 
-    def highstates(self, window: float) -> Samples:
-        """Return how many minions' last highstate ended how, of those heard of within *window* seconds."""
-        ends = [end for at, end in self._copy().values() if at > self._now() - window]
-        return {("success",): float(ends.count(True)), ("failure",): float(ends.count(False)), ("unknown",): float(ends.count(None))}
+    def highstates(self) -> Samples:
+        """Return how many minions' last highstate ended how."""
+        with self._lock:
+            return {(name,): float(self._ends[end]) for name, end in _ENDS.items()}
 
     def keys(self) -> Samples:
         """Return how many keys there are in each state; nothing where we may not look."""
@@ -155,17 +168,20 @@ class Fleet:
 
     def last_seen(self) -> Samples:
         """Return when each minion with a series of its own was heard of."""
-        heard = self._copy()
-        return {(minion,): heard[minion][0] for minion in sorted(self._shown & heard.keys())}
+        return {(minion,): at for minion, (at, _) in self._listed()}
 
     def last_highstate(self) -> Samples:
         """Return whether the last highstate of each minion with a series of its own went well."""
-        heard = self._copy()
-        return {(minion,): float(end) for minion in sorted(self._shown & heard.keys()) if (end := heard[minion][1]) is not None}
+        return {(minion,): float(end) for minion, (_, end) in self._listed() if end is not None}
 
-    def _copy(self) -> dict[str, tuple[float, bool | None]]:
+    def _listed(self) -> list[tuple[str, tuple[float, bool | None]]]:
         with self._lock:
-            return dict(self._heard)
+            return [(minion, self._heard[minion]) for minion in sorted(self._shown)]
+
+    def _forget_oldest(self) -> None:
+        minion, (_, end) = self._heard.popitem(last=False)
+        self._ends[end] -= 1
+        self._shown.discard(minion)
 
     def _show(self, minion: str) -> None:
         if not fnmatch.fnmatchcase(minion, self._per_minion.allow):
@@ -174,7 +190,7 @@ class Fleet:
             self._observer.unlisted(_LAST_SEEN)
             return
         with self._lock:
-            self._shown = self._shown | {minion}
+            self._shown.add(minion)
 
 
 def count_keys(pki_dir: Path | None) -> Samples:
