@@ -56,6 +56,8 @@ ARG SALT_VERSION=3008
 ARG VERSION=unknown
 ARG REVISION=unknown
 ARG CREATED=unknown
+# Shown in salt_api_build_info.
+ENV SALT_SIDECAR_REVISION="${REVISION}"
 LABEL org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="salt-sidecar" \
       org.opencontainers.image.version="${VERSION}" \

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from service.errors import Fault, MasterTimeout, MasterUnreachable
+from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
 from service.observe.metrics import Metrics
 
 # Lines about things that may happen thousands of times a second come once in so long.
@@ -81,7 +81,7 @@ class Report:
             if cmd in self._unanswered:
                 self._answered(cmd)
             return
-        reason = {MasterTimeout: "timeout", MasterUnreachable: "refused"}.get(type(fault), "other")
+        reason = {MasterTimeout: "timeout", MasterUnreachable: "refused", MasterRefused: "protocol"}.get(type(fault), "other")
         self._metrics.rpc_failed(cmd, reason)
         with self._lock:
             attempt = self._unanswered[cmd] = self._unanswered.get(cmd, 0) + 1
