@@ -41,13 +41,13 @@ check: $(STAMP) ## The fast part: format, lint, types, imports, tests without pr
 	@$(MAKE) -j --output-sync=target check-format check-lint check-types check-imports check-fast
 
 check-format: $(STAMP)
-	@$(BIN)/ruff format --check --quiet service tests benchmarks || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff format --check --quiet service tests benchmarks config || { echo "run: make format"; exit 1; }
 
 check-lint: $(STAMP)
-	@$(BIN)/ruff check --quiet service tests benchmarks
+	@$(BIN)/ruff check --quiet service tests benchmarks config
 
 check-types: $(STAMP)
-	@$(BIN)/mypy --strict service tests benchmarks
+	@$(BIN)/mypy --strict service tests benchmarks config
 
 check-imports: $(STAMP)
 	@$(BIN)/lint-imports
@@ -57,8 +57,8 @@ check-fast: $(STAMP)
 
 .PHONY: format test test-salt equivalence outage compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
-	@$(BIN)/ruff check --quiet --fix service tests benchmarks || true
-	@$(BIN)/ruff format service tests benchmarks
+	@$(BIN)/ruff check --quiet --fix service tests benchmarks config || true
+	@$(BIN)/ruff format service tests benchmarks config
 
 # Real fleets on a shared machine fail now and then for reasons of their own. What failed is run once more, and both results are printed:
 # what fails twice is a fault of ours, what fails once is looked at.

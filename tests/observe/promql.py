@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -81,7 +82,7 @@ def faults(expr: str, known: Mapping[str, frozenset[str]]) -> list[str]:
     return wrong
 
 
-def rules_of(path: Path) -> list[dict[str, str]]:
+def rules_of(path: Path) -> list[dict[str, Any]]:
     """Return the rules of a file."""
     return [rule for group in yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)["groups"] for rule in group["rules"]]
 

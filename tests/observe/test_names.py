@@ -47,7 +47,7 @@ def test_rules_name_only_what_exists() -> None:
 def test_every_alert_says_how_bad_it_is_and_has_a_page_that_the_index_lists() -> None:
     index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
     for alert in ALERTS:
-        name, labels, annotations = alert["alert"], dict(alert["labels"]), dict(alert["annotations"])
+        name, labels, annotations = alert["alert"], alert["labels"], alert["annotations"]
 
         assert set(annotations) == {"summary", "description", "runbook_url"}, name
         assert annotations["runbook_url"] == f"docs/runbooks/{name}.md"
@@ -61,7 +61,7 @@ def test_a_runbook_has_its_parts_and_names_only_what_exists() -> None:
     for path in RUNBOOKS.glob("Salt*.md"):
         text = path.read_text(encoding="utf-8")
         queries = [line for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-        words = {word for word in re.findall(r"\bsalt_[a-z0-9_]+\b", text)}
+        words = set(re.findall(r"\bsalt_[a-z0-9_]+\b", text))
 
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Meaning", "Impact", "First look", "Causes and fixes"], path.name
         assert queries, path.name

@@ -1,0 +1,57 @@
+"""
+The very rules of config/prometheus, in quick motion.
+
+Nobody waits a quarter of an hour for an alert to show that it works. So every time in a rule, its range (`[5m]`), its `for` and its group's interval,
+is divided by one factor; thresholds, counts and expressions stay as they are, and so do names (`rate5m` then is a rate over 5 s).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+FACTOR = 60
+# One scrape and one evaluation a second: five of each in the shortest range.
+TICK = "1s"
+_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_PART = re.compile(r"(\d+)(ms|[smhd])")
+
+
+def shortened(duration: str, factor: int = FACTOR) -> str:
+    """Return a duration divided by the factor, at least one second."""
+    milliseconds = sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(duration))
+    return f"{max(1_000, milliseconds // factor)}ms"
+
+
+def faster_rules(text: str, factor: int = FACTOR) -> str:
+    """Return the text of a rule file in quick motion."""
+    content: dict[str, Any] = yaml.safe_load(text)
+    for group in content["groups"]:
+        group["interval"] = TICK
+        for rule in group["rules"]:
+            rule["expr"] = re.sub(r"\[(\w+)\]", lambda match: f"[{shortened(match[1], factor)}]", rule["expr"])
+            if "for" in rule:
+                rule["for"] = shortened(rule["for"], factor)
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def faster_configuration(text: str, target: str) -> str:
+    """Return the example configuration in quick motion, for one sidecar at *target*."""
+    content: dict[str, Any] = yaml.safe_load(text)
+    content["global"] = {"scrape_interval": TICK, "evaluation_interval": TICK}
+    (job,) = content["scrape_configs"]
+    job["static_configs"] = [{"targets": [target]}]
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def write_faster(source: Path, folder: Path, target: str) -> Path:
+    """Write configuration and rules in quick motion below *folder*; return the configuration's path."""
+    (folder / "rules").mkdir(parents=True)
+    for path in (source / "rules").glob("*.yaml"):
+        (folder / "rules" / path.name).write_text(faster_rules(path.read_text(encoding="utf-8")), encoding="utf-8")
+    configuration = folder / "prometheus.yml"
+    configuration.write_text(faster_configuration((source / "prometheus.yml").read_text(encoding="utf-8"), target), encoding="utf-8")
+    return configuration
