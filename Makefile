@@ -81,6 +81,10 @@ equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt'
 outage: $(STAMP) ## Stop and start a real master under load; print what the callers see.
 	@$(BIN)/python -m tests.real.outage_transcript
 
+.PHONY: observe
+observe: $(STAMP) ## Let things go wrong with a real fleet before a real Prometheus; print the alerts that fired and the key series.
+	@$(BIN)/python -m tests.observe.transcript
+
 compat: $(STAMP) ## Send the same requests to rest_cherrypy and to the sidecar, print the table; ONLY='login*' shows those answers whole.
 	@$(BIN)/python -W ignore -m tests.compat.table $(if $(filter-out *,$(ONLY)),'$(ONLY)')
 
@@ -139,10 +143,13 @@ $(BENCH): requirements/bench.txt $(STAMP)
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/bench.txt 2>.venv-bench/pip.log || { cat .venv-bench/pip.log >&2; exit 1; }
 	@touch $@
 
-.PHONY: docs lock clean
+.PHONY: docs dashboards lock clean
 docs: $(STAMP) ## Write the generated documentation again.
 	@$(BIN)/salt-sidecar docs --write
 	@$(BIN)/python -m helm.generate
+
+dashboards: $(STAMP) ## Write the Grafana dashboards again, after a change in config/grafana/*.py.
+	@$(BIN)/python -m config.grafana.build
 
 lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases that are a week old.
 	@UPGRADE=$(UPGRADE) requirements/lock

@@ -140,10 +140,10 @@ class Story:
         self._until_firing("SaltAPIDown")
         self._note("sidecar away")
 
-    def play(self) -> None:
-        """Play all acts."""
-        for act in (self.calm, self.bad_logins, self.a_minion_is_away, self.a_reader_is_slow, self.the_master_is_away, self.the_sidecar_ends):
-            act()
+    @property
+    def acts(self) -> list[Callable[[], None]]:
+        """What happens, in its order."""
+        return [self.calm, self.bad_logins, self.a_minion_is_away, self.a_reader_is_slow, self.the_master_is_away, self.the_sidecar_ends]
 
     def _until_firing(self, *alerts: str) -> None:
         self._until(lambda: set(alerts) <= self.fired, f"{', '.join(alerts)} firing")

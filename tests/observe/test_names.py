@@ -10,7 +10,7 @@ from typing import Any
 from config.grafana import build
 from service import settings
 from service.observe.events import EVENTS
-from tests.observe.promql import faults, known_labels, rules_of
+from tests.observe.promql import faults, known_labels, rules_of, variables_filled
 from tests.observe.promtool import ROOT, RULES
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -101,10 +101,3 @@ def test_a_dashboard_has_its_variables_and_is_not_edited_in_place() -> None:
         assert {panel["datasource"]["uid"] for panel in dashboard["panels"] if panel["type"] != "row"} == {"${datasource}"}
         assert len(set(places)) == len(places)
         assert not re.search(r"rate\([^)]*\[\d", text), "a fixed range does not follow the zoom"
-
-
-def variables_filled(expr: str) -> str:
-    """Return a query as Grafana sends it, with everything chosen."""
-    for variable, value in (("$job", ".+"), ("$instance", ".+"), ("$__rate_interval", "1m"), ("$__range", "3h")):
-        expr = expr.replace(variable, value)
-    return expr

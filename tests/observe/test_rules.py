@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from config.grafana import build
+from tests.observe.promql import variables_filled
 from tests.observe.promtool import CONFIG, RULES, promtool
 
 pytestmark = pytest.mark.slow
@@ -22,3 +27,16 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
 
     assert ended.returncode == 0, ended.stdout.decode()
     assert ended.stdout.count(b"SUCCESS") == len(stories) > 0
+
+
+def test_prometheus_understands_every_query_of_the_dashboards(tmp_path: Path) -> None:
+    panels = [panel for text in build.files().values() for panel in json.loads(text)["panels"]]
+    queries = [variables_filled(target["expr"]) for panel in panels for target in panel.get("targets", ())]
+    rules = tmp_path / "queries.yaml"
+    rules.write_text(
+        json.dumps({"groups": [{"name": "dashboards", "rules": [{"record": f"query_{number}", "expr": query} for number, query in enumerate(queries)]}]})
+    )
+    checked = promtool("check", "rules", rules)
+
+    assert checked.returncode == 0, checked.stdout.decode()
+    assert f"{len(queries)} rules found".encode() in checked.stdout

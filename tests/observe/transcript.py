@@ -33,7 +33,8 @@ def main() -> int:
         say(f"starting a salt-master, two minions and the sidecar; the rules run {FACTOR} times as fast: 1 s stands for 1 minute")
         with EmbeddedSalt(folder / "salt", threads=True) as salt, observed(salt, folder, say) as (story, _sidecar, _prometheus):
             say("everything is up")
-            story.play()
+            for act in story.acts:
+                act()
         say("everything is stopped")
     print(alerts(story))
     print(table(story))

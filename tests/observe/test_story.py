@@ -1,0 +1,44 @@
+"""A real Prometheus scrapes the running sidecar, and the story of `make observe` makes the right alerts fire, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.cli.embedded import EmbeddedSalt
+from tests.observe.promtool import needed, promtool
+from tests.observe.server import Prometheus
+from tests.observe.story import EXPECTED, Story, observed
+from tests.real.sidecar import Sidecar
+
+pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(420)]
+
+Observed = tuple[Story, Sidecar, Prometheus]
+
+
+@pytest.fixture
+def world(own_salt: EmbeddedSalt, tmp_path: Path) -> Iterator[Observed]:
+    needed("prometheus")
+    with own_salt, observed(own_salt, tmp_path / "observed", print) as everything:
+        yield everything
+
+
+def test_prometheus_scrapes_takes_the_rules_and_alarms_for_what_the_story_does(world: Observed) -> None:
+    story, sidecar, prometheus = world
+    story.calm()
+    targets = prometheus.targets()
+    page = sidecar.ops("/metrics")
+    linted = promtool("check", "metrics", given=page.body)
+    rules = prometheus.rules()
+
+    assert [(target["health"], target["labels"]["job"]) for target in targets] == [("up", "salt-sidecar")]
+    assert (linted.returncode, linted.stdout.decode()) == (0, "")
+    assert len([rule for rule in rules if rule["type"] == "alerting"]) == len([rule for rule in rules if rule.get("alerts") is not None]) == 12
+    assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
+
+    for act in story.acts[1:]:
+        act()
+
+    assert story.fired == set(EXPECTED)
