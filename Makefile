@@ -143,13 +143,11 @@ $(BENCH): requirements/bench.txt $(STAMP)
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/bench.txt 2>.venv-bench/pip.log || { cat .venv-bench/pip.log >&2; exit 1; }
 	@touch $@
 
-.PHONY: docs dashboards lock clean
+.PHONY: docs lock clean
 docs: $(STAMP) ## Write the generated documentation again.
 	@$(BIN)/salt-sidecar docs --write
-	@$(BIN)/python -m helm.generate
-
-dashboards: $(STAMP) ## Write the Grafana dashboards again, after a change in config/grafana/*.py.
 	@$(BIN)/python -m config.grafana.build
+	@$(BIN)/python -m helm.generate
 
 lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases that are a week old.
 	@UPGRADE=$(UPGRADE) requirements/lock

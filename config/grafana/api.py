@@ -102,10 +102,10 @@ CALLS = Row(
             width=12,
         ),
         Panel(
-            "Durations",
+            "Duration of requests",
             "s",
-            "All calls by duration; a point is an exemplar, which leads to its trace.",
-            (Query("sum by (le) (rate(salt_api_client_request_duration_seconds_bucket{@}[$__rate_interval]))"),),
+            "HTTP requests by duration, streams left out; a point is an exemplar, which leads to its trace.",
+            (Query("sum by (le) (rate(salt_api_http_request_duration_seconds_bucket{@}[$__rate_interval]))"),),
             "heatmap",
             width=12,
         ),

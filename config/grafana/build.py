@@ -1,4 +1,4 @@
-"""Writes the dashboards: `make dashboards`. A test compares them with the files."""
+"""Writes the dashboards: `make docs`. A test compares them with the files."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_a_runbook_has_its_parts_and_names_only_what_exists() -> None:
 
 def test_the_dashboards_are_what_their_declaration_says() -> None:
     for name, text in build.files().items():
-        assert (build.FOLDER / name).read_text(encoding="utf-8") == text, "run `make dashboards`"
+        assert (build.FOLDER / name).read_text(encoding="utf-8") == text, "run `make docs`"
 
 
 def test_every_panel_says_what_it_shows_and_asks_only_for_what_exists() -> None:

@@ -38,7 +38,11 @@ def test_prometheus_scrapes_takes_the_rules_and_alarms_for_what_the_story_does(w
     assert len([rule for rule in rules if rule["type"] == "alerting"]) == len([rule for rule in rules if rule.get("alerts") is not None]) == 12
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
 
-    for act in story.acts[1:]:
+    story.bad_logins()
+
+    assert story.fired == {"SaltAPIAuthFailureSpike"}
+
+    for act in story.acts[2:]:
         act()
 
     assert story.fired == set(EXPECTED)
