@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.e2e import bad_input, composed, images, machine
+from tests.e2e import bad_input, chart, composed, images, kubernetes, machine
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, require
@@ -30,6 +30,9 @@ STEPS = (
     Step("start and stop", images.measure_start),
     Step("bad input", bad_input.refused),
     Step("compose", composed.everything),
+    Step("helm: lint, render, refuse", chart.check),
+    Step("helm: a kubelet's volumes and signals", kubernetes.under_a_kubelet),
+    Step("helm: a pod under podman", kubernetes.under_podman),
 )
 
 

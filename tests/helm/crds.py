@@ -20,6 +20,7 @@ DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
 SELECTOR = closed("matchLabels", matchLabels=TEXTS)
 NAMESPACES = closed(matchNames=listed(TEXT))
 RELABELING = closed(action=TEXT, targetLabel=TEXT, replacement=TEXT, regex=TEXT, sourceLabels=listed(TEXT))
+CREDENTIALS = closed("name key", name=TEXT, key=TEXT)
 ENDPOINT = closed(
     "port path",
     port=TEXT,
@@ -27,6 +28,7 @@ ENDPOINT = closed(
     scheme={"const": "http"},
     interval=DURATION,
     scrapeTimeout=DURATION,
+    authorization=closed("credentials", type=TEXT, credentials=CREDENTIALS),
     relabelings=listed(RELABELING),
     metricRelabelings=listed(RELABELING),
 )

@@ -72,6 +72,15 @@ def test_secrets_reach_the_master_and_not_the_sidecar() -> None:
     assert "sharedsecret" not in rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-master")["data"]["master"].replace("  sharedsecret:\n", "")
 
 
+def test_a_token_for_metrics_is_asked_for_and_sent() -> None:
+    rendered = render(ci("production"))
+    sidecar = next(container for pod in rendered.pods() for container in containers(pod) if container["name"] == "salt-sidecar")
+    folder = next(mount["mountPath"] for mount in sidecar["volumeMounts"] if mount["name"] == "salt-sidecar-ops-token")
+
+    assert rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")["ops"]["token_file"] == f"{folder}/token"
+    assert rendered.of("ServiceMonitor")["spec"]["endpoints"][0]["authorization"]["credentials"] == {"name": "metrics-token", "key": "token"}
+
+
 def test_liveness_never_asks_for_the_master_and_neither_does_the_start() -> None:
     for values in (ci("default"), ci("native-sidecar"), ci("attach")):
         sidecars = [container for pod in render(values).pods() for container in containers(pod) if container["name"] == "salt-sidecar"]

@@ -9,6 +9,9 @@
 {{- $proxies := append ($access.trusted_proxies | default list) "127.0.0.1" | uniq -}}
 {{- $settings = merge (dict "api" $api "access" (dict "trusted_proxies" $proxies)) $settings -}}
 {{- end -}}
+{{- if .Values.metrics.token.existingSecret -}}
+{{- $settings = merge (dict "ops" (dict "token_file" "/etc/salt-sidecar/ops/token")) $settings -}}
+{{- end -}}
 {{- toYaml $settings -}}
 {{- end -}}
 

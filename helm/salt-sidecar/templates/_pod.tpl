@@ -83,6 +83,11 @@ volumeMounts:
     mountPath: /etc/salt-sidecar/secrets
     readOnly: true
   {{- end }}
+  {{- if .Values.metrics.token.existingSecret }}
+  - name: salt-sidecar-ops-token
+    mountPath: /etc/salt-sidecar/ops
+    readOnly: true
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
@@ -120,6 +125,20 @@ volumeMounts:
     mountPath: /tmp
 {{- end -}}
 
+{{- define "sidecar.tokenVolume" -}}
+{{- with .Values.metrics.token }}
+{{- if .existingSecret }}
+- name: salt-sidecar-ops-token
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .secretKey }}
+        path: token
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Volumes of the sidecar's own containers. */}}
 {{- define "sidecar.volumes" -}}
 - name: salt-sidecar-config
@@ -134,6 +153,7 @@ volumeMounts:
     secretName: {{ .Values.secretFiles }}
     defaultMode: 0440
 {{- end }}
+{{- include "sidecar.tokenVolume" . }}
 {{- if .Values.tls.enabled }}
 - name: salt-sidecar-nginx
   configMap:

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 DEADLINE_SECONDS = 120
+OPS_TOKEN = Path("/secrets/ops/token")
 
 
 def opener() -> urllib.request.OpenerDirector:
@@ -24,10 +25,11 @@ def opener() -> urllib.request.OpenerDirector:
 OPENER = opener()
 
 
-def exchange(url: str, body: object = None) -> tuple[int, bytes]:
+def exchange(url: str, body: object = None, token: str = "") -> tuple[int, bytes]:
     """Send one request; 0 when nobody answers."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(url, data, headers)
     try:
         with OPENER.open(request, timeout=30) as response:
             return response.status, response.read()
@@ -38,11 +40,11 @@ def exchange(url: str, body: object = None) -> tuple[int, bytes]:
         return 0, str(exc).encode()
 
 
-def expect(what: str, url: str, body: object = None) -> bytes:
+def expect(what: str, url: str, body: object = None, token: str = "") -> bytes:
     """Ask until the answer is 200; a pod that has just come up is given time."""
     end = time.monotonic() + DEADLINE_SECONDS
     while True:
-        status, answer = exchange(url, body)
+        status, answer = exchange(url, body, token)
         if status == 200:
             print(f"ok    {what}", flush=True)
             return answer
@@ -51,11 +53,16 @@ def expect(what: str, url: str, body: object = None) -> bytes:
         time.sleep(2)
 
 
+def ops_token() -> str:
+    """Return the token of the ops listener; nothing where it asks for none."""
+    return OPS_TOKEN.read_text(encoding="utf-8").strip() if OPS_TOKEN.exists() else ""
+
+
 def main(api: str, ops: str, user: str = "", secret_file: str = "") -> None:
     if ops != "-":
         expect("the process lives", f"{ops}/livez")
         expect("the master answers it", f"{ops}/readyz")
-        if b"salt_api_" not in expect("metrics are there", f"{ops}/metrics"):
+        if b"salt_api_" not in expect("metrics are there", f"{ops}/metrics", token=ops_token()):
             sys.exit("FAIL  none of the metrics is ours")
     if api != "-":
         expect("the API says what it offers", f"{api}/")
