@@ -10,12 +10,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tests.e2e import images
+from tests.e2e import images, standins
 from tests.e2e.engine import Engine
 from tests.e2e.kubelet import Pod
 from tests.e2e.podman import NETWORK, Podman
 from tests.e2e.podprep import pod_of, prepared
-from tests.e2e.release import MINION, NAME, OPS_PORT, Release, exchange, minion_config, release
+from tests.e2e.release import API_PORT, MINION, NAME, OPS_PORT, Release, exchange, minion_config, release
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, eventually, require
 
@@ -26,7 +26,7 @@ ANSWER = {"return": [{MINION: True}]}
 
 def under_a_kubelet(engine: Engine, report: Report) -> None:
     """Emulate the kubelet: fsGroup, Secret symlinks, read-only roots, probes, and the end of a pod under load."""
-    made = release(engine.work, images.SIDECAR, images.SALT)
+    made = release(engine.work, images.SIDECAR, images.SALT, standins.NGINX)
     stateful = made.rendered.of("StatefulSet")["spec"]
     pod = Pod(engine, "kubelet", stateful["template"]["spec"], made.objects)
     with _removed(pod), contextlib.ExitStack() as stack:
@@ -50,7 +50,10 @@ def _wait_until_ready(pod: Pod, made: Release, report: Report) -> None:
     report.found("the master's startup probe", f"after {seconds:.1f} s; alive: {pod.probe('salt-master', 'livenessProbe')}")
     eventually("/readyz", lambda: exchange(f"http://{pod.address}:{OPS_PORT}/readyz")[0] == 200, START_SECONDS)
     eventually("the minion's answer", lambda: made.ping(pod.address) == (200, ANSWER), START_SECONDS, pause=1)
-    report.found("test.ping through the pod's address", made.ping(pod.address))
+    report.found("test.ping through nginx in the pod, by TLS", made.ping(pod.address))
+    plain = exchange(f"http://{pod.address}:{API_PORT}/")
+    require(plain[0] == 0, f"the plain port is open beside TLS: {plain}")
+    report.found("the plain port", plain[1])
 
 
 def _prove_isolation(pod: Pod, report: Report) -> None:
@@ -79,7 +82,7 @@ def _end_under_load(pod: Pod, made: Release, report: Report) -> None:
     callers = [threading.Thread(target=lambda: answers.append(made.ping(pod.address, "test.sleep", 6))) for _ in range(4)]
     for caller in callers:
         caller.start()
-    eventually("the jobs run", lambda: _in_flight(pod.address) >= len(callers), 30)
+    eventually("the jobs run", lambda: _in_flight(made, pod.address) >= len(callers), 30)
     began = time.monotonic()
     codes = pod.terminate()
     for caller in callers:
@@ -89,9 +92,9 @@ def _end_under_load(pod: Pod, made: Release, report: Report) -> None:
     report.found("end of the pod", f"{len(answers)} of {len(callers)} waiting callers answered; exit codes {codes}; {time.monotonic() - began:.1f} s")
 
 
-def _in_flight(address: str) -> float:
+def _in_flight(made: Release, address: str) -> float:
     """Return how many synchronous calls wait for their minions."""
-    _, text = exchange(f"http://{address}:{OPS_PORT}/metrics")
+    _, text = exchange(f"http://{address}:{OPS_PORT}/metrics", token=made.token)
     lines = [line for line in str(text).splitlines() if line.startswith('salt_api_client_requests_in_flight{client="local"}')]
     return float(lines[0].split()[-1]) if lines else 0.0
 

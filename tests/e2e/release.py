@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import secrets
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -19,21 +20,24 @@ from tests.helm.rendering import Rendered, render
 NAME = "demo-salt-sidecar"
 MINION = "minion-1"
 API_PORT = 8001
+TLS_PORT = 8443
 OPS_PORT = 9175
 UID = 450
-# Nothing here leaves the bridges of this machine, whatever proxy the environment names.
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 VALUES: dict[str, Any] = {
     "auth": {"existingSecret": "eauth", "secretKey": "password"},
+    "metrics": {"token": {"existingSecret": "metrics-token", "secretKey": "bearer"}},
     "master": {
         "keys": {"existingSecret": "master-keys", "privateKey": "key.pem", "publicKey": "key.pub"},
         # One key instead of two programs: somebody has to accept the minion.
         "config": {"auto_accept": True, "worker_threads": 3, "timeout": 10},
     },
-    # The Services' ports are those of the pod here, because there is nobody who maps them.
-    "service": {"port": API_PORT},
     "config": {"drain": {"notice_seconds": 1, "drain_seconds": 30}},
 }
+
+
+def opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    """Nothing here leaves the bridges of this machine, whatever proxy the environment names."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +46,10 @@ class Release:
 
     rendered: Rendered
     password: str
+    token: str
     private_key: str
     public_key: str
+    certificate: tuple[str, str] | None
 
     @property
     def objects(self) -> list[dict[str, Any]]:
@@ -56,23 +62,49 @@ class Release:
                 "metadata": {"name": "master-keys"},
                 "stringData": {"key.pem": self.private_key, "key.pub": self.public_key},
             },
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "metrics-token"}, "stringData": {"bearer": self.token}},
+            *self._certificates(),
             *self.rendered.objects,
         ]
+
+    def _certificates(self) -> list[dict[str, Any]]:
+        if self.certificate is None:
+            return []
+        data = dict(zip(("tls.crt", "tls.key"), self.certificate, strict=True))
+        return [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificate"}, "stringData": data}]
 
     def ping(self, address: str, fun: str = "test.ping", *arg: object) -> tuple[int, Any]:
         """Run a function on all minions through the API; returns status and answer."""
         low = {"client": "local", "tgt": "*", "fun": fun, "arg": list(arg), "eauth": "sharedsecret", "username": "api", "password": self.password}
-        return exchange(f"http://{address}:{API_PORT}/run", [low])
+        if self.certificate is None:
+            return exchange(f"http://{address}:{API_PORT}/run", [low])
+        return exchange(f"https://{address}:{TLS_PORT}/run", [low], trusted=self.certificate[0])
 
 
-def release(work: Path, sidecar: str, salt: str) -> Release:
-    """Render the chart for these images, with a key pair of the master's made by openssl as the documentation says."""
+def release(work: Path, sidecar: str, salt: str, nginx: str = "") -> Release:
+    """
+    Render the chart for these images, with a key pair of the master's made by openssl as the documentation says.
+
+    nginx: an image; with it TLS ends in the pod.
+    """
     run("openssl", "genrsa", "-out", work / "master.pem", "2048")
     public = run("openssl", "rsa", "-in", work / "master.pem", "-pubout")
-    values = {**VALUES, "image": _image(sidecar), "master": {**VALUES["master"], "image": _image(salt)}}
+    # The Services' ports are those of the pod here, because there is nobody who maps them.
+    values = {**VALUES, "image": _image(sidecar), "master": {**VALUES["master"], "image": _image(salt)}, "service": {"port": TLS_PORT if nginx else API_PORT}}
+    if nginx:
+        values["tls"] = {"enabled": True, "image": nginx, "existingSecret": "certificate"}
     # What YAML and a shell could take for something else.
     password = f"it's: {secrets.token_urlsafe(12)} \"#"
-    return Release(render(values), password, (work / "master.pem").read_text(), public)
+    private = (work / "master.pem").read_text()
+    return Release(render(values), password, secrets.token_urlsafe(24), private, public, _certificate(work) if nginx else None)
+
+
+def _certificate(work: Path) -> tuple[str, str]:
+    """Return a certificate that signs itself, and its key."""
+    files = (work / "tls.crt", work / "tls.key")
+    subject = ("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}")
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, "-out", files[0], "-keyout", files[1])
+    return files[0].read_text(), files[1].read_text()
 
 
 def _image(tag: str) -> dict[str, str]:
@@ -106,17 +138,29 @@ def minion_config(folder: Path, address: str) -> Path:
     return folder
 
 
-def exchange(url: str, body: object = None, timeout: float = 60) -> tuple[int, Any]:
-    """Return status and decoded answer; 0 when nobody answers."""
-    data = None if body is None else json.dumps(body).encode()
+def exchange(url: str, body: object = None, *, token: str = "", trusted: str = "", timeout: float = 60) -> tuple[int, Any]:
+    """
+    Return status and decoded answer; 0 when nobody answers.
+
+    trusted: the certificate of a server that signed its own.
+    """
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
     try:
-        with OPENER.open(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=timeout) as answer:
+        with opener(*([_trusting(trusted)] if trusted else [])).open(request, timeout=timeout) as answer:
             return answer.status, _decoded(answer.read())
     except urllib.error.HTTPError as refused:
         with refused:
             return refused.code, _decoded(refused.read())
     except OSError as exc:
         return 0, str(exc)
+
+
+def _trusting(certificate: str) -> urllib.request.HTTPSHandler:
+    context = ssl.create_default_context(cadata=certificate)
+    # We call the pod's address; the certificate has the Service's name.
+    context.check_hostname = False
+    return urllib.request.HTTPSHandler(context=context)
 
 
 def _decoded(body: bytes) -> Any:

@@ -105,6 +105,11 @@ readinessProbe:
   tcpSocket:
     port: https
   periodSeconds: 5
+# It goes on until the sidecar has answered its last request.
+lifecycle:
+  preStop:
+    exec:
+      command: [sh, /etc/nginx/scripts/wait-for-sidecar.sh, {{ include "sidecar.opsPort" . | quote }}, {{ include "sidecar.drainSeconds" . | quote }}]
 resources:
   {{- toYaml .Values.tls.resources | nindent 2 }}
 securityContext:
@@ -112,6 +117,9 @@ securityContext:
 volumeMounts:
   - name: salt-sidecar-nginx
     mountPath: /etc/nginx/sidecar
+    readOnly: true
+  - name: salt-sidecar-scripts
+    mountPath: /etc/nginx/scripts
     readOnly: true
   - name: salt-sidecar-tls
     mountPath: /etc/nginx/tls
@@ -158,6 +166,9 @@ volumeMounts:
 - name: salt-sidecar-nginx
   configMap:
     name: {{ include "sidecar.fullname" . }}-nginx
+- name: salt-sidecar-scripts
+  configMap:
+    name: {{ include "sidecar.fullname" . }}-scripts
 - name: salt-sidecar-nginx-tmp
   emptyDir:
     sizeLimit: 256Mi

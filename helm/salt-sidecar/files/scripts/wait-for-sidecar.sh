@@ -1,4 +1,4 @@
-# Runs before the salt-master is told to stop: jobs that callers wait for need it. wait-for-sidecar.sh PORT SECONDS
+# Runs before the salt-master and nginx are told to stop: callers who wait for a job need both. wait-for-sidecar.sh PORT SECONDS
 # The sidecar closes its ops listener last; /proc knows whether somebody still listens (state 0A).
 set -eu
 port=$(printf ':%04X' "$1")
