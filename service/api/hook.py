@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import falcon
 
-from service.audit.records import Act
+from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.webhook import Webhooks, segments_of
 from service.errors import BadRequest, NotAcceptable, TooLarge
@@ -48,7 +48,7 @@ class Hook:
         slots: Slots,
         body_limit_bytes: int,
         *,
-        audit: Callable[[Account, Sequence[Act]], None] = lambda _account, _acts: None,
+        audit: Callable[[Account, Sequence[Act]], Sequence[Entry]] = lambda _account, _acts: (),
     ) -> None:
         """audit: hears of a webhook before it is fired; it may refuse it."""
         self._fire = fire

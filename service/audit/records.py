@@ -50,12 +50,13 @@ class Act:
 
 
 class Entry:
-    """An act under way. returns: HMACs of what it gave, if its level asks for them."""
+    """An act under way. returns: HMACs of what it gave, if its level asks for them. done: it succeeded, whatever came of the rest of its request."""
 
     def __init__(self, level: int, request: Mapping[str, Any], act: Act, key: Key | None) -> None:
         self.level = level
         self.action = act.action
         self.returns: object = None
+        self.done = False
         self._request = request
         self._act = act
         self._key = key

@@ -100,14 +100,14 @@ class Audit:
         for writer in self._writers:
             writer.reopen()
 
-    def begin(self, account: Account, acts: Sequence[Act]) -> None:
+    def begin(self, account: Account, acts: Sequence[Act]) -> list[Entry]:
         """
-        Record what is about to be done, before anything of it is.
+        Record what is about to be done, before anything of it is; return an entry for each act, for who wants to say more of it.
 
         Raises AuditUnavailable in strict mode when no sink takes the records in time.
         """
         if not self._writers:
-            return
+            return []
         policy = self._policy
         entries = [self._entry(account, act, policy) for act in acts]
         account.audited.extend(entries)
@@ -117,6 +117,7 @@ class Audit:
             raise AuditUnavailable(
                 "the request was not run: no audit record of it could be written (audit.mode strict)", retry_after_seconds=RETRY_AFTER_SECONDS
             )
+        return entries
 
     def returned(self, account: Account, index: int, value: object) -> None:
         """Hear what one of a request's acts gave; only its HMACs are kept, and only if the level asks for them."""
@@ -202,7 +203,7 @@ def _completion(entry: Entry, index: int, request: Closed, seconds: float) -> by
         low = request.lows[index] if index < len(request.lows) else {"outcome": "not_run"}
         known = {name: low.get(name) for name in _ACCOUNT}
     else:
-        known = {"outcome": outcome_of(request.status), "duration_s": round(seconds, 6)}
+        known = {"outcome": "ok" if entry.done else outcome_of(request.status), "duration_s": round(seconds, 6)}
     decision = decision_of(known["outcome"], request.status, jid=bool(known.get("jid")))
     if entry.level == NONE and decision != "deny":
         return None

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from service.audit.records import Act
+from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.guard import Guard, TokenDied
 from service.auth.perms import EVERYTHING, perms_of
@@ -95,7 +95,7 @@ class Sessions:
         external_auth: Mapping[str, Any],
         see_all: Collection[str] = (),
         on_revoked: Callable[[Identity, str], None],
-        audit: Callable[[Account, Sequence[Act]], None] = lambda _account, _acts: None,
+        audit: Callable[[Account, Sequence[Act]], Sequence[Entry]] = lambda _account, _acts: (),
         monotonic: Callable[[], float] = time.monotonic,
         time_of_day: Callable[[], float] = time.time,
     ) -> None:
@@ -130,7 +130,7 @@ class Sessions:
             raise BadRequest("a login is an object with username, password and eauth")
         facts: Facts = environ[ENVIRON_KEY]
         user, eauth = (str(credentials.get(name, "")) for name in ("username", "eauth"))
-        self._audit(facts, [Act("login" if facts.route == "/login" else "token", user=user, eauth=eauth)])
+        entries = self._audit(facts, [Act("login" if facts.route == "/login" else "token", user=user, eauth=eauth)])
         self._access.admit(facts.address, user)
         # The guard counts by user; whatever else the eauth module reads must not make another user of this one.
         who = {name: credentials[name] for name in ("eauth", "username", "password") if isinstance(credentials.get(name), str)}
@@ -138,6 +138,8 @@ class Sessions:
             data = self._tokens.mk_token(credentials)
             accepted()
         self._guard.vouch({"token": data["token"]})
+        for entry in entries:
+            entry.done = True
         return data
 
     def of(self, environ: Mapping[str, Any]) -> Identity:

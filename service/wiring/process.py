@@ -53,7 +53,7 @@ TRACES_STOP_SECONDS = 3.0
 
 
 # So long the audit records still queued at the end may take.
-AUDIT_CLOSE_SECONDS = 3.0
+AUDIT_CLOSE_SECONDS = 5.0
 
 
 class Process:

@@ -25,7 +25,12 @@ KEY = "an hmac key of tests CANARY-hmac"
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "key").write_text(KEY)
-    return {"SIDECAR_AUDIT_SINKS": "file", "SIDECAR_AUDIT_FILE": str(tmp_path / "audit.jsonl"), "SIDECAR_AUDIT_HMAC_KEY_FILE": str(tmp_path / "key")}
+    return {
+        "SIDECAR_AUDIT_SINKS": "file",
+        "SIDECAR_AUDIT_FILE": str(tmp_path / "audit.jsonl"),
+        "SIDECAR_AUDIT_HMAC_KEY_FILE": str(tmp_path / "key"),
+        "SIDECAR_AUDIT_WRITE_SECONDS": "30",
+    }
 
 
 def master_of(api: Api) -> FakeMaster:
@@ -219,3 +224,13 @@ def test_rules_of_no_known_shape_are_faults_of_the_settings(tmp_path: Path) -> N
         with pytest.raises(InvalidConfiguration) as caught:
             read_configuration({"SALT_MASTER_CONFIG": str(tmp_path / "master"), "SIDECAR_AUDIT_RULES": rules}, read=read_once)
         assert "audit" in caught.value.faults[0].where.lower()
+
+
+def test_a_token_that_was_made_is_recorded_so_though_a_later_one_of_its_request_was_not(tmp_path: Path, settings: dict[str, str]) -> None:
+    api = fake_api(tmp_path, **settings)
+    login = {name: api.demo[name] for name in ("username", "eauth", "password")}
+    answer = api.caller.post([login, {**login, "password": "wrong"}], "/token")
+    found = [one for one in records(api, tmp_path / "audit.jsonl") if one["stage"] == "response_complete"]
+
+    assert answer.status == 401
+    assert [(one["outcome"], one["decision"], "reason" in one) for one in found] == [("ok", "allow", False), ("denied", "deny", True)]

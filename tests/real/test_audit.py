@@ -60,7 +60,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def make(make_sidecar: MakeSidecar, salt: EmbeddedSalt, path: Path, **settings: object) -> Sidecar:
-    file = {"AUDIT_FILE": path, "AUDIT_HMAC_KEY_FILE": path.with_name("key"), "AUDIT_RULES": RULES, "AUDIT_MODE": "strict"}
+    file = {"AUDIT_FILE": path, "AUDIT_HMAC_KEY_FILE": path.with_name("key"), "AUDIT_RULES": RULES, "AUDIT_MODE": "strict", "AUDIT_WRITE_SECONDS": 30}
     return make_sidecar(salt.master_config, **{"AUDIT_SINKS": "file", **file, **settings})
 
 

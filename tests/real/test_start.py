@@ -100,3 +100,16 @@ def test_a_port_that_is_taken(config: Path, make_sidecar: MakeSidecar, name: str
         found = faults_of(make_sidecar(config, **{f"{name.upper()}_PORT": port}))
 
     assert found == {f"{name}.port": f"port {port} on 127.0.0.1 is taken by another process"}
+
+
+def test_audit_files_that_may_not_be_used(config: Path, tmp_path: Path, make_sidecar: MakeSidecar) -> None:
+    folder, key = tmp_path / "closed", tmp_path / "key"
+    folder.mkdir(mode=0o500)
+    key.write_text("k" * 32)
+    key.chmod(0o200)
+    faults = faults_of(make_sidecar(config, AUDIT_SINKS="file", AUDIT_FILE=folder / "audit.jsonl", AUDIT_HMAC_KEY_FILE=key), *AS_EVERYBODY)
+
+    assert faults == {
+        "audit.file": f"uid {os.getuid()} may not make files in {folder}",
+        "audit.hmac_key_file": f"{key}: Permission denied",
+    }
