@@ -46,17 +46,20 @@ class Ready:
 
     any_accept = True
 
-    def __init__(self, health: Health, token: Token) -> None:
+    def __init__(self, health: Health, token: Token, skew: Callable[[], str]) -> None:
+        """skew: says how the master's Salt version differs from ours, or nothing."""
         self._health = health
         self._token = token
+        self._skew = skew
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200 or 503, with every check by its name: whether it passes, why, and since when."""
+        """Answer 200 or 503, with every check by its name: whether it passes, why, and since when; `warnings` keep nobody from being ready."""
         report = self._health.report()
         ready = all(check.ok for check in report.values())
         content: dict[str, object] = {"status": "ready" if ready else "not ready"}
         if self._token.is_sent(req.get_header("Authorization") or ""):
             content["checks"] = {name: {"ok": check.ok, "reason": check.reason, "since": _time_of(check.since)} for name, check in report.items()}
+            content["warnings"] = [warning for warning in (self._skew(),) if warning]
         respond_json(resp, content, 200 if ready else 503)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import math
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print one line; return 0 if the answer is 200, else 1."""
     # Not the master configuration: nothing in it moves the ops listener, and a probe must not wait for Salt's import.
+    from service.http.bearer import read_token  # noqa: PLC0415
     from service.sources import load  # noqa: PLC0415
 
     try:
@@ -34,17 +36,20 @@ def main(args: argparse.Namespace) -> int:
     except InvalidConfiguration as exc:
         print(f"not well: {exc.faults[0]}")
         return 1
-    well, line = ask(_LOOPBACK.get(ops.host, ops.host), ops.port, "/readyz" if args.ready else "/livez", args.timeout)
+    token = b""
+    with contextlib.suppress(OSError):  # Without it there is an answer too, with less in it.
+        token = read_token(ops.token_file) if ops.token_file else b""
+    well, line = ask(_LOOPBACK.get(ops.host, ops.host), ops.port, "/readyz" if args.ready else "/livez", args.timeout, token)
     print(f"{'well' if well else 'not well'}: {line}")
     return 0 if well else 1
 
 
-def ask(host: str, port: int, path: str, timeout: float) -> tuple[bool, str]:
-    """Return whether the answer is 200, and one line that says what it is. timeout: seconds, for each wait."""
+def ask(host: str, port: int, path: str, timeout: float, token: bytes = b"") -> tuple[bool, str]:
+    """Return whether the answer is 200, and one line that says what it is. timeout: seconds, for each wait. token: of ops.token_file."""
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": b"Bearer " + token} if token else {})
         answer = connection.getresponse()
         body = answer.read(ANSWER_BYTES)
     except (OSError, http.client.HTTPException) as exc:
@@ -62,7 +67,7 @@ def _failures(body: bytes) -> str:
         failing = [f"{name}: {check['reason']}" for name, check in report.get("checks", {}).items() if not check["ok"]]
     except (ValueError, AttributeError, TypeError, KeyError):
         return ""
-    return "".join(f"; {line}" for line in failing)
+    return "".join(f"; {line}" for line in [*failing, *report.get("warnings", [])])
 
 
 def _seconds(text: str) -> float:

@@ -47,6 +47,7 @@ EVENTS = (
     LogEvent("salt.rpc.failed", "warning", "The master did not answer one request; `attempt` counts those of this command in a row.", ("cmd", "reason", "attempt", "duration_s", "message")),
     LogEvent("master.up", "info", "The master answers.", ("probe_s", "down_s")),
     LogEvent("master.down", "error", "The master does not answer; calls are refused at once until it does. `failures`: pings in a row.", ("reason", "failures")),
+    LogEvent("master.version_differs", "warning", "By its sockets the master's Salt is of another series than ours; what it sends may be misunderstood.", ("reason", "salt_version")),
     LogEvent("salt.job.published", "info", "The master took a job of ours. `missing`: targets without an accepted key.", ("request_id", "jid", "salt.fun", "minions_expected", "missing", "publish_s")),
     LogEvent(
         "salt.job.completed",

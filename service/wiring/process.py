@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from service.commands import Commands, Policy
 from service.configuration import Configuration
 from service.errors import InvalidConfiguration
 from service.gateway.opts import SALT_VERSION, MasterOptions
+from service.gateway.skew import master_differs, pools_enabled
 from service.gateway.streams import Streams
 from service.health import Check, Health
 from service.http.access import Access
@@ -70,7 +72,8 @@ class Process:
         self.audit = Audit(ours.audit, self.report, lambda line: log.write_record(line, ours.audit.write_seconds))
         self.gateway = (connect or connect_gateway)(configuration, self.report)
         self.health = Health({"master": self._master_check, "bus": self._bus_check, "audit": lambda: Check(*self.audit.check())})
-        self.report.on_change = self.health.report
+        self._skew_of, self._skew = functools.partial(master_differs, master.bus_path, SALT_VERSION, pools=pools_enabled(master.raw)), ""
+        self.report.on_change = self._changed
         self.tracing = self._make_tracing(configuration.traces_to)
         self._addresses = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
         self._users = Brake(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
@@ -193,6 +196,17 @@ class Process:
     def _bus_check(self) -> Check:
         health = self.gateway.health()
         return Check(health.bus_connected, health.bus_reason)
+
+    def look_for_skew(self) -> str:
+        """Return why the master's Salt cannot be of our series, or nothing; say so once in the log."""
+        before, self._skew = self._skew, self._skew_of()
+        if self._skew and not before:
+            self.log.warning("master.version_differs", reason=self._skew, salt_version=SALT_VERSION)
+        return self._skew
+
+    def _changed(self) -> None:
+        self.health.report()
+        self.look_for_skew()
 
     def refresh(self) -> None:
         """Take what is read only when somebody scrapes."""

@@ -50,7 +50,11 @@ def api_app(process: Process) -> WSGIApplication:
 def ops_app(process: Process) -> WSGIApplication:
     """Build what probes and Prometheus see."""
     token = BearerFile(process.settings.ops.token_file)
-    routes = {"/livez": Live(), "/readyz": Ready(process.health, token), "/metrics": MetricsPage(process.metrics, process.refresh, token)}
+    routes = {
+        "/livez": Live(),
+        "/readyz": Ready(process.health, token, process.look_for_skew),
+        "/metrics": MetricsPage(process.metrics, process.refresh, token),
+    }
     return build(routes, on_crash=process.crashed)
 
 

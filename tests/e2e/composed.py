@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.e2e.engine import Engine
+from tests.e2e.images import ROOT
 from tests.e2e.load import Api, Load
 from tests.e2e.report import Report
-from tests.e2e.shell import StepFailed, eventually, require
+from tests.e2e.shell import StepFailed, eventually, require, run
 from tests.e2e.stack import MINIONS, Stack, certificates
 
 STEADY_SECONDS = 3.0
+CALL = ROOT / "config" / "ci" / "salt-call.sh"
 # What a caller may be told while the master is away; anything else, above all no answer, is a fault of the sidecar.
 HONEST = frozenset({"200 from all minions", "200 from some minions", "503", "504"})
 # CapEff of nobody who may do anything; Seccomp 2 is a filter.
@@ -69,7 +71,21 @@ def calls(stack: Stack, report: Report) -> None:
     require((status, sorted(body["return"][0])) == (200, ["minion-1", "minion-2"]), f"manage.up: {body}")
     status, _ = Api(stack.ports["API_PORT"], "guessed").ping()
     require(status == 401, f"a wrong secret was answered {status}")
+    pipeline(stack, report)
     report.found("test.ping, state.apply, manage.up", "200, from both minions; a wrong secret 401")
+
+
+def pipeline(stack: Stack, report: Report) -> None:
+    """Run what config/ci gives to pipelines; its exit code is the whole point."""
+    environ = {"SALT_API_URL": f"http://127.0.0.1:{stack.ports['API_PORT']}", "SALT_API_USER": "admin", "SALT_API_SECRET": stack.secret()}
+    for code, words in (
+        (0, ("*", "state.apply", "hello")),
+        (1, ("*", "cmd.run", "exit 3")),
+        (2, ("nobody", "test.ping")),
+    ):
+        run(CALL, *words, environ=environ, ok=(code,))
+    run(CALL, "*", "test.ping", environ={**environ, "SALT_API_SECRET": "guessed"}, ok=(4,))
+    report.found("config/ci/salt-call.sh", "exit code 0 done, 1 failed, 2 no minion matched, 4 refused")
 
 
 def confinement(stack: Stack, report: Report, *services: str) -> None:

@@ -17,6 +17,7 @@ PROGRAMS = {
     "promtool": ("prometheus",),
     "openssl": ("openssl",),
     "curl": ("curl",),
+    "jq": ("jq",),
 }
 APT = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "-q", "-y", "--no-install-recommends")
 
