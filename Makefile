@@ -17,6 +17,8 @@ E2E := .venv-e2e/.stamp
 NODE := tests/compat/node
 NODE_CLIENT := $(NODE)/node_modules/.package-lock.json
 ONLY ?= *
+IMAGE ?= salt-sidecar:3008
+SBOM ?= build/sbom.json
 
 .PHONY: help
 help: ## List the targets.
@@ -103,6 +105,11 @@ $(NODE_CLIENT): $(NODE)/package.json $(NODE)/package-lock.json
 .PHONY: e2e
 e2e: $(E2E) ## Build the images and run them for real, on a Docker engine of their own; as root. ONLY_STEP=compose runs the steps with that word.
 	@.venv-e2e/bin/python -u -m tests.e2e $(if $(ONLY_STEP),--only '$(ONLY_STEP)')
+
+.PHONY: sbom
+sbom: $(E2E) ## List what is in an image: IMAGE=salt-sidecar:3008, as CycloneDX in build/sbom.json (SBOM=FILE).
+	@mkdir -p $(dir $(SBOM)); image=$$(mktemp); trap 'rm -f "$$image"' EXIT; docker save --output "$$image" '$(IMAGE)'; \
+	.venv-e2e/bin/syft --quiet "docker-archive:$$image" --output cyclonedx-json='$(SBOM)'; echo "$(SBOM): $$(grep -o '"bom-ref"' '$(SBOM)' | wc -l) components"
 
 $(E2E): requirements/e2e.txt
 	@echo "installing what e2e needs in .venv-e2e"

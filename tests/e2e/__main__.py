@@ -27,6 +27,7 @@ class Step:
 
 STEPS = (
     Step("look inside the images", images.look_inside),
+    Step("sbom", images.list_packages),
     Step("start and stop", images.measure_start),
     Step("bad input", bad_input.refused),
     Step("compose", composed.everything),

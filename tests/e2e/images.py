@@ -70,6 +70,15 @@ def look_inside(engine: Engine, report: Report) -> None:
     report.found("version", ", ".join(engine.docker("run", "--rm", SIDECAR, "version").splitlines()))
 
 
+def list_packages(engine: Engine, report: Report) -> None:
+    """List what is in the sidecar's image, as `make sbom` does."""
+    file = engine.work / "sbom.json"
+    run("make", "sbom", f"IMAGE={SIDECAR}", f"SBOM={file}", timeout=180, environ=engine.environ, cwd=ROOT)
+    names = {component["name"] for component in json.loads(file.read_text())["components"]}
+    require({"salt", "salt-sidecar", "tini"} <= names, f"the list lacks what we put in: {sorted(names)}")
+    report.found("make sbom", f"{len(names)} packages, CycloneDX")
+
+
 def in_image(engine: Engine, tag: str, script: str) -> str:
     """Return what a shell script prints in a fresh container."""
     return engine.docker("run", "--rm", *BARE, "--entrypoint=sh", tag, "-c", script)

@@ -78,7 +78,7 @@ class Stack:
         """End a container's first process from outside, as the kernel's memory killer does; `docker kill` would count as wanted."""
         os.kill(self.container(service)["State"]["Pid"], signal.SIGKILL)
 
-    def await_minions(self, api: Api, seconds: float = 90) -> float:
+    def await_minions(self, api: Api, seconds: float = 180) -> float:
         """Ping until both minions answer; return the seconds."""
 
         def answered() -> bool:
