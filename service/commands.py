@@ -212,7 +212,7 @@ class Commands:
         return result
 
     def _through_guard(self, low: Low, caller: Caller, deadline: float) -> LowResult:
-        asked = {"salt.client": low.client, "salt.fun": low.function_names[:200]}
+        asked = {**caller.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
         with contextlib.ExitStack() as passing:
             with caller.trail.stage("auth"):
                 accepted = passing.enter_context(self._guard.admit(low.credentials, caller.address, asked))

@@ -36,7 +36,7 @@ class Verdict:
     """
     What came of credentials. eauth, user: as the caller sent them. result: `success`, `bad_credentials`, `expired_token`, `forbidden` or `throttled`. wait_seconds: until a throttled caller may come back.
 
-    asked: what they were used for. A success is one only when it is news: the master need not have judged them lately.
+    asked: what they were used for. A success is one only when it is news: a login, or credentials that the master has not judged lately.
     """
 
     eauth: str
@@ -90,11 +90,13 @@ class Guard:
         self._proven: OrderedDict[bytes, float] = OrderedDict()  # digest -> end; guarded by _lock
 
     @contextlib.contextmanager
-    def admit(self, credentials: Mapping[str, Any], address: str, asked: Mapping[str, Any] = NOTHING) -> Iterator[Callable[[], None]]:
+    def admit(
+        self, credentials: Mapping[str, Any], address: str, asked: Mapping[str, Any] = NOTHING, *, is_login: bool = False
+    ) -> Iterator[Callable[[], None]]:
         """
         Let credentials through to the master inside the block.
 
-        asked: what they are used for, for the verdict. Yields a function to call when the master has accepted them. Raises Throttled.
+        asked: what they are used for, for the verdict; may still change inside the block. is_login: a success is always news. Yields a function to call when the master has accepted them. Raises Throttled.
         """
         eauth = "token" if "token" in credentials else str(credentials.get("eauth", "unknown"))
         attempt = _Attempt(self, self._digest(credentials), self._keys(credentials, address), lambda seconds: self._on_decided(eauth, seconds))
@@ -123,7 +125,7 @@ class Guard:
             attempt.leave()
             self._on_attempt(eauth, result)
             verdict = "success" if result == "error" and attempt.proven else result
-            if verdict != "error" and not (verdict == "success" and attempt.known):
+            if verdict != "error" and (is_login or not (verdict == "success" and attempt.known)):
                 self._on_verdict(Verdict(eauth, str(credentials.get("username", "")), verdict, wait, asked))
 
     def check(self, keys: Keys) -> None:

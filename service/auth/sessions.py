@@ -134,7 +134,7 @@ class Sessions:
         self._access.admit(facts.address, user)
         # The guard counts by user; whatever else the eauth module reads must not make another user of this one.
         who = {name: credentials[name] for name in ("eauth", "username", "password") if isinstance(credentials.get(name), str)}
-        with self._slots.take(), facts.trail.stage("auth"), self._guard.admit(who, facts.address) as accepted:
+        with self._slots.take(), facts.trail.stage("auth"), self._guard.admit(who, facts.address, is_login=True) as accepted:
             data = self._tokens.mk_token(credentials)
             accepted()
         self._guard.vouch({"token": data["token"]})
@@ -237,11 +237,13 @@ class Sessions:
 
     def _guarded(self, token: str, address: str) -> dict[str, Any] | None:
         credentials = {"token": token}
+        told: dict[str, Any] = {}
         try:
-            with self._guard.admit(credentials, address) as accepted:
+            with self._guard.admit(credentials, address, told) as accepted:
                 data = self._tokens.get_token(token)
                 if data is None:
                     raise TokenDied("the master does not know the token")
+                told |= {"user.name": data["name"], "auth.eauth": data["eauth"]}
                 accepted()
         except Unauthenticated:
             self._guard.forget(credentials)

@@ -108,11 +108,11 @@ class Report:
 
     def verdict(self, verdict: Verdict) -> None:
         """The master, or the brakes, judged credentials."""
-        who = {"user.name": verdict.user[:256], "auth.eauth": verdict.eauth[:64]}
+        who = {"user.name": verdict.user[:256], "auth.eauth": verdict.eauth[:64], **verdict.asked}
         if verdict.result == "success":
             self._log.info("auth.success", **who, result=verdict.result)
         elif verdict.result == "forbidden":
-            self._log.warning("authz.denied", **who, **verdict.asked)
+            self._log.warning("authz.denied", **who)
         elif verdict.result != "throttled":
             self._log.warning("auth.failure", **who, result=verdict.result)
         elif count := self._seldom.count("auth.throttled"):

@@ -38,6 +38,13 @@ def test_a_trace_goes_from_the_caller_to_the_master_and_back(tmp_path: Path) -> 
     assert (first["trace_id"], first["trace_flags"], first["span_id"]) == (TRACE, "01", "00f067aa0ba902b7")
 
 
+def test_no_master_minds_a_trace(api: Api) -> None:
+    """Also those that know nothing of traces."""
+    for low in ({"client": "local", "tgt": "*", "fun": "test.ping"}, {"client": "runner", "fun": "test.arg"}, {"client": "wheel", "fun": "key.list_all"}):
+        answer = api.caller.post([{**api.demo, **low}], traceparent=PARENT, tracestate="a=1")
+        assert (answer.status, answer.headers["traceresponse"]) == (200, PARENT), answer.body
+
+
 def test_without_a_trace_nothing_says_that_there_is_one(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     for header in ({}, {"traceparent": f"00-{TRACE}-0000000000000000-01", "tracestate": "a=1"}, {"traceparent": PARENT.upper()}):
@@ -71,12 +78,18 @@ def test_logins_and_refusals_are_told_and_a_known_caller_is_no_news(tmp_path: Pa
     with capture_logs() as lines:
         for low in (api.demo, api.demo, {**api.demo, "password": "wrong"}, api.pinger):
             api.caller.post([{**low, "client": "local", "tgt": "*", "fun": "test.echo", "arg": ["x"]}])
+        api.caller.post(api.demo, "/login")
+        token = api.process.gateway.tokens.mk_token(api.pinger)["token"]
+        api.caller.post([{"client": "local", "tgt": "*", "fun": "test.echo", "arg": ["x"]}], x_auth_token=token)
         api.caller.post([{**api.demo, "client": "local", "tgt": "*", "fun": "test.ping"}] * 1000)
         api.caller.request("POST", "/", b"x", content_type="text/csv")
 
     assert [(line["event"], line.get("user.name"), line.get("salt.fun"), line.get("reason")) for line in lines if line["event"] not in OTHERS] == [
+        ("auth.success", "demo", "test.echo", None),
+        ("auth.failure", "demo", "test.echo", None),
+        ("authz.denied", "pinger", "test.echo", None),
         ("auth.success", "demo", None, None),
-        ("auth.failure", "demo", None, None),
+        ("auth.success", "pinger", None, None),
         ("authz.denied", "pinger", "test.echo", None),
         ("http.request.rejected", None, None, "unsupported_media_type"),
     ]
