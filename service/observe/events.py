@@ -58,7 +58,7 @@ EVENTS = (
     ),
     LogEvent("label.overflow", "warning", "Once for each metric: a label has as many values as it may have (`metrics.functions`), further ones count as `other`.", ("metric", "limit")),
     LogEvent("bus.connected", "info", "Events arrive.", ("down_s",)),
-    LogEvent("bus.disconnected", "warning", "The event bus was cut; what happens now is not heard.", ("reason",)),
+    LogEvent("bus.disconnected", "warning", "The event bus was cut; what happens now is not heard, and what jobs miss that were under way is not counted.", ("reason", "open_jobs_tainted")),
     LogEvent("bus.lagging", "warning", "Events come more than five seconds after their stamp; once a minute. `queue_depth`: events that wait for the metrics and the streams.", ("lag_s", "queue_depth")),
     LogEvent("bus.event.dropped", "warning", "Events had to be dropped because nobody took those before; once a minute.", ("consumer", "count")),
     LogEvent("bus.decode.failed", "warning", "An event that somebody waited for is no MessagePack; once a minute.", ("bytes", "tag_prefix", "count")),

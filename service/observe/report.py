@@ -68,6 +68,7 @@ class Report:
         # Set by the wiring, before anything happens:
         self.on_change: Callable[[], object] = lambda: None
         self.queue_depth: Callable[[], int] = lambda: 0
+        self.open_jobs: Callable[[], int] = lambda: 0
         # The bus thread's alone:
         self._lost_at: float | None = None
         self._down_at: float | None = None
@@ -194,7 +195,7 @@ class Report:
             return
         self._lost_at = self._monotonic()
         self._metrics.bus_lost(cause)
-        self._log.warning("bus.disconnected", reason=reason)
+        self._log.warning("bus.disconnected", reason=reason, open_jobs_tainted=self.open_jobs())
 
     def master(self, up: bool, reason: str, failures: int) -> None:
         """The master went up or down. failures: pings in a row that were not answered."""

@@ -16,6 +16,7 @@ from service.auth.sessions import Identity, Sessions
 from service.commands import Commands, Policy
 from service.configuration import Configuration
 from service.errors import InvalidConfiguration
+from service.gateway.follower import Follower
 from service.gateway.opts import SALT_VERSION, MasterOptions
 from service.gateway.skew import master_differs, pools_enabled
 from service.gateway.streams import Streams
@@ -97,9 +98,7 @@ class Process:
             whose=self.sessions.whose,
         )
         self.streams = self._make_streams(ours)
-        self.follower = follow(configuration, self.gateway, self.metrics, self.report)
-        self.report.queue_depth = lambda: self.streams.queued() + self.follower.depth()
-        self.metrics.watch_queues(self.report.queue_depth)
+        self.follower = self._make_follower(configuration)
         self.cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         self.api = Canonical(api_app(self), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header), self.tracing)
         self.ops = Canonical(ops_app(self), _Unmeasured(), self._probe_done)
@@ -145,6 +144,13 @@ class Process:
         self.metrics.watch_streams(streams, ours.events.streams)
         self.gateway.subscribe(streams.take)
         return streams
+
+    def _make_follower(self, configuration: Configuration) -> Follower:
+        follower = follow(configuration, self.gateway, self.metrics, self.report)
+        self.report.queue_depth = lambda: self.streams.queued() + follower.depth()
+        self.report.open_jobs = lambda: follower.in_progress
+        self.metrics.watch_queues(self.report.queue_depth)
+        return follower
 
     def start(self) -> None:
         """Connect to the master and follow its bus; does not wait for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,20 @@ def packed(tag: str | bytes, data: Any) -> bytes:
 class Following:
     """What follows the bus, and what it made of it. Seconds pass by `now`."""
 
-    def __init__(self, *, functions: int = 100, per_minion: PerMinionSettings | None = None, pki: Path | None = None, syndics: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        functions: int = 100,
+        per_minion: PerMinionSettings | None = None,
+        pki: Path | None = None,
+        syndics: bool = False,
+        routes: Iterable[str] = ("/",),
+    ) -> None:
         self.now = 1000.0
         self.undecodable: list[bytes] = []
         self.dropped = self.crashes = 0
         self.published: list[tuple[str, str, int, int]] = []
-        self.metrics = Metrics(environ={}, clock=lambda: self.now, now=lambda: self.now)
+        self.metrics = Metrics(routes=routes, eauths=("pam", "ldap"), environ={}, clock=lambda: self.now, now=lambda: self.now)
         report = JobReport(self.metrics.families, structlog.get_logger(), functions)
         self.fleet = Fleet(report, per_minion or PerMinionSettings(), pki, now=lambda: self.now)
         self.tracker = JobTracker(report, window=900, state_window=3600, syndics=syndics)

@@ -111,6 +111,23 @@ def test_a_request_is_counted_and_timed(metrics: Metrics) -> None:
     assert metrics.value("salt_api_http_request_duration_seconds_sum", method="POST", route="/run") == 0.2
 
 
+def test_a_recorded_trace_is_the_exemplar_of_its_duration_in_openmetrics_alone(metrics: Metrics) -> None:
+    metrics.http_finished("POST", "/run", 200, 0.2, trace_id="ab" * 16)
+    metrics.http_finished("POST", "/run", 200, 0.02)
+
+    assert b'# {trace_id="abababababababababababababababab"} 0.2 ' in metrics.exposition("application/openmetrics-text")[1]
+    assert b"trace_id" not in metrics.exposition()[1]
+
+
+def test_threads_of_streams_are_told_from_busy_ones(metrics: Metrics) -> None:
+    metrics.watch_pool(FakePool())
+    metrics.http_started()
+    metrics.http_streaming()
+
+    threads = {state: metrics.value("salt_api_worker_threads", state=state) for state in ("busy", "idle", "stream")}
+    assert threads == {"busy": 2, "idle": 5, "stream": 1}
+
+
 def test_a_stream_is_counted_but_not_timed(metrics: Metrics) -> None:
     metrics.http_started()
     metrics.http_streaming()
