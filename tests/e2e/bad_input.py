@@ -48,7 +48,7 @@ def refused(engine: Engine, report: Report) -> None:
 
 def _start(engine: Engine, *args: str) -> list[str]:
     """Run the image until it ends with 78; return its faults as `where: problem. Fix: fix`."""
-    output = engine.docker("run", "--rm", *BARE, *args, timeout=60, ok=(EX_CONFIG,))
+    output = engine.docker("run", "--rm", *BARE, *args, timeout=150, ok=(EX_CONFIG,))
     lines = []
     for line in output.splitlines():
         if line.startswith("{"):

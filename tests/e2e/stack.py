@@ -41,7 +41,7 @@ class Stack:
             **environ,
         }
 
-    def compose(self, *args: str, timeout: float = 60) -> str:
+    def compose(self, *args: str, timeout: float = 150) -> str:
         """Return what a Compose command prints."""
         profiles = [word for profile in self.profiles for word in ("--profile", profile)]
         return run(COMPOSE, "--project-name", "e2e", *profiles, *args, timeout=timeout, environ=self.environ, cwd=ROOT)
