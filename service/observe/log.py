@@ -10,8 +10,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, MutableMapping
-from types import TracebackType
+from collections.abc import Callable, Mapping, MutableMapping
+from contextvars import ContextVar
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, cast
 
 import orjson
@@ -35,6 +36,10 @@ _FRAMES = 30
 _REPR_LIMIT = 500
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
 
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+# One variable for all: structlog's own has one for each field, and looks through the whole context for each line.
+_bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default=_NOTHING)
+
 # show_locals is off: a frame's local variables are where the credentials are.
 _transform = ExceptionDictTransformer(show_locals=False, max_frames=_FRAMES)
 
@@ -48,7 +53,7 @@ class Pipeline:
         self.shape: Shape = "json"
         self.processors: list[Any] = [
             self._gate,
-            structlog.contextvars.merge_contextvars,
+            _context,
             _head,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
             _exception,
@@ -182,12 +187,12 @@ def set_level(level: str) -> None:
 
 def bind(**fields: object) -> None:
     """Add fields to every line this thread logs from now on, also Salt's."""
-    structlog.contextvars.bind_contextvars(**fields)
+    _bound.set({**_bound.get(), **fields})
 
 
 def clear() -> None:
     """Forget the fields bound; waitress reuses threads, so this comes first in each request."""
-    structlog.contextvars.clear_contextvars()
+    _bound.set(_NOTHING)
 
 
 def dropped() -> int:
@@ -208,6 +213,12 @@ def line_counts() -> dict[str, int]:
 def close(timeout: float = 2.0) -> bool:
     """Flush everything, for at most *timeout* seconds; True if all of it went out. Later lines are written at once."""
     return _installation.close(timeout) if _installation else True
+
+
+def _context(_logger: object, _method: str, event: Event) -> Event:
+    """Add what this thread's request has bound; what the event says itself counts."""
+    bound = _bound.get()
+    return {**bound, **event} if bound else event
 
 
 def _head(_logger: object, method: str, event: Event) -> Event:
