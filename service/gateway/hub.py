@@ -8,6 +8,7 @@ import queue
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -115,22 +116,39 @@ class Waiter:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._inbox: queue.SimpleQueue[Event | Interruption] = queue.SimpleQueue()
+        self._items: deque[Event | Interruption] = deque()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # may ring once too often, never once too seldom
+        self._ring_at = 1
         self.jids: set[str] = set()  # guarded by the hub's lock
         self._put_bytes = 0  # the hub's
         self._taken_bytes = 0  # the waiter's
         self.interrupted = False
 
+    @property
+    def waiting(self) -> int:
+        """Return how many items wait."""
+        return len(self._items)
+
     def watch(self, jid: str) -> None:
         """Take the events of this job too, also the early ones."""
         self._hub.attach(self, jid)
 
+    def wake_at(self, returns: int) -> None:
+        """
+        Let `next` sleep until so many returns wait; anything else still wakes it at once.
+
+        Waking a thread costs more than the return it is woken for.
+        """
+        self._ring_at = max(1, returns)
+
     def next(self, timeout: float) -> Event | Interruption | None:
-        """Return the next event, or None after *timeout* seconds."""
-        try:
-            item = self._inbox.get(timeout=max(0.0, timeout))
-        except queue.Empty:
-            return None
+        """Return the next item, one that waits at once; after *timeout* seconds whatever there is. None, also before that, when there is nothing."""
+        if not self._items:
+            with contextlib.suppress(queue.Empty):
+                self._bell.get(timeout=max(0.0, timeout))
+            if not self._items:
+                return None
+        item = self._items.popleft()
         if isinstance(item, Interruption):
             self.interrupted = True
         else:
@@ -143,7 +161,10 @@ class Waiter:
             if self._put_bytes - self._taken_bytes + item.size > INBOX_LIMIT_BYTES:
                 return False
             self._put_bytes += item.size
-        self._inbox.put(item)
+        self._items.append(item)
+        # The thread sleeps only after it has seen nothing wait, so it cannot miss the one that makes the number full.
+        if len(self._items) == self._ring_at or isinstance(item, Interruption) or "/ret/" not in item.tag:
+            self._bell.put(None)
         return True
 
 

@@ -175,13 +175,23 @@ class Gatherer:
 
     def gather(self, gathering: Gathering) -> None:
         """Wait until the gathering is done, the deadline passed or the bus is lost for good."""
-        while not self.over():
+        while True:
+            self._take_waiting(gathering)
+            if self.over():
+                return
             step = gathering.step(now=self._jobs.now())
             if step is Step.DONE:
                 return
             if step is Step.ASK:
                 self.ask(gathering)
+            # Before the silent are asked nothing is decided by a single return: the last one may wake us for all. Then answers count one by one.
+            self._waiter.wake_at(1 if self._questions else len(gathering.pending))
             self.take(gathering, until=gathering.wake_at(now=self._jobs.now()))
+
+    def _take_waiting(self, gathering: Gathering) -> None:
+        """Book what waits already; what comes meanwhile is for the next time."""
+        for _ in range(self._waiter.waiting):
+            self.take(gathering, until=self._jobs.now())
 
     def over(self) -> bool:
         """Say whether waiting has lost its sense."""

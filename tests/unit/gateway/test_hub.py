@@ -209,6 +209,22 @@ def test_a_waiting_thread_wakes_when_its_event_comes() -> None:
     assert [item.tag for item in heard] == [f"salt/job/{JID}/ret/a"]
 
 
+def test_a_thread_may_sleep_until_so_many_returns_wait_and_wakes_for_anything_else() -> None:
+    hub = Heard().hub
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+        waiter.wake_at(3)
+        for _ in range(2):
+            hub.deliver(RETURN)
+
+        assert waiter._bell.empty()
+        hub.deliver(RETURN)
+        assert not waiter._bell.empty()
+        assert (waiter.waiting, len(tags(waiter))) == (3, 3)
+        hub.deliver(raw(f"salt/job/{JID}/error"))
+        assert not waiter._bell.empty()
+
+
 def test_many_threads_each_hear_their_own_job_whole() -> None:
     hub = Heard(early_limit_bytes=10**6).hub
     jids = [f"2026010100000000{number:04}" for number in range(8)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import heapq
 import itertools
@@ -12,7 +11,7 @@ from typing import Any
 
 import salt.payload
 
-from service.gateway.hub import Event, Hub, Interruption, Waiter
+from service.gateway.hub import Hub, Waiter
 from service.gateway.jobs import Jobs, Request
 from service.gateway.low import CLIENTS, Low, parse_lowstate
 from service.gateway.opts import MasterOptions
@@ -24,24 +23,24 @@ TOKEN = "ab" * 32
 DEADLINE = 1000.0
 
 
-class Inbox:
-    """A waiter's inbox in the world's time: waiting lets happen what is due meanwhile."""
+class Bell:
+    """What wakes a waiter, in the world's time: waiting lets happen what is due meanwhile."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._items: collections.deque[Event | Interruption] = collections.deque()
+        self._rung = 0
         self._turns = 0
 
-    def put(self, item: Event | Interruption) -> None:
-        self._items.append(item)
+    def put(self, _ring: None) -> None:
+        self._rung += 1
 
-    def get(self, *, timeout: float) -> Event | Interruption:
+    def get(self, *, timeout: float) -> None:
         self._turns += 1
         assert self._turns < 10_000, "a loop that never ends"
-        self._world.wait(timeout, lambda: bool(self._items))
-        if not self._items:
+        self._world.wait(timeout, lambda: bool(self._rung))
+        if not self._rung:
             raise queue.Empty
-        return self._items.popleft()
+        self._rung -= 1
 
 
 class WorldHub(Hub):
@@ -54,7 +53,7 @@ class WorldHub(Hub):
     @contextlib.contextmanager
     def listen(self) -> Iterator[Waiter]:
         with super().listen() as waiter:
-            waiter._inbox = Inbox(self._world)  # type: ignore[assignment]
+            waiter._bell = Bell(self._world)  # type: ignore[assignment]
             yield waiter
 
 
