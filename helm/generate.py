@@ -146,20 +146,28 @@ def generated() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema_of(values), indent=1) + "\n",
         readme: TABLE.sub(lambda match: match[1] + table_of(values) + match[2], readme.read_text(encoding="utf-8")),
     }
-    for folder, (source, pattern) in COPIES.items():
-        files |= {CHART / folder / path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / source).glob(pattern))}
-    return files
+    return files | copies()
 
 
-def superfluous(files: dict[Path, str]) -> list[Path]:
-    """Return copies whose original is gone."""
-    return [path for folder, (_, pattern) in COPIES.items() for path in sorted((CHART / folder).glob(pattern)) if path not in files]
+def copies() -> dict[Path, str]:
+    """Return what the chart has copies of."""
+    return {
+        CHART / folder / path.name: path.read_text(encoding="utf-8")
+        for folder, (source, pattern) in COPIES.items()
+        for path in sorted((ROOT / source).glob(pattern))
+    }
+
+
+def outdated(files: dict[Path, str]) -> list[Path]:
+    """Return which of the files are not what they have to be, and the copies whose originals are gone."""
+    changed = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    return changed + [path for folder, (_, pattern) in COPIES.items() for path in sorted((CHART / folder).glob(pattern)) if path not in files]
 
 
 def main() -> int:
     """Write the files; with `--check` only say which are not what they have to be."""
     files = generated()
-    wrong = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text] + superfluous(files)
+    wrong = outdated(files)
     if "--check" in sys.argv[1:]:
         for path in wrong:
             print(f"{path.relative_to(ROOT)} is out of date: run `make docs`")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 
 import pytest
 
+from helm.generate import CHART, copies, outdated, settings_schema
 from service.cli.docs import pages
 from service.gateway import hub
 from service.gateway.low import CLIENTS
@@ -20,6 +22,14 @@ LEVELS = frozenset({"debug", "info", "warning", "error", "exception"})
 @pytest.mark.parametrize("name", pages())
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == pages()[name], "run `make docs`"
+
+
+def test_the_chart_knows_the_settings_the_rules_and_the_dashboards() -> None:
+    settings, parts = settings_schema()
+    chart = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))["$defs"]
+
+    assert (chart["settings"], {name: chart[name] for name in parts}) == (settings, parts), "run `make docs`"
+    assert not outdated(copies()), "run `make docs`"
 
 
 def logged_events() -> set[str]:

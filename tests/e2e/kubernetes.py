@@ -19,7 +19,7 @@ from tests.e2e.release import API_PORT, MINION, NAME, OPS_PORT, Release, exchang
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, eventually, require
 
-START_SECONDS = 120.0
+START_SECONDS = 180.0
 SERVICES = (NAME, f"{NAME}-metrics", f"{NAME}-master")
 ANSWER = {"return": [{MINION: True}]}
 
@@ -47,7 +47,8 @@ def under_a_kubelet(engine: Engine, report: Report) -> None:
 
 def _wait_until_ready(pod: Pod, made: Release, report: Report) -> None:
     seconds = eventually("the master's startup probe", lambda: pod.probe("salt-master", "startupProbe"), START_SECONDS)
-    report.found("the master's startup probe", f"after {seconds:.1f} s; alive: {pod.probe('salt-master', 'livenessProbe')}")
+    eventually("the master's liveness probe", lambda: pod.probe("salt-master", "livenessProbe"), START_SECONDS)
+    report.found("the master's probes", f"started after {seconds:.1f} s, and alive")
     eventually("/readyz", lambda: exchange(f"http://{pod.address}:{OPS_PORT}/readyz")[0] == 200, START_SECONDS)
     eventually("the minion's answer", lambda: made.ping(pod.address) == (200, ANSWER), START_SECONDS, pause=1)
     report.found("test.ping through nginx in the pod, by TLS", made.ping(pod.address))
@@ -79,14 +80,14 @@ def _test(engine: Engine, made: Release, address: str, report: Report) -> None:
 def _end_under_load(pod: Pod, made: Release, report: Report) -> None:
     """End the pod while callers wait for a minion: each gets its answer, because the master outlives the sidecar."""
     answers: list[tuple[int, Any]] = []
-    callers = [threading.Thread(target=lambda: answers.append(made.ping(pod.address, "test.sleep", 6))) for _ in range(4)]
+    callers = [threading.Thread(target=lambda: answers.append(made.ping(pod.address, "test.sleep", 10))) for _ in range(4)]
     for caller in callers:
         caller.start()
     eventually("the jobs run", lambda: _in_flight(made, pod.address) >= len(callers), 30)
     began = time.monotonic()
     codes = pod.terminate()
     for caller in callers:
-        caller.join(60)
+        caller.join(120)
     require(answers == [(200, ANSWER)] * len(callers), f"callers lost their answers: {answers}")
     require(codes["salt-sidecar"] == 0, f"exit codes {codes}")
     report.found("end of the pod", f"{len(answers)} of {len(callers)} waiting callers answered; exit codes {codes}; {time.monotonic() - began:.1f} s")

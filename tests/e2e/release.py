@@ -31,7 +31,8 @@ VALUES: dict[str, Any] = {
         # One key instead of two programs: somebody has to accept the minion.
         "config": {"auto_accept": True, "worker_threads": 3, "timeout": 10},
     },
-    "config": {"drain": {"notice_seconds": 1, "drain_seconds": 30}},
+    "config": {"drain": {"notice_seconds": 1, "drain_seconds": 60}},
+    "terminationGracePeriodSeconds": 90,
 }
 
 

@@ -72,6 +72,7 @@ ATTACH = ci("attach")
         ({"metrics": {"service": False, "serviceMonitor": {"enabled": True}}}, "metrics.serviceMonitor.enabled: needs metrics.service"),
         ({"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "every series would be there twice"),
         ({"networkPolicy": {"egress": [{}]}}, "networkPolicy.egress: has no effect"),
+        ({"config": {"audit": {"file": "/var/log/salt-sidecar/audit.log"}}}, "config.audit.file: /var/log/salt-sidecar/audit.log is on the read-only root"),
         ({"mode": "attach"}, "attach.workload.name: name the workload"),
         ({"mode": "attach"}, "attach.selectorLabels: name the labels"),
         ({"mode": "attach"}, "attach.masterContainer: name your master's container"),
