@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shutil
 import signal
 import sys
@@ -86,4 +87,6 @@ def stop(engine: Engine, report: Report) -> None:
 if __name__ == "__main__":
     if shutil.which("apt-get") is None:
         sys.exit("make e2e needs Debian or Ubuntu: it installs its programs with apt-get")
+    if os.geteuid() != 0:
+        sys.exit("make e2e starts a Docker engine of its own: run it as root")
     sys.exit(main())

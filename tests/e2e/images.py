@@ -47,7 +47,7 @@ def build(engine: Engine, report: Report) -> None:
     report.found("Prometheus, nginx", standins.others(engine))
     for target, tag in (("salt", SALT), ("sidecar", SIDECAR)):
         began = time.monotonic()
-        engine.docker("build", "--build-arg", f"PYTHON_IMAGE={standins.BASE}", "--target", target, "--tag", tag, ROOT, timeout=600)
+        engine.docker("build", "--build-arg", f"PYTHON_IMAGE={standins.BASE}", "--target", target, "--tag", tag, ROOT, timeout=1200)
         report.found(f"built {tag}", f"{inspect(engine, tag)}; {time.monotonic() - began:.0f} s")
 
 

@@ -34,5 +34,6 @@ def prepare() -> list[str]:
     packages = missing()
     if packages:
         run(*APT, "update", timeout=300)
-        run(*APT, "install", *packages, timeout=600, environ={"DEBIAN_FRONTEND": "noninteractive"})
+        # RUNLEVEL: where no systemd runs, the packages' own services are not started.
+        run(*APT, "install", *packages, timeout=900, environ={"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"})
     return packages
