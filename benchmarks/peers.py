@@ -20,6 +20,8 @@ from service.cli.embedded_config import free_ports
 # Callers that wait for minions at one time: the default is 256, and one case has 500.
 SYNC_JOBS = 600
 LOGIN_SECONDS = 60.0
+# By default nothing is recorded, and with a sink no `test.ping` is.
+EVERYTHING = '[{"level": "metadata"}]'
 
 
 @dataclasses.dataclass
@@ -60,9 +62,10 @@ class Peer:
 
 
 def sidecar(salt: EmbeddedSalt, **settings: object) -> Peer:
-    """Make the sidecar with its defaults, but for the ports and one limit."""
+    """Make the sidecar with its defaults, but for the ports, one limit, and an audit trail of everything."""
     port, ops_port = free_ports(2)
-    chosen = {"API_PORT": port, "OPS_PORT": ops_port, "LIMITS_SYNC_JOBS": SYNC_JOBS, **settings}
+    audit = {"AUDIT_SINKS": "file", "AUDIT_FILE": salt.master_config.parent / "audit.jsonl", "AUDIT_RULES": EVERYTHING}
+    chosen = {"API_PORT": port, "OPS_PORT": ops_port, "LIMITS_SYNC_JOBS": SYNC_JOBS, **audit, **settings}
     environ = {f"SIDECAR_{name}": str(value) for name, value in chosen.items()}
     argv = [sys.executable, "-m", "service", "serve", "--master-config", str(salt.master_config)]
     return Peer("sidecar", port, Running("the sidecar", argv, environ, lambda: calls.get(f"http://127.0.0.1:{ops_port}/readyz") == 200), ops_port)
