@@ -78,7 +78,6 @@ class Follower:
         self._handled = self._handled_bytes = 0  # ours
         self._lock = threading.Lock()
         self._publishes = 0  # of ours under way; guarded by _lock
-        self.in_progress, self.outstanding = 0, 0  # as of the last tick
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
 
@@ -105,6 +104,18 @@ class Follower:
     def depth(self) -> int:
         """Return how many events wait."""
         return self._queued - self._handled
+
+    # Any thread.
+
+    @property
+    def in_progress(self) -> int:
+        """Return how many jobs await a return."""
+        return self._jobs.under_way()[0]
+
+    @property
+    def outstanding(self) -> int:
+        """Return how many returns are awaited."""
+        return self._jobs.under_way()[1]
 
     # Request threads.
 
@@ -168,7 +179,6 @@ class Follower:
 
     def _tick(self, quiet_at: float | None) -> None:
         self._jobs.tick(self._monotonic(), quiet_at=quiet_at)
-        self.in_progress, self.outstanding = self._jobs.under_way()
         self._fleet.tick()
 
     def _guarded(self, item: Item | None) -> None:

@@ -222,8 +222,8 @@ class JobTracker:
                 self._close(job, now)
 
     def under_way(self) -> tuple[int, int]:
-        """Return how many jobs await a return, and how many returns are awaited."""
-        awaited = [len(job.awaited) for job in self._open.values() if job.awaited]
+        """Return how many jobs await a return, and how many returns are awaited. Any thread may ask: the copy is made in one step."""
+        awaited = [len(job.awaited) for job in tuple(self._open.values()) if job.awaited]
         return len(awaited), sum(awaited)
 
     # How it is done.

@@ -49,8 +49,10 @@ class Summary(Protocol):
 class Tracker(Protocol):
     """What the follower knows by heart."""
 
-    in_progress: int
-    outstanding: int
+    @property
+    def in_progress(self) -> int: ...
+    @property
+    def outstanding(self) -> int: ...
 
 
 class Minions(Protocol):
