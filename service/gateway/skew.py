@@ -1,4 +1,4 @@
-"""Whether the master's Salt may be of our series. It tells nobody its version without credentials; its sockets tell 3008 and newer from what is older."""
+"""Whether the master's Salt may be of our series. No reply without credentials that we know of has its version; its sockets tell 3008 and newer from what is older."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def master_differs(bus_path: str | None, own: str, *, pools: bool = True) -> str
     Return why the master's Salt cannot be of our series, or nothing: it may be, or nobody can tell.
 
     own: our Salt's version. pools: `worker_pools_enabled` of the master configuration.
-    Source: salt/transport/base.py and salt/channel/server.py of 3006.28, 3007.15 and 3008.3; no reply and no event of theirs has a version in it.
+    Source: salt/transport/base.py and salt/channel/server.py of 3006.28, 3007.15 and 3008.3; the replies to a ping and to refused calls have no version in them.
     """
     if bus_path is None:
         return ""

@@ -50,7 +50,7 @@ def _wait_until_ready(pod: Pod, made: Release, report: Report) -> None:
     eventually("the master's liveness probe", lambda: pod.probe("salt-master", "livenessProbe"), START_SECONDS)
     report.found("the master's probes", f"started after {seconds:.1f} s, and alive")
     eventually("/readyz", lambda: exchange(f"http://{pod.address}:{OPS_PORT}/readyz")[0] == 200, START_SECONDS)
-    eventually("the minion's answer", lambda: made.ping(pod.address) == (200, ANSWER), START_SECONDS, pause=1)
+    _answered("the minion's answer", made, pod.address)
     report.found("test.ping through nginx in the pod, by TLS", made.ping(pod.address))
     plain = exchange(f"http://{pod.address}:{API_PORT}/")
     require(plain[0] == 0, f"the plain port is open beside TLS: {plain}")
@@ -113,7 +113,7 @@ def under_podman(engine: Engine, report: Report) -> None:
         config = minion_config(engine.work / "podman" / "minion", address)
         minion = ("--name=minion", f"--network={NETWORK}", f"--volume={config}:/minion", f"localhost/{images.SALT}", "salt-minion", "-c", "/minion")
         podman("run", "--detach", *minion)
-        seconds = eventually("the minion's answer", lambda: made.ping(address) == (200, ANSWER), START_SECONDS, pause=1)
+        seconds = _answered("the minion's answer", made, address)
         report.found("test.ping through the pod's address", f"{made.ping(address)} after {seconds:.1f} s")
         for container in ("salt-sidecar", "salt-master"):
             podman("healthcheck", "run", f"{NAME}-{container}")
@@ -122,10 +122,26 @@ def under_podman(engine: Engine, report: Report) -> None:
         _test_under_podman(podman, made, address, report)
         podman.down(prepared(made.objects))
         require(podman("pod", "ps", "--quiet") == "", "the pod is still there")
+    except StepFailed as exc:
+        raise StepFailed(f"{exc}\n{podman.last_words()}") from None
     finally:
         podman.stop()
     require(not podman.work.exists(), f"left behind: {podman.work}")
     report.found("left behind by podman", "nothing")
+
+
+def _answered(what: str, made: Release, address: str) -> float:
+    """Wait for the minion's answer to `test.ping`; return the seconds it took."""
+    last: list[object] = []
+
+    def well() -> bool:
+        last[:] = [made.ping(address)]
+        return last == [(200, ANSWER)]
+
+    try:
+        return eventually(what, well, START_SECONDS, pause=1)
+    except StepFailed as exc:
+        raise StepFailed(f"{exc}; the last one was {last}") from None
 
 
 def _restart_the_master(podman: Podman, made: Release, address: str, report: Report) -> None:
@@ -135,7 +151,7 @@ def _restart_the_master(podman: Podman, made: Release, address: str, report: Rep
     # Not `podman kill`: what a person ended it does not start again.
     os.kill(before["Pid"], signal.SIGKILL)
     eventually("podman starts the master again", lambda: podman.inspect(master)["State"]["StartedAt"] != before["StartedAt"], 60)
-    seconds = eventually("the minion's answer after the master's end", lambda: made.ping(address) == (200, ANSWER), START_SECONDS, pause=1)
+    seconds = _answered("the minion's answer after the master's end", made, address)
     require(podman.inspect(sidecar)["State"]["StartedAt"] == started, "the sidecar was started again too")
     report.found("master killed", f"test.ping again after {seconds:.1f} s; the sidecar ran on")
 

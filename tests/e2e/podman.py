@@ -48,8 +48,13 @@ class Podman:
 
     def __call__(self, *args: str | Path, timeout: float = 120, ok: tuple[int, ...] = (0,), text: str | None = None) -> str:
         """Return what a podman command prints."""
-        own = ("--root", self.work / "root", "--runroot", self.work / "run", "--storage-driver", "overlay")
-        return run("podman", *own, *args, timeout=timeout, ok=ok, text=text, environ={"CONTAINERS_CONF": str(self._conf)})
+        return run("podman", *self._own(), *args, timeout=timeout, ok=ok, text=text, environ=self._environ())
+
+    def _own(self) -> tuple[str | Path, ...]:
+        return ("--root", self.work / "root", "--runroot", self.work / "run", "--storage-driver", "overlay")
+
+    def _environ(self) -> dict[str, str]:
+        return {"CONTAINERS_CONF": str(self._conf)}
 
     def play(self, objects: Iterable[dict[str, Any]]) -> None:
         """Start what the objects say."""
@@ -76,6 +81,15 @@ class Podman:
     def infra(self, pod: str) -> str:
         """Return the container that owns a pod's network."""
         return str(json.loads(self("pod", "inspect", pod))["InfraContainerID"])
+
+    def last_words(self) -> str:
+        """Return the end of what each container said, to either of its streams."""
+        names = self("ps", "--all", "--format", "{{.Names}}").split()
+        return "\n".join(f"{name}:\n{self._logs(name)}" for name in names)
+
+    def _logs(self, container: str) -> str:
+        command = ("sh", "-c", 'exec podman "$@" logs --tail=12 "$0" 2>&1', container)
+        return run(*command, *self._own(), environ=self._environ(), ok=(0, 125))
 
     def stop(self) -> None:
         """Remove everything; what cannot be removed is not asked twice."""

@@ -27,6 +27,7 @@
   "sock_dir" "/var/run/salt/master"
   "pidfile" "/var/run/salt/salt-master.pid"
   "log_file" "/dev/null"
+  "key_logfile" "/dev/null"
   "default_include" "/etc/salt/conf.d/*/*.conf"
   "netapi_enable_clients" .Values.master.clients
 -}}
