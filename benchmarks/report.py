@@ -51,6 +51,7 @@ def _about(facts: Mapping[str, Any]) -> str:
     return (
         f"Measured {facts['date'][:16].replace('T', ' ')} UTC at commit {facts['commit']} on {facts['machine']}, {facts['memory_gb']} GB, {facts['system']}, "
         f"Python {facts['python']}; {packages}. Load of the machine before the run: {facts['load_before']:.1f}. The run took {facts['minutes']} minutes."
+        + "".join(f" Measured again at commit {note['commit']}: {'; '.join(note['cases'])}." for note in facts.get("again", ()))
     )
 
 

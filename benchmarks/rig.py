@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks import peers, running
 from benchmarks.behaviour import names
-from benchmarks.cases import CHERRYPY, GATEWAY, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.cases import CHERRYPY, GATEWAY, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
 from benchmarks.load import Load
 from benchmarks.peers import Peer
 from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 # A process that generates load gets this long more than its load may take.
 LATE_SECONDS = 60.0
+# Before a measurement: all that runs here together uses less than this share of a core, or has had so long to come to rest.
+QUIET_SHARE = 0.25
+QUIET_LOOK_SECONDS = 0.5
+QUIET_WITHIN_SECONDS = 45.0
 
 
 class Rig:
@@ -98,6 +102,15 @@ class Rig:
             if not peer.resident:
                 peer.stop()
 
+    def settle(self) -> None:
+        """Wait until the master, the fleet and the servers have done what an earlier measurement left them to do."""
+        sessions = [self.salt.pids["master"], *([self._fleet.pid] if self._fleet else []), *(peer.process.pid for peer in self.peers.values() if peer.started)]
+        for _ in range(round(QUIET_WITHIN_SECONDS / QUIET_LOOK_SECONDS)):
+            before = sum(map(cpu_seconds, sessions))
+            time.sleep(QUIET_LOOK_SECONDS)
+            if sum(map(cpu_seconds, sessions)) - before < QUIET_SHARE * QUIET_LOOK_SECONDS:
+                return
+
     def restart(self, name: str) -> None:
         """Stop a peer, so that it is started anew when it is used."""
         self.peers[name].stop()
@@ -114,11 +127,14 @@ class Rig:
     def _through(self, name: str, load: Load, *, watched: bool) -> dict[str, Any]:
         with self.using(name) as peer:
             chosen = dataclasses.replace(load, port=peer.port, headers=peer.headers, session=peer.process.pid)
+            self.settle()
             before = self.publisher_bytes()
             with BusWatch(self.bus_path, active=watched) as watch:
                 sample = generated("benchmarks.load", dataclasses.asdict(chosen), load.seconds + load.grace_seconds)
             sample["bus_per_1000"] = round(1000 * watch.opened / (1 + sample["requests"]))
             sample["publisher_kb_per_1000"] = round((self.publisher_bytes() - before) / (1 + sample["requests"]), 1)
+            if sample["lost"] and name in SALT_API:
+                self.restart(name)  # Its threads go on with what nobody waits for.
             sample["rss_per_answer"] = round(sample["rss_growth_mb"] * 1e6 / max(1, sample["answer_bytes"]), 2)
             return sample
 
@@ -138,6 +154,7 @@ class Rig:
                 peer.process.pid,
                 stalled=case.stalled,
             )
+            self.settle()
             sample = generated("benchmarks.streams", dataclasses.asdict(watch), OPEN_SECONDS + case.seconds + watch.grace_seconds)
             if peer.ops_port:
                 sample["readers_dropped"] = metric(peer.ops_port, 'salt_api_stream_disconnects_total{reason="slow_consumer"}')
@@ -162,6 +179,7 @@ class Rig:
     def _floor(self, load: Load) -> dict[str, Any]:
         with self.using(SIDECAR) as peer:  # whose token is as good as any
             given = {"load": dataclasses.asdict(load), "master_config": str(self.salt.master_config), "token": peer.headers["X-Auth-Token"]}
+            self.settle()
         return generated("benchmarks.floor", given, load.seconds + load.grace_seconds)
 
 

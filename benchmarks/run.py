@@ -11,7 +11,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from service.cli.embedded import StartFailed
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
 STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
+TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
 QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "start")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
@@ -53,7 +54,6 @@ class Run:
         self._started = time.monotonic()
         self._done = 0
         self.rows: dict[str, dict[str, Any]] = {}
-        self._targets: dict[str, tuple[Target, ...]] = {}
 
     def run(self) -> None:
         """Take every step; what fails is noted and the next one is taken."""
@@ -69,28 +69,24 @@ class Run:
             for step in steps:
                 self._take(step, total)
 
-    def verdicts(self) -> list[Verdict]:
-        """Hold every case against its targets."""
-        return [verdict for name, row in self.rows.items() for verdict in judge(row["title"], self._targets[name], row["medians"])]
-
     def _wants(self, name: str) -> bool:
         names = self._chosen.only.split(",") if self._chosen.only else QUICK_CASES if self._chosen.quick else ()
         return not names or name in names
 
     def _calls(self, case: Case) -> Iterator[Step]:
         seconds = min(case.seconds, QUICK_SECONDS) if self._chosen.quick else None
-        self._add(case.name, case.title, case.targets, callers=case.callers, minions=case.minions)
+        self._add(case.name, case.title, callers=case.callers, minions=case.minions)
         for number, peer in self._order(case.peers, case.rounds):
             yield Step(case.name, case.title, peer, number, lambda peer=peer: self._rig.measure(peer, case, seconds=seconds))  # type: ignore[misc]
 
     def _streams(self, case: StreamCase) -> Iterator[Step]:
         chosen = dataclasses.replace(case, seconds=QUICK_EVENTS_SECONDS) if self._chosen.quick else case
-        self._add(case.name, case.title, case.targets, streams=case.streams)
+        self._add(case.name, case.title, streams=case.streams)
         for number, peer in self._order(case.peers, case.rounds):
             yield Step(case.name, case.title, peer, number, lambda peer=peer: self._rig.watch_streams(peer, chosen))  # type: ignore[misc]
 
     def _starts(self) -> Iterator[Step]:
-        self._add("start", "start, and 15 s without work", STARTS)
+        self._add("start", "start, and 15 s without work")
         seconds = QUICK_EVENTS_SECONDS if self._chosen.quick else IDLE_SECONDS
         for number, peer in self._order((SIDECAR, CHERRYPY), 0):
             yield Step("start", "start", peer, number, lambda peer=peer: self._rig.start_and_idle(peer, seconds))  # type: ignore[misc]
@@ -102,9 +98,8 @@ class Run:
                 if peer in self._chosen.peers and (peer != TORNADO or not number):
                     yield number, peer
 
-    def _add(self, name: str, title: str, targets: tuple[Target, ...], **facts: int) -> None:
+    def _add(self, name: str, title: str, **facts: int) -> None:
         self.rows[name] = {"title": title, "samples": {}, "medians": {}, **facts}
-        self._targets[name] = targets
 
     def _take(self, step: Step, total: int) -> None:
         try:
@@ -120,6 +115,11 @@ class Run:
     def _say(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         print(f"{minutes:02}:{seconds:02} {text}", flush=True)
+
+
+def verdicts(rows: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
+    """Hold every case against its targets."""
+    return [verdict for name, row in rows.items() for verdict in judge(row["title"], TARGETS[name], row["medians"])]
 
 
 def summary(sample: dict[str, Any]) -> str:
@@ -152,10 +152,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
     parser.add_argument("--rounds", type=int, default=0, help="default 3, with --quick 1")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, "gateway alone", "waitress alone"], metavar="PEER,PEER")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick none")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick or --only none")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="with --only: take the place of these cases in earlier results, and say so there")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
     return chosen
+
+
+def again(earlier: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Put cases that were measured again into earlier results."""
+    note = {name: later["about"][name] for name in ("date", "commit", "load_before")} | {"cases": [row["title"] for row in later["cases"].values()]}
+    about = {**earlier["about"], "again": [*earlier["about"].get("again", ()), note]}
+    return {"about": about, "cases": {**earlier["cases"], **later["cases"]}}
 
 
 def main() -> None:
@@ -166,15 +174,18 @@ def main() -> None:
     with prepared() as rig:
         run = Run(rig, chosen)
         run.run()
-    verdicts = run.verdicts()
-    print("\n" + table(verdicts))
     facts["minutes"] = round((time.monotonic() - started) / 60, 1)
-    output = chosen.output or (None if chosen.quick or chosen.only else RESULTS / f"{facts['date'][:16].replace(':', '')}.json")
+    results = {"about": facts, "cases": run.rows}
+    if chosen.into:
+        results = again(json.loads(chosen.into.read_text(encoding="utf-8")), results)
+    judged = verdicts(results["cases"])
+    print("\n" + table(judged))
+    output = chosen.into or chosen.output or (None if chosen.quick or chosen.only else RESULTS / f"{facts['date'][:16].replace(':', '')}.json")
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps({"about": facts, "cases": run.rows, "verdicts": [dataclasses.asdict(verdict) for verdict in verdicts]}, indent=1) + "\n")
+        output.write_text(json.dumps({**results, "verdicts": [dataclasses.asdict(verdict) for verdict in judged]}, indent=1) + "\n")
         print(f"\n{facts['minutes']} minutes; kept in {output}")
-    if any(verdict.met is None for verdict in verdicts):
+    if any(verdict.met is None for verdict in judged):
         sys.exit("a figure is missing: see the lines above")
 
 
