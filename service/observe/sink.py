@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
+# Lines that come close together are written together: one write, and one change of threads, for many.
+_LINGER_SECONDS = 0.02
+_MOST_AT_ONCE = 64
 # After close() a line is written by its own thread; a reader that hangs may hold the interpreter's exit up for this long.
 _LAST_WORDS_SECONDS = 0.5
 
@@ -88,7 +91,8 @@ class Sink:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
-        self._wake.notify()
+        if len(self._queue) in {1, _MOST_AT_ONCE}:
+            self._wake.notify()
 
     def _run(self) -> None:
         while batch := self._next_batch():
@@ -98,9 +102,9 @@ class Sink:
 
     def _next_batch(self) -> list[bytes]:
         with self._wake:
-            while not self._queue and not self._closed:
-                self._wake.wait()
-            return [self._queue.popleft() + b"\n" for _ in range(min(len(self._queue), 64))]
+            self._wake.wait_for(lambda: self._queue or self._closed)
+            self._wake.wait_for(lambda: len(self._queue) >= _MOST_AT_ONCE or self._closed, _LINGER_SECONDS)
+            return [self._queue.popleft() + b"\n" for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
 
     def _write(self, data: bytes, deadline: float | None) -> bool:
         seconds = -1 if deadline is None else max(0.0, deadline - self._clock())
