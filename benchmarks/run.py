@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES, CHERRYPY, EVERYBODY, MANY, PUBLISHER, SIDECAR, STREAMS, TORNADO, Case, StreamCase, Target
+from benchmarks.cases import CASES, CHERRYPY, EVERYBODY, MANY, PUBLISHER, SIDECAR, STREAMS, TORNADO, WAITRESS, Case, StreamCase, Target
 from benchmarks.judge import Verdict, judge, median, table
 from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
@@ -29,7 +29,7 @@ TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *MANY)}, *
 QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "start")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
-IDLE_SECONDS = 15.0
+IDLE_SECONDS = 10.0
 
 Measure = Callable[[], dict[str, Any]]
 
@@ -86,16 +86,16 @@ class Run:
             yield Step(case.name, case.title, peer, number, lambda peer=peer: self._rig.watch_streams(peer, chosen))  # type: ignore[misc]
 
     def _starts(self) -> Iterator[Step]:
-        self._add("start", "start, and 15 s without work")
+        self._add("start", "start, and 10 s without work")
         seconds = QUICK_EVENTS_SECONDS if self._chosen.quick else IDLE_SECONDS
         for number, peer in self._order((SIDECAR, CHERRYPY), 0):
             yield Step("start", "start", peer, number, lambda peer=peer: self._rig.start_and_idle(peer, seconds))  # type: ignore[misc]
 
     def _order(self, peers: tuple[str, ...], rounds: int) -> Iterator[tuple[int, str]]:
-        """Yield the peers one after the other in each round. rest_tornado is started for each of its rounds, and gets one."""
+        """Yield the peers one after the other in each round. rest_tornado is started for each of its rounds, and gets one, as does the bare server."""
         for number in range(rounds or self._chosen.rounds):
             for peer in peers:
-                if peer in self._chosen.peers and (peer != TORNADO or not number):
+                if peer in self._chosen.peers and (peer not in {TORNADO, WAITRESS} or not number):
                     yield number, peer
 
     def _add(self, name: str, title: str, **facts: int) -> None:
@@ -150,12 +150,12 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few cases, one round, short: to see that it works, not to judge by")
     parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
-    parser.add_argument("--rounds", type=int, default=0, help="default 3, with --quick 1")
+    parser.add_argument("--rounds", type=int, default=0, help="default 2, with --quick 1")
     parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, "gateway alone", "waitress alone"], metavar="PEER,PEER")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick or --only none")
     parser.add_argument("--into", type=Path, metavar="FILE", help="with --only: take the place of these cases in earlier results, and say so there")
     chosen = parser.parse_args()
-    chosen.rounds = chosen.rounds or (1 if chosen.quick else 3)
+    chosen.rounds = chosen.rounds or (1 if chosen.quick else 2)
     return chosen
 
 
