@@ -115,21 +115,22 @@ class Rig:
         """Stop a peer, so that it is started anew when it is used."""
         self.peers[name].stop()
 
-    def measure(self, name: str, case: Case, *, seconds: float | None = None, watched: bool = True) -> dict[str, Any]:
-        """Measure one peer in one case for one round. watched: count what it opens on the bus, which costs us time ourselves."""
+    def measure(self, name: str, case: Case, *, seconds: float | None = None, alone: bool = True) -> dict[str, Any]:
+        """Measure one peer in one case for one round. alone: wait until nothing else runs, and count what it opens on the bus, which costs us time ourselves."""
         if case.fresh and name in self.peers:
             self.restart(name)
         minions = tuple(names(case.minions))
         body = json.dumps([{**case.low, **target_of(case, self._minions)}])
         load = Load(0, body, {}, case.check, minions, case.callers, seconds or case.seconds, case.each, case.grace_seconds, repeat=case.repeat)
-        return self._floor(load) if name == GATEWAY else self._through(name, load, watched=watched)
+        return self._floor(load) if name == GATEWAY else self._through(name, load, alone=alone)
 
-    def _through(self, name: str, load: Load, *, watched: bool) -> dict[str, Any]:
+    def _through(self, name: str, load: Load, *, alone: bool) -> dict[str, Any]:
         with self.using(name) as peer:
             chosen = dataclasses.replace(load, port=peer.port, headers=peer.headers, session=peer.process.pid)
-            self.settle()
+            if alone:
+                self.settle()
             before = self.publisher_bytes()
-            with BusWatch(self.bus_path, active=watched) as watch:
+            with BusWatch(self.bus_path, active=alone) as watch:
                 sample = generated("benchmarks.load", dataclasses.asdict(chosen), load.seconds + load.grace_seconds)
             sample["bus_per_1000"] = round(1000 * watch.opened / (1 + sample["requests"]))
             sample["publisher_kb_per_1000"] = round((self.publisher_bytes() - before) / (1 + sample["requests"]), 1)

@@ -42,7 +42,7 @@ def mixed(rig: Rig, seconds: float) -> tuple[int, int]:
     # Asynchronous jobs to every minion would leave the master no time for anything but their returns.
     cases = [dataclasses.replace(case, minions=1) if case.check == "job" else case for case in cases]
     with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
-        samples = list(pool.map(lambda case: rig.measure(SIDECAR, case, seconds=seconds, watched=False), cases))
+        samples = list(pool.map(lambda case: rig.measure(SIDECAR, case, seconds=seconds, alone=False), cases))
     return sum(sample["requests"] for sample in samples), sum(sample["lost"] for sample in samples)
 
 
