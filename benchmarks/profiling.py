@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import threading
 from collections import Counter
@@ -28,6 +29,11 @@ def record(pid: int, seconds: float, file: Path, kind: str) -> None:
     subprocess.run(argv, check=True, capture_output=True, timeout=LATE_FACTOR * seconds)
 
 
+def entitle(graph: Path, title: str) -> None:
+    """Put a title in the place of the command line that made the graph."""
+    graph.write_text(re.sub(r'(<text id="title"[^>]*>)[^<]*', lambda found: found[1] + title, graph.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def heaviest(raw: str) -> list[tuple[str, float, float]]:
     """Return functions with their shares of the samples, in themselves and with all that they call."""
     own: Counter[str] = Counter()
@@ -47,9 +53,10 @@ def profile(rig: Rig, case_name: str, seconds: float, output: Path) -> str:
     case = next(case for case in CASES if case.name == case_name)
     raw = output.with_suffix(".txt")
     with rig.using(SIDECAR) as peer:
-        load = threading.Thread(target=rig.measure, args=(SIDECAR, case), kwargs={"seconds": 2 * seconds + 4})
+        load = threading.Thread(target=rig.measure, args=(SIDECAR, case), kwargs={"seconds": 2 * seconds + 4, "alone": False})
         load.start()
         record(peer.process.pid, seconds, output, "flamegraph")
+        entitle(output, f"salt-sidecar, {case.title}")
         record(peer.process.pid, seconds, raw, "raw")
         load.join()
     rows = heaviest(raw.read_text())
