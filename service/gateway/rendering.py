@@ -91,16 +91,18 @@ class StreamEvent:
     One event on its way to the readers; decoded and rendered when the first of them wants it, and never again.
 
     owner, id, number: set by whoever distributes it. received_at: monotonic seconds.
+    unread: it came while nobody read, so it is there to be learned from, and for no reader.
     """
 
-    __slots__ = ("_frame", "_raw", "id", "jid", "kind", "number", "owner", "received_at", "size", "tag")
+    __slots__ = ("_frame", "_raw", "id", "jid", "kind", "number", "owner", "received_at", "size", "tag", "unread")
 
-    def __init__(self, tag: bytes, raw: bytes, received_at: float) -> None:
+    def __init__(self, tag: bytes, raw: bytes, received_at: float, *, unread: bool = False) -> None:
         self.tag = tag.decode("utf-8", "replace")
         self.kind = type_of(inner_tag(tag))
         self.jid = job_of(tag)
         self.size = len(raw)
         self.received_at = received_at
+        self.unread = unread
         self.owner: str | None = None
         self.number, self.id = 0, ""
         self._raw = raw

@@ -17,6 +17,9 @@ PACE_SECONDS = 0.02
 # Between the bus thread and the fan-out thread.
 FEED_EVENTS = 20_000
 FEED_BYTES = 128 * 1024 * 1024
+# While nobody reads, announcements of jobs wait for a reader; so many, or so much, and the fan-out thread is woken to learn them.
+UNREAD_EVENTS = 500
+UNREAD_BYTES = 1024 * 1024
 DROPPED_TAG = "salt/sidecar/stream/dropped"
 GAP_TAG = "salt/sidecar/stream/gap"
 
@@ -26,8 +29,8 @@ class Streams:
     All readers of the event bus.
 
     `take` runs on the bus thread and only queues; decoding, redaction and serialisation happen on a thread of our own,
-    once for each event, and not at all while nobody wants it. Events that announce jobs are always looked at: who
-    connects after starting a job must see its returns.
+    once for each event, and not at all while nobody wants it. Events that announce jobs are always learned from: who
+    connects after starting a job must see its returns. That has time until there is a return to show.
 
     on_drop(): an event did not fit between the two threads. on_slow(count): not sent to a reader that was too slow.
     on_gap(): a caller came back too late for the replay. on_crash(): called inside the `except` of a bug.
@@ -51,7 +54,9 @@ class Streams:
         self._pace_seconds = pace_seconds
         self._monotonic = monotonic
         self._feed: queue.SimpleQueue[StreamEvent | None] = queue.SimpleQueue()
-        self._fed = self._fed_bytes = 0  # the bus thread's
+        self._fed = self._fed_bytes = 0  # the bus thread's, like the unread
+        self._unread: list[StreamEvent] = []  # announcements that came while nobody read
+        self._unread_bytes = 0
         self._eaten = self._eaten_bytes = 0  # the fan-out thread's, like the owners
         self._owners = Owners()
         self._stopping = threading.Event()
@@ -66,14 +71,29 @@ class Streams:
 
     def take(self, tag: bytes, raw: bytes) -> None:
         """Take an event of the bus if anybody may want it. Never blocks."""
-        if not (self._readers or tag.endswith(b"/new") or self._replay.wanted):
-            return
-        if self._fed - self._eaten >= FEED_EVENTS or self._fed_bytes - self._eaten_bytes + len(raw) > FEED_BYTES:
+        if self._readers or self._replay.wanted:
+            if self._unread:
+                self._feed_unread()
+            self._put(StreamEvent(tag, raw, self._monotonic()))
+        elif tag.endswith(b"/new"):
+            self._unread.append(StreamEvent(tag, raw, self._monotonic(), unread=True))
+            self._unread_bytes += len(raw)
+            if len(self._unread) >= UNREAD_EVENTS or self._unread_bytes >= UNREAD_BYTES:
+                self._feed_unread()
+
+    def _feed_unread(self) -> None:
+        """Let the fan-out thread learn the announcements before it judges what comes after them."""
+        for event in self._unread:
+            self._put(event)
+        self._unread, self._unread_bytes = [], 0
+
+    def _put(self, event: StreamEvent) -> None:
+        if self._fed - self._eaten >= FEED_EVENTS or self._fed_bytes - self._eaten_bytes + event.size > FEED_BYTES:
             self._on_drop()
             return
         self._fed += 1
-        self._fed_bytes += len(raw)
-        self._feed.put(StreamEvent(tag, raw, self._monotonic()))
+        self._fed_bytes += event.size
+        self._feed.put(event)
         if self._thread is None:
             self._start()
 
@@ -167,6 +187,7 @@ class Streams:
         for event in events:
             self._owners.learn(event)
             event.owner = self._owners.of(event.jid)
+        events = [event for event in events if not event.unread]
         with self._lock:
             for event in events:
                 self._replay.keep(event)

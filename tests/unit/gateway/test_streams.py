@@ -60,13 +60,32 @@ def test_every_reader_gets_every_event_in_order(make: Make) -> None:
         assert [event.data["n"] for event in until(reader, "my/49")] == list(range(50))
 
 
-def test_while_nobody_reads_only_announcements_of_jobs_are_queued(make: Make) -> None:
-    fan_out = make(monotonic=lambda: 0.0)
-
-    fire(fan_out, "salt/job/1/ret/m")
+def test_while_nobody_reads_no_thread_is_woken_and_who_comes_then_sees_its_job_s_returns_only(make: Make) -> None:
+    fan_out = make()
+    fire(fan_out, "salt/job/1/ret/early")
     fire(fan_out, "salt/job/1/new", user="alice")
+    fire(fan_out, "salt/job/1/new", user="mallory")
+    assert (fan_out._thread, fan_out.queued()) == (None, 0)
 
-    assert fan_out._fed == 1
+    alices, mallorys, everybodys = fan_out.open(View(user="alice", ids=True)), fan_out.open(View(user="mallory")), fan_out.open(View())
+    fire(fan_out, "salt/job/1/ret/m")
+    fire(fan_out, "salt/job/2/new", user="mallory")
+
+    assert [event.tag for event in until(everybodys, "salt/job/2/new")] == ["salt/job/1/ret/m", "salt/job/2/new"]
+    assert [event.tag for event in until(alices, "salt/job/1/ret/m")] == ["salt/job/1/ret/m"]
+    assert [event.tag for event in until(mallorys, "salt/job/2/new")] == ["salt/job/2/new"]
+
+
+@pytest.mark.parametrize("bound", ["UNREAD_EVENTS", "UNREAD_BYTES"])
+def test_what_waits_for_a_reader_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    monkeypatch.setattr(streams, bound, 2)
+    fan_out = make()
+
+    for number in range(4):
+        fire(fan_out, f"salt/job/{number}/new", user="alice")
+
+    assert fan_out._fed == 4
+    assert fan_out._unread == []
 
 
 def test_an_event_is_serialised_once_for_all_readers_and_not_for_none(make: Make) -> None:
@@ -245,6 +264,7 @@ def test_at_the_end_readers_are_woken_and_no_new_one_begins(make: Make) -> None:
 
 def test_the_thread_ends(make: Make) -> None:
     fan_out = make()
+    fan_out.open(View())
     fire(fan_out, "salt/job/1/new")
     thread = fan_out._thread
 
