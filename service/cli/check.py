@@ -148,11 +148,11 @@ def _ping_faults(uri: str) -> Iterator[ConfigFault]:
 
 
 async def _ping(uri: str) -> None:
-    import zmq.asyncio  # noqa: PLC0415
+    import zmq  # noqa: PLC0415
 
     from service.gateway.wire import RequestSocket  # noqa: PLC0415
 
-    with zmq.asyncio.Context() as context:
+    with zmq.Context() as context:
         master = RequestSocket(context, uri)
         try:
             await master.roundtrip({"cmd": "ping"}, PING_SECONDS)

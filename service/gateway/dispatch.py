@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import salt.loader
 import salt.utils.jid
-import zmq.asyncio
+import zmq
 
 from service.errors import Fault, Unauthenticated
 from service.gateway.batch import Batches
@@ -124,7 +124,7 @@ class Gateway:
     ) -> None:
         self._observer = observer
         self._thread = BusThread()
-        self._context = zmq.asyncio.Context()
+        self._context = zmq.Context()
         self._ping_socket = RequestSocket(self._context, options.request_uri)
         self._monitor = Monitor(
             options.request_uri,

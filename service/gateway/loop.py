@@ -5,25 +5,34 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
 class BusThread:
-    """Runs coroutines for threads that block. The loop itself never blocks and never calls user code."""
+    """Runs coroutines and callbacks for threads that block. The loop itself never blocks and never calls user code."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="bus", daemon=True)
         self._started = threading.Event()
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop thread's alone
+        self._ends: list[Callable[[], None]] = []
 
     def start(self) -> None:
         """Start the thread and wait until its loop runs."""
         self._thread.start()
         self._started.wait()
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Let the loop do this when the thread is stopped. Call it before the start."""
+        self._ends.append(act)
+
+    def soon(self, act: Callable[..., None], *args: object) -> None:
+        """Let the loop do this, which must not block; for what happens at every request, where a coroutine costs too much."""
+        self._loop.call_soon_threadsafe(act, *args)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine for the life of the thread; `stop` cancels it."""
@@ -69,6 +78,8 @@ class BusThread:
             self._loop.close()
 
     def _cancel_all(self) -> None:
+        for act in self._ends:
+            act()
         # Everything on this loop is ours, also requests in flight whose callers have given up by now.
         tasks = asyncio.all_tasks(self._loop)
         for task in tasks:

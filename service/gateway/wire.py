@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
 import salt.payload
 import zmq
-import zmq.asyncio
 from salt.exceptions import SaltDeserializationError
 
 from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
@@ -27,43 +26,61 @@ class RequestSocket:
 
     We speak the envelope ourselves: Salt's AsyncReqChannel wakes three times a second per channel, cannot be used with
     asyncio before 3007, and leaves its socket unusable after a timeout. docs/decisions/0003-own-wire.md.
+    The loop watches the socket's descriptor without zmq.asyncio, whose futures and pollers cost more than the request.
     """
 
-    def __init__(self, context: zmq.asyncio.Context, uri: str) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], uri: str) -> None:
         self._context = context
         self._uri = uri
-        self._socket: zmq.asyncio.Socket | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # that watches the socket
+        self._on_answer: Callable[[bytes], None] | None = None
+
+    def ask(self, message: bytes, on_answer: Callable[[bytes], None]) -> None:
+        """
+        Send a message; on_answer(reply) is called by the loop, unless `close` is called before.
+
+        Raises MasterUnreachable when there is no socket to be had. `close` it if the answer is not waited for: a REQ socket
+        that waits for one cannot send.
+        """
+        try:
+            sock = self._socket or self._connect()
+            sock.send(message, zmq.NOBLOCK)
+        except zmq.ZMQError as exc:
+            self.close()
+            raise MasterUnreachable(f"no connection to the master: {exc.strerror}") from exc
+        self._on_answer = on_answer
+        # The descriptor tells of a change once; sending may have taken note of it already.
+        if self._loop is not None and int(sock.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            self._loop.call_soon(self._look)
 
     async def roundtrip(self, load: dict[str, Any], timeout: float) -> Any:
         """
         Send a load in the clear and return the master's answer, decoded.
 
         timeout: seconds. Raises MasterTimeout, MasterUnreachable when there is no socket to be had, MasterRefused when the
-        answer cannot be decoded. After a timeout or a cancellation the connection is made anew, because a REQ socket that
-        waits for an answer cannot send.
+        answer cannot be decoded. After a timeout or a cancellation the connection is made anew.
         """
-        answered = False
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.ask(enveloped(load), answer.set_result)
         try:
-            sock = self._socket or self._connect()
-            await sock.send(salt.payload.dumps({"enc": "clear", "load": load, "version": ENVELOPE_VERSION}))
-            reply = await asyncio.wait_for(sock.recv(), timeout)
-            answered = True
+            return decoded(await asyncio.wait_for(answer, timeout))
         except asyncio.TimeoutError:
             raise MasterTimeout(f"the master did not answer within {timeout:g} s") from None
-        except zmq.ZMQError as exc:
-            raise MasterUnreachable(f"no connection to the master: {exc.strerror}") from exc
         finally:
-            if not answered:
+            if answer.cancelled():
                 self.close()
-        return _decoded(reply)
 
     def close(self) -> None:
-        """Drop the connection at once; the next roundtrip opens another."""
-        if self._socket is not None:
-            self._socket.close(linger=0)
-            self._socket = None
+        """Drop the connection at once, and forget what was asked; the next request opens another."""
+        sock, self._socket, self._on_answer = self._socket, None, None
+        if sock is None:
+            return
+        if self._loop is not None:
+            self._loop.remove_reader(int(sock.getsockopt(zmq.FD)))
+        sock.close(linger=0)
 
-    def _connect(self) -> zmq.asyncio.Socket:
+    def _connect(self) -> zmq.Socket[bytes]:
         sock = self._socket = self._context.socket(zmq.REQ)
         sock.setsockopt(zmq.LINGER, 0)
         sock.setsockopt(zmq.TCP_KEEPALIVE, 1)
@@ -71,10 +88,27 @@ class RequestSocket:
         if self._uri.startswith("tcp://["):
             sock.setsockopt(zmq.IPV6, 1)
         sock.connect(self._uri)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(int(sock.getsockopt(zmq.FD)), self._look)
         return sock
 
+    def _look(self) -> None:
+        """See what the descriptor told of: an answer, or a change of the connection, which asking for it takes note of."""
+        if self._socket is None or not int(self._socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN:
+            return
+        reply = self._socket.recv(zmq.NOBLOCK)
+        on_answer, self._on_answer = self._on_answer, None
+        if on_answer is not None:
+            on_answer(reply)
 
-def _decoded(reply: bytes) -> Any:
+
+def enveloped(load: dict[str, Any]) -> bytes:
+    """Return a load in the clear, as the master's request port takes it."""
+    return bytes(salt.payload.dumps({"enc": "clear", "load": load, "version": ENVELOPE_VERSION}))
+
+
+def decoded(reply: bytes) -> Any:
+    """Decode an answer. Raises MasterRefused."""
     try:
         return salt.payload.loads(reply)
     except SaltDeserializationError as exc:

@@ -11,8 +11,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import salt.payload
 
-from service.errors import Fault, MasterTimeout, MasterUnreachable
+from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
 from service.gateway import channel as channel_module
 from service.gateway.channel import Channels
 from service.gateway.loop import BusThread
@@ -23,19 +24,22 @@ NAMES = itertools.count()
 class FakeSocket:
     """Answers when the test says so, or at once."""
 
-    def __init__(self, begun: queue.SimpleQueue[Any], answers: dict[Any, asyncio.Future[Any]]) -> None:
+    def __init__(self, begun: queue.SimpleQueue[Any], answers: dict[Any, Callable[[bytes], None]]) -> None:
         self._begun = begun
         self._answers = answers
         self.calls: list[Any] = []
         self.closed = 0
 
-    async def roundtrip(self, load: dict[str, Any], timeout: float) -> Any:
+    def ask(self, message: bytes, on_answer: Callable[[bytes], None]) -> None:
+        load = salt.payload.loads(message)["load"]
+        if load.get("no_socket"):
+            raise MasterUnreachable("no connection")
         self.calls.append(load["n"])
         if load.get("now"):
-            return load["n"]
-        self._answers[load["n"]] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(on_answer, salt.payload.dumps(load["n"]))
+            return
+        self._answers[load["n"]] = on_answer
         self._begun.put(load["n"])
-        return await self._answers[load["n"]]
 
     def close(self) -> None:
         self.closed += 1
@@ -60,7 +64,7 @@ class Pool:
     def __init__(self, bus: BusThread, size: int, timeout_seconds: float = 10) -> None:
         self.bus = bus
         self.begun: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.answers: dict[Any, asyncio.Future[Any]] = {}
+        self.answers: dict[Any, Callable[[bytes], None]] = {}
         self.sockets = [FakeSocket(self.begun, self.answers) for _ in range(size)]
         self.breaker = FakeBreaker()
         self.rpcs: list[tuple[str, Fault | None]] = []
@@ -73,7 +77,7 @@ class Pool:
         return self.threads.submit(self.channels.send, {"cmd": "publish", "n": number, "now": now}, slow=slow, timeout=timeout)
 
     def answer(self, number: int, value: object) -> None:
-        self.on_bus(lambda: self.answers[number].set_result(value))
+        self.on_bus(lambda: self.answers[number](salt.payload.dumps(value)))
 
     def on_bus(self, act: Callable[[], object]) -> None:
         async def run() -> None:
@@ -178,26 +182,59 @@ def test_the_time_that_a_call_waits_for_a_channel_counts(bus_thread: BusThread) 
     assert isinstance(pool.rpcs[0][1], MasterTimeout)
 
 
-def test_a_channels_own_timeout_and_other_faults_reach_the_caller_and_the_observer(pool: Pool) -> None:
+def test_a_master_that_does_not_answer_loses_the_connection_and_the_next_call_works(pool: Pool) -> None:
+    with pytest.raises(MasterTimeout, match=r"the master did not answer within 0\.01 s"):
+        pool.channels.send({"cmd": "publish", "n": 0}, timeout=0.01)
+
+    assert sum(sock.closed for sock in pool.sockets) == 1
+    assert pool.call(1, now=True).result(10) == 1
+    assert [type(fault) for _, fault in pool.rpcs] == [MasterTimeout, type(None)]
+
+
+def test_without_sockets_every_waiting_call_fails_and_an_answer_that_is_no_message_is_refused(pool: Pool) -> None:
+    for _ in range(5):
+        with pytest.raises(MasterUnreachable, match="no connection"):
+            pool.channels.send({"cmd": "publish", "n": 0, "no_socket": True})
+    call = pool.call(1)
+    pool.begun.get(timeout=10)
+    pool.on_bus(lambda: pool.answers[1](b"\xc1"))
+
+    with pytest.raises(MasterRefused, match="cannot be decoded"):
+        call.result(10)
+    assert [type(fault) for _, fault in pool.rpcs] == [MasterUnreachable] * 5 + [MasterRefused]
+
+
+def test_a_bus_thread_that_hangs_holds_no_caller_for_ever(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel_module, "NET_SECONDS", 0.01)
+    release, hung = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hung.set()
+        release.wait(10)
+
+    pool.bus.soon(hang)
+    assert hung.wait(10)
+
+    with pytest.raises(MasterTimeout, match=r"no free channel to the master within 0\.01 s"):
+        pool.channels.send({"cmd": "publish", "n": 0}, timeout=0.01)
+    release.set()
+    assert pool.waiting() == 0
+    assert pool.call(1, now=True).result(10) == 1
+
+
+def test_stopping_ends_the_calls_in_flight_and_those_that_come_too_late() -> None:
+    bus = BusThread()
+    pool = Pool(bus, 1)
+    bus.start()
     call = pool.call(0)
     pool.begun.get(timeout=10)
-    pool.on_bus(lambda: pool.answers[0].set_exception(MasterTimeout("the master did not answer within 1 s")))
 
-    with pytest.raises(MasterTimeout, match="did not answer"):
-        call.result(10)
-    assert [(cmd, type(fault)) for cmd, fault in pool.rpcs] == [("publish", MasterTimeout)]
+    pool.on_bus(pool.channels._end)
 
-
-def test_a_bus_thread_that_hangs_holds_no_caller_for_ever(pool: Pool) -> None:
-    class Hung:
-        def call(self, coroutine: Any, timeout: float) -> Any:
-            coroutine.close()
-            raise TimeoutError
-
-    pool.channels._bus = Hung()  # type: ignore[assignment]
-
-    with pytest.raises(MasterTimeout, match="the master did not answer within 2 s"):
-        pool.channels.send({"cmd": "publish", "n": 0}, timeout=2)
+    for ended in (call, pool.call(1)):
+        with pytest.raises(MasterUnreachable):
+            ended.result(10)
+    bus.stop()
 
 
 def test_a_slow_answer_makes_the_monitor_look_at_the_master(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

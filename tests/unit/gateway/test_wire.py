@@ -124,8 +124,8 @@ def with_master(conversation: Callable[[Master, RequestSocket], Coroutine[Any, A
     """Run a conversation between a request socket and a master."""
 
     async def run() -> None:
-        context = zmq.asyncio.Context()
-        master = Master(context)
+        context, masters_context = zmq.Context(), zmq.asyncio.Context()
+        master = Master(masters_context)
         sock = RequestSocket(context, f"tcp://127.0.0.1:{master.port}")
         try:
             await asyncio.wait_for(conversation(master, sock), 20)
@@ -133,6 +133,7 @@ def with_master(conversation: Callable[[Master, RequestSocket], Coroutine[Any, A
             sock.close()
             master.socket.close()
             context.destroy(linger=0)
+            masters_context.destroy(linger=0)
 
     asyncio.run(run())
 
@@ -211,7 +212,7 @@ def test_an_answer_that_is_no_message_is_refused() -> None:
 
 def test_a_process_without_sockets_to_spare_says_that_the_master_is_unreachable() -> None:
     async def conversation(master: Master, sock: RequestSocket) -> None:
-        context = zmq.asyncio.Context()
+        context = zmq.Context()
         context.set(zmq.MAX_SOCKETS, 1)
         taken = context.socket(zmq.REQ)
         starved = RequestSocket(context, f"tcp://127.0.0.1:{master.port}")
@@ -226,7 +227,7 @@ def test_a_process_without_sockets_to_spare_says_that_the_master_is_unreachable(
 
 def test_an_address_of_version_6_is_understood() -> None:
     async def run() -> list[int]:
-        context = zmq.asyncio.Context()
+        context = zmq.Context()
         options = []
         for uri in ("tcp://[::1]:9", "tcp://127.0.0.1:9"):
             sock = RequestSocket(context, uri)
