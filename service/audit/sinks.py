@@ -63,6 +63,7 @@ class FileSink:
         self._chained = chained
         self._fsync = fsync
         self._fd: int | None = None
+        self._place: tuple[int, int] | None = None  # device and inode of what is open
         self._chain: Chain | None = None
         self._torn = False
 
@@ -71,13 +72,14 @@ class FileSink:
         fd = self._open()
         lines, chain = self._chain.extended(records) if self._chain else (list(records), None)
         data = b"\n" * self._torn + b"\n".join(lines) + b"\n"
-        before = os.fstat(fd).st_size
+        left = memoryview(data)
         try:
-            _write_all(fd, data)
+            while left:
+                left = left[os.write(fd, left) :]
             if self._fsync:
                 self.sync()
         except OSError:
-            self._take_back(fd, before)
+            self._take_back(fd, len(data) - len(left))
             raise
         self._torn = False
         self._chain = chain
@@ -99,37 +101,36 @@ class FileSink:
             os.close(fd)
 
     def _open(self) -> int:
-        if self._fd is not None and self._in_place(self._fd):
+        if self._fd is not None and self._in_place():
             return self._fd
         with contextlib.suppress(OSError):
             self.sync()
         self.close()
         # Not blocking: a pipe that nobody reads must be an error and no wait without end.
         self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+        opened = os.fstat(self._fd)
+        self._place = opened.st_dev, opened.st_ino
         last, self._torn = _last_line(self._path, self._fd)
         if self._chained and (self._chain is None or last):
             self._chain = Chain.after(last) if last else Chain()
         return self._fd
 
-    def _in_place(self, fd: int) -> bool:
+    def _in_place(self) -> bool:
         try:
-            there, ours = self._path.stat(), os.fstat(fd)
+            there = self._path.stat()
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+        return (there.st_dev, there.st_ino) == self._place
 
-    def _take_back(self, fd: int, size: int) -> None:
-        """Cut off a piece of a record; where that is not allowed, the next record begins on a line of its own."""
+    def _take_back(self, fd: int, count: int) -> None:
+        """Cut off the last bytes that we wrote, a piece of a record; where that is not allowed, the next record begins on a line of its own."""
+        if not count:
+            return
         try:
-            os.ftruncate(fd, size)
+            # Appending leaves the descriptor's offset behind what it wrote.
+            os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR) - count)
         except OSError:
             self._torn = stat.S_ISREG(os.fstat(fd).st_mode)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _last_line(path: Path, fd: int) -> tuple[bytes, bool]:

@@ -169,7 +169,7 @@ class Audit:
         return Entry(level, _of_request(account), act, policy.key)
 
     def _put(self, records: list[bytes], *, awaited: bool) -> bool:
-        delivery = Delivery(records, len(self._writers), self, awaited=awaited)
+        delivery = Delivery(records, len(self._writers), awaited=awaited)
         for writer in self._writers:
             writer.put(delivery)
         return not awaited or delivery.wait(self._wait_seconds)

@@ -11,8 +11,8 @@ from typing import Protocol
 
 from service.audit.sinks import Sink
 
-# Records that nobody waits for are collected for so long: one write, and one change of threads, for many.
-LINGER_SECONDS = 0.01
+# Records that nobody waits for are collected for so long: one write, and one change of threads, costs more than many records.
+LINGER_SECONDS = 0.1
 MOST_AT_ONCE = 1000
 # While a sink fails and nobody writes, it is tried again so often.
 RETRY_SECONDS = 1.0
@@ -31,25 +31,23 @@ class Report(Protocol):
 class Delivery:
     """Records on their way to every sink; one that takes them is enough."""
 
-    def __init__(self, records: Sequence[bytes], sinks: int, report: Report, *, awaited: bool) -> None:
+    def __init__(self, records: Sequence[bytes], sinks: int, *, awaited: bool) -> None:
         self.records = records
         self.awaited = awaited
-        self._report = report
         self._lock = threading.Lock()
         self._left = sinks  # guarded by _lock
         self._written = False  # guarded by _lock
         self._settled = threading.Event() if awaited else None
 
-    def settle(self, written: bool) -> None:
-        """Hear of one sink."""
+    def settle(self, written: bool) -> int:
+        """Hear of one sink; return how many records are safe since then, which is all or none."""
         with self._lock:
             self._left -= 1
             first, self._written = written and not self._written, self._written or written
             settled = self._written or not self._left
-        if first:
-            self._report.audit_written(len(self.records))
         if settled and self._settled is not None:
             self._settled.set()
+        return len(self.records) if first else 0
 
     def wait(self, seconds: float) -> bool:
         """Wait until one sink has the records or none will; say whether one has."""
@@ -89,7 +87,7 @@ class Writer:
         self._wake = threading.Condition()
         self._queue: deque[Delivery] = deque()  # guarded by _wake
         self._queued = 0  # records in it; guarded by _wake
-        self._hurry = False  # somebody waits; guarded by _wake
+        self._hurry = False  # somebody waits, or the queue is half full; guarded by _wake
         self._closed = False  # guarded by _wake
         self._reopen = False  # guarded by _wake
         self._lost = 0  # records since the sink last took one; guarded by _wake
@@ -136,11 +134,12 @@ class Writer:
     def _enqueue(self, delivery: Delivery) -> None:
         self._queue.append(delivery)
         self._queued += len(delivery.records)
-        self._hurry = self._hurry or delivery.awaited
+        hurries = not self._hurry and (delivery.awaited or self._queued * 2 > self._queue_records)
+        self._hurry = self._hurry or hurries
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"audit-{self.name}", daemon=True)
             self._thread.start()
-        if delivery.awaited or len(self._queue) == 1:
+        if hurries or len(self._queue) == 1:
             self._wake.notify()
 
     def _run(self) -> None:
@@ -180,8 +179,9 @@ class Writer:
             self._lost += len(records) if error else -lost
         if error and records:
             self._report.audit_failed(self.name, error, len(records))
-        for delivery in batch:
-            delivery.settle(written=not error)
+        written = sum(delivery.settle(written=not error) for delivery in batch)
+        if written:
+            self._report.audit_written(written)
 
     def _hand_over(self, records: list[bytes], *, reopen: bool) -> str | None:
         """Return the kind of error, None if all went well."""

@@ -121,6 +121,7 @@ def test_strict_refuses_while_the_folder_is_gone_and_goes_on_when_it_is_back(sal
         sidecar.wait_not_ready(30)
         assert sidecar.post({**low, "fun": "test.ping"}).status == 200  # the rules want no record of it
         checks = sidecar.ops("/readyz").json()["checks"]
+        sidecar.wait(lambda: sidecar.metric("salt_api_audit_events_total", result="failed") == 2, "the last record failed too")
         path.parent.mkdir()
         sidecar.wait_ready()
         again = sidecar.post(low)

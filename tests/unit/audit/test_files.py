@@ -120,6 +120,8 @@ def test_a_piece_that_a_full_disk_took_is_cut_off_again(path: Path, monkeypatch:
         patched.setattr("service.audit.sinks.os.write", full)
         with pytest.raises(OSError, match="space"):
             one.write([record(2)])
+        with pytest.raises(OSError, match="space"):
+            one.write([record(2)])
     one.write([record(3)])
 
     assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [1, 3]

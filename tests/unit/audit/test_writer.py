@@ -62,7 +62,7 @@ def fails(one: Writer) -> bool:
 
 
 def deliver(records: Sequence[bytes], report: Report, *writers: Writer) -> Delivery:
-    delivery = Delivery(records, len(writers), report, awaited=True)
+    delivery = Delivery(records, len(writers), awaited=True)
     for one in writers:
         one.put(delivery)
     return delivery
@@ -72,11 +72,24 @@ def test_records_come_in_order_and_all_are_written_at_the_end() -> None:
     sink, report = Sink(), Report()
     one = writer(sink, report)
     for number in range(100):
-        one.put(Delivery([b"%d" % number], 1, report, awaited=False))
+        one.put(Delivery([b"%d" % number], 1, awaited=False))
     one.close(SECONDS)
 
     assert sink.taken == [b"%d" % number for number in range(100)]
     assert (report.written, report.failed, sink.closed) == (100, [], 1)
+
+
+@pytest.mark.parametrize(("count", "awaited"), [(1, True), (41, False)], ids=["awaited", "half full"])
+def test_records_wait_for_company_until_somebody_waits_for_them_or_the_queue_fills(count: int, awaited: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.audit.writer.LINGER_SECONDS", SECONDS)
+    sink, report = Sink(), Report()
+    one = writer(sink, report)
+    one.put(Delivery([b"x"] * 10, 1, awaited=False))
+    one.put(Delivery([b"x"] * count, 1, awaited=awaited))
+
+    assert sink.tried.acquire(timeout=SECONDS / 2)
+    one.close(SECONDS)
+    assert report.written == 10 + count
 
 
 def test_one_sink_that_takes_them_is_enough() -> None:
@@ -142,7 +155,7 @@ def test_the_queue_is_bounded() -> None:
     first = deliver([b"x"], report, one)
     assert sink.tried.acquire(timeout=SECONDS)
     for _ in range(20):
-        one.put(Delivery([b"x"], 1, report, awaited=False))
+        one.put(Delivery([b"x"], 1, awaited=False))
     sink.free.set()
     assert first.wait(SECONDS)
     one.close(SECONDS)
