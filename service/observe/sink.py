@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
-# Lines that come close together are written together: one write, and one change of threads, for many.
-_LINGER_SECONDS = 0.02
+# Lines that come close together are written together: one write, and one change of threads, costs more than many lines.
+_LINGER_SECONDS = 0.1
 _MOST_AT_ONCE = 64
+# What may be the last that a process says before it dies does not linger, nor what came before it.
+_URGENT = frozenset({"error", "critical"})
 # After close() a line is written by its own thread; a reader that hangs may hold the interpreter's exit up for this long.
 _LAST_WORDS_SECONDS = 0.5
 
@@ -80,6 +82,7 @@ class Sink:
         self._wake = threading.Condition(threading.Lock())
         self._write_lock = threading.Lock()
         self._queue: deque[bytes] = deque()  # guarded by _wake
+        self._hurry = False  # until the queue is empty; guarded by _wake
         self._thread: threading.Thread | None = None  # guarded by _wake
 
     def _enqueue(self, line: bytes, level: str) -> None:
@@ -91,7 +94,9 @@ class Sink:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
             self._thread.start()
-        if len(self._queue) in {1, _MOST_AT_ONCE}:
+        hurries = not self._hurry and (level in _URGENT or len(self._queue) >= _MOST_AT_ONCE)
+        self._hurry = self._hurry or hurries
+        if hurries or len(self._queue) == 1:
             self._wake.notify()
 
     def _run(self) -> None:
@@ -103,8 +108,10 @@ class Sink:
     def _next_batch(self) -> list[bytes]:
         with self._wake:
             self._wake.wait_for(lambda: self._queue or self._closed)
-            self._wake.wait_for(lambda: len(self._queue) >= _MOST_AT_ONCE or self._closed, _LINGER_SECONDS)
-            return [self._queue.popleft() + b"\n" for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
+            self._wake.wait_for(lambda: self._hurry or self._closed, _LINGER_SECONDS)
+            batch = [self._queue.popleft() + b"\n" for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
+            self._hurry = bool(self._queue)
+            return batch
 
     def _write(self, data: bytes, deadline: float | None) -> bool:
         seconds = -1 if deadline is None else max(0.0, deadline - self._clock())

@@ -52,6 +52,16 @@ def test_lines_come_out_in_the_order_given(pipe: Pipe) -> None:
     assert sink.dropped() == 0
 
 
+def test_an_error_takes_along_what_waits_for_company(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.observe.sink._LINGER_SECONDS", 60.0)
+    sink = Sink(pipe.writer, 100)
+    for level in ("info", "warning", "error"):
+        sink.put(level.encode(), level)
+
+    assert os.read(pipe.reader, 100) == b"info\nwarning\nerror\n"
+    assert sink.close(5)
+
+
 def test_a_blocked_reader_blocks_nobody_and_the_lost_lines_are_counted(pipe: Pipe) -> None:
     pipe.fill()
     sink = Sink(pipe.writer, 10)
