@@ -85,16 +85,18 @@ class Fleet:
     def heard(self, minion: str, highstate: bool | None = None) -> None:
         """A minion gave a sign of life; highstate: how its highstate ended, if it was that."""
         with self._lock:
-            new = minion not in self._heard
-            if not new:
-                _, before = self._heard.pop(minion)
-                self._ends[before] -= 1
-                highstate = before if highstate is None else highstate
-            self._heard[minion] = (self._now(), highstate)
-            self._ends[highstate] += 1
+            before = self._heard.get(minion)
+            end = before[1] if before and highstate is None else highstate
+            self._heard[minion] = (self._now(), end)
+            self._heard.move_to_end(minion)
+            if before is None:
+                self._ends[end] += 1
+            elif end is not before[1]:
+                self._ends[before[1]] -= 1
+                self._ends[end] += 1
             if len(self._heard) > MOST_MINIONS:
                 self._forget_oldest()
-        if new and self._per_minion.enabled:
+        if before is None and self._per_minion.enabled:
             self._show(minion)
 
     def authenticated(self, event: Peek) -> None:

@@ -18,7 +18,7 @@ from service.gateway.verdict import is_full_highstate
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
 # Events that come close together are handled together.
-PACE_SECONDS = 0.05
+PACE_SECONDS = 0.1
 TICK_SECONDS = 1.0
 LONGEST_JID = 64
 LONGEST_ID = 256

@@ -1,4 +1,4 @@
-"""Looks into an event's payload without decoding what may be large: a return may have a megabyte of which nobody needs a byte."""
+"""Looks into an event's payload without decoding what is large: a return may have a megabyte of which nobody needs a byte."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import msgpack
 
 from service.gateway.hub import TAG_END
 
-# Decoded only when somebody asks.
+# Up to here decoding all is cheaper than passing anything over.
+SMALL_BYTES = 4096
+# In a large event decoded only when somebody asks.
 _LATER = frozenset({"return", "fun_args", "arg"})
 # What the master puts in the place of a value that made an event too large (salt/utils/dicttrim.py), as msgpack writes it.
 _TRIMMED = b"\xadVALUE_TRIMMED"
@@ -24,7 +26,7 @@ class Peek:
     """
     The fields of an event.
 
-    fields: decoded; of `return`, `fun_args` and `arg` only where they lie is known until `later` is called. Raises Undecodable.
+    fields: decoded; of a large event's `return`, `fun_args` and `arg` only where they lie is known until `later` is called. Raises Undecodable.
     """
 
     def __init__(self, raw: bytes) -> None:
@@ -34,10 +36,10 @@ class Peek:
         self._payload = payload
         self._places: dict[str, tuple[int, int]] = {}
         self.fields: dict[str, Any] = {}
-        try:
+        if len(payload) > SMALL_BYTES:
+            self._look()
+        else:
             self._read()
-        except _FAULTS as exc:
-            raise Undecodable from exc
 
     @property
     def trimmed(self) -> bool:
@@ -45,16 +47,27 @@ class Peek:
         return _TRIMMED in self._payload
 
     def later(self, name: str) -> Any:
-        """Decode a field that was passed over; None if there is none. Raises Undecodable."""
+        """Return a field that may have been passed over; None if there is none. Raises Undecodable."""
         if name not in self._places:
-            return None
+            return self.fields.get(name)
         start, end = self._places[name]
+        return _decoded(memoryview(self._payload)[start:end])
+
+    def _read(self) -> None:
+        """Decode all."""
+        fields = _decoded(self._payload)
+        if not isinstance(fields, dict):
+            raise Undecodable
+        self.fields = fields
+
+    def _look(self) -> None:
+        """Decode what is wanted of every event."""
         try:
-            return msgpack.unpackb(memoryview(self._payload)[start:end], raw=False, strict_map_key=False, unicode_errors="replace")
+            self._pass_over()
         except _FAULTS as exc:
             raise Undecodable from exc
 
-    def _read(self) -> None:
+    def _pass_over(self) -> None:
         reader = msgpack.Unpacker(raw=False, strict_map_key=False, unicode_errors="replace", max_buffer_size=len(self._payload) + 1)
         reader.feed(self._payload)
         for _ in range(reader.read_map_header()):
@@ -65,6 +78,13 @@ class Peek:
             start = reader.tell()
             reader.skip()
             self._places[name] = (start, reader.tell())
+
+
+def _decoded(payload: bytes | memoryview) -> Any:
+    try:
+        return msgpack.unpackb(payload, raw=False, strict_map_key=False, unicode_errors="replace")
+    except _FAULTS as exc:
+        raise Undecodable from exc
 
 
 def text_of(fields: Mapping[str, Any], name: str) -> str:

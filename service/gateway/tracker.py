@@ -58,6 +58,9 @@ class JobObserver(Protocol):
     def states(self, states: States) -> None:
         """A return had states in it."""
 
+    def flush(self) -> None:
+        """All that has gathered was handled: what was only counted can be shown."""
+
     def late(self) -> None:
         """A return came after its job's window."""
 
@@ -158,9 +161,10 @@ class JobTracker:
     def returned(self, jid: str, minion: str, event: Peek, now: float) -> bool:
         """Take `salt/job/JID/ret/ID`; return whether it went well. Raises Undecodable."""
         fun = event.fields.get("fun")
-        states = states_of(event.later("return")) if runs_states(fun) else None
+        kind = "state" if runs_states(fun) else "exec"
+        states = states_of(event.later("return")) if kind == "state" else None
         success = succeeded(event.fields, states)
-        if QUESTION not in names_of(fun) and self._book(jid, minion, event.fields, success=success, now=now) and states is not None:
+        if QUESTION not in names_of(fun) and self._book(jid, minion, event.fields, success=success, kind=kind, now=now) and states is not None:
             self._observer.states(states)
         return success
 
@@ -207,7 +211,7 @@ class JobTracker:
 
     def tick(self, now: float, *, quiet_at: float | None) -> None:
         """
-        Close the windows that are over, and settle whose jobs those are that nobody claimed.
+        Close the windows that are over, settle whose jobs those are that nobody claimed, and let the observer show what it counted.
 
         quiet_at: nothing of ours was being published then, and everything that was before has been claimed.
         """
@@ -220,6 +224,7 @@ class JobTracker:
             if job is not None and job.until <= until:
                 self._waited_for.pop(jid, None)
                 self._close(job, now)
+        self._observer.flush()
 
     def under_way(self) -> tuple[int, int]:
         """Return how many jobs await a return, and how many returns are awaited. Any thread may ask: the copy is made in one step."""
@@ -262,11 +267,11 @@ class JobTracker:
             self._windows = [(job.until, job.jid) for job in self._open.values()]
             heapq.heapify(self._windows)
 
-    def _book(self, jid: str, minion: str, fields: Mapping[str, Any], *, success: bool, now: float) -> bool:
+    def _book(self, jid: str, minion: str, fields: Mapping[str, Any], *, success: bool, kind: str, now: float) -> bool:
         """Count a return once; say whether it counted."""
         job = self._open.get(jid)
         if job is not None:
-            return self._book_open(job, minion, success=success, kind="state" if runs_states(fields.get("fun")) else "exec", now=now)
+            return self._book_open(job, minion, success=success, kind=kind, now=now)
         closed = self._closed.get(jid)
         if closed is None:
             scheduled = "schedule" in fields

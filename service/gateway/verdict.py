@@ -24,7 +24,9 @@ class States:
 
 def names_of(fun: object) -> list[str]:
     """Return the functions of a job, of which `fun` is one or a list."""
-    return [name for name in (fun if isinstance(fun, list) else [fun]) if isinstance(name, str)]
+    if isinstance(fun, str):
+        return [fun]
+    return [name for name in (fun if isinstance(fun, list) else ()) if isinstance(name, str)]
 
 
 def label_of(fun: object) -> str:
@@ -35,7 +37,7 @@ def label_of(fun: object) -> str:
 
 def runs_states(fun: object) -> bool:
     """Say whether a job runs states."""
-    return any(name.startswith("state.") for name in names_of(fun))
+    return fun.startswith("state.") if isinstance(fun, str) else any(map(runs_states, names_of(fun)))
 
 
 def states_of(value: object) -> States | None:
@@ -56,14 +58,14 @@ def states_of(value: object) -> States | None:
 def succeeded(fields: Mapping[str, Any], states: States | None) -> bool:
     """Say whether a return stands for a success; neither `retcode` nor `success` alone can be trusted."""
     success = fields.get("success")
-    parts = success.values() if isinstance(success, dict) else success if isinstance(success, list) else [success]
-    refused = any(part is False for part in parts)
-    return not (refused or failed(fields) or (states is not None and "failed" in states.results))
+    if isinstance(success, dict | list):
+        success = not any(part is False for part in (success.values() if isinstance(success, dict) else success))
+    return not (success is False or failed(fields) or (states is not None and "failed" in states.results))
 
 
 def is_full_highstate(fun: object, arguments: object) -> bool:
     """Say whether a job applied all states that a minion should have, and not only tried them."""
-    if not isinstance(fun, str) or not isinstance(arguments, list | None):
+    if fun not in ("state.highstate", "state.apply") or not isinstance(arguments, list | None):
         return False
     words = [argument for argument in arguments or [] if not isinstance(argument, dict)]
     keywords: dict[Any, Any] = {}
@@ -71,7 +73,7 @@ def is_full_highstate(fun: object, arguments: object) -> bool:
         keywords |= argument if isinstance(argument, dict) else {}
     if keywords.get("test") or any(str(word).replace(" ", "").lower() == "test=true" for word in words):
         return False
-    return fun == "state.highstate" or (fun == "state.apply" and not words and not keywords.get("mods"))
+    return fun == "state.highstate" or not (words or keywords.get("mods"))
 
 
 def _chunks(value: object, depth: int = 2) -> Iterator[Mapping[str, Any]]:

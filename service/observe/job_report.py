@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class JobReport:
     """
     Hears of jobs and minions, on the thread that follows the bus.
 
-    functions: how many functions have a label of their own; listed: those that always do.
+    functions: how many functions have a label of their own; listed: those that always do. Returns, which are many, are added up until `flush`.
     """
 
     def __init__(self, families: Families, log: FilteringBoundLogger, functions: int, listed: Iterable[str] = ()) -> None:
@@ -80,6 +81,9 @@ class JobReport:
         self._functions = self._limiter(functions, listed)
         self._runners = self._limiter(functions, listed)
         self._commands = self._limiter(MOST_COMMANDS)
+        self._begun: set[str] = set()  # labels of functions that have all their series
+        self._returns: Counter[tuple[str, bool, str]] = Counter()  # by function, success and origin, since the last flush
+        self._latencies = {kind: families["salt_job_return_latency_seconds"].histogram(kind) for kind in domains.JOB_KINDS}
 
     def watch(self, tracker: Tracker, minions: Minions) -> None:
         """Read what is under way, and who is there, at each scrape."""
@@ -108,22 +112,28 @@ class JobReport:
         name, missing = "salt_job_targeted_minions_total", "salt_job_missing_returns_total"
         label = self._functions.admit(name, fun)
         self._families[name].counter(label).inc(minions)
-        # A failure must not be the first that is heard of a function: from nothing to one is no rise.
-        for result in domains.RESULTS:
-            self._families["salt_job_returns_total"].counter(label, result, "published")
-        for reason in domains.MISSING:
-            self._families[missing].counter(label, reason)
+        if label not in self._begun:
+            # A failure must not be the first that is heard of a function: from nothing to one is no rise.
+            self._families["salt_job_returns_total"].initialise((label,), domains.RESULTS, ("published",))
+            self._families[missing].initialise((label,), domains.MISSING)
+            self._begun.add(label)
         if unknown:
             self._families[missing].counter(self._functions.known(missing, fun), "not_connected").inc(unknown)
 
     def returned(self, fun: str, success: bool, origin: str) -> None:
         """Count a minion's return."""
+        self._returns[fun, success, origin] += 1
+
+    def flush(self) -> None:
+        """Show the returns that were counted since the last time."""
         name = "salt_job_returns_total"
-        self._families[name].counter(self._functions.known(name, fun), domains.RESULTS[not success], origin).inc()
+        for (fun, success, origin), count in self._returns.items():
+            self._families[name].counter(self._functions.known(name, fun, count), domains.RESULTS[not success], origin).inc(count)
+        self._returns.clear()
 
     def latency(self, kind: str, seconds: float) -> None:
         """Observe how long a return took to come."""
-        self._families["salt_job_return_latency_seconds"].histogram(kind).observe(max(0.0, seconds))
+        self._latencies[kind].observe(max(0.0, seconds))
 
     def states(self, states: States) -> None:
         """Count the states in a return."""
@@ -206,10 +216,10 @@ class JobReport:
         self._overflowed(metric, "metrics.per_minion.max")
 
     def _limiter(self, limit: int, listed: Iterable[str] = ()) -> Limiter:
-        return Limiter(limit, lambda metric: self._overflowed(metric, limit), listed)
+        return Limiter(limit, lambda metric, count: self._overflowed(metric, limit, count), listed)
 
-    def _overflowed(self, metric: str, limit: int | str) -> None:
-        self._families["salt_api_label_overflow_total"].counter(metric).inc()
+    def _overflowed(self, metric: str, limit: int | str, count: int = 1) -> None:
+        self._families["salt_api_label_overflow_total"].counter(metric).inc(count)
         if metric not in self._told:
             self._told.add(metric)
             self._log.warning("label.overflow", metric=metric, limit=limit)

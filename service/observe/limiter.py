@@ -16,10 +16,10 @@ class Limiter:
     Folds what is over the limit into `other`.
 
     limit: how many values besides `other`. listed: values that always have a place.
-    on_overflow(metric): a value was folded because there was no place left. For one thread.
+    on_overflow(metric, count): so many samples were folded because there was no place left. For one thread.
     """
 
-    def __init__(self, limit: int, on_overflow: Callable[[str], None], listed: Iterable[str] = ()) -> None:
+    def __init__(self, limit: int, on_overflow: Callable[[str, int], None], listed: Iterable[str] = ()) -> None:
         self._limit = limit
         self._on_overflow = on_overflow
         self._values = {value for value in listed if _NAME.fullmatch(value)}
@@ -30,10 +30,10 @@ class Limiter:
             self._values.add(value)
         return self.known(metric, value)
 
-    def known(self, metric: str, value: str) -> str:
-        """Return the label for a value; one that has no place gets none."""
+    def known(self, metric: str, value: str, count: int = 1) -> str:
+        """Return the label for so many samples with a value; one that has no place gets none."""
         if value in self._values:
             return value
         if len(self._values) >= self._limit and _NAME.fullmatch(value):
-            self._on_overflow(metric)
+            self._on_overflow(metric, count)
         return OTHER

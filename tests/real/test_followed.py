@@ -77,6 +77,7 @@ def test_a_minion_that_is_held_up_is_missing_and_then_late(talkative: EmbeddedSa
 
     wait_for(sidecar, 1, "salt_job_late_returns_total")
     wait_for(sidecar, 2, "salt_job_returns_total", function="test.ping", result="success", origin="published")
+    sidecar.wait_for_line("salt.job.completed")
     (line,) = sidecar.lines("salt.job.completed")
     assert (line["level"], line["missing_sample"], line["tainted"]) == ("warning", ["minion-2"], False)
 

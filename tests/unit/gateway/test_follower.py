@@ -282,7 +282,9 @@ def test_a_return_of_a_megabyte_is_a_return(bus: Following) -> None:
     bus.announce("m1", "m2", fun="cmd.run")
     bus.answer("m1", fun="cmd.run", ret="x" * 2**20)
     bus.answer("m2", fun="cmd.run", ret="VALUE_TRIMMED", _stamp="2099-01-01T00:00:00")
+    bus.hear(f"salt/job/{JID}/ret/m3", b"\x82\xa2id\xa2m3\xa1x" + b"\xc1" * 2**20)
 
+    assert len(bus.undecodable) == 1
     assert bus.values("salt_job_returns_total") == {"cmd.run,success,published": 2}
     assert bus.values("salt_event_bus_trimmed_events_total") == {"": 1}
 
