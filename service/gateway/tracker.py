@@ -16,7 +16,7 @@ MOST_JOBS = 2000
 MOST_MINIONS = 500_000  # over all jobs together
 MOST_CLOSED = 10_000
 MOST_LATE = 100_000  # minions that may still return, over all closed jobs together
-MOST_WINDOWS = 20_000
+MOST_WINDOWS = 5000
 MOST_RUNNERS = 2000
 # While publishes of ours are under way, a job may turn out to be ours for so long.
 HOLD_SECONDS = 10.0
@@ -105,7 +105,7 @@ class TrackedJob:
         return len(self.awaited) + len(self.returned)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(slots=True)
 class ClosedJob:
     """What is kept of a job that is over. missing: who may still return; None: nobody knows any more."""
 
@@ -131,6 +131,7 @@ class JobTracker:
         self._windows: list[tuple[float, str]] = []  # a heap; an entry is stale if its job says otherwise
         self._closed: OrderedDict[str, ClosedJob] = OrderedDict()
         self._late = 0  # ids held by closed jobs
+        self._nobody: set[str] = set()  # who is missing of nearly all closed jobs, which share it; stays empty
         self._held: dict[str, tuple[TrackedJob, float, Summary | None]] = {}  # jobs of unknown origin, and when they were announced
         self._claimed: OrderedDict[str, None] = OrderedDict()  # ours, not announced yet
         self._waited_for: dict[str, float] = {}  # by a request of ours, and until when
@@ -327,7 +328,7 @@ class JobTracker:
         self._minions -= job.minions
         if missing is not None and self._late + len(missing) > MOST_LATE:
             missing = None
-        self._closed[job.jid] = ClosedJob(job.fun, missing)
+        self._closed[job.jid] = ClosedJob(job.fun, self._nobody if missing == self._nobody else missing)
         self._late += len(missing or ())
         if len(self._closed) > MOST_CLOSED:
             self._drop(next(iter(self._closed)))
