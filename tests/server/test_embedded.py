@@ -105,8 +105,8 @@ def test_a_program_that_ends_at_once_is_named_with_its_last_words(tmp_path: Path
 
 
 def test_without_salt_the_fault_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StartFailed, match="is Salt installed in this environment"):
-        EmbeddedSalt(tmp_path / "salt", scripts=tmp_path).start()
+    with pytest.raises(StartFailed, match="is Salt installed in this environment"), EmbeddedSalt(tmp_path / "salt", scripts=tmp_path):
+        pass
 
 
 @pytest.mark.slow
