@@ -11,14 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.cli.embedded import StartFailed, until
-from service.cli.processes import end_session, session_members
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from service.cli.processes import WhileNeeded, end_session, session_members
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
@@ -26,7 +22,7 @@ STOP_SECONDS = 15.0
 LINES_KEPT = 60
 
 
-class Running:
+class Running(WhileNeeded):
     """
     A process in a session of its own. What it prints is read all the time, as a container's runtime would.
 
@@ -67,6 +63,10 @@ class Running:
                 raise StartFailed(f"{self.name} ended with status {self._process.returncode}:\n{self.last_words()}")
         raise StartFailed(f"{self.name} was not ready after {timeout_seconds:g} s:\n{self.last_words()}")
 
+    def get_ready(self) -> None:
+        """Start it. Raises StartFailed."""
+        self.start()
+
     def stop(self) -> None:
         """End it and all it forked."""
         if self._process is None:
@@ -90,17 +90,6 @@ class Running:
 
     def last_words(self) -> str:
         return b"".join(self.last_lines).decode(errors="replace")
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
     def _read(self) -> None:
         assert self._process is not None  # noqa: S101 - started before us

@@ -9,14 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.cli import embedded_config as config
-from service.cli.processes import POLL_SECONDS, Child, command_line, end_session
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from service.cli.processes import POLL_SECONDS, Child, WhileNeeded, command_line, end_session
 
 # From 3007 on a minion that loses its master starts over, and says so at both ends.
 READY_LINE = b"Minion is ready to receive requests!"
@@ -29,7 +25,7 @@ class StartFailed(Exception):
     """A process ended, or was not ready in time; the message has its last words."""
 
 
-class EmbeddedSalt:
+class EmbeddedSalt(WhileNeeded):
     """
     A master and its minions, from the Salt installed beside this Python.
 
@@ -110,6 +106,11 @@ class EmbeddedSalt:
         """Wait until the master takes requests and every minion listens to it. Raises StartFailed."""
         self._wait(list(self._children), timeout_seconds)
 
+    def get_ready(self) -> None:
+        """Start all of it and wait for it. Raises StartFailed."""
+        self.start()
+        self.wait_ready()
+
     def start_minion(self, minion: str, timeout_seconds: float = 60.0) -> None:
         self._start(minion)
         self._wait([minion], timeout_seconds)
@@ -132,18 +133,6 @@ class EmbeddedSalt:
         for child in self._children.values():
             child.wait_stopped()
         self._folder.remove_sockets()
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-            self.wait_ready()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
 
     def _child(self, name: str) -> Child:
         program = "salt-master" if name == "master" else "salt-minion"

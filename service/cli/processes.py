@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import os
 import signal
@@ -9,8 +10,36 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 POLL_SECONDS = 0.05
+
+
+class WhileNeeded(abc.ABC):
+    """What runs inside a `with`: ready when it is entered, and stopped after it, also when it did not get ready."""
+
+    @abc.abstractmethod
+    def get_ready(self) -> None:
+        """Start, and return when it can be used."""
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """End whatever was started."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.get_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
 
 
 class Child:

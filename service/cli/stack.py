@@ -9,13 +9,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from service.cli import calls
 from service.cli.embedded import EmbeddedSalt, StartFailed, until
 from service.cli.embedded_config import free_ports, is_free, private_folder
-from service.cli.processes import Child
+from service.cli.processes import Child, WhileNeeded
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,7 +26,7 @@ class Refused(Exception):
     """The demo cannot start here; the message says what to change."""
 
 
-class Stack:
+class Stack(WhileNeeded):
     """
     A master, minions and the sidecar.
 
@@ -57,17 +56,13 @@ class Stack:
         return {**self.salt.pids, **({"sidecar": self.sidecar.pid} if self.sidecar.alive() and self.sidecar.pid else {})}
 
     def __enter__(self) -> Self:
-        self.claim_folder()
-        try:
-            self._refuse_taken_ports()
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        self.claim_folder()  # Before anything that stopping would take from a demo that has the folder.
+        return super().__enter__()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.stop()
+    def get_ready(self) -> None:
+        """Start all of it, unless a port is taken. Raises Refused or StartFailed."""
+        self._refuse_taken_ports()
+        self._start()
 
     def claim_folder(self) -> None:
         """Take the folder's lock, which the kernel gives back however we end; the file says who has it."""
