@@ -25,13 +25,9 @@ class Asked(BaseException):
 def main(args: argparse.Namespace) -> int:
     """Run until asked to stop. Returns 0 if all that was started could be stopped."""
     try:
-        with stoppable(), Stack(args.dir or default_folder(), api_port=args.api_port, ops_port=args.ops_port, minions=args.minions, say=say) as stack:
-            try:
-                introduce(stack)
-                reason = _watch(stack)
-            finally:
-                ignore_signals()
-                say("stopping everything")
+        with running(Stack(args.dir or default_folder(), api_port=args.api_port, ops_port=args.ops_port, minions=args.minions, say=say)) as stack:
+            introduce(stack)
+            reason = _watch(stack)
     except (Refused, StartFailed) as exc:
         print(exc, file=sys.stderr)
         return 1
@@ -63,6 +59,17 @@ def introduce(stack: Stack) -> None:
         say(f"  {calls.curl(stack.api_url, low)}\n")
     say(f"Probes and metrics: {stack.ops_url}/livez  {stack.ops_url}/readyz  {stack.ops_url}/metrics")
     say("Ctrl-C stops everything.")
+
+
+@contextlib.contextmanager
+def running(stack: Stack) -> Iterator[Stack]:
+    """Run a stack inside the block. Raises Asked when a signal asks us to stop; no other one cuts the stopping short."""
+    with stoppable(), stack:
+        try:
+            yield stack
+        finally:
+            ignore_signals()
+            say("stopping everything")
 
 
 @contextlib.contextmanager

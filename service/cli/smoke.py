@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.cli import calls
-from service.cli.demo import Asked, ignore_signals, say, stoppable
+from service.cli.demo import Asked, running, say
 from service.cli.embedded import StartFailed, until
 from service.cli.processes import session_members
 from service.cli.stack import Refused, Stack
@@ -25,12 +25,9 @@ def main(_args: argparse.Namespace) -> int:
     """Return 0 only if every answer was right and no process is left."""
     with tempfile.TemporaryDirectory(prefix="salt-sidecar-smoke-") as folder:
         try:
-            with stoppable(), Stack(Path(folder) / "demo", api_port=0, ops_port=0, say=say) as stack:
+            with running(Stack(Path(folder) / "demo", api_port=0, ops_port=0, say=say)) as stack:
                 sessions = list(stack.pids.values())
-                try:
-                    wrong = _documented(stack) + _others(stack)
-                finally:
-                    ignore_signals()
+                wrong = _documented(stack) + _others(stack)
         except (Refused, StartFailed) as exc:
             print(exc, file=sys.stderr)
             return 1
