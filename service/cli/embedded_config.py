@@ -19,6 +19,8 @@ from typing import Any
 import yaml
 
 DEMO_FILES = Path(__file__).parent / "demo_files"
+# A file, because the end-to-end tests use it in an environment that cannot import us.
+QUICK_MINION = DEMO_FILES / "quick_minion.yaml"
 ADMIN = "demo"
 PINGER = "pinger"
 EVERYTHING = (".*", "@runner", "@wheel", "@jobs")
@@ -139,14 +141,7 @@ def minion_options(folder: Folder, made: Secrets, minion: str, *, threads: bool)
         "grains": {"role": "web" if minion.endswith("1") else "db"},
         "module_dirs": [str(folder.root / "files" / "ext")],
         "multiprocessing": not threads,
-        "mine_enabled": False,
-        "enable_fqdns_grains": False,
-        "enable_gpu_grains": False,
-        "acceptance_wait_time": 1,
-        "random_reauth_delay": 1,
-        "recon_default": 100,
-        "recon_max": 500,
-        "recon_randomize": False,
+        **yaml.safe_load(QUICK_MINION.read_text(encoding="utf-8")),
         "loop_interval": 1,
     }
 

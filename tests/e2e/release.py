@@ -19,6 +19,7 @@ from tests.helm.rendering import Rendered, render
 
 NAME = "demo-salt-sidecar"
 MINION = "minion-1"
+QUICK_MINION = Path(__file__).resolve().parents[2] / "service" / "cli" / "demo_files" / "quick_minion.yaml"
 API_PORT = 8001
 TLS_PORT = 8443
 OPS_PORT = 9175
@@ -123,14 +124,7 @@ def minion_config(folder: Path, address: str) -> Path:
         "cachedir": "/var/cache/salt/minion",
         "sock_dir": "/run/salt/minion",
         "pidfile": "/run/salt/minion.pid",
-        "mine_enabled": False,
-        "enable_fqdns_grains": False,
-        "enable_gpu_grains": False,
-        "acceptance_wait_time": 1,
-        "random_reauth_delay": 1,
-        "recon_default": 100,
-        "recon_max": 500,
-        "recon_randomize": False,
+        **yaml.safe_load(QUICK_MINION.read_text()),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "minion").write_text(yaml.safe_dump(options))
