@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Kind = Literal["good", "silent", "failing", "late", "duplicate"]
-LOST = "Minion did not return. [Failed]"
+# How Salt's answers begin for a minion that was silent.
+NO_RETURN = "Minion did not return."
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 from benchmarks.load import Load, Sample, percentile
-from benchmarks.probes import resident_bytes
+from benchmarks.probes import Meanwhile, resident_bytes
 from service.cli.embedded import until
 from service.configuration import read_configuration
 from service.gateway.dispatch import Gateway
@@ -75,17 +75,19 @@ def measure(gateway: Gateway, load: Load, token: str) -> Sample:
 
     call_on(time.monotonic() + 0.1)
     latencies.clear()
+    meanwhile = Meanwhile(load.beside)
     started, cpu, before = time.monotonic(), time.process_time(), resident_bytes([os.getpid()])
     threads = [threading.Thread(target=call_on, args=(started + load.seconds,)) for _ in range(load.callers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    beside = meanwhile.figures(len(latencies))
     seconds, used, memory = time.monotonic() - started, time.process_time() - cpu, resident_bytes([os.getpid()])
-    return _sample(latencies, faults, seconds, used, (before, memory))
+    return _sample(latencies, faults, seconds, used, (before, memory), beside=beside)
 
 
-def _sample(latencies: list[float], faults: Counter[str], seconds: float, used: float, memory: tuple[int, int]) -> Sample:
+def _sample(latencies: list[float], faults: Counter[str], seconds: float, used: float, memory: tuple[int, int], *, beside: dict[str, float]) -> Sample:
     done, lost = len(latencies), sum(faults.values())
     return Sample(
         requests=done + lost,
@@ -100,13 +102,14 @@ def _sample(latencies: list[float], faults: Counter[str], seconds: float, used: 
         rss_growth_mb=round((memory[1] - memory[0]) / 1e6, 1),
         answer_bytes=0,
         generator_share=0.0,
+        beside=beside,
     )
 
 
 def main() -> None:
     """Read `{"load": ..., "master_config": ..., "token": ...}` from standard input, print the sample."""
     given: dict[str, Any] = json.load(sys.stdin)
-    load = Load(**{**given["load"], "minions": tuple(given["load"]["minions"])})
+    load = Load(**{**given["load"], "minions": tuple(given["load"]["minions"]), "silent": ()})
     gateway = connected(given["master_config"])
     try:
         print(json.dumps(dataclasses.asdict(measure(gateway, load, given["token"]))))

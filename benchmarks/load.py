@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 import orjson
 
+from benchmarks.behaviour import NO_RETURN
 from benchmarks.cases import Check
-from benchmarks.probes import cpu_seconds, resident_bytes
+from benchmarks.probes import Meanwhile, cpu_seconds, resident_bytes
 from service.cli.processes import session_members
 
 READ_BYTES = 32 * 1024 * 1024
@@ -26,10 +27,10 @@ class Load:
     """
     What to send, to whom, and when to stop.
 
-    session: process id of the server, for its CPU time and memory; 0 for none.
+    session: process id of the server, for its CPU time and memory; 0 for none. beside: those of what works for it, by name.
     seconds: callers begin no request after that. each: at most so many requests of one caller; 0 for no limit.
     grace_seconds: an answer that is not there so long after the end is lost.
-    value: what each minion returns; `repeat` stands for so many x.
+    repeat: each minion returns so many x; 0 for True. silent: further minions, of whom the answer says that they did not return.
     """
 
     port: int
@@ -44,6 +45,8 @@ class Load:
     session: int = 0
     repeat: int = 0
     path: str = "/"
+    silent: tuple[str, ...] = ()
+    beside: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Sample:
     """
     What came of a load. Per request: of those that were answered completely.
 
-    lost: wrong, incomplete or no answer; `faults` counts them by kind.
+    lost: wrong, incomplete or no answer; `faults` counts them by kind. beside: see probes.Meanwhile.
     """
 
     requests: int
@@ -66,6 +69,7 @@ class Sample:
     rss_growth_mb: float
     answer_bytes: int
     generator_share: float
+    beside: Mapping[str, float]
 
 
 def is_right(answer: bytes, load: Load) -> bool:
@@ -74,13 +78,14 @@ def is_right(answer: bytes, load: Load) -> bool:
         (value,) = orjson.loads(answer)["return"]
         if load.check == "returns":
             wanted: object = "x" * load.repeat if load.repeat else True
-            return bool(value == dict.fromkeys(load.minions, wanted))
+            missing = [value.pop(minion, NO_RETURN) for minion in load.silent]
+            return bool(value == dict.fromkeys(load.minions, wanted)) and all(words.startswith(NO_RETURN) for words in missing)
         if load.check == "job":
             return bool(value["jid"]) and sorted(value["minions"]) == sorted(load.minions)
         if load.check == "keys":
             return set(load.minions) <= set(value["data"]["return"]["minions"])
         return bool(value["args"] == ["a", 1])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
 
 
@@ -168,10 +173,12 @@ async def generate(load: Load) -> Sample:
     await asyncio.wait_for(first.call(), load.grace_seconds + load.seconds)
     first.close()
     callers = [Caller(load, faults, latencies) for _ in range(load.callers)]
+    meanwhile = Meanwhile(load.beside)
     cpu, own, started = cpu_seconds(load.session), os.times(), time.monotonic()
     tasks = [asyncio.create_task(caller.run(started + load.seconds)) for caller in callers]
     _, late = await asyncio.wait(tasks, timeout=load.seconds + load.grace_seconds)
     seconds, used, spent = time.monotonic() - started, cpu_seconds(load.session) - cpu, os.times()
+    beside = meanwhile.figures(len(latencies))
     watch.cancel()
     memory.append(resident_bytes(pids))
     for task in late:
@@ -193,6 +200,7 @@ async def generate(load: Load) -> Sample:
         rss_growth_mb=round((max(memory) - memory[0]) / 1e6, 1),
         answer_bytes=max(caller.last_bytes for caller in callers),
         generator_share=round((spent.user + spent.system - own.user - own.system) / seconds, 3),
+        beside=beside,
     )
 
 
@@ -214,7 +222,7 @@ def percentile(seconds: list[float], share: float) -> float:
 def main() -> None:
     """Read a load as JSON from standard input, print its sample."""
     given = json.load(sys.stdin)
-    load = Load(**{**given, "minions": tuple(given["minions"])})
+    load = Load(**{**given, "minions": tuple(given["minions"]), "silent": tuple(given["silent"])})
     print(json.dumps(dataclasses.asdict(asyncio.run(generate(load)))))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,34 @@ def cpu_seconds(session: int) -> float:
         fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
         total += sum(map(int, fields[11:15]))
     return total / TICKS
+
+
+class Meanwhile:
+    """
+    What is used from now on beside a server: by sessions, which are given by name, and of the whole machine.
+
+    Figures of a session are milliseconds of CPU time per request, and cores, which are CPU seconds per second.
+    """
+
+    def __init__(self, sessions: Mapping[str, int]) -> None:
+        self._sessions = sessions
+        self._before = self._now()
+
+    def figures(self, requests: int | None = None) -> dict[str, float]:
+        """Return what was used until now. requests: None where there are none to share it."""
+        before, after = self._before, self._now()
+        used = {name: after[name] - before[name] for name in after}
+        made = {f"{name}_cores": round(used[name] / used["seconds"], 3) for name in self._sessions}
+        made["beside_cores"] = round(sum(made.values()), 3)
+        if requests is not None:
+            made |= {f"{name}_ms": round(1000 * used[name] / requests, 3) if requests else 0.0 for name in self._sessions}
+        return made | {"idle_percent": round(100 * used["idle"] / max(1.0, used["machine"]), 1)}
+
+    def _now(self) -> dict[str, float]:
+        # Source: /proc/stat, first line: user, nice, system, idle, iowait, irq, softirq, steal; what follows is in them already.
+        ticks = [int(word) for word in _read(Path("/proc/stat")).partition("\n")[0].split()[1:9]]
+        machine = {"seconds": time.monotonic(), "machine": float(sum(ticks)), "idle": float(sum(ticks[3:5]))}
+        return {**machine, **{name: cpu_seconds(session) for name, session in self._sessions.items()}}
 
 
 def resident_bytes(pids: Iterable[int]) -> int:

@@ -16,7 +16,11 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 NOTES = Path(__file__).parent / "notes.md"
 
-PEER_COLUMNS = ("peer", "rate", "p50", "p99", "CPU per request", "lost", "memory")
+EVERY_CASE = """## Every case
+
+Medians of the rounds. A request that lost anything counts as lost, not as answered. Master and fleet: their CPU time per request, with all that the master forked;
+cores of both: their CPU seconds per second; idle: what the whole machine had left.
+"""
 
 
 def newest(folder: Path, prefix: str) -> Path | None:
@@ -39,7 +43,7 @@ def page(results: Mapping[str, Any], soak: Mapping[str, Any] | None) -> str:
         *(_picture(plot.name, plot.title) for plot in BY_CALLERS),
         "## By minions\n\n`test.ping` on a part of a thousand minions, one caller.",
         *(_picture(plot.name, plot.title) for plot in BY_MINIONS),
-        "## Every case\n\nMedians of the rounds. A request that lost anything counts as lost, not as answered.",
+        EVERY_CASE.strip(),
         *(_case(row) for row in results["cases"].values()),
         NOTES.read_text(encoding="utf-8").strip(),
     ]
@@ -76,6 +80,10 @@ def _case(row: Mapping[str, Any]) -> str:
         "p99_ms": ("p99", "{:,.0f} ms"),
         "cpu_ms": ("CPU per request", "{:.2f} ms"),
         "cpu_us": ("CPU per delivery", "{:.0f} us"),
+        "master_ms": ("master", "{:.1f} ms"),
+        "fleet_ms": ("fleet", "{:.1f} ms"),
+        "beside_cores": ("cores of both", "{:.2f}"),
+        "idle_percent": ("idle machine", "{:.0f} %"),
         "lost": ("lost", "{:.0f}"),
         "start_s": ("start", "{:.1f} s"),
         "idle_cpu_percent": ("idle CPU", "{:.2f} %"),

@@ -47,7 +47,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.salt = EmbeddedSalt(folder / "salt", minions=0)
+        self.salt = EmbeddedSalt(folder / "salt", minions=0, runner=(sys.executable, str(running.ROOT / "benchmarks" / "adopting.py")))
         self.peers: dict[str, Peer] = {}
         self._fleet: running.Running | None = None
         self._minions = 0
@@ -75,16 +75,21 @@ class Rig:
         """The socket that the master publishes its events on."""
         return f"{yaml.safe_load(self.salt.master_config.read_text())['sock_dir']}/master_event_pub.ipc"
 
+    @property
+    def beside(self) -> dict[str, int]:
+        """The process ids of what works for every server."""
+        return {"master": self.salt.pids["master"], **({"fleet": self._fleet.pid} if self._fleet else {})}
+
     def publisher_bytes(self) -> int:
         """Return the resident memory of the master's EventPublisher, the process that serves the bus."""
         owner = owner_of(self.bus_path, session_members(self.salt.pids["master"]))
         return resident_bytes([owner]) if owner else 0
 
-    def use_fleet(self, minions: int) -> None:
-        """Have a fleet of so many minions; a smaller one makes place."""
+    def use_fleet(self, minions: int, **behaviour: float) -> None:
+        """Have a fleet of so many minions, in the place of the one there was. behaviour: what is bad about it."""
         if self._fleet is not None:
             self._fleet.stop()
-        self._fleet = running.fleet(self.salt.master_config, self.folder / "fleet", minions)
+        self._fleet = running.fleet(self.salt.master_config, self.folder / "fleet", minions, **behaviour)
         self._stack.callback(self._fleet.stop)
         self._fleet.start()
         self._minions = minions
@@ -104,7 +109,7 @@ class Rig:
 
     def settle(self) -> None:
         """Wait until the master, the fleet and the servers have done what an earlier measurement left them to do."""
-        sessions = [self.salt.pids["master"], *([self._fleet.pid] if self._fleet else []), *(peer.process.pid for peer in self.peers.values() if peer.started)]
+        sessions = [*self.beside.values(), *(peer.process.pid for peer in self.peers.values() if peer.started)]
         for _ in range(round(QUIET_WITHIN_SECONDS / QUIET_LOOK_SECONDS)):
             before = sum(map(cpu_seconds, sessions))
             time.sleep(QUIET_LOOK_SECONDS)
@@ -119,14 +124,16 @@ class Rig:
         """Measure one peer in one case for one round. alone: wait until nothing else runs, and count what it opens on the bus, which costs us time ourselves."""
         if case.fresh and name in self.peers:
             self.restart(name)
-        minions = tuple(names(case.minions))
+        minions = case.who or tuple(names(case.minions))
         body = json.dumps([{**case.low, **target_of(case, self._minions)}])
-        load = Load(0, body, {}, case.check, minions, case.callers, seconds or case.seconds, case.each, case.grace_seconds, repeat=case.repeat)
+        load = Load(
+            0, body, {}, case.check, minions, case.callers, seconds or case.seconds, case.each, case.grace_seconds, repeat=case.repeat, silent=case.silent
+        )
         return self._floor(load) if name == GATEWAY else self._through(name, load, alone=alone)
 
     def _through(self, name: str, load: Load, *, alone: bool) -> dict[str, Any]:
         with self.using(name) as peer:
-            chosen = dataclasses.replace(load, port=peer.port, headers=peer.headers, session=peer.process.pid)
+            chosen = dataclasses.replace(load, port=peer.port, headers=peer.headers, session=peer.process.pid, beside=self.beside)
             if alone:
                 self.settle()
             before = self.publisher_bytes()
@@ -154,6 +161,7 @@ class Rig:
                 case.path,
                 peer.process.pid,
                 stalled=case.stalled,
+                beside=self.beside,
             )
             self.settle()
             sample = generated("benchmarks.streams", dataclasses.asdict(watch), OPEN_SECONDS + case.seconds + watch.grace_seconds)
@@ -179,7 +187,11 @@ class Rig:
 
     def _floor(self, load: Load) -> dict[str, Any]:
         with self.using(SIDECAR) as peer:  # whose token is as good as any
-            given = {"load": dataclasses.asdict(load), "master_config": str(self.salt.master_config), "token": peer.headers["X-Auth-Token"]}
+            given = {
+                "load": dataclasses.asdict(dataclasses.replace(load, beside=self.beside)),
+                "master_config": str(self.salt.master_config),
+                "token": peer.headers["X-Auth-Token"],
+            }
             self.settle()
         return generated("benchmarks.floor", given, load.seconds + load.grace_seconds)
 
@@ -209,11 +221,14 @@ def generated(module: str, given: Mapping[str, Any], seconds: float) -> dict[str
     if done.returncode:
         raise RuntimeError(f"{module} ended with status {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    beside: dict[str, float] = found.pop("beside")
+    return found | beside
 
 
 def target_of(case: Case, fleet: int) -> dict[str, Any]:
-    """Return a low's target: all, or the fleet's first minions by a glob."""
+    """Return a low's target: all, the fleet's first minions by a glob, or those of the case."""
+    if case.who:
+        return {"tgt": [*case.who, *case.silent], "tgt_type": "list"}
     if case.check not in {"returns", "job"}:
         return {}
     patterns = {fleet: "*", 1: "sim-0000", 10: "sim-000*", 100: "sim-00*"}

@@ -16,7 +16,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES, CHERRYPY, EVERYBODY, MANY, PUBLISHER, SIDECAR, STREAMS, TORNADO, WAITRESS, Case, StreamCase, Target
+from benchmarks.cases import (
+    BAD,
+    BAD_FLEET,
+    BAD_MINIONS,
+    CASES,
+    CHERRYPY,
+    EVERYBODY,
+    MANY,
+    PUBLISHER,
+    SIDECAR,
+    STREAMS,
+    TORNADO,
+    WAITRESS,
+    Case,
+    StreamCase,
+    Target,
+)
 from benchmarks.judge import Verdict, judge, median, table
 from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
@@ -25,11 +41,12 @@ from service.cli.embedded import StartFailed
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
 STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
-TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
+TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *BAD, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
 QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "start")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
 IDLE_SECONDS = 10.0
+SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s idle_rss_mb idle_cpu_percent".split()
 
 Measure = Callable[[], dict[str, Any]]
 
@@ -60,12 +77,13 @@ class Run:
         small = [step for case in (*CASES, PUBLISHER) if self._wants(case.name) for step in self._calls(case)]
         streams = [step for case in STREAMS if self._wants(case.name) for step in self._streams(case)]
         starts = list(self._starts()) if self._wants("start") else []
+        bad = [step for case in BAD if self._wants(case.name) for step in self._calls(case)]
         large = [step for case in MANY if self._wants(case.name) for step in self._calls(case)]
-        total = len(small) + len(streams) + len(starts) + len(large)
-        for minions, steps in ((10, [*starts, *small, *streams]), (1000, large)):
+        total = len(small) + len(streams) + len(starts) + len(bad) + len(large)
+        for minions, behaviour, steps in ((10, {}, [*starts, *small, *streams]), (BAD_MINIONS, BAD_FLEET, bad), (1000, {}, large)):
             if steps:
                 self._say(f"a fleet of {minions} minions signs in")
-                self._rig.use_fleet(minions)
+                self._rig.use_fleet(minions, **behaviour)
             for step in steps:
                 self._take(step, total)
 
@@ -102,6 +120,7 @@ class Run:
         self.rows[name] = {"title": title, "samples": {}, "medians": {}, **facts}
 
     def _take(self, step: Step, total: int) -> None:
+        begun = time.monotonic()
         try:
             sample = step.measure()
         except (StartFailed, RuntimeError, OSError, KeyError, subprocess.TimeoutExpired) as exc:
@@ -110,7 +129,7 @@ class Run:
         row["samples"].setdefault(step.peer, []).append(sample)
         row["medians"][step.peer] = median(row["samples"][step.peer])
         self._done += 1
-        self._say(f"[{self._done}/{total}] {step.title}, {step.peer}: {summary(sample)}")
+        self._say(f"[{self._done}/{total}] {step.title}, {step.peer}, {time.monotonic() - begun:.0f} s: {summary(sample)}")
 
     def _say(self, text: str) -> None:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
@@ -126,8 +145,7 @@ def summary(sample: dict[str, Any]) -> str:
     """Return what a person wants to see go by."""
     if "failed" in sample:
         return str(sample["failed"])
-    shown = ("rate", "p50_ms", "p99_ms", "cpu_ms", "cpu_us", "lost", "faults", "delivered_share", "rss_growth_mb", "start_s", "idle_rss_mb", "idle_cpu_percent")
-    return ", ".join(f"{name} {sample[name]}" for name in shown if sample.get(name) not in (None, {}))
+    return ", ".join(f"{name} {sample[name]}" for name in SHOWN if sample.get(name) not in (None, {}))
 
 
 def about() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.load import percentile
-from benchmarks.probes import cpu_seconds, resident_bytes
+from benchmarks.probes import Meanwhile, cpu_seconds, resident_bytes
 from service.cli.processes import session_members
 
 MARK = re.compile(rb"bench-(\d+)-(\d+\.\d{6})")
@@ -31,6 +31,7 @@ class Watch:
     What to read, and what is fired meanwhile.
 
     path: of the readers. stalled: one more reader that asks for everything and never reads; then large events are fired too.
+    session, beside: process ids, as of a load.
     grace_seconds: what has not come so long after the last event is lost.
     """
 
@@ -45,6 +46,7 @@ class Watch:
     grace_seconds: float = 10.0
     stalled: bool = False
     large_bytes: int = 32_000
+    beside: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 class Stream(asyncio.Protocol):
@@ -96,12 +98,14 @@ async def observe(watch: Watch) -> dict[str, Any]:
     await asyncio.sleep(SETTLE_SECONDS)
     pids = session_members(watch.session)
     with stalled_reader(watch):
+        meanwhile = Meanwhile(watch.beside)
         cpu, own, started, memory = cpu_seconds(watch.session), os.times(), time.monotonic(), resident_bytes(pids)
         await _fire(watch)
         deadline = time.monotonic() + watch.grace_seconds
         while any(stream.got < watch.count for stream in streams) and time.monotonic() < deadline:  # noqa: ASYNC110 - no event for each event
             await asyncio.sleep(0.1)
         used, spent, seconds = cpu_seconds(watch.session) - cpu, os.times(), time.monotonic() - started
+        beside = meanwhile.figures()
     for transport, _ in made:
         transport.close()
     wanted, got = watch.count * watch.streams, sum(min(stream.got, watch.count) for stream in streams)
@@ -117,6 +121,7 @@ async def observe(watch: Watch) -> dict[str, Any]:
         "rss_growth_mb": round((resident_bytes(pids) - memory) / 1e6, 1),
         "seconds": round(seconds, 2),
         "generator_share": round((spent.user + spent.system - own.user - own.system) / seconds, 3),
+        "beside": beside,
     }
 
 

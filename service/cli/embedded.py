@@ -34,6 +34,7 @@ class EmbeddedSalt(WhileNeeded):
     threads: jobs run in threads of the minion instead of forks: faster, for tests.
     users: further users of the `file` eauth with their permissions; `pinger`, who may `test.ping`, is always there.
     master, minion: options merged over ours.
+    runner: a command that runs the master, which is given as its arguments.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class EmbeddedSalt(WhileNeeded):
         master: Mapping[str, Any] | None = None,
         minion: Mapping[str, Any] | None = None,
         scripts: Path = SCRIPTS,
+        runner: Sequence[str] = (),
     ) -> None:
         self._folder = config.Folder(folder)
         self._users = {config.PINGER: ["test.ping"], **(users or {})}
@@ -53,6 +55,7 @@ class EmbeddedSalt(WhileNeeded):
         self._master_changes = master or {}
         self._minion_changes = minion or {}
         self._scripts = scripts
+        self._runner = runner
         self._made = config.Secrets(0, 0, {})
         self._seen: dict[str, int] = {}  # How much of each minion's log is from before its start.
         self.minions = [f"minion-{number}" for number in range(1, minions + 1)]
@@ -140,7 +143,9 @@ class EmbeddedSalt(WhileNeeded):
         # A variable of the caller's must not send our master to another configuration.
         environ = {variable: value for variable, value in os.environ.items() if not variable.startswith("SALT_")}
         argv = [str(self._scripts / "python"), str(self._scripts / program), "-c", str(file.parent)]
-        if name != "master":
+        if name == "master":
+            argv = [*self._runner, *argv]
+        else:
             argv.append("--disable-keepalive")  # One process less to start; it would only start a dead minion again.
         # A minion that is asked to stop sleeps 5 s first (3008.3: salt/minion.py, stop_async); ours have nothing to lose.
         return Child(name, argv, self._folder.logs / f"{name}.out", environ, grace_seconds=5.0 if name == "master" else 0.0)

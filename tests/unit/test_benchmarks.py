@@ -1,0 +1,73 @@
+"""The benchmark judges answers as it says, tells whose CPU time it was, and still reads its earlier results."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+
+from benchmarks.cases import BAD
+from benchmarks.load import Load, is_right
+from benchmarks.probes import Meanwhile
+from benchmarks.report import page
+
+ROOT = Path(__file__).resolve().parents[2]
+SILENT_LOAD = Load(0, "", {}, "returns", ("good",), silent=("quiet",))
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [
+        ({"good": True, "quiet": "Minion did not return. [No response]"}, True),
+        ({"good": True}, True),
+        ({"good": True, "quiet": True}, False),
+        ({"quiet": "Minion did not return."}, False),
+        ({"good": "Minion did not return."}, False),
+        (["good"], False),
+    ],
+)
+def test_an_answer_is_right_if_all_that_answered_are_there_and_the_silent_are_missing(value: object, right: bool) -> None:
+    assert is_right(orjson.dumps({"return": [value]}), SILENT_LOAD) is right
+
+
+def test_no_minion_of_a_bad_fleet_is_both_asked_to_answer_and_silent() -> None:
+    for case in BAD:
+        asked = Counter((*case.who, *case.silent))
+
+        assert (len(asked), max(asked.values())) == (case.minions, 1)
+
+
+@pytest.mark.slow
+def test_what_detaches_itself_is_counted_with_what_started_it() -> None:
+    # As Salt does it for a runner: a child of a child that has ended, in a session of its own.
+    work = "over = time.process_time() + 0.3\n while time.process_time() < over: pass"
+    detached = f"import os, time\nif not os.fork():\n if os.fork(): os._exit(0)\n os.setsid()\n {work}\n os._exit(0)\ntime.sleep(60)"
+    argv = [sys.executable, str(ROOT / "benchmarks" / "adopting.py"), sys.executable, "-c", detached]
+    with subprocess.Popen(argv, start_new_session=True) as process:
+        meanwhile = Meanwhile({"master": process.pid})
+        for _ in range(100):
+            figures = meanwhile.figures(2)
+            if figures["master_ms"] > 100:
+                break
+            time.sleep(0.05)
+        process.terminate()
+
+    assert figures["master_ms"] > 100
+    assert figures["beside_cores"] == figures["master_cores"] > 0
+    assert 0 <= figures["idle_percent"] <= 100
+
+
+def test_the_report_reads_results_from_before_the_master_was_measured() -> None:
+    now = {"rate": 2.0, "cpu_ms": 3.0, "master_ms": 40.0, "beside_cores": 1.5}
+    about = dict.fromkeys(("commit", "machine", "memory_gb", "system", "python"), "-") | {"date": "2026-01-01T00:00", "packages": {}}
+    cases = {"then": {"title": "then", "medians": {"sidecar": {"rate": 2.0, "cpu_ms": 3.0}}}, "now": {"title": "now", "medians": {"sidecar": now}}}
+
+    text = page({"about": {**about, "load_before": 0.0, "minutes": 1.0}, "verdicts": [], "cases": cases}, None)
+
+    assert "### then\n\n| | rate | CPU per request |\n" in text
+    assert "### now\n\n| | rate | CPU per request | master | cores of both |\n" in text
