@@ -28,6 +28,16 @@ def cpu_seconds(session: int) -> float:
     return total / TICKS
 
 
+def thread_ms(pid: int) -> dict[int, tuple[str, float]]:
+    """Return each thread of a process with its name for the kernel and its CPU time. Source: /proc/PID/task/TID/schedstat, field 1, in ns."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        words = _read(task / "schedstat").split()
+        if words:
+            found[int(task.name)] = (_read(task / "comm").strip(), int(words[0]) / 1e6)
+    return found
+
+
 class Meanwhile:
     """
     What is used from now on beside a server: by sessions, which are given by name, and of the whole machine.

@@ -12,12 +12,14 @@ import orjson
 import pytest
 
 from benchmarks.cases import BAD
+from benchmarks.flames import draw, stacks_of, tree_of
 from benchmarks.load import Load, is_right
 from benchmarks.probes import Meanwhile
 from benchmarks.report import page
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENT_LOAD = Load(0, "", {}, "returns", ("good",), silent=("quiet",))
+RAW = "thread (7): bus;run (a.py:1);send (b.py:2) 3\nthread (8): api-1;run (a.py:1) 1\nthread (9): api-2;run (a.py:4) 1\n"
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,13 @@ def test_the_report_reads_results_from_before_the_master_was_measured() -> None:
 
     assert "### then\n\n| | rate | CPU per request |\n" in text
     assert "### now\n\n| | rate | CPU per request | master | cores of both |\n" in text
+
+
+def test_a_flame_graph_shows_the_time_of_the_kernel_not_the_number_of_samples() -> None:
+    used = {7: ("python", 30.0), 8: ("python", 20.0), 9: ("python", 40.0), 10: ("ZMQbg", 10.0)}
+
+    root = tree_of(stacks_of(RAW, used))
+
+    assert root.ms == 100
+    assert {name: frame.ms for name, frame in root.calls.items()} == {"bus": 30, "api-*": 60, "ZMQbg, no Python": 10}
+    assert "run (a.py): 60.00 %, 60 ms" in draw(root, "a title", "and below")
