@@ -20,6 +20,9 @@ LINGER_SECONDS = 10.0
 # A kept-alive connection without a request, and an answer nobody reads, end after this.
 IDLE_SECONDS = 120.0
 
+# A larger answer is not copied to be sent together with its header.
+JOINED_BYTES = 64 * 1024
+
 # The names of our faults that say the same.
 _KINDS = {413: "TooLarge", 431: "TooLarge", 500: "Fault"}
 _REASONS = {413: "body_too_large", 431: "header_too_large", 400: "malformed", 501: "malformed"}
@@ -48,6 +51,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 class AppTask(WSGITask):  # type: ignore[misc]
     """A request for the application."""
 
+    wrote_header = False
+
     def execute(self) -> None:
         """Run the application; waitress would silently cut the connection at its OSError."""
         try:
@@ -61,6 +66,16 @@ class AppTask(WSGITask):  # type: ignore[misc]
         environ["sidecar.queue_wait_seconds"] = self.channel.queue_wait_seconds
         environ["sidecar.unsent_bytes"] = lambda: int(self.channel.total_outbufs_len)
         return environ
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of the answer, the first one together with the header."""
+        if self.wrote_header or not self.complete:
+            super().write(data)
+            return
+        self.channel.begin_answer(self.build_response_header())
+        self.wrote_header = True
+        super().write(data)
+        self.channel.write_soon(b"")  # the header, if there was nothing to send with it
 
     def build_response_header(self) -> bytes:
         """Write the header; while draining, a kept-alive connection is told to close (an application may not send `Connection`)."""
@@ -93,7 +108,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     One connection.
 
     A caller that has closed its sending side still gets the answers to what it sent; `waitress.client_disconnected` is true from then on, since
-    a caller that is gone looks the same. All methods run in the loop's thread, except `check_client_disconnected`.
+    a caller that is gone looks the same. All methods run in the loop's thread, except `check_client_disconnected` and those that `service` calls.
     """
 
     task_class = AppTask
@@ -105,6 +120,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     peer_closed = False
     receiving_since: float | None = None
     linger_until: float | None = None
+    # What the loop was last told to look for; None while it asks, and before it first has.
+    _told_readable: bool | None = None
+    _told_writable: bool | None = None
+    # The header of an answer, until the first bytes of its body are there.
+    _unsent_header = b""
 
     def check_client_disconnected(self) -> bool:
         """Tell the application that nobody sends on this connection any more."""
@@ -112,12 +132,53 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def readable(self) -> bool:
         """Tell the loop whether to look for bytes."""
+        self._told_readable = None
+        told = self._told_readable = self._wants_bytes()
+        return told
+
+    def writable(self) -> bool:
+        """Tell the loop whether to look for room."""
+        self._told_writable = None
+        told = self._told_writable = self._wants_room()
+        return told
+
+    def service(self) -> None:
+        """Serve one request; runs in a thread of the pool."""
+        self.server.serving.channel = self
+        try:
+            super().service()
+        finally:
+            self.server.serving.channel = None
+
+    def has_news(self) -> bool:
+        """
+        Tell whether the loop would look for something else now than it was told to, so that it has to be woken.
+
+        May be called from any thread, after a change: while the loop asks at that moment nobody knows what it hears, which counts as news,
+        and when it asks later, it hears of the change.
+        """
+        return self._wants_bytes() != self._told_readable or self._wants_room() != self._told_writable
+
+    def begin_answer(self, header: bytes) -> None:
+        """Send *header* together with what is written next: one call of the system and one packet, where waitress makes two."""
+        self._unsent_header = header
+
+    def write_soon(self, data: Any) -> int:
+        """Send, or keep to be sent."""
+        header, self._unsent_header = self._unsent_header, b""
+        if not header:
+            return int(super().write_soon(data))
+        if isinstance(data, bytes) and len(data) <= JOINED_BYTES:
+            return int(super().write_soon(header + data))
+        super().write_soon(header)
+        return int(super().write_soon(data))
+
+    def _wants_bytes(self) -> bool:
         if self.linger_until is not None:
             return True
         return not (self.peer_closed and self.requests) and bool(super().readable())
 
-    def writable(self) -> bool:
-        """Tell the loop whether to look for room."""
+    def _wants_room(self) -> bool:
         return self.linger_until is None and bool(super().writable())
 
     def handle_read(self) -> None:

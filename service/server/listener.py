@@ -37,6 +37,20 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     clock: Callable[[], float]
     on_rejected: Callable[[str], None]
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.serving = threading.local()  # .channel: the one that a thread of the pool serves
+        super().__init__(*args, **options)
+
+    def pull_trigger(self) -> None:
+        """
+        Wake the loop: to do what `stop` asks for, and to ask all channels anew what to look for.
+
+        waitress does so after every request. Mostly nothing has changed for the loop then, and the write and the turn would be most of what it costs.
+        """
+        channel = getattr(self.serving, "channel", None)
+        if channel is None or channel.has_news():
+            super().pull_trigger()
+
     def accept_waiting(self) -> None:
         """Accept all callers whom the kernel has already let in."""
         for _ in range(BACKLOG):

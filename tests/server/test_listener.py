@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waitress.server import TcpWSGIServer
 
 from service.errors import InvalidConfiguration
 from service.observe.metrics import Metrics
@@ -200,6 +201,28 @@ def test_pipelined_requests_are_answered_in_order(listen: Listen, call: Call) ->
         caller.get(f"/?{size}")
 
     assert [len(caller.answer()[2]) for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_loop_is_woken_only_when_something_changed_for_it(listen: Listen, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[None] = []
+
+    def pull_trigger(server: TcpWSGIServer) -> None:
+        woken.append(None)
+        server.trigger.pull_trigger()
+
+    monkeypatch.setattr(TcpWSGIServer, "pull_trigger", pull_trigger)
+    listener = listen()
+    caller = call(listener)
+
+    for _ in range(20):
+        assert len(caller.get("/?5").answer()[2]) == 5
+    while_alike = len(woken)
+    assert len(caller.get("/?9000000").answer()[2]) == 9_000_000
+    assert caller.get("/?5", "Connection: close").answer()[0] == 200
+
+    assert caller.rest() == b""
+    assert while_alike <= 3  # a header may just be on its way when the loop asks
+    assert len(woken) > while_alike
 
 
 def test_an_oserror_of_the_application_is_an_answer_and_a_log_line(listen: Listen, call: Call, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ import waitress.server
 import waitress.task
 from waitress.adjustments import Adjustments
 
-from service.server.channel import IDLE_SECONDS, LINGER_SECONDS, Channel, Parser
+from service.server.channel import IDLE_SECONDS, JOINED_BYTES, LINGER_SECONDS, Channel, Parser
 
 
 class FakeServer(SimpleNamespace):
@@ -137,6 +137,70 @@ def test_a_refused_caller_that_is_gone_is_not_waited_for(pair: Pair) -> None:
     assert not pair.channel.connected
 
 
+def test_the_loop_has_news_when_it_would_look_for_something_else_than_it_was_told_to(pair: Pair) -> None:
+    channel = pair.channel
+    assert channel.has_news()  # it was never told
+
+    def told() -> tuple[bool, bool]:
+        return channel.readable(), channel.writable()
+
+    assert told() == (True, False)
+    pair.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert not channel.has_news()
+    pair.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert channel.has_news()
+    assert told() == (False, False)
+    channel.requests.pop()
+    assert channel.has_news()
+    assert told() == (True, False)
+    channel.total_outbufs_len = 1
+    assert channel.has_news()
+    assert told() == (False, True)
+    assert not channel.has_news()
+    channel.total_outbufs_len = 0
+    channel.close_when_flushed = True
+    assert not channel.has_news()  # it looks for room, finds it and closes
+    channel.close_when_flushed = False
+    assert channel.has_news()
+
+
+def test_while_the_loop_asks_everything_is_news(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    pair.channel.readable()
+    pair.channel.writable()
+    wants = pair.channel._wants_bytes
+
+    def asked() -> bool:
+        monkeypatch.undo()
+        seen.append(pair.channel.has_news())
+        return bool(wants())
+
+    monkeypatch.setattr(pair.channel, "_wants_bytes", asked)
+    pair.channel.readable()
+
+    assert seen == [True]
+    assert not pair.channel.has_news()
+
+
+@pytest.mark.parametrize("size", [0, 1, JOINED_BYTES, JOINED_BYTES + 1])
+def test_a_header_goes_out_with_the_first_bytes_of_its_body_and_none_stays_behind(pair: Pair, size: int) -> None:
+    written: list[int] = []
+
+    def send(data: bytes, *, do_close: bool) -> int:
+        del do_close
+        written.append(len(data))
+        return len(data)
+
+    pair.channel.send = send
+
+    pair.channel.begin_answer(b"header")
+    pair.channel.write_soon(b"x" * size)
+    pair.channel.write_soon(b"")
+
+    assert written[0] == (6 if size > JOINED_BYTES else 6 + size)
+    assert sum(written) == 6 + size
+
+
 def test_a_header_that_waitress_stumbles_over_is_a_bad_request() -> None:
     parser = Parser(Adjustments())
 
@@ -149,7 +213,10 @@ def test_a_header_that_waitress_stumbles_over_is_a_bad_request() -> None:
 
 def test_waitress_still_has_the_internals_we_stand_on() -> None:
     for owner, names in (
-        (waitress.channel.HTTPChannel, ["readable", "writable", "handle_read", "handle_close", "received", "check_client_disconnected", "service", "cancel"]),
+        (
+            waitress.channel.HTTPChannel,
+            ["readable", "writable", "handle_read", "handle_close", "received", "check_client_disconnected", "service", "cancel", "write_soon"],
+        ),
         (waitress.parser.HTTPRequestParser, ["received", "parse_header"]),
         (waitress.task.Task, ["build_response_header", "set_close_on_finish", "write"]),
         (waitress.task.WSGITask, ["execute", "get_environment"]),
