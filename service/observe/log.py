@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
+from datetime import datetime, timezone
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, cast
 
@@ -32,6 +33,7 @@ Event = MutableMapping[str, Any]
 SERVICE_NAME: Final = "salt-sidecar"
 # In Kubernetes the name of the pod.
 INSTANCE: Final = socket.gethostname()
+_SERVICE: Final = MappingProxyType({"service.name": SERVICE_NAME, "service.version": __version__, "service.instance.id": INSTANCE})
 _FRAMES = 30
 _REPR_LIMIT = 500
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
@@ -53,9 +55,7 @@ class Pipeline:
         self.shape: Shape = "json"
         self.processors: list[Any] = [
             self._gate,
-            _context,
             _head,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
             _exception,
             redact.processor,
             self._render,
@@ -215,17 +215,12 @@ def close(timeout: float = 2.0) -> bool:
     return _installation.close(timeout) if _installation else True
 
 
-def _context(_logger: object, _method: str, event: Event) -> Event:
-    """Add what this thread's request has bound; what the event says itself counts."""
-    bound = _bound.get()
-    return {**bound, **event} if bound else event
-
-
 def _head(_logger: object, method: str, event: Event) -> Event:
-    """Put the fields people look for first at the front of the line."""
+    """Put the fields people look for first at the front of the line, then what this thread's request has bound; what the event says itself counts."""
     name = event.pop("event", "log")
-    head = {"timestamp": None, "level": "error" if method == "exception" else method, "event": name}
-    return {**head, **event, "service.name": SERVICE_NAME, "service.version": __version__, "service.instance.id": INSTANCE}
+    line = {"timestamp": None, "level": "error" if method == "exception" else method, **_bound.get(), "event": name, **event, **_SERVICE}
+    line["timestamp"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
+    return line
 
 
 def _exception(_logger: object, _method: str, event: Event) -> Event:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Mapping, MutableMapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 MASK = "<redacted>"
 CUT = "<cut>"
@@ -27,6 +27,8 @@ _SECRET_TEXT = re.compile(
         ( b?" (?:[^"\\]|\\.)* "? | b?' (?:[^'\\]|\\.)* '? | (?:Bearer|Basic)\s+[^\s,;}\])]+ | [^\s,;}\])"']+ )"""
 )
 _TEXT_FIELDS = frozenset({"message", "error.message", "exc_value", "exc_notes"})
+# Nearly all values of nearly all events; asking a type is much cheaper than asking whether it is a kind of one.
+_PLAIN_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 @functools.lru_cache(maxsize=4096)
@@ -34,6 +36,12 @@ def is_secret(key: str) -> bool:
     """Tell whether what is stored under *key* is a credential; of a dotted name only the last part counts."""
     last = key.replace("-", "_").lower().rpartition(".")[2]
     return _SECRET_KEY.fullmatch(last) is not None
+
+
+@functools.lru_cache(maxsize=4096)
+def _kind(name: str) -> Literal["secret", "text", ""]:
+    """Tell what a field of this name needs; mostly nothing."""
+    return "secret" if is_secret(name) else "text" if name in _TEXT_FIELDS else ""
 
 
 def redact(value: object, *, depth: int = MAX_DEPTH, nodes: int = MAX_NODES) -> object:
@@ -72,7 +80,7 @@ class _Copy:
         self._left = nodes
 
     def of(self, value: object, depth: int) -> object:
-        if value is None or isinstance(value, str | int | float | bytes):
+        if type(value) in _PLAIN_TYPES or isinstance(value, (str, int, float, bytes)):
             return value
         self._left -= 1
         if depth == 0 or self._left < 0:
@@ -90,9 +98,11 @@ class _Copy:
         return [self.of(item, depth) for item in values]
 
     def _field(self, key: object, value: object, depth: int) -> object:
-        name = name_of(key)
-        if is_secret(name):
+        kind = _kind(key if type(key) is str else name_of(key))
+        if not kind and type(value) in _PLAIN_TYPES:
+            return value
+        if kind == "secret":
             return value if value is None or value == "" else MASK
-        if isinstance(value, str) and name in _TEXT_FIELDS:
+        if kind == "text" and isinstance(value, str):
             return redact_text(value)
         return self.of(value, depth)
