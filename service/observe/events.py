@@ -94,6 +94,9 @@ Standard output carries one JSON object a line, standard error nothing. Every li
 OpenTelemetry and keep their type for ever, durations are seconds and end in `_s`. Credentials are redacted by the name of their field before a line is written;
 arguments and returns of jobs are never logged, their targets only with `log.include_target`.
 
+Lines wait up to a tenth of a second for others, so that they share one write; an `error` or `critical` line goes out at once, with all before it. What a process that
+is killed (SIGKILL, no memory) said in its last tenth of a second may be lost; a stop, and an exception that nobody caught, write all of it.
+
 ## Shapes
 
 `log.format` chooses one of three. Until the settings are read, lines are `json`.
