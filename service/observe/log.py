@@ -176,7 +176,8 @@ def configure(pipeline: Pipeline) -> None:
 
 def get() -> FilteringBoundLogger:
     """Return the logger for our own events: `get().info("area.happened", field=value)`."""
-    return cast("FilteringBoundLogger", structlog.get_logger())
+    # Bound now: a proxy would make a logger for each line.
+    return cast("FilteringBoundLogger", structlog.get_logger().bind())
 
 
 def set_level(level: str) -> None:

@@ -86,7 +86,10 @@ class _Copy:
         if depth == 0 or self._left < 0:
             return CUT
         if isinstance(value, Mapping):
-            return {key: self._field(key, item, depth - 1) for key, item in value.items()}
+            return {
+                key: item if type(item) in _PLAIN_TYPES and type(key) is str and not _kind(key) else self._field(key, item, depth - 1)
+                for key, item in value.items()
+            }
         if isinstance(value, list | tuple | set | frozenset):
             return self._items(value, depth - 1)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -98,9 +101,7 @@ class _Copy:
         return [self.of(item, depth) for item in values]
 
     def _field(self, key: object, value: object, depth: int) -> object:
-        kind = _kind(key if type(key) is str else name_of(key))
-        if not kind and type(value) in _PLAIN_TYPES:
-            return value
+        kind = _kind(name_of(key))
         if kind == "secret":
             return value if value is None or value == "" else MASK
         if kind == "text" and isinstance(value, str):
