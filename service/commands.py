@@ -213,12 +213,11 @@ class Commands:
 
     def _through_guard(self, low: Low, caller: Caller, deadline: float) -> LowResult:
         asked = {**caller.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
-        with contextlib.ExitStack() as passing:
-            with caller.trail.stage("auth"):
-                accepted = passing.enter_context(self._guard.admit(low.credentials, caller.address, asked))
+        credentials = low.credentials
+        with caller.trail.entering("auth", self._guard.admit(credentials, caller.address, asked)) as accepted:
 
             def welcome() -> None:
-                caller.who.update(_claimed(low.credentials))
+                caller.who.update(_claimed(credentials))
                 accepted()
 
             request = Request(caller.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, trail=caller.trail)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import secrets
 import threading
@@ -98,7 +99,7 @@ class Guard:
         asked: what they are used for, for the verdict; may still change inside the block. is_login: a success is always news. Yields a function to call when the master has accepted them. Raises Throttled.
         """
         eauth = "token" if "token" in credentials else str(credentials.get("eauth", "unknown"))
-        attempt = _Attempt(self, self._digest(credentials), self._keys(credentials, address), lambda seconds: self._on_decided(eauth, seconds))
+        attempt = _Attempt(self, self._digest(credentials), lambda: self._keys(credentials, address), lambda seconds: self._on_decided(eauth, seconds))
         result: str = "error"
         wait: float | None = None
         try:
@@ -210,16 +211,21 @@ class Guard:
 class _Attempt:
     """One pass of one request through the guard."""
 
-    def __init__(self, guard: Guard, digest: bytes, keys: Keys, on_decided: Callable[[float], None]) -> None:
+    def __init__(self, guard: Guard, digest: bytes, find_keys: Callable[[], Keys], on_decided: Callable[[float], None]) -> None:
+        """find_keys: called for credentials that are not proven; those that are pay nothing."""
         self._guard = guard
         self._digest = digest
-        self._keys = keys
+        self._find_keys = find_keys
         self._on_decided = on_decided
         self._sent_at: float | None = None
         self._in_gate = False
         self._paid = False
         self.proven = False
         self.known = False  # the master need not judge them: it did so lately
+
+    @functools.cached_property
+    def _keys(self) -> Keys:
+        return self._find_keys()
 
     def enter(self) -> None:
         """Pass the brakes; the credentials go to the master next."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from service.observe.traceparent import TraceContext
+
+Held = TypeVar("Held")
 
 StageName = Literal["auth", "publish", "gather"]
 # A batch publishes a hundred times; all of them count, so many are told one by one.
@@ -45,6 +49,10 @@ class Trail:
     def stage(self, name: StageName) -> _Timer:
         """Count the time inside a `with` block to a stage."""
         return _Timer(self, name)
+
+    def entering(self, name: StageName, block: AbstractContextManager[Held]) -> _Entering[Held]:
+        """Count the time to enter a `with` block to a stage, but not the time inside it."""
+        return _Entering(self, name, block)
 
     def passed(self, name: StageName, started: float) -> None:
         """Count the time since *started* to a stage."""
@@ -94,3 +102,21 @@ class _Timer:
 
     def __exit__(self, *_: object) -> None:
         self._trail.passed(self._name, self._started)
+
+
+class _Entering(Generic[Held]):
+    """A `with` block whose entrance is timed."""
+
+    __slots__ = ("_block", "_name", "_trail")
+
+    def __init__(self, trail: Trail, name: StageName, block: AbstractContextManager[Held]) -> None:
+        self._trail = trail
+        self._name = name
+        self._block = block
+
+    def __enter__(self) -> Held:
+        with self._trail.stage(self._name):
+            return self._block.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> bool | None:
+        return self._block.__exit__(kind, exc, traceback)
