@@ -78,7 +78,7 @@ def is_right(answer: bytes, load: Load) -> bool:
         (value,) = orjson.loads(answer)["return"]
         if load.check == "returns":
             wanted: object = "x" * load.repeat if load.repeat else True
-            missing = [value.pop(minion, NO_RETURN) for minion in load.silent]
+            missing = [value.pop(minion, "") for minion in load.silent]
             return bool(value == dict.fromkeys(load.minions, wanted)) and all(words.startswith(NO_RETURN) for words in missing)
         if load.check == "job":
             return bool(value["jid"]) and sorted(value["minions"]) == sorted(load.minions)

@@ -26,7 +26,7 @@ RAW = "thread (7): bus;run (a.py:1);send (b.py:2) 3\nthread (8): api-1;run (a.py
     ("value", "right"),
     [
         ({"good": True, "quiet": "Minion did not return. [No response]"}, True),
-        ({"good": True}, True),
+        ({"good": True}, False),
         ({"good": True, "quiet": True}, False),
         ({"quiet": "Minion did not return."}, False),
         ({"good": "Minion did not return."}, False),
