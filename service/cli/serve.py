@@ -45,6 +45,9 @@ def uid_faults(uid: int | None = None) -> list[ConfigFault]:
 
 def main(args: argparse.Namespace) -> int:
     """Serve until SIGTERM; return the exit code."""
+    from service.server.runtime import tame_malloc  # noqa: PLC0415 - only who serves needs ctypes
+
+    tame_malloc(os.environ)
     # First of all: from here on only JSON leaves this process, whatever Salt prints when it is imported.
     log.install()
     try:
