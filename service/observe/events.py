@@ -22,6 +22,7 @@ EVENTS = (
     LogEvent("app.ready", "info", "For the first time the master answers and its event bus is connected.", ("checks", "start_s")),
     LogEvent("app.draining", "info", "A signal to stop came; callers are served for `notice_s` more, then the port closes and what was asked is answered.", ("in_flight", "notice_s", "grace_s")),
     LogEvent("app.stop", "info", "The last line; `unfinished` requests were cut off.", ("exit_code", "unfinished", "hurried")),
+    LogEvent("app.threads_short", "warning", "A thread could not be started: the system's limit of processes is too low. Requests wait for the `threads` there are. Said once.", ("threads", "wanted")),
     LogEvent("config.loaded", "info", "At the start: where options come from, and which ones. At SIGHUP: which were applied, and which need a restart. Names, never values.", ("source", "keys", "applied", "needs_restart")),
     LogEvent("config.invalid", "error", "The configuration cannot be used; one line for each fault at the start, one for all of them at SIGHUP.", ("where", "problem", "fix", "faults")),
     LogEvent("config.ignored", "warning", "The master configuration's `rest_cherrypy` section asks for something that the sidecar does not do; or `log.format: console` away from a terminal.", ("where", "problem", "fix")),

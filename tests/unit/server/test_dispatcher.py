@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +41,13 @@ class Task:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+def _until_active(pool: Dispatcher, threads: int) -> None:
+    """Wait until only so many threads are not idle. They change the number and fall asleep in one hold of the lock."""
+    deadline = time.monotonic() + 10
+    while pool.active_count != threads and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 @pytest.fixture
@@ -113,6 +121,45 @@ def test_tasks_still_queued_at_the_end_are_cancelled(dispatcher: Dispatcher) -> 
     assert dispatcher.queue_depth() == 0
 
 
+def test_the_thread_that_was_busy_last_works_next_and_a_thread_is_started_only_when_none_is_idle() -> None:
+    pool = Dispatcher("api", 3, lambda _seconds: None)
+    pool.start()
+    _until_active(pool, 0)
+    first, second, third = Task(), Task(), Task()
+    for task in (first, second):
+        pool.add_task(task)
+        assert task.started.wait(10)
+    for still_active, task in ((1, first), (0, second)):
+        task.end.set()
+        _until_active(pool, still_active)
+    pool.add_task(third)
+    assert third.started.wait(10)
+
+    assert (len(pool.threads), third.thread) == (2, second.thread)
+    third.end.set()
+    pool.shutdown(timeout=10)
+    assert not pool.threads
+
+
+def test_a_request_waits_for_a_busy_thread_when_no_other_can_be_started(dispatcher: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_given: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    first, second = Task(), Task()
+    dispatcher.size = 2
+    dispatcher.start()
+    dispatcher.add_task(first)
+    assert first.started.wait(10)
+    monkeypatch.setattr(dispatcher, "start_new_thread", refuse)
+
+    dispatcher.add_task(second)
+    assert not second.started.is_set()
+    first.end.set()
+
+    assert second.started.wait(10)
+    second.end.set()
+
+
 @pytest.mark.usefixtures("dispatcher")
 def test_a_queued_request_is_no_warning() -> None:
     assert not logging.getLogger("waitress.queue").isEnabledFor(logging.WARNING)
@@ -121,7 +168,9 @@ def test_a_queued_request_is_no_warning() -> None:
 def test_waitress_still_has_the_internals_we_stand_on() -> None:
     pool = ThreadedTaskDispatcher()
 
-    assert list(inspect.signature(ThreadedTaskDispatcher.add_task).parameters) == ["self", "task"]
+    assert list(inspect.signature(ThreadedTaskDispatcher.handler_thread).parameters) == ["self", "thread_no"]
+    assert pool.active_count == 0
+    assert pool.queue_cv._lock is pool.lock
     assert list(inspect.signature(ThreadedTaskDispatcher.start_new_thread).parameters) == ["self", "target", "thread_no"]
     assert list(inspect.signature(ThreadedTaskDispatcher.shutdown).parameters) == ["self", "cancel_pending", "timeout"]
     assert len(pool.queue) == 0
