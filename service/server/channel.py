@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
@@ -20,7 +22,7 @@ LINGER_SECONDS = 10.0
 # A kept-alive connection without a request, and an answer nobody reads, end after this.
 IDLE_SECONDS = 120.0
 
-# A larger answer is not copied to be sent together with its header.
+# A larger answer is not copied, neither to be sent together with its header nor before it is sent.
 JOINED_BYTES = 64 * 1024
 
 # The names of our faults that say the same.
@@ -166,12 +168,36 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def write_soon(self, data: Any) -> int:
         """Send, or keep to be sent."""
         header, self._unsent_header = self._unsent_header, b""
-        if not header:
-            return int(super().write_soon(data))
         if isinstance(data, bytes) and len(data) <= JOINED_BYTES:
             return int(super().write_soon(header + data))
         super().write_soon(header)
-        return int(super().write_soon(data))
+        return self._write_large(data) if isinstance(data, bytes) else int(super().write_soon(data))
+
+    def _write_large(self, data: bytes) -> int:
+        """
+        Send from where it is what the socket takes; keep the rest.
+
+        waitress would copy all of it into a buffer and out again first, and what is too large for memory once more. Of the rest the first piece
+        makes it open its file, and the others go there.
+        """
+        view = memoryview(data)
+        with self.outbuf_lock:
+            sent, _ = self._flush_exception(functools.partial(self._send_directly, view), do_close=False)
+            rest, memory = view[int(sent) :], self.adj.outbuf_overflow
+            super().write_soon(rest[:memory])
+            super().write_soon(rest[memory:])
+        return len(data)
+
+    def _send_directly(self, view: memoryview, *, do_close: bool) -> int:
+        """Send what the socket takes, if nothing waits before it; return how much that was."""
+        sent = 0
+        while sent < len(view) and not self.total_outbufs_len and self.connected:
+            taken = int(self.send(view[sent:], do_close=do_close))
+            if not taken:
+                break
+            sent += taken
+            self.last_activity = time.time()
+        return sent
 
     def _wants_bytes(self) -> bool:
         if self.linger_until is not None:
@@ -216,6 +242,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def sweep(self, now: float, receive_seconds: float, on_rejected: Callable[[str], None]) -> None:
         """End what has lasted too long: a slow sender, a reader that stopped, an idle connection, a farewell."""
+        if self.is_idle():
+            self._free_buffer()
         if self.linger_until is not None:
             overdue = now >= self.linger_until
         elif self.receiving_since is not None and not self.requests:
@@ -228,6 +256,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             overdue = self._is_stale()
         if overdue:
             self.abort()
+
+    def _free_buffer(self) -> None:
+        """Give back what the last answer was kept in, a megabyte or a file; waitress does with the next answer, or never."""
+        with self.outbuf_lock:
+            if not self.total_outbufs_len and self.outbufs[-1].buf is not None:
+                self.outbufs[-1].close()
+                self.outbufs[-1] = OverflowableBuffer(self.adj.outbuf_overflow)
 
     def _is_stale(self) -> bool:
         # waitress stamps with time.time(), on each byte in or out.

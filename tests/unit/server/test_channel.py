@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import socket
 import time
+import tracemalloc
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,9 @@ class FakeServer(SimpleNamespace):
 
     def add_task(self, task: Any) -> None:
         self.tasks.append(task)
+
+    def pull_trigger(self) -> None:
+        """Wake the loop, which is the test."""
 
 
 class Pair:
@@ -201,6 +205,23 @@ def test_a_header_goes_out_with_the_first_bytes_of_its_body_and_none_stays_behin
     assert sum(written) == 6 + size
 
 
+def test_a_large_answer_is_not_copied_in_memory_and_its_buffer_is_given_back(pair: Pair) -> None:
+    answer = bytes(range(256)) * 30_000
+    tracemalloc.start()
+    pair.channel.write_soon(answer)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    got = b""
+    while len(got) < len(answer):
+        got += pair.caller.recv(len(answer))
+        pair.channel.handle_write()
+
+    assert got == answer
+    assert peak < len(answer) / 3
+    assert pair.sweep(1)
+    assert pair.channel.outbufs[-1].buf is None
+
+
 def test_a_header_that_waitress_stumbles_over_is_a_bad_request() -> None:
     parser = Parser(Adjustments())
 
@@ -215,7 +236,19 @@ def test_waitress_still_has_the_internals_we_stand_on() -> None:
     for owner, names in (
         (
             waitress.channel.HTTPChannel,
-            ["readable", "writable", "handle_read", "handle_close", "received", "check_client_disconnected", "service", "cancel", "write_soon"],
+            [
+                "readable",
+                "writable",
+                "handle_read",
+                "handle_close",
+                "received",
+                "check_client_disconnected",
+                "service",
+                "cancel",
+                "write_soon",
+                "send",
+                "_flush_exception",
+            ],
         ),
         (waitress.parser.HTTPRequestParser, ["received", "parse_header"]),
         (waitress.task.Task, ["build_response_header", "set_close_on_finish", "write"]),
