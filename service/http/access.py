@@ -36,8 +36,8 @@ class Access:
 
     def admit(self, address: str, user: str) -> None:
         """Raise Unauthenticated if *user* may not call from there: 401, as rest_cherrypy's `api_acl`."""
-        allowed = self._users.get(user if user in self._users else EVERY_USER, Networks())
-        if self._users and address not in allowed:
+        users = self._users
+        if users and address not in users.get(user if user in users else EVERY_USER, Networks()):
             raise Unauthenticated("this user may not call from this address")
 
     def admit_address(self, address: str) -> None:

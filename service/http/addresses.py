@@ -25,8 +25,8 @@ class Networks:
         return self._all or bool(self._networks)
 
     def __contains__(self, address: str) -> bool:
-        if self._all:
-            return True
+        if self._all or not self._networks:
+            return self._all
         try:
             known = ipaddress.ip_address(address)
         except ValueError:

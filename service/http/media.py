@@ -119,7 +119,8 @@ def check_accept(req: falcon.Request) -> None:
 
 def vary(resp: falcon.Response, *names: str) -> None:
     """Add request headers that the answer depends on."""
-    known = [name for name in (resp.get_header("Vary") or "").split(", ") if name]
+    before = resp.get_header("Vary")
+    known = before.split(", ") if before else []
     resp.set_header("Vary", ", ".join([*known, *(name for name in names if name not in known)]))
 
 
