@@ -10,7 +10,8 @@ from benchmarks.behaviour import names
 # What a right answer looks like: every minion's return; a jid and every minion; every minion's key; a runner's arguments.
 Check = Literal["returns", "job", "keys", "runner"]
 
-SIDECAR, CHERRYPY, TORNADO, GATEWAY, WAITRESS = "sidecar", "rest_cherrypy", "rest_tornado", "gateway alone", "waitress alone"
+SIDECAR, CHERRYPY, TORNADO = "sidecar", "rest_cherrypy", "rest_tornado"
+GATEWAY, PROOF, WAITRESS = "gateway alone", "proof of concept", "waitress alone"
 SALT_API = (CHERRYPY, TORNADO)
 EVERYBODY = (SIDECAR, CHERRYPY, TORNADO)
 
@@ -89,11 +90,13 @@ def cpu(part: float) -> Target:
 
 
 NONE_LOST = Target("lost", 0)
+# The proof of concept is what the target was set against; the gateway has become cheaper since, and the distance to it is watched too.
+DISTANCE = (Target("cpu_ms", 1.5, minus=PROOF), Target("cpu_ms", 1.5, minus=GATEWAY))
 TAIL = Target("p99_ms", 1 / 5, to=CHERRYPY)
 PING = {"client": "local", "fun": "test.ping"}
 # So many returns take the master longer than Salt's 5 s, and a minion that waits for the master is not silent.
 PATIENT = {"timeout": 60}
-FLOORS = (GATEWAY, WAITRESS)
+FLOORS = (GATEWAY, PROOF, WAITRESS)
 
 CASES = (
     Case(
@@ -102,7 +105,7 @@ CASES = (
         PING,
         "returns",
         1,
-        (rate(2.8), cpu(12), NONE_LOST, Target("cpu_ms", 1.5, minus=GATEWAY), Target("bus_per_1000", 0)),
+        (rate(2.8), cpu(12), NONE_LOST, *DISTANCE, Target("bus_per_1000", 0)),
         (*EVERYBODY, *FLOORS),
     ),
     Case(
@@ -111,7 +114,7 @@ CASES = (
         PING,
         "returns",
         8,
-        (rate(2.6), TAIL, cpu(18), NONE_LOST, Target("cpu_ms", 1.5, minus=GATEWAY)),
+        (rate(2.6), TAIL, cpu(18), NONE_LOST, *DISTANCE),
         (*EVERYBODY, *FLOORS),
     ),
     Case(
@@ -120,7 +123,7 @@ CASES = (
         PING,
         "returns",
         32,
-        (rate(3.2), TAIL, cpu(18), NONE_LOST, Target("cpu_ms", 1.5, minus=GATEWAY)),
+        (rate(3.2), TAIL, cpu(18), NONE_LOST, *DISTANCE),
         (*EVERYBODY, *FLOORS),
     ),
     Case("local-128", "`local *`, 128 callers", {**PING, **PATIENT}, "returns", 128, (NONE_LOST,), rounds=1),

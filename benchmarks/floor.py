@@ -1,4 +1,4 @@
-"""The floor: the same job through the gateway alone, with no HTTP, no log and no metrics, in a process of its own."""
+"""The floors: the same job with no HTTP, no log and no metrics, through the gateway alone or as the proof of concept did it; each in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.cases import GATEWAY
 from benchmarks.load import Load, Sample, percentile
 from benchmarks.probes import Meanwhile, resident_bytes
 from service.cli.embedded import until
@@ -55,9 +57,14 @@ def connected(master_config: str) -> Gateway:
     raise TimeoutError(gateway.health())
 
 
-def measure(gateway: Gateway, load: Load, token: str) -> Sample:
-    """Run a load's low in threads, one after the other in each, and judge the results."""
-    low = {**json.loads(load.body)[0], "token": token}
+def through_gateway(gateway: Gateway, low: Mapping[str, Any], seconds: float) -> object:
+    """Run a low; as for every request over HTTP it is checked again."""
+    (parsed,) = parse_lowstate([low], enabled=(low["client"],), most=1)
+    return gateway.run(parsed, Request("", time.monotonic() + seconds)).value
+
+
+def measure(load: Load, call: Callable[[], object]) -> Sample:
+    """Call in threads, again and again in each, and judge the results."""
     latencies: list[float] = []
     faults: Counter[str] = Counter()
     wanted = dict.fromkeys(load.minions, True)
@@ -65,10 +72,7 @@ def measure(gateway: Gateway, load: Load, token: str) -> Sample:
     def call_on(until_: float) -> None:
         while time.monotonic() < until_:
             started = time.monotonic()
-            # As for every request over HTTP: the low is checked again.
-            (parsed,) = parse_lowstate([low], enabled=(low["client"],), most=1)
-            value = gateway.run(parsed, Request("", time.monotonic() + load.grace_seconds)).value
-            if value == wanted or load.check != "returns":
+            if call() == wanted:
                 latencies.append(time.monotonic() - started)
             else:
                 faults["wrong or incomplete"] += 1
@@ -106,15 +110,27 @@ def _sample(latencies: list[float], faults: Counter[str], seconds: float, used: 
     )
 
 
-def main() -> None:
-    """Read `{"load": ..., "master_config": ..., "token": ...}` from standard input, print the sample."""
-    given: dict[str, Any] = json.load(sys.stdin)
-    load = Load(**{**given["load"], "minions": tuple(given["load"]["minions"]), "silent": ()})
-    gateway = connected(given["master_config"])
+def measured(floor: str, load: Load, low: Mapping[str, Any], master_config: str) -> Sample:
+    """Measure one of the floors."""
+    if floor != GATEWAY:
+        # Salt's channels would cost the gateway's process memory and time of its start.
+        from benchmarks.proof import Proof  # noqa: PLC0415
+
+        proof = Proof(master_config)
+        return measure(load, lambda: proof.call(low["tgt"], low["fun"], low["token"]))
+    gateway = connected(master_config)
     try:
-        print(json.dumps(dataclasses.asdict(measure(gateway, load, given["token"]))))
+        return measure(load, lambda: through_gateway(gateway, low, load.grace_seconds))
     finally:
         gateway.stop()
+
+
+def main() -> None:
+    """Read `{"floor": ..., "load": ..., "master_config": ..., "token": ...}` from standard input, print the sample."""
+    given: dict[str, Any] = json.load(sys.stdin)
+    load = Load(**{**given["load"], "minions": tuple(given["load"]["minions"]), "silent": ()})
+    low = {**json.loads(load.body)[0], "token": given["token"]}
+    print(json.dumps(dataclasses.asdict(measured(given["floor"], load, low, given["master_config"]))))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks import peers, running
 from benchmarks.behaviour import names
-from benchmarks.cases import CHERRYPY, GATEWAY, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.cases import CHERRYPY, GATEWAY, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
 from benchmarks.load import Load
 from benchmarks.peers import Peer
 from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes
@@ -129,7 +129,7 @@ class Rig:
         load = Load(
             0, body, {}, case.check, minions, case.callers, seconds or case.seconds, case.each, case.grace_seconds, repeat=case.repeat, silent=case.silent
         )
-        return self._floor(load) if name == GATEWAY else self._through(name, load, alone=alone)
+        return self._floor(name, load) if name in (GATEWAY, PROOF) else self._through(name, load, alone=alone)
 
     def _through(self, name: str, load: Load, *, alone: bool) -> dict[str, Any]:
         with self.using(name) as peer:
@@ -185,9 +185,10 @@ class Rig:
                 "idle_cpu_percent": round(100 * (cpu_seconds(session) - cpu) / (time.monotonic() - begun), 2),
             }
 
-    def _floor(self, load: Load) -> dict[str, Any]:
+    def _floor(self, name: str, load: Load) -> dict[str, Any]:
         with self.using(SIDECAR) as peer:  # whose token is as good as any
             given = {
+                "floor": name,
                 "load": dataclasses.asdict(dataclasses.replace(load, beside=self.beside)),
                 "master_config": str(self.salt.master_config),
                 "token": peer.headers["X-Auth-Token"],
