@@ -129,8 +129,8 @@ class FrameReader:
         self._buffer = bytearray()
         self._prefixed: bool | None = None
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the raw events that *chunk* completes. Raises ValueError on bytes that are no frames."""
+    def feed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
+        """Yield the raw events that *chunk* completes, of which nothing is kept. Raises ValueError on bytes that are no frames."""
         if self._prefixed is None:
             self._prefixed = chunk[0] < 0x80
         try:
@@ -139,14 +139,14 @@ class FrameReader:
             # A full buffer; a map whose key cannot be hashed. msgpack's other exceptions are ValueErrors.
             raise ValueError(f"no event frame: {exc}") from exc
 
-    def _feed_maps(self, chunk: bytes) -> Iterator[bytes]:
+    def _feed_maps(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         if self._unpacker is None:
             self._unpacker = msgpack.Unpacker(raw=True, max_buffer_size=FRAME_LIMIT_BYTES, strict_map_key=False)
         self._unpacker.feed(chunk)
         for frame in self._unpacker:
             yield _body(frame)
 
-    def _feed_prefixed(self, chunk: bytes) -> Iterator[bytes]:
+    def _feed_prefixed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         self._buffer += chunk
         while len(self._buffer) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer)
