@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -121,25 +120,29 @@ class StreamEvent:
 
 class Owners:
     """
-    Who started which job, learned from the events that announce jobs; the oldest are forgotten. For one thread.
+    Who started which job, learned from the events that announce jobs. For one thread.
 
     The first word counts: whoever may fire events on a minion could otherwise claim another user's job later.
+    Half of *most* are remembered at least; then the older half is forgotten at once, which needs no order and half of the memory of one.
     """
 
     def __init__(self, most: int = MOST_OWNERS) -> None:
-        self._most = most
-        self._users: OrderedDict[str, str] = OrderedDict()
+        self._half = most // 2
+        self._users: dict[str, str] = {}
+        self._before: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # one text for all jobs of a user
 
     def learn(self, event: StreamEvent) -> None:
         """Look at an event, and remember the user if it announces a job."""
-        if event.kind not in NEW_TYPES or event.jid is None or event.jid in self._users:
+        if event.kind not in NEW_TYPES or event.jid is None or self.of(event.jid):
             return
         user = event.data().get("user")
-        if isinstance(user, str) and user:
-            self._users[event.jid] = user
-            if len(self._users) > self._most:
-                self._users.popitem(last=False)
+        if not isinstance(user, str) or not user:
+            return
+        if len(self._users) >= self._half:
+            self._users, self._before, self._names = {}, self._users, {}
+        self._users[event.jid] = self._names.setdefault(user, user)
 
     def of(self, jid: str | None) -> str | None:
         """Return who started a job, None if that was not heard."""
-        return None if jid is None else self._users.get(jid)
+        return None if jid is None else self._users.get(jid) or self._before.get(jid)

@@ -166,9 +166,10 @@ def test_a_job_without_a_user_is_nobodys(user: object) -> None:
     assert owners.of(JID) is None
 
 
-def test_the_oldest_owners_are_forgotten() -> None:
-    owners = Owners(most=2)
-    for number in range(3):
+def test_at_least_half_of_the_owners_are_remembered() -> None:
+    owners = Owners(most=4)
+    for number in range(5):
         owners.learn(event(f"salt/job/{number}/new", {"user": "alice"}))
+    owners.learn(event("salt/job/2/new", {"user": "mallory"}))
 
-    assert [owners.of(str(number)) for number in range(3)] == [None, "alice", "alice"]
+    assert [owners.of(str(number)) for number in range(5)] == [None, None, "alice", "alice", "alice"]
