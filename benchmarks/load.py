@@ -15,11 +15,10 @@ import orjson
 
 from benchmarks.behaviour import NO_RETURN
 from benchmarks.cases import Check
-from benchmarks.probes import Meanwhile, cpu_seconds, resident_bytes
+from benchmarks.probes import Meanwhile, cpu_seconds, forget_peak, peak_bytes, resident_bytes
 from service.cli.processes import session_members
 
 READ_BYTES = 32 * 1024 * 1024
-MEMORY_SECONDS = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +29,7 @@ class Load:
     session: process id of the server, for its CPU time and memory; 0 for none. beside: those of what works for it, by name.
     seconds: callers begin no request after that. each: at most so many requests of one caller; 0 for no limit.
     grace_seconds: an answer that is not there so long after the end is lost.
+    small_body: what is sent once before, so that what any first request loads does not count as memory of this one.
     repeat: each minion returns so many x; 0 for True. silent: further minions, of whom the answer says that they did not return.
     """
 
@@ -46,6 +46,7 @@ class Load:
     repeat: int = 0
     path: str = "/"
     silent: tuple[str, ...] = ()
+    small_body: str = ""
     beside: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -163,15 +164,15 @@ class Caller:
 
 
 async def generate(load: Load) -> Sample:
-    """Warm up with one request, run the callers, and count. Memory is compared with that before the first request."""
+    """Warm up with one request, run the callers, and count. Memory is compared with that before the first request, or after the small one before it."""
     faults: Counter[str] = Counter()
     latencies: list[float] = []
     pids = session_members(load.session) if load.session else []
-    memory = [resident_bytes(pids)]
-    watch = asyncio.create_task(_note(memory, pids))
-    first = Caller(load, Counter(), [])
-    await asyncio.wait_for(first.call(), load.grace_seconds + load.seconds)
-    first.close()
+    if load.small_body:
+        await _once(dataclasses.replace(load, body=load.small_body))
+    forget_peak(pids)
+    before = resident_bytes(pids)
+    await _once(load)
     callers = [Caller(load, faults, latencies) for _ in range(load.callers)]
     meanwhile = Meanwhile(load.beside)
     cpu, own, started = cpu_seconds(load.session), os.times(), time.monotonic()
@@ -179,8 +180,7 @@ async def generate(load: Load) -> Sample:
     _, late = await asyncio.wait(tasks, timeout=load.seconds + load.grace_seconds)
     seconds, used, spent = time.monotonic() - started, cpu_seconds(load.session) - cpu, os.times()
     beside = meanwhile.figures(len(latencies))
-    watch.cancel()
-    memory.append(resident_bytes(pids))
+    peak = peak_bytes(pids)
     for task in late:
         task.cancel()
         faults["no answer"] += 1
@@ -196,19 +196,18 @@ async def generate(load: Load) -> Sample:
         p50_ms=percentile(latencies, 0.50),
         p99_ms=percentile(latencies, 0.99),
         cpu_ms=round(1000 * used / done, 3) if done else 0.0,
-        rss_mb=round(max(memory) / 1e6, 1),
-        rss_growth_mb=round((max(memory) - memory[0]) / 1e6, 1),
+        rss_mb=round(peak / 1e6, 1),
+        rss_growth_mb=round((peak - before) / 1e6, 1),
         answer_bytes=max(caller.last_bytes for caller in callers),
         generator_share=round((spent.user + spent.system - own.user - own.system) / seconds, 3),
         beside=beside,
     )
 
 
-async def _note(memory: list[int], pids: list[int]) -> None:
-    """Note the memory of the server while it works."""
-    while pids:
-        await asyncio.sleep(MEMORY_SECONDS)
-        memory.append(resident_bytes(pids))
+async def _once(load: Load) -> None:
+    caller = Caller(load, Counter(), [])
+    await asyncio.wait_for(caller.call(), load.grace_seconds + load.seconds)
+    caller.close()
 
 
 def percentile(seconds: list[float], share: float) -> float:

@@ -18,7 +18,7 @@ import yaml
 
 from benchmarks import peers, running
 from benchmarks.behaviour import names
-from benchmarks.cases import CHERRYPY, GATEWAY, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.cases import CHERRYPY, GATEWAY, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
 from benchmarks.load import Load
 from benchmarks.peers import Peer
 from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes
@@ -127,7 +127,18 @@ class Rig:
         minions = case.who or tuple(names(case.minions))
         body = json.dumps([{**case.low, **target_of(case, self._minions)}])
         load = Load(
-            0, body, {}, case.check, minions, case.callers, seconds or case.seconds, case.each, case.grace_seconds, repeat=case.repeat, silent=case.silent
+            port=0,
+            body=body,
+            headers={},
+            check=case.check,
+            minions=minions,
+            callers=case.callers,
+            seconds=seconds or case.seconds,
+            each=case.each,
+            grace_seconds=case.grace_seconds,
+            repeat=case.repeat,
+            silent=case.silent,
+            small_body=json.dumps([{**PING, "tgt": minions[0]}]) if case.repeat else "",
         )
         return self._floor(name, load) if name in (GATEWAY, PROOF) else self._through(name, load, alone=alone)
 
