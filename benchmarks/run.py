@@ -23,6 +23,7 @@ from benchmarks.cases import (
     CASES,
     CHERRYPY,
     EVERYBODY,
+    FLOORS,
     MANY,
     PUBLISHER,
     SIDECAR,
@@ -169,7 +170,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few cases, one round, short: to see that it works, not to judge by")
     parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
     parser.add_argument("--rounds", type=int, default=0, help="default 2, with --quick 1")
-    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, "gateway alone", "waitress alone"], metavar="PEER,PEER")
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS], metavar="PEER,PEER")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick or --only none")
     parser.add_argument("--into", type=Path, metavar="FILE", help="with --only: take the place of these cases in earlier results, and say so there")
     chosen = parser.parse_args()
