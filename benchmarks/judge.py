@@ -94,7 +94,7 @@ def _got(target: Target, value: float) -> str:
 
 def _ratio(value: float) -> str:
     """Write a ratio as people say it: 2.8x, 1/12."""
-    return f"{value:.1f}x" if value >= 0.95 or not value else f"1/{1 / value:.0f}"
+    return f"{value:.1f}x" if value >= 0.95 or not value else f"1/{1 / value:.3g}"
 
 
 def _number(figure: str, value: float | None) -> str:
