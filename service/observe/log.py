@@ -219,8 +219,9 @@ def close(timeout: float = 2.0) -> bool:
 def _head(_logger: object, method: str, event: Event) -> Event:
     """Put the fields people look for first at the front of the line, then what this thread's request has bound; what the event says itself counts."""
     name = event.pop("event", "log")
-    line = {"timestamp": None, "level": "error" if method == "exception" else method, **_bound.get(), "event": name, **event, **_SERVICE}
+    line = {"timestamp": None, "level": "error" if method == "exception" else method, "event": None, **_bound.get(), **event, **_SERVICE}
     line["timestamp"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
+    line["event"] = name
     return line
 
 

@@ -69,6 +69,7 @@ def test_bound_fields_are_on_every_line_until_cleared(sink: MemorySink) -> None:
     log.get().info("two")
 
     assert [event.get("request_id") for event in sink.events()] == ["r1", None]
+    assert [list(event)[:3] for event in sink.events()] == 2 * [["timestamp", "level", "event"]]
 
 
 def test_foreign_records_carry_the_bound_fields_too(sink: MemorySink) -> None:
