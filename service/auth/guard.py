@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from service.auth.digests import Digests
 from service.errors import Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
 
@@ -84,8 +84,7 @@ class Guard:
         self._on_verdict = on_verdict
         self._on_decided = on_decided
         self._monotonic = monotonic
-        # Only keyed digests stay in memory, under a key that dies with the process.
-        self._key = secrets.token_bytes(32)
+        self._digests = Digests()
         self._lock = threading.Lock()
         self._proven: OrderedDict[bytes, float] = OrderedDict()  # digest -> end; guarded by _lock
 
@@ -196,8 +195,7 @@ class Guard:
 
     def _digest(self, credentials: Mapping[str, Any]) -> bytes:
         text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
-        # Keyed BLAKE2 is a MAC as HMAC is, for a quarter of the time.
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
+        return self._digests.of(text)
 
     def _paid_to(self, keys: Keys) -> tuple[tuple[Brake, str], ...]:
         return (self._addresses, keys[0]), (self._users, keys[1]), (self._everybody, "")

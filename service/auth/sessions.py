@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import secrets
 import threading
 import time
 from collections import OrderedDict
@@ -13,6 +11,7 @@ from typing import Any, Protocol
 
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
+from service.auth.digests import Digests
 from service.auth.guard import Guard, TokenDied
 from service.auth.perms import EVERYTHING, perms_of
 from service.errors import BadRequest, Fault, Unauthenticated
@@ -110,7 +109,7 @@ class Sessions:
         self._audit = audit
         self._monotonic = monotonic
         self._time_of_day = time_of_day
-        self._key = secrets.token_bytes(32)
+        self._digests = Digests()
         self._lock = threading.Lock()
         # What the master said and when; the oldest first; both guarded by _lock.
         self._alive: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
@@ -119,7 +118,7 @@ class Sessions:
     def login(self, credentials: object, environ: Mapping[str, Any]) -> Identity:
         """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""
         identity = self._identity(self.mk_token(credentials, environ))
-        self._remember(self._digest(identity.token), identity)
+        self._remember(self._digests.of(identity.token), identity)
         _note(environ, identity)
         return identity
 
@@ -194,7 +193,7 @@ class Sessions:
         return self._cached(token) or self._ask(token, address)
 
     def _cached(self, token: str) -> Identity | None:
-        digest = self._digest(token)
+        digest = self._digests.of(token)
         with self._lock:
             identity, until = self._alive.get(digest, (None, 0.0))
         if identity is not None and until > self._monotonic() and identity.expire > self._time_of_day() and not self._tokens.is_revoked(token):
@@ -211,7 +210,7 @@ class Sessions:
     def logout(self, identity: Identity, environ: Mapping[str, Any]) -> str:
         """End a session everywhere, as far as the master lets us; return how."""
         self._audit(environ[ENVIRON_KEY], [Act("logout", user=identity.user, eauth=identity.eauth, groups=identity.groups)])
-        self._bury(self._digest(identity.token))
+        self._bury(self._digests.of(identity.token))
         with self._slots.take():
             how = self._tokens.revoke(identity.token, identity.expire)
         self._on_revoked(identity, how)
@@ -219,7 +218,7 @@ class Sessions:
 
     def _ask(self, token: str, address: str) -> Identity:
         """Ask the master. A token that it called dead lately is no further guess, so only its first use pays at the guard."""
-        digest = self._digest(token)
+        digest = self._digests.of(token)
         with self._lock:
             died = self._dead.get(digest)
         age = DEAD_SECONDS if died is None else self._monotonic() - died
@@ -269,7 +268,7 @@ class Sessions:
         perms = perms_of(data, self._external_auth)
         return Identity(
             token=data["token"],
-            session=self._digest(data["token"]).hex()[:16],
+            session=self._digests.of(data["token"]).hex()[:16],
             user=data["name"],
             eauth=data["eauth"],
             groups=tuple(str(group) for group in data.get("groups") or ()),
@@ -278,10 +277,6 @@ class Sessions:
             perms=perms,
             sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or data["name"] in self._see_all,
         )
-
-    def _digest(self, token: str) -> bytes:
-        # Keyed BLAKE2 is a MAC as HMAC is, for a quarter of the time.
-        return hashlib.blake2b(token.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()
 
 
 def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:
