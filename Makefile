@@ -56,7 +56,7 @@ check-imports: $(STAMP)
 
 # Two processes, each with half of the work and its own memory of what failed. Workers that share one run cost half as much again: each
 # of them collects every test. The compiled files of the tests are kept, whatever the shell says: to rewrite the asserts takes two seconds.
-FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ -m "not slow and not master" $(1) $(PYTEST_ARGS)
+FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ --hypothesis-profile "few examples" -m "not slow and not master" $(1) $(PYTEST_ARGS)
 # What PYTEST_ARGS selects may be all in the other half.
 OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
 check-unit check-whole: export PYTHONDONTWRITEBYTECODE :=
@@ -75,8 +75,10 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 # what fails twice is a fault of ours, what fails once is looked at.
 AGAIN = || { echo "--- the tests that failed, once more, in fresh processes ---"; $(1) --last-failed --last-failed-no-failures none; }
 
-test: check clients ## Everything: `check`, then the slow tests and those on a real master; what fails is tried once more.
-	@$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS) $(call AGAIN,$(BIN)/python -m pytest -q -m "slow or master" $(PYTEST_ARGS))
+# The mark `hypothesis` is on every test with @given: `check` tried few examples.
+SLOW = $(BIN)/python -m pytest -q -m "slow or master or hypothesis" $(PYTEST_ARGS)
+test: check clients ## Everything: `check`, then the slow tests, those on a real master and the properties; what fails is tried once more.
+	@$(SLOW) $(call AGAIN,$(SLOW))
 
 $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/build.txt requirements/test-$(SALT_SERIES).txt requirements/install
 	@grep -q '^salt==$(SALT) ' $< || { echo "SALT=$(SALT): the lock files know" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1; }

@@ -21,9 +21,11 @@ with warnings.catch_warnings():
     tame_salt()
     import service.gateway.dispatch  # noqa: F401
 
-# A busy machine is no fault of the code; the tests that run for long have a limit of their own.
-settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy machine")
+# A busy machine is no fault of the code; the tests that run for long have a limit of their own. `make check` loads "few examples", which are
+# others each time, and `make test` all.
+settings.register_profile("all examples", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("few examples", settings.get_profile("all examples"), max_examples=25)
+settings.load_profile("all examples")
 
 # Salt adds an importer of the old protocol, for PyNaCl's sake; pytest and later imports stumble over it.
 sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]

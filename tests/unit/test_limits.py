@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service import limits
@@ -108,7 +108,6 @@ class Model:
         self.left = min(self.burst, self.left + seconds * self.per_second)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 5),
     st.sampled_from([6.0, 60.0, 0.5]),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.gateway.gathering import Gathering, Step
@@ -224,7 +224,6 @@ def run_until_done(job: Gathering, model: Model) -> None:
     raise AssertionError("the job never ends")
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.sets(NAMES), EVENTS)
 def test_any_history_goes_as_local_client_has_it_and_ends_once_no_minion_runs(minions: Iterable[str], events: list[tuple[int, str, str]]) -> None:
     job, model = gathering(*minions), Model(set(minions))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import salt.payload
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import MasterUnreachable
@@ -345,7 +345,6 @@ SEGMENT = st.sampled_from(
 TAG = st.lists(SEGMENT, max_size=6).map(b"/".join) | st.binary(max_size=50)
 
 
-@settings(max_examples=200, deadline=None)
 @given(TAG, st.binary(max_size=50))
 def test_any_bytes_have_a_type_and_disturb_nobody(tag: bytes, payload: bytes) -> None:
     heard = Heard()

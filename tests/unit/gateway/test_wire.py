@@ -12,7 +12,7 @@ import pytest
 import salt.payload
 import zmq
 import zmq.asyncio
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
@@ -55,7 +55,6 @@ def test_a_stream_may_be_cut_at_every_byte(packed: Callable[[list[bytes]], bytes
 
 
 @FORMATS
-@settings(max_examples=60, deadline=None)
 @given(bodies=st.lists(st.binary(max_size=400), max_size=6), sizes=st.lists(st.integers(1, 300), min_size=1, max_size=20))
 def test_any_events_come_out_as_they_went_in(packed: Callable[[list[bytes]], bytes], bodies: list[bytes], sizes: list[int]) -> None:
     stream, chunks, turn = packed(bodies), [], 0
@@ -67,7 +66,6 @@ def test_any_events_come_out_as_they_went_in(packed: Callable[[list[bytes]], byt
     assert read(chunks) == bodies
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.binary(min_size=1, max_size=80), st.lists(st.binary(min_size=1, max_size=20), max_size=3))
 def test_garbage_is_a_value_error_or_no_event(first: bytes, more: list[bytes]) -> None:
     try:

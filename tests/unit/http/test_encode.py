@@ -10,7 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.http.media import encode
@@ -102,13 +102,11 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(JSON)
 def test_what_json_can_say_comes_out_as_it_is(value: Any) -> None:
     assert strict(encode(value)) == value
 
 
-@settings(max_examples=150, deadline=None)
 @given(ANYTHING)
 def test_any_value_becomes_strict_json_of_the_same_shape(value: Any) -> None:
     written = strict(encode(value))
