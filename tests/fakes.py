@@ -127,7 +127,12 @@ class FakeMaster:
         if "@wheel" not in (self._rights(load) or ()):
             return self._refusal(load)
         jid = str(next(self._jids))
-        known: dict[str, Callable[[dict[str, Any]], Any]] = {"key.list_all": self._list_keys, "key.finger": self._finger, "key.gen_accept": self._gen_accept}
+        known: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "key.list_all": self._list_keys,
+            "key.finger": self._finger,
+            "key.gen_accept": self._gen_accept,
+            "key.delete": self._delete,
+        }
         success = load["fun"] in known
         value = known[load["fun"]](load) if success else f"Exception occurred in wheel {load['fun']}: KeyError: '{load['fun']}'"
         return {"tag": f"salt/wheel/{jid}", "data": {"jid": jid, "fun": f"wheel.{load['fun']}", "return": value, "success": success}}
@@ -144,6 +149,10 @@ class FakeMaster:
             return {}
         self.keys.add(load["id_"])
         return {"pub": "-----BEGIN PUBLIC KEY-----\n", "priv": "-----BEGIN RSA PRIVATE KEY-----\n"}
+
+    def _delete(self, load: dict[str, Any]) -> Any:
+        self.keys -= set(fnmatch.filter(self.keys, load["match"]))
+        return {}
 
     def _described(self, jid: str) -> dict[str, Any]:
         load = self._published[jid]

@@ -105,8 +105,8 @@ def real_api(salt_master: EmbeddedSalt, real_configuration: Configuration) -> It
         process.stop()
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.master)])
-def api(request: pytest.FixtureRequest, tmp_path: Path) -> Api:
-    """The application over each master in turn."""
-    real: Api = request.getfixturevalue("real_api") if request.param == "real" else fake_api(tmp_path)
+@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.master)])
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """The application over each master in turn. The tests of a file share the fake one; all share the real one, so none may need it fresh."""
+    real: Api = request.getfixturevalue("real_api") if request.param == "real" else fake_api(tmp_path_factory.mktemp("fake"))
     return real

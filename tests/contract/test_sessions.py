@@ -12,7 +12,7 @@ import pytest
 from service.configuration import read_configuration
 from service.wiring.process import Process
 from tests.caller import Response
-from tests.contract.conftest import Api, connected
+from tests.contract.conftest import MASTER_CONFIG, Api, connected
 from tests.fakes import FakeGateway
 
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
@@ -231,6 +231,7 @@ def other_sidecar(api: Api, request: pytest.FixtureRequest, tmp_path: Path) -> I
     """Make a second process beside the same master; it knows nothing of the first."""
     first = api.process.gateway
     if isinstance(first, FakeGateway):
+        (tmp_path / "master").write_text(MASTER_CONFIG)
         configuration = read_configuration({"SALT_MASTER_CONFIG": str(tmp_path / "master")})
         process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master, first.master.tokens))
         yield Api(type(api.caller)(process.api), process, api.demo, api.pinger)
