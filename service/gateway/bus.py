@@ -13,7 +13,8 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 # The master announces a job before it acknowledges it; a bus that is silent for so long after that is dead.
 STALE_SECONDS = 10.0
-READ_BYTES = 256 * 1024
+# What is read at once stays in memory, here and where frames are cut; the kernel holds little more than this for us.
+READ_BYTES = 64 * 1024
 
 
 class _Connection(asyncio.BufferedProtocol):

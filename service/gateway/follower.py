@@ -17,8 +17,9 @@ from service.gateway.verdict import is_full_highstate
 # Between the bus thread and ours.
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
-# Events that come close together are handled together.
+# Events that come close together are handled together, unless they are large: nobody else may need them any more.
 PACE_SECONDS = 0.1
+HURRY_BYTES = 128 * 1024
 TICK_SECONDS = 1.0
 LONGEST_JID = 64
 LONGEST_ID = 256
@@ -78,6 +79,7 @@ class Follower:
         self._handled = self._handled_bytes = 0  # ours
         self._lock = threading.Lock()
         self._publishes = 0  # of ours under way; guarded by _lock
+        self._hurry = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
 
@@ -95,6 +97,8 @@ class Follower:
             return
         self._queued += 1
         self._queued_bytes += len(raw)
+        if self._queued_bytes - self._handled_bytes > HURRY_BYTES:
+            self._hurry.set()
         self._queue.put(FollowedEvent(kind, tag, raw, self._monotonic(), publishing=self._publishes > 0))
 
     def cut(self) -> None:
@@ -155,6 +159,7 @@ class Follower:
     def stop(self, timeout: float = 2.0) -> None:
         """End the thread. timeout: seconds."""
         self._stopping.set()
+        self._hurry.set()
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -175,7 +180,8 @@ class Follower:
             with contextlib.suppress(queue.Empty):
                 first = self._queue.get(timeout=TICK_SECONDS)
             self.handle_waiting(first)
-            self._stopping.wait(PACE_SECONDS)
+            self._hurry.wait(PACE_SECONDS)
+            self._hurry.clear()
 
     def _tick(self, quiet_at: float | None) -> None:
         self._jobs.tick(self._monotonic(), quiet_at=quiet_at)

@@ -21,6 +21,8 @@ TAG_END = b"\n\n"
 Undecodable = Callable[[str, int], None]  # takes the tag and the size in bytes
 # A waiter that reads nothing must not eat the memory of the process.
 INBOX_LIMIT_BYTES = 512 * 1024 * 1024
+# With so much waiting its thread is woken before the last return is there: decoding takes memory too, and lets go of what was waiting.
+INBOX_RING_BYTES = 128 * 1024
 LAG_SAMPLE_BYTES = 4096
 LAG_SAMPLE_SECONDS = 1.0
 _SYNDIC_JID = re.compile(rb"/(\d{20}(?:_\d+)?)(?:/|$)")
@@ -135,7 +137,7 @@ class Waiter:
 
     def wake_at(self, returns: int) -> None:
         """
-        Let `next` sleep until so many returns wait; anything else still wakes it at once.
+        Let `next` sleep until so many returns wait, or INBOX_RING_BYTES of them; anything else still wakes it at once.
 
         Waking a thread costs more than the return it is woken for.
         """
@@ -157,13 +159,16 @@ class Waiter:
 
     def put(self, item: Event | Interruption) -> bool:
         """Accept an item; False when the inbox is full. The hub's alone."""
+        heavy = False
         if isinstance(item, Event):
-            if self._put_bytes - self._taken_bytes + item.size > INBOX_LIMIT_BYTES:
+            before = self._put_bytes - self._taken_bytes
+            if before + item.size > INBOX_LIMIT_BYTES:
                 return False
+            heavy = before < INBOX_RING_BYTES <= before + item.size
             self._put_bytes += item.size
         self._items.append(item)
         # The thread sleeps only after it has seen nothing wait, so it cannot miss the one that makes the number full.
-        if len(self._items) == self._ring_at or isinstance(item, Interruption) or "/ret/" not in item.tag:
+        if len(self._items) == self._ring_at or heavy or isinstance(item, Interruption) or "/ret/" not in item.tag:
             self._bell.put(None)
         return True
 

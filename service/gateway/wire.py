@@ -17,6 +17,9 @@ from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
 # Source: salt/channel/client.py, AsyncReqChannel._package_load; 3006 to 3008 send 3.
 ENVELOPE_VERSION = 3
 FRAME_LIMIT_BYTES = 256 * 1024 * 1024
+# An unpacker begins with room for so much, by default a megabyte, and keeps what it has grown to; after so much it is let go.
+ROOM_BYTES = 64 * 1024
+MOST_ROOM_BYTES = 1024 * 1024
 _LENGTH = struct.Struct(">I")
 
 
@@ -126,6 +129,7 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._unpacker: msgpack.Unpacker | None = None
+        self._fed = 0  # into this unpacker
         self._buffer = bytearray()
         self._prefixed: bool | None = None
 
@@ -141,10 +145,16 @@ class FrameReader:
 
     def _feed_maps(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         if self._unpacker is None:
-            self._unpacker = msgpack.Unpacker(raw=True, max_buffer_size=FRAME_LIMIT_BYTES, strict_map_key=False)
+            self._unpacker = msgpack.Unpacker(raw=True, read_size=ROOM_BYTES, max_buffer_size=FRAME_LIMIT_BYTES, strict_map_key=False)
+            self._fed = 0
         self._unpacker.feed(chunk)
+        self._fed += len(chunk)
+        end = 0  # of the last whole frame; `tell` counts the beginning of another too
         for frame in self._unpacker:
+            end = self._unpacker.tell()
             yield _body(frame)
+        if self._fed > MOST_ROOM_BYTES and self._fed == end:
+            self._unpacker = None
 
     def _feed_prefixed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         self._buffer += chunk

@@ -369,6 +369,22 @@ def test_a_bug_ends_neither_the_thread_nor_the_count(bus: Following, monkeypatch
 
 
 @pytest.mark.slow
+def test_large_events_are_not_kept_for_the_pace(bus: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "PACE_SECONDS", 3600.0)
+    bus.follower.start()
+    for number in range(3):
+        bus.hub.deliver(packed(f"salt/job/{number}/ret/m1", {"return": "x" * follower.HURRY_BYTES}))
+        for _ in range(600):
+            if not bus.follower.depth():
+                break
+            bus.follower._thread.join(0.05)
+        assert bus.follower.depth() == 0
+    bus.follower.stop(30)
+
+    assert not bus.follower._thread.is_alive()
+
+
+@pytest.mark.slow
 def test_the_thread_handles_what_comes_and_ends(bus: Following) -> None:
     bus.follower.start()
     bus.hub.deliver(packed(f"salt/job/{JID}/new", {"fun": "test.ping", "minions": ["m1"]}))

@@ -225,6 +225,23 @@ def test_a_thread_may_sleep_until_so_many_returns_wait_and_wakes_for_anything_el
         assert not waiter._bell.empty()
 
 
+def test_large_returns_wake_a_thread_before_the_last_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "INBOX_RING_BYTES", 2 * len(RETURN))
+    hub = Heard().hub
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+        waiter.wake_at(100)
+        rung = []
+        for _ in range(3):
+            hub.deliver(RETURN)
+            rung.append(waiter._bell.qsize())
+        assert rung == [0, 1, 1]  # once, and again when they were taken
+        assert len(tags(waiter)) == 3
+        for _ in range(2):
+            hub.deliver(RETURN)
+        assert waiter._bell.qsize() == 1
+
+
 def test_many_threads_each_hear_their_own_job_whole() -> None:
     hub = Heard(early_limit_bytes=10**6).hub
     jids = [f"2026010100000000{number:04}" for number in range(8)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import tracemalloc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -64,6 +65,20 @@ def test_any_events_come_out_as_they_went_in(packed: Callable[[list[bytes]], byt
         stream, turn = stream[size:], turn + 1
 
     assert read(chunks) == bodies
+
+
+def test_what_a_large_event_took_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    bodies = [b"a", b"x" * 4_000_000, b"b", b"y" * 300, b"c"]
+    stream, reader = maps(bodies), FrameReader()
+    tracemalloc.start()
+    sizes = [len(body) for at in range(0, len(stream), 1000) for body in reader.feed(stream[at : at + 1000])]
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    monkeypatch.setattr(wire, "MOST_ROOM_BYTES", 10)
+
+    assert sizes == [len(body) for body in bodies]
+    assert kept < 200_000
+    assert read([bytes([byte]) for byte in maps(BODIES)]) == BODIES
 
 
 @given(st.binary(min_size=1, max_size=80), st.lists(st.binary(min_size=1, max_size=20), max_size=3))
