@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from service.auth.digests import Digests
+from service.digests import Digests
 from service.errors import Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
-from service.auth.digests import Digests
 from service.auth.guard import Guard, TokenDied
 from service.auth.perms import EVERYTHING, perms_of
+from service.digests import Digests
 from service.errors import BadRequest, Fault, Unauthenticated
 from service.gateway.low import TOKEN
 from service.http.facts import ENVIRON_KEY, Facts

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from service.digests import Digests
 from service.errors import BadRequest, Fault, MasterUnreachable, Unauthenticated
 from service.gateway.jobs import Request
 from service.gateway.low import TOKEN, Low, rename_shared_secret
@@ -46,7 +44,7 @@ class Tokens:
         self._folder = _token_folder(options.raw)
         self._run = run
         self._time_of_day = time_of_day
-        self._key = secrets.token_bytes(32)
+        self._digests = Digests()
         self._lock = threading.Lock()
         self._revoked: OrderedDict[bytes, float] = OrderedDict()  # digest -> expiry; guarded by _lock
 
@@ -93,13 +91,15 @@ class Tokens:
 
     def is_revoked(self, token: str) -> bool:
         """Say whether this process was told to take the token for dead."""
+        if not self._revoked:
+            return False
         with self._lock:
-            return self._digest(token) in self._revoked
+            return self._digests.of(token) in self._revoked
 
     def _forget(self, token: str, expire: float) -> None:
         now = self._time_of_day()
         with self._lock:
-            self._revoked[self._digest(token)] = expire
+            self._revoked[self._digests.of(token)] = expire
             dead = [digest for digest, end in self._revoked.items() if end <= now]
             for digest in dead:
                 del self._revoked[digest]
@@ -122,9 +122,6 @@ class Tokens:
             return self._run(low, Request("", time.monotonic() + REVOKE_SECONDS, metadata=False)).value is True
         except Fault:
             return False
-
-    def _digest(self, token: str) -> bytes:
-        return hmac.digest(self._key, token.encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
 def _checked(credentials: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import threading
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.errors import MasterUnreachable
 from service.gateway import hub as hub_module
-from service.gateway.hub import EVENT_TYPES, TAG_END, Event, Hub, Interruption, LagSampler, Waiter, jid_of, type_of
+from service.gateway.hub import EVENT_TYPES, TAG_END, Event, Hub, Interruption, Waiter, jid_of, type_of
 
 JID = "20260101000000000000"
 OTHER_JID = "20260101000000000001"
@@ -372,38 +371,3 @@ def test_any_bytes_have_a_type_and_disturb_nobody(tag: bytes, payload: bytes) ->
 
         assert tags(waiter)[-1] == f"salt/job/{JID}/ret/a"
     assert heard.events[0][0] in EVENT_TYPES
-
-
-class Lags:
-    """A sampler under moved clocks."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.now = 10.0
-        self.sampler = LagSampler(self.seconds.append, monotonic=lambda: self.now, now=lambda: 1_767_225_600.0)  # 2026-01-01T00:00:00Z
-
-
-@pytest.mark.parametrize("stamp", ["2025-12-31T23:59:58", "2026-01-01T00:59:58+01:00"])
-def test_lag_is_the_age_of_an_events_stamp(stamp: str) -> None:
-    lags = Lags()
-    lags.sampler.look(raw("salt/auth", {"_stamp": stamp}))
-
-    assert lags.seconds == [pytest.approx(2)]
-
-
-def test_one_event_a_second_is_looked_at() -> None:
-    lags = Lags()
-    event = raw("salt/auth", {"_stamp": dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).isoformat()})
-    for second in (10.0, 10.9, 11.0, 11.5):
-        lags.now = second
-        lags.sampler.look(event)
-
-    assert lags.seconds == [0, 0]
-
-
-@pytest.mark.parametrize("event", [raw("t", {"_stamp": "yesterday"}), raw("t", {}), b"", b"t\n\n\xc1", raw("t", {"_stamp": "2026-01-01", "x": "y" * 5000})])
-def test_an_event_without_a_stamp_or_too_long_tells_no_lag(event: bytes) -> None:
-    lags = Lags()
-    lags.sampler.look(event)
-
-    assert lags.seconds == []
