@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import select
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ class AppTask(WSGITask):  # type: ignore[misc]
         self.channel.begin_answer(self.build_response_header())
         self.wrote_header = True
         super().write(data)
-        self.channel.write_soon(b"")  # the header, if there was nothing to send with it
+        self.channel.end_header()
 
     def build_response_header(self) -> bytes:
         """Write the header; while draining, a kept-alive connection is told to close (an application may not send `Connection`)."""
@@ -122,9 +123,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     peer_closed = False
     receiving_since: float | None = None
     linger_until: float | None = None
-    # What the loop was last told to look for; None while it asks, and before it first has.
-    _told_readable: bool | None = None
-    _told_writable: bool | None = None
+    # What the loop was last told to look for, in poll's flags; None while it asks, and before it first has.
+    _told: int | None = None
+    # A thread of the pool writes, and tells afterwards if there is something left to send: room is there till then, and to find it would be the
+    # loop's at each turn, while the thread waits for the interpreter.
+    writing = False
     # The header of an answer, until the first bytes of its body are there.
     _unsent_header = b""
 
@@ -132,17 +135,21 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Tell the application that nobody sends on this connection any more."""
         return self.peer_closed or not self.connected
 
+    @property
+    def descriptor(self) -> int | None:
+        """The socket's number; None once it is closed."""
+        descriptor: int | None = self._fileno
+        return descriptor
+
     def readable(self) -> bool:
         """Tell the loop whether to look for bytes."""
-        self._told_readable = None
-        told = self._told_readable = self._wants_bytes()
-        return told
+        self._told = None
+        told = self._told = self._wants()
+        return told == select.POLLIN
 
     def writable(self) -> bool:
-        """Tell the loop whether to look for room."""
-        self._told_writable = None
-        told = self._told_writable = self._wants_room()
-        return told
+        """Tell the loop whether to look for room; it asks for both, for this last, and has to hear of one and the same moment."""
+        return self._told == select.POLLOUT
 
     def service(self) -> None:
         """Serve one request; runs in a thread of the pool."""
@@ -154,19 +161,33 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def has_news(self) -> bool:
         """
-        Tell whether the loop would look for something else now than it was told to, so that it has to be woken.
+        Tell whether the loop would look for something else now than it was told to, so that it has to be woken and ask.
 
-        May be called from any thread, after a change: while the loop asks at that moment nobody knows what it hears, which counts as news,
-        and when it asks later, it hears of the change.
+        May be called from any thread, after a change. No change is missed: a loop that asks later hears of it; while it asks at that moment
+        nobody knows what it hears, which counts as news; and what it has heard before is compared with. Who sees no news and changes something
+        afterwards asks here again.
         """
-        return self._wants_bytes() != self._told_readable or self._wants_room() != self._told_writable
+        return self._wants() != self._told
 
     def begin_answer(self, header: bytes) -> None:
         """Send *header* together with what is written next: one call of the system and one packet, where waitress makes two."""
         self._unsent_header = header
 
+    def end_header(self) -> None:
+        """Send the header now if there was nothing to send with it."""
+        if self._unsent_header:
+            self.write_soon(b"")
+
     def write_soon(self, data: Any) -> int:
         """Send, or keep to be sent."""
+        self.writing = True
+        try:
+            return self._write(data)
+        finally:
+            self.writing = False
+            self.server.pull_trigger()
+
+    def _write(self, data: Any) -> int:
         header, self._unsent_header = self._unsent_header, b""
         if isinstance(data, bytes) and len(data) <= JOINED_BYTES:
             return int(super().write_soon(header + data))
@@ -199,13 +220,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.last_activity = time.time()
         return sent
 
-    def _wants_bytes(self) -> bool:
-        if self.linger_until is not None:
-            return True
-        return not (self.peer_closed and self.requests) and bool(super().readable())
+    def _wants(self) -> int:
+        """
+        Return what to look for, in poll's flags: bytes, room, or nothing while a thread of the pool has to act first.
 
-    def _wants_room(self) -> bool:
-        return self.linger_until is None and bool(super().writable())
+        As in waitress nothing is read before everything is sent. One look at what is unsent decides on both: it changes meanwhile, and a loop that
+        hears of neither would learn nothing of its caller until the request is done.
+        """
+        if self.linger_until is not None:
+            return select.POLLIN
+        if not self.writing and super().writable():
+            return select.POLLOUT
+        queued = len(self.requests)
+        return 0 if queued > self.adj.channel_request_lookahead or (queued and self.peer_closed) else select.POLLIN
 
     def handle_read(self) -> None:
         """Read; an end of the stream while requests are being served does not drop them."""

@@ -9,13 +9,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.server.channel import Channel
 from service.server.dispatcher import Dispatcher
+from service.server.loop import Sockets
 from service.settings import environ_name
 
 if TYPE_CHECKING:
@@ -43,13 +43,24 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def pull_trigger(self) -> None:
         """
-        Wake the loop: to do what `stop` asks for, and to ask all channels anew what to look for.
+        Wake the loop: to do what `stop` asks for, or to ask the channel that this thread serves anew what to look for.
 
         waitress does so after every request. Mostly nothing has changed for the loop then, and the write and the turn would be most of what it costs.
         """
         channel = getattr(self.serving, "channel", None)
-        if channel is None or channel.has_news():
-            super().pull_trigger()
+        if channel is not None:
+            # Also in the midst of writing: it is the loop that has to go on.
+            channel.writing = False
+            if not channel.has_news():
+                return
+            self._map.ask_again(channel.descriptor)
+        super().pull_trigger()
+
+    @property
+    def descriptor(self) -> int | None:
+        """The port's number for the kernel; None once it is closed."""
+        descriptor: int | None = self._fileno
+        return descriptor
 
     def accept_waiting(self) -> None:
         """Accept all callers whom the kernel has already let in."""
@@ -92,12 +103,12 @@ class Listener:
         self._receive_seconds = receive_seconds
         self._clock = clock
         self._stopping = False
-        self._map: dict[int, Any] = {}
         self._dispatcher = Dispatcher(name, threads, on_queue_wait, clock)
         sock = _bind(name, host, port, flag)
+        self._sockets = Sockets()
         adjustments = _adjustments(sock, connection_limit, body_limit_bytes)
         sockinfo = (sock.family, sock.type, sock.proto, sock.getsockname())
-        self._server = Server(app, self._map, True, sock, dispatcher=self._dispatcher, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
+        self._server = Server(app, self._sockets, True, sock, dispatcher=self._dispatcher, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
         self._server.clock = clock
         self._server.on_rejected = on_rejected
         self._thread = threading.Thread(target=self._run, name=f"{name}-loop", daemon=True)
@@ -176,16 +187,25 @@ class Listener:
         self._dispatcher.shutdown(timeout=timeout)
         if not self.alive():
             self._server.trigger.close()
+            self._sockets.close()
 
     def _run(self) -> None:
         next_sweep = self._clock() + _SWEEP_SECONDS
         while not self._stopping:
-            wasyncore.loop(timeout=_SWEEP_SECONDS, use_poll=True, map=self._map, count=1)
+            # Whether the port takes callers depends on how many there are.
+            self._sockets.ask_again(self._server.descriptor)
+            self._sockets.turn(_SWEEP_SECONDS)
             now = self._clock()
             if now >= next_sweep:
                 next_sweep = now + _SWEEP_SECONDS
-                for channel in self._channels():
-                    channel.sweep(now, self._receive_seconds, self._server.on_rejected)
+                self._sweep(now)
+
+    def _sweep(self, now: float) -> None:
+        for channel in self._channels():
+            channel.sweep(now, self._receive_seconds, self._server.on_rejected)
+            # Nobody needs this; but a wake-up that waitress fails to give shall cost its caller a second, not the answer.
+            if channel.has_news():
+                self._sockets.ask_again(channel.descriptor)
 
     def _channels(self) -> Iterable[Channel]:
         return list(self._server.active_channels.values())
@@ -220,8 +240,9 @@ def _adjustments(sock: socket.socket, connection_limit: int, body_limit_bytes: i
         # waitress counts the port and its trigger too, and refuses a body of exactly the limit.
         connection_limit=connection_limit + 2,
         max_request_body_size=body_limit_bytes + 1,
-        # Read on while a request is served, so that the application can learn that its caller is gone.
-        channel_request_lookahead=1,
+        # Read on while a request is served, so that the application can learn that its caller is gone. Two: who has the answer may send the next
+        # request before the thread is done with the last, and not to look for bytes then would cost the loop two turns.
+        channel_request_lookahead=2,
         # A caller that hangs up is no event; AppTask keeps the application's own OSErrors loud.
         log_socket_errors=False,
         # Our own access.trusted_proxies reads X-Forwarded-* and Forwarded; waitress would take them away from every caller before.

@@ -15,7 +15,9 @@ import waitress.channel
 import waitress.parser
 import waitress.server
 import waitress.task
+import waitress.wasyncore
 from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
 
 from service.server.channel import IDLE_SECONDS, JOINED_BYTES, LINGER_SECONDS, Channel, Parser
 
@@ -172,18 +174,48 @@ def test_while_the_loop_asks_everything_is_news(pair: Pair, monkeypatch: pytest.
     seen: list[bool] = []
     pair.channel.readable()
     pair.channel.writable()
-    wants = pair.channel._wants_bytes
+    wants = pair.channel._wants
 
-    def asked() -> bool:
+    def asked() -> int:
         monkeypatch.undo()
         seen.append(pair.channel.has_news())
-        return bool(wants())
+        return wants()
 
-    monkeypatch.setattr(pair.channel, "_wants_bytes", asked)
+    monkeypatch.setattr(pair.channel, "_wants", asked)
     pair.channel.readable()
 
     assert seen == [True]
     assert not pair.channel.has_news()
+
+
+@pytest.mark.parametrize("queued", [0, 1, 2])
+@pytest.mark.parametrize("unsent", [0, 1])
+@pytest.mark.parametrize("closing", ["", "will_close", "close_when_flushed"])
+def test_the_loop_is_told_what_waitress_would_tell_it(pair: Pair, queued: int, unsent: int, closing: str) -> None:
+    channel = pair.channel
+    channel.requests, channel.total_outbufs_len = [object()] * queued, unsent
+    setattr(channel, closing, True)
+
+    told = channel.readable(), channel.writable()
+
+    assert told == (bool(HTTPChannel.readable(channel)), bool(HTTPChannel.writable(channel)))
+    channel.requests, channel.total_outbufs_len = [], 0
+
+
+def test_while_a_thread_writes_the_loop_does_not_wait_for_room_and_afterwards_for_what_is_left(pair: Pair) -> None:
+    seen: list[tuple[bool, bool]] = []
+
+    def send(_data: bytes, *, do_close: bool) -> int:
+        del do_close
+        seen.append((pair.channel.readable(), pair.channel.writable()))
+        return 0
+
+    pair.channel.send = send
+    pair.channel.write_soon(b"answer")
+
+    assert seen == [(True, False)]
+    assert pair.channel.has_news()
+    assert (pair.channel.readable(), pair.channel.writable()) == (False, True)
 
 
 @pytest.mark.parametrize("size", [0, 1, JOINED_BYTES, JOINED_BYTES + 1])
@@ -199,7 +231,7 @@ def test_a_header_goes_out_with_the_first_bytes_of_its_body_and_none_stays_behin
 
     pair.channel.begin_answer(b"header")
     pair.channel.write_soon(b"x" * size)
-    pair.channel.write_soon(b"")
+    pair.channel.end_header()
 
     assert written[0] == (6 if size > JOINED_BYTES else 6 + size)
     assert sum(written) == 6 + size
@@ -253,6 +285,8 @@ def test_waitress_still_has_the_internals_we_stand_on() -> None:
         (waitress.parser.HTTPRequestParser, ["received", "parse_header"]),
         (waitress.task.Task, ["build_response_header", "set_close_on_finish", "write"]),
         (waitress.task.WSGITask, ["execute", "get_environment"]),
+        (waitress.wasyncore, ["readwrite"]),
+        (waitress.wasyncore.dispatcher, ["add_channel", "del_channel", "handle_close"]),
         (waitress.server.BaseWSGIServer, ["handle_accept", "accept_connections", "maintenance", "pull_trigger"]),
     ):
         assert [name for name in names if not inspect.isfunction(getattr(owner, name, None))] == []
