@@ -194,6 +194,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().write_soon(header)
         return self._write_large(data) if isinstance(data, bytes) else int(super().write_soon(data))
 
+    def _flush_some(self, do_close: bool = True) -> bool:  # noqa: FBT002 - waitress' signature
+        """Send what is kept; the loop and a thread that says `100 Continue` after its last request would send the same bytes twice."""
+        with self.outbuf_lock:
+            return bool(super()._flush_some(do_close=do_close))
+
     def _write_large(self, data: bytes) -> int:
         """
         Send from where it is what the socket takes; keep the rest.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import socket
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -218,6 +219,27 @@ def test_while_a_thread_writes_the_loop_does_not_wait_for_room_and_afterwards_fo
     assert (pair.channel.readable(), pair.channel.writable()) == (False, True)
 
 
+def test_the_loop_does_not_send_what_a_thread_is_sending(pair: Pair) -> None:
+    sent: list[bytes] = []
+
+    def send(data: bytes, *, do_close: bool) -> int:
+        del do_close
+        sent.append(data)
+        return len(data)
+
+    pair.channel.send = send
+    loop = threading.Thread(target=pair.channel.handle_write)
+    with pair.channel.outbuf_lock:
+        pair.channel.outbufs[-1].append(b"HTTP/1.1 100 Continue")
+        pair.channel.total_outbufs_len = 21
+        loop.start()
+        loop.join(0.1)
+        while_the_thread_sends = list(sent)
+    loop.join(10)
+
+    assert (while_the_thread_sends, sent) == ([], [b"HTTP/1.1 100 Continue"])
+
+
 @pytest.mark.parametrize("size", [0, 1, JOINED_BYTES, JOINED_BYTES + 1])
 def test_a_header_goes_out_with_the_first_bytes_of_its_body_and_none_stays_behind(pair: Pair, size: int) -> None:
     written: list[int] = []
@@ -280,6 +302,7 @@ def test_waitress_still_has_the_internals_we_stand_on() -> None:
                 "write_soon",
                 "send",
                 "_flush_exception",
+                "_flush_some",
             ],
         ),
         (waitress.parser.HTTPRequestParser, ["received", "parse_header"]),
