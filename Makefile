@@ -19,6 +19,7 @@ NODE_CLIENT := $(NODE)/node_modules/.package-lock.json
 ONLY ?= *
 IMAGE ?= salt-sidecar:3008
 SBOM ?= build/sbom.json
+DOCKER ?= docker
 
 .PHONY: help
 help: ## List the targets.
@@ -119,7 +120,7 @@ e2e: $(E2E) ## Build the images and run them for real, on a Docker engine of the
 
 .PHONY: sbom
 sbom: $(E2E) ## List what is in an image: IMAGE=salt-sidecar:3008, as CycloneDX in build/sbom.json (SBOM=FILE).
-	@mkdir -p $(dir $(SBOM)); image=$$(mktemp); trap 'rm -f "$$image"' EXIT; docker save --output "$$image" '$(IMAGE)'; \
+	@mkdir -p $(dir $(SBOM)); image=$$(mktemp); trap 'rm -f "$$image"' EXIT; $(DOCKER) save --output "$$image" '$(IMAGE)'; \
 	.venv-e2e/bin/syft --quiet "docker-archive:$$image" --output cyclonedx-json='$(SBOM)'; echo "$(SBOM): $$(grep -o '"bom-ref"' '$(SBOM)' | wc -l) components"
 
 $(E2E): requirements/e2e.txt

@@ -15,7 +15,6 @@ from service.cli.processes import session_members
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-TICKS = os.sysconf("SC_CLK_TCK")
 LISTENING = "00010000"
 SAMPLE_SECONDS = 0.01
 
@@ -26,7 +25,7 @@ def cpu_seconds(session: int) -> float:
     for pid in session_members(session):
         fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
         total += sum(map(int, fields[11:15]))
-    return total / TICKS
+    return total / os.sysconf("SC_CLK_TCK")
 
 
 def thread_ms(pid: int) -> dict[int, tuple[str, float]]:

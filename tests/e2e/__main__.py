@@ -61,7 +61,7 @@ def everything(steps: list[Step], report: Report) -> None:
         report.found("installed", ", ".join(machine.prepare()) or "nothing was missing")
         images.lint(report)
     # Short: a Unix socket's path holds 107 characters.
-    engine = Engine(Path(tempfile.mkdtemp(prefix="e2e-", dir="/var/tmp")))
+    engine = Engine(Path(tempfile.mkdtemp(prefix="e2e-", dir="/var/tmp")), machine.docker_client())
     try:
         with report.step("engine"):
             engine.start()

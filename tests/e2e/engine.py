@@ -12,18 +12,21 @@ from pathlib import Path
 
 from tests.e2e.shell import StepFailed, eventually, run
 
-# Debian's client builds with BuildKit; another one that is first in PATH may not.
-DOCKER = "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
 BRIDGE = Path("/sys/class/net/docker0")
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 
 class Engine:
-    """One dockerd. Everything it writes is below *work*, which goes with it."""
+    """
+    One dockerd. Everything it writes is below *work*, which goes with it.
 
-    def __init__(self, work: Path) -> None:
+    client: the docker command that talks to it, from machine.docker_client().
+    """
+
+    def __init__(self, work: Path, client: str) -> None:
         self.work = work
+        self.client = client
         self.host = f"unix://{work / 'docker.sock'}"
         self.environ = {"DOCKER_HOST": self.host, "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain", "DOCKER_CONFIG": str(work / "client")}
         self._daemon: subprocess.Popen[bytes] | None = None
@@ -45,7 +48,7 @@ class Engine:
 
     def docker(self, *args: str | Path, timeout: float = 120, text: str | None = None, ok: tuple[int, ...] = (0,)) -> str:
         """Return what a docker command prints."""
-        return run(DOCKER, *args, timeout=timeout, environ=self.environ, text=text, ok=ok)
+        return run(self.client, *args, timeout=timeout, environ=self.environ, text=text, ok=ok)
 
     def stop(self) -> None:
         """Remove all containers, end the daemon, unmount what it leaves mounted, and delete its folder."""

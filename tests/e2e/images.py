@@ -73,7 +73,7 @@ def look_inside(engine: Engine, report: Report) -> None:
 def list_packages(engine: Engine, report: Report) -> None:
     """List what is in the sidecar's image, as `make sbom` does."""
     file = engine.work / "sbom.json"
-    run("make", "sbom", f"IMAGE={SIDECAR}", f"SBOM={file}", timeout=180, environ=engine.environ, cwd=ROOT)
+    run("make", "sbom", f"DOCKER={engine.client}", f"IMAGE={SIDECAR}", f"SBOM={file}", timeout=180, environ=engine.environ, cwd=ROOT)
     names = {component["name"] for component in json.loads(file.read_text())["components"]}
     require({"salt", "salt-sidecar", "tini"} <= names, f"the list lacks what we put in: {sorted(names)}")
     report.found("make sbom", f"{len(names)} packages, CycloneDX")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.engine import DOCKER, Engine
+from tests.e2e.engine import Engine
 from tests.e2e.shell import StepFailed, require, run
 
 Object = dict[str, Any]
@@ -20,7 +20,7 @@ SHARED_MODE = 0o2777
 
 def logs(engine: Engine, container: str) -> str:
     """Return the end of what a container said, to either of its streams."""
-    return run("sh", "-c", 'exec "$0" logs --tail=8 "$1" 2>&1', DOCKER, container, environ=engine.environ, ok=(0, 1))
+    return run("sh", "-c", 'exec "$0" logs --tail=8 "$1" 2>&1', engine.client, container, environ=engine.environ, ok=(0, 1))
 
 
 class Pod:

@@ -74,4 +74,5 @@ def main(api: str, ops: str, user: str = "", secret_file: str = "") -> None:
     print("all well")
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
