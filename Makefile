@@ -72,14 +72,13 @@ format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 	@$(BIN)/ruff check --quiet --fix service tests benchmarks config || true
 	@$(BIN)/ruff format service tests benchmarks config
 
-# Real fleets on a shared machine fail now and then for reasons of their own. What failed is run once more, and both results are printed:
-# what fails twice is a fault of ours, what fails once is looked at.
-AGAIN = || { echo "--- the tests that failed, once more, in fresh processes ---"; $(1) --last-failed --last-failed-no-failures none; }
+# Real fleets on a shared machine fail now and then for reasons of their own. What failed is run once more, in fresh processes: what fails
+# twice is a fault of ours, what fails once is named, counted by .ci/run, and looked at.
+AGAIN = -m tests.again -q
 
 # The mark `hypothesis` is on every test with @given: `check` tried few examples.
-SLOW = $(BIN)/python -m pytest -q -m "slow or master or hypothesis" $(PYTEST_ARGS)
 test: check clients ## Everything: `check`, then the slow tests, those on a real master and the properties; what fails is tried once more.
-	@$(SLOW) $(call AGAIN,$(SLOW))
+	@$(BIN)/python $(AGAIN) -m "slow or master or hypothesis" $(PYTEST_ARGS)
 
 $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/build.txt requirements/test-$(SALT_SERIES).txt requirements/install
 	@grep -q '^salt==$(SALT) ' $< || { echo "SALT=$(SALT): the lock files know" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1; }
@@ -87,7 +86,7 @@ $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/build.
 	@touch $@
 
 test-salt: $(SALT_VENV)/.stamp ## The contract and equivalence suites with another Salt: SALT=3007.15 or 3006.28; SHORT=1 leaves the slow ones out.
-	@$(SALT_VENV)/bin/python -m pytest -q tests/contract $(if $(SHORT),-m "not slow") $(PYTEST_ARGS) $(call AGAIN,$(SALT_VENV)/bin/python -m pytest -q tests/contract $(PYTEST_ARGS))
+	@$(SALT_VENV)/bin/python $(AGAIN) tests/contract $(if $(SHORT),-m "not slow") $(PYTEST_ARGS)
 
 equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt's own client, print the table.
 	@$(BIN)/python -m tests.contract.equivalence_table

@@ -14,6 +14,7 @@ class Report:
         self._started = time.monotonic()
         self._rows: list[tuple[str, str, str]] = []
         self._step = ""
+        self.failed: set[str] = set()  # the steps that raised
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -21,7 +22,11 @@ class Report:
         self._step = name
         began = time.monotonic()
         print(f"[{began - self._started:5.0f} s] {name}", flush=True)
-        yield
+        try:
+            yield
+        except Exception:
+            self.failed.add(name)
+            raise
         print(f"          {name}: {time.monotonic() - began:.1f} s", flush=True)
 
     def found(self, what: str, value: object) -> None:
