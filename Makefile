@@ -5,6 +5,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
+RUNTIME := .venv/.runtime
 STAMP := .venv/.stamp
 BIN := .venv/bin
 SALT ?= 3007.15
@@ -25,18 +26,24 @@ DOCKER ?= docker
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
+INSTALL := requirements/install requirements/installer requirements/uv.txt requirements/build.txt
+
 # Not pyproject.toml: the installation is editable, and a change to a tool's settings there needs no new environment.
-$(STAMP): requirements/build.txt requirements/runtime-3008.txt requirements/dev.txt requirements/install
-	@requirements/install .venv runtime-3008.txt dev.txt
+$(RUNTIME): requirements/runtime-3008.txt $(INSTALL)
+	@requirements/install .venv runtime-3008.txt
 	@touch $@
+
+$(STAMP): requirements/runtime-3008.txt requirements/dev.txt $(INSTALL)
+	@requirements/install .venv runtime-3008.txt dev.txt
+	@touch $(RUNTIME) $@
 
 .PHONY: venv run smoke
 venv: $(STAMP) ## Make .venv from the lock files (everything below does it when needed).
 
-run: $(STAMP) ## Start the demo: a salt-master, two minions and the sidecar; Ctrl-C stops all of it.
+run: $(RUNTIME) ## Start the demo: a salt-master, two minions and the sidecar; Ctrl-C stops all of it.
 	@exec $(BIN)/salt-sidecar demo
 
-smoke: $(STAMP) ## Start the demo on free ports, send one call of each client, check the answers, stop.
+smoke: $(RUNTIME) ## Start the demo on free ports, send one call of each client, check the answers, stop.
 	@$(BIN)/salt-sidecar smoke
 
 .PHONY: check check-format check-lint check-types check-imports check-unit check-whole
@@ -80,7 +87,7 @@ AGAIN = -m tests.again -q
 test: check clients ## Everything: `check`, then the slow tests, those on a real master and the properties; what fails is tried once more.
 	@$(BIN)/python $(AGAIN) -m "slow or master or hypothesis" $(PYTEST_ARGS)
 
-$(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/build.txt requirements/test-$(SALT_SERIES).txt requirements/install
+$(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/test-$(SALT_SERIES).txt $(INSTALL)
 	@grep -q '^salt==$(SALT) ' $< || { echo "SALT=$(SALT): the lock files know" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1; }
 	@requirements/install $(SALT_VENV) runtime-$(SALT_SERIES).txt test-$(SALT_SERIES).txt
 	@touch $@
@@ -103,10 +110,8 @@ compat: $(STAMP) ## Send the same requests to rest_cherrypy and to the sidecar, 
 
 clients: $(PEPPER) $(NODE_CLIENT) ## Install the clients that the tests run: pepper from PyPI, salt-api from npm.
 
-$(PEPPER): requirements/pepper.txt $(STAMP)
-	@echo "installing pepper in .venv-pepper"
-	@$(BIN)/python -m venv --clear .venv-pepper
-	@.venv-pepper/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/pepper.txt 2>.venv-pepper/pip.log || { cat .venv-pepper/pip.log >&2; exit 1; }
+.venv-pepper/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)
+	@requirements/install .venv-$* $*.txt
 	@touch $@
 
 # Without npm the tests of its package are skipped, and fail in CI.
@@ -121,12 +126,6 @@ e2e: $(E2E) ## Build the images and run them for real, on a Docker engine of the
 sbom: $(E2E) ## List what is in an image: IMAGE=salt-sidecar:3008, as CycloneDX in build/sbom.json (SBOM=FILE).
 	@mkdir -p $(dir $(SBOM)); image=$$(mktemp); trap 'rm -f "$$image"' EXIT; $(DOCKER) save --output "$$image" '$(IMAGE)'; \
 	.venv-e2e/bin/syft --quiet "docker-archive:$$image" --output cyclonedx-json='$(SBOM)'; echo "$(SBOM): $$(grep -o '"bom-ref"' '$(SBOM)' | wc -l) components"
-
-$(E2E): requirements/e2e.txt
-	@echo "installing what e2e needs in .venv-e2e"
-	@python3 -m venv --clear .venv-e2e
-	@.venv-e2e/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/e2e.txt 2>.venv-e2e/pip.log || { cat .venv-e2e/pip.log >&2; exit 1; }
-	@touch $@
 
 # Neither tests/helm nor helm is part of `check`: the chart's tests need Helm, and take ten seconds.
 .PHONY: chart
@@ -155,21 +154,15 @@ bench-profile: $(BENCH) ## A flame graph of the sidecar under load, in benchmark
 soak: $(STAMP) ## Mixed load for SECONDS=1800; memory, descriptors and lost returns.
 	@$(BIN)/python -m benchmarks.soak --seconds $(SECONDS_OF_SOAK)
 
-$(BENCH): requirements/bench.txt $(STAMP)
-	@echo "installing what draws and looks in .venv-bench"
-	@$(BIN)/python -m venv --clear .venv-bench
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements/bench.txt 2>.venv-bench/pip.log || { cat .venv-bench/pip.log >&2; exit 1; }
-	@touch $@
-
 .PHONY: docs lock clean
 docs: $(STAMP) ## Write the generated documentation again.
 	@$(BIN)/salt-sidecar docs --write
 	@$(BIN)/python -m config.grafana.build
 	@$(BIN)/python -m helm.generate
 
-lock: $(STAMP) ## Write the lock files again; UPGRADE=1 takes newer releases that are a week old.
+lock: ## Write the lock files again; UPGRADE=1 takes newer releases that are a week old.
 	@UPGRADE=$(UPGRADE) requirements/lock
 
 clean: ## Remove the environments and what the tools left.
-	@rm -rf .venv .venv-salt-* .venv-pepper .venv-e2e .venv-bench benchmarks/profiles $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	@rm -rf .uv .uv.lock .venv .venv-salt-* .venv-pepper .venv-e2e .venv-bench benchmarks/profiles $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
 	@find service tests benchmarks config helm -name __pycache__ -type d -prune -exec rm -rf {} +
