@@ -10,8 +10,9 @@ from typing import Any
 from service import inherited, sources
 from service.audit.faults import audit_faults
 from service.auth.webhook import endpoint_faults
-from service.errors import ConfigFault, InvalidConfiguration
-from service.gateway.opts import MasterOptions, read_master_config
+from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
+from service.gateway.low import CLIENTS
+from service.gateway.opts import EAUTH_MODULES, MasterOptions, read_master_config
 from service.http.bearer import token_faults
 from service.http.files import site_faults
 from service.http.paths import url_faults
@@ -55,7 +56,8 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
         )
     if faults:
         raise InvalidConfiguration(faults)
-    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), from_master.notes + notes, sources.told_by(environ, from_master), traces_to)
+    notes = from_master.notes + master_notes(raw) + notes
+    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), notes, sources.told_by(environ, from_master), traces_to)
 
 
 def setting_faults(ours: Settings) -> list[ConfigFault]:
@@ -74,3 +76,27 @@ def tracing_of(ours: Settings, environ: Mapping[str, str]) -> tuple[str | None, 
     endpoint = tracing.endpoint_of(ours.tracing.endpoint, environ)
     lacking = tracing.lacking() if endpoint else None
     return (None, (lacking,)) if lacking else (endpoint, ())
+
+
+def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
+    """Return the names in the master configuration that enable nothing here: clients that are none, eauth modules that may be misspelt."""
+    clients, eauths = raw.get("netapi_enable_clients"), raw.get("external_auth")
+    strange = [client for client in clients if client not in CLIENTS] if isinstance(clients, list) else []
+    misspelt = [name for name in eauths if name not in EAUTH_MODULES] if isinstance(eauths, Mapping) else []
+    return (*map(_client_note, strange), *(note for note in map(_eauth_note, misspelt) if note))
+
+
+def _client_note(client: object) -> ConfigFault:
+    if client == "ssh":
+        problem, fix = "`ssh` is not served here: every call of it is refused", "remove it, unless salt-api runs beside the sidecar"
+    else:
+        problem, fix = f"`{str(client)[:64]}` is no client, so it enables nothing", f"{did_you_mean(str(client), CLIENTS)}There are {', '.join(CLIENTS)}"
+    return ConfigFault("netapi_enable_clients", problem, fix)
+
+
+def _eauth_note(name: object) -> ConfigFault | None:
+    """Return a note of a name that is near one of Salt's; any other is a module of the operator's."""
+    question = did_you_mean(str(name), EAUTH_MODULES)
+    if not question:
+        return None
+    return ConfigFault("external_auth", f"Salt comes without an eauth module `{str(name)[:64]}`", f"{question}A module of your own may be called so")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 
@@ -179,6 +181,25 @@ class ConfigFault:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}. Fix: {self.fix}"
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """
+    Return a question that names what is nearest to an unknown name, with a blank after it; nothing when nothing is near.
+
+    prefix: what every known name begins with; left out of the comparison, where it would make all of them near.
+    """
+    by_spelling = {one.removeprefix(prefix).lower(): one for one in known}
+    asked = name.removeprefix(prefix).lower().replace("-", "_")
+    near = difflib.get_close_matches(asked, by_spelling, n=3)
+    alike = [difflib.SequenceMatcher(None, one, asked).ratio() for one in near]
+    return one_of(by_spelling[one] for one, ratio in zip(near, alike, strict=True) if ratio == alike[0])
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Return the question whether one of these was meant; nothing when there is none."""
+    quoted = " or ".join(sorted(f"`{name}`" for name in names))
+    return f"did you mean {quoted}? " if quoted else ""
 
 
 class InvalidConfiguration(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from service.errors import ConfigFault
+from service.errors import ConfigFault, did_you_mean
 
 CHERRYPY = "rest_cherrypy"
 TLS_OPTIONS = frozenset({"ssl_crt", "ssl_key", "ssl_chain"})
@@ -89,10 +89,11 @@ def _with_rest_wsgi(raw: Mapping[str, Any], rest: Inherited) -> Inherited:
     if not isinstance(section, Mapping):
         note = ConfigFault("rest_wsgi", "is not a mapping, so nothing is taken from it", "write `rest_wsgi: {port: 8001}`, or remove it")
         return dataclasses.replace(rest, notes=(*rest.notes, note))
+    notes = (*rest.notes, *_unread("rest_wsgi", section, {"port": "api.port"}))
     if "port" not in section:
-        return rest
+        return dataclasses.replace(rest, notes=notes)
     values = {**rest.values, "api": {**rest.values.get("api", {}), "port": section["port"]}}
-    return Inherited(values, {**rest.sources, "api.port": "rest_wsgi.port"}, rest.notes)
+    return Inherited(values, {**rest.sources, "api.port": "rest_wsgi.port"}, notes)
 
 
 def _notes(section: Mapping[str, Any]) -> list[ConfigFault]:
@@ -109,10 +110,17 @@ def _notes(section: Mapping[str, Any]) -> list[ConfigFault]:
         for name in sorted(PATHS & set(section))
         if section[name] is not None and _missing(section[name])
     ]  # fmt: skip
-    unread = sorted(str(name) for name in section if name not in {*OPTIONS, *SILENT, *TLS_OPTIONS})
-    if unread:
-        notes.append(ConfigFault(CHERRYPY, f"{', '.join(unread)[:200]} means nothing here", "see docs/migrate.md for what to use instead"))
-    return notes
+    return [*notes, *_unread(CHERRYPY, {name: section[name] for name in section if name not in {*SILENT, *TLS_OPTIONS}}, OPTIONS)]
+
+
+def _unread(where: str, section: Mapping[Any, Any], known: Mapping[str, Any]) -> list[ConfigFault]:
+    """Return a note for all names that we do not know, if there are any."""
+    unread = sorted(str(name) for name in section if name not in known)
+    questions = "".join(did_you_mean(name, known) for name in unread[:5])
+    told = ConfigFault(
+        where, f"{', '.join(unread)[:200]} means nothing here", f"{questions}{'See' if questions else 'see'} docs/migrate.md for what to use instead"
+    )
+    return [told] if unread else []
 
 
 def _missing(path: Any) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
 
-from service.errors import ConfigFault, InvalidConfiguration
+from service.errors import ConfigFault, InvalidConfiguration, did_you_mean, one_of
 from service.inherited import Inherited
+from service.option_types import Group
 from service.settings import CONFIG_VARIABLE, ENV_PREFIX, Settings, environ_name, options, settings_path
 
 # A master configuration's path that is really a JSON document makes a name too long for the one beside it.
@@ -93,7 +94,7 @@ def _read_environ(environ: Mapping[str, str]) -> tuple[dict[str, dict[str, Any]]
     unknown = []
     for variable in sorted(name for name in environ if name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE):
         if variable not in known:
-            unknown.append(ConfigFault(variable, "no such option", "remove it, or see docs/settings.md for the names"))
+            unknown.append(_unknown(variable, did_you_mean(variable, [CONFIG_VARIABLE, *known], ENV_PREFIX)))
             continue
         group, name = known[variable].split(".")
         found.setdefault(group, {})[name] = _from_text(environ[variable])
@@ -113,7 +114,34 @@ def _from_text(text: str) -> Any:
 def _fault_of(error: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigFault:
     """Say which option is wrong and where it came from; the value itself stays out, it may be a secret."""
     dotted = ".".join(str(part) for part in error["loc"])
-    where = origins.get(".".join(dotted.split(".")[:2]), dotted)
+    option = ".".join(dotted.split(".")[:2])
+    where = origins.get(option, dotted)
     if error["type"] == "extra_forbidden":
-        return ConfigFault(where, "no such option", "remove it, or see docs/settings.md for the names")
-    return ConfigFault(where, str(error["msg"]).lower().removeprefix("value error, "), f"see {dotted} in docs/settings.md")
+        return _unknown(where, _nearest_option(error["loc"]), "" if where == dotted else f" {dotted}")
+    return ConfigFault(where, str(error["msg"]).lower().removeprefix("value error, "), f"see {option} in docs/settings.md")
+
+
+def _unknown(where: str, question: str, which: str = "") -> ConfigFault:
+    return ConfigFault(where, f"no such option{which}", f"{question}{'See' if question else 'remove it, or see'} docs/settings.md for the names")
+
+
+def _nearest_option(loc: Sequence[int | str]) -> str:
+    """Ask whether another option was meant: one of the same name in another section, else one of this section with a similar name."""
+    name = str(loc[-1])
+    return one_of(dotted for dotted in options() if dotted.split(".")[1] == name) or did_you_mean(name, _group_at(loc[:-1]).model_fields)
+
+
+def _group_at(loc: Sequence[int | str]) -> type[Group]:
+    """Return the section at a place; what stands there besides names of options are positions in lists and keys of mappings."""
+    group: type[Group] = Settings
+    for part in loc:
+        if part in group.model_fields:
+            group = _group_in(group.model_fields[str(part)].annotation) or group
+    return group
+
+
+def _group_in(annotation: object) -> type[Group] | None:
+    """Return the section that a type is, or holds: that of each rule in a list, for one."""
+    if isinstance(annotation, type) and issubclass(annotation, Group):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _group_in(inner))), None)

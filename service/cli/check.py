@@ -36,7 +36,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     if unknown := uid_faults():
         # Without Salt nothing else can be looked at.
         return unknown, ()
-    from service.configuration import setting_faults, tracing_of  # noqa: PLC0415
+    from service.configuration import master_notes, setting_faults, tracing_of  # noqa: PLC0415
     from service.gateway.opts import read_master_config  # noqa: PLC0415 - only this command needs Salt
     from service.inherited import inherit  # noqa: PLC0415
     from service.settings import master_config_path  # noqa: PLC0415
@@ -50,7 +50,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     except InvalidConfiguration as exc:
         faults += exc.faults
     from_master = inherit(raw)
-    notes = from_master.notes
+    notes = from_master.notes + master_notes(raw)
     try:
         settings = load(environ, from_master)
     except InvalidConfiguration as exc:
@@ -79,12 +79,17 @@ def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]
 
 
 def _option_faults(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:
-    if not raw.get("netapi_enable_clients"):
+    from service.gateway.low import CLIENTS  # noqa: PLC0415
+
+    clients, eauths = raw.get("netapi_enable_clients") or [], raw.get("external_auth") or {}
+    if isinstance(clients, list) and not any(client in CLIENTS for client in clients):
         yield ConfigFault(
             "netapi_enable_clients", "no client is enabled, so every call will be refused", "list local, runner and so on in the master configuration"
         )
-    if not raw.get("external_auth"):
+    if not eauths:
         yield ConfigFault("external_auth", "nobody may log in, so every call will be refused", "add an `external_auth` section to the master configuration")
+    elif not isinstance(eauths, Mapping):
+        yield ConfigFault("external_auth", "is not a mapping", "write an eauth module, below it users, below them what they may")
     if raw.get("transport", "zeromq") != "zeromq":
         yield ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from service.errors import ConfigFault, InvalidConfiguration
 
 SALT_VERSION = str(salt.version.__version__)
 _NUMBERS = {"ret_port": 4506, "tcp_master_pub_port": 4512, "timeout": 5, "gather_job_timeout": 10, "rest_timeout": 300, "syndic_wait": 5}
+# What comes with Salt 3006 to 3008; an installation may have modules of its own.
+EAUTH_MODULES = frozenset("auto django file keystone ldap mysql pam pki rest sharedsecret yubico".split())
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -52,7 +54,10 @@ class MasterOptions:
 
         request_uri: overrides `interface` and `ret_port`. Raises InvalidConfiguration; Salt only warns of a wrong type.
         """
-        numbers = _numbers(raw)
+        faults: list[ConfigFault] = []
+        numbers, clients = _numbers(raw, faults), _clients(raw, faults)
+        if faults:
+            raise InvalidConfiguration(faults)
         interface = str(raw.get("interface", "127.0.0.1"))
         host = _LOOPBACK.get(interface, interface)
         over_tcp = raw.get("ipc_mode") == "tcp"
@@ -62,7 +67,7 @@ class MasterOptions:
             bus_path=None if over_tcp else os.path.join(raw["sock_dir"], "master_event_pub.ipc"),  # noqa: PTH118 - Salt's string
             bus_host="127.0.0.1",
             bus_port=numbers["tcp_master_pub_port"],
-            enabled_clients=tuple(raw.get("netapi_enable_clients") or ()),
+            enabled_clients=clients,
             timeout=numbers["timeout"],
             gather_job_timeout=numbers["gather_job_timeout"],
             runner_timeout=numbers["rest_timeout"],
@@ -74,19 +79,25 @@ class MasterOptions:
         )
 
 
-def _numbers(raw: Mapping[str, Any]) -> dict[str, int]:
-    """Return the whole numbers we need, Salt's defaults for those that are missing. Raises InvalidConfiguration with every wrong one."""
+def _numbers(raw: Mapping[str, Any], faults: list[ConfigFault]) -> dict[str, int]:
+    """Return the whole numbers we need, Salt's defaults for those that are missing; add what is none to *faults*."""
     numbers: dict[str, int] = {}
-    faults = []
     for name, default in _NUMBERS.items():
         value = raw.get(name)
         try:
             numbers[name] = default if value is None else int(value)
         except (TypeError, ValueError, OverflowError):
             faults.append(ConfigFault(f"{name} of the master configuration", "is not a whole number", f"write one, such as {default}, or remove it"))
-    if faults:
-        raise InvalidConfiguration(faults)
     return numbers
+
+
+def _clients(raw: Mapping[str, Any], faults: list[ConfigFault]) -> tuple[str, ...]:
+    """Return `netapi_enable_clients`. A text is a fault: Salt would find `local` in `localhost`, and we would enable its letters."""
+    clients = raw.get("netapi_enable_clients") or ()
+    if isinstance(clients, str) or not isinstance(clients, Iterable):
+        faults.append(ConfigFault("netapi_enable_clients of the master configuration", "is not a list", "write one, such as [local, runner]"))
+        return ()
+    return tuple(clients)
 
 
 def read_master_config(path: Path, *, read: Callable[[str], dict[str, Any]] = salt.config.client_config) -> dict[str, Any]:

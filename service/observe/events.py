@@ -25,7 +25,7 @@ EVENTS = (
     LogEvent("app.threads_short", "warning", "A thread could not be started: the system's limit of processes is too low. Requests wait for the `threads` there are. Said once.", ("threads", "wanted")),
     LogEvent("config.loaded", "info", "At the start: where options come from, and which ones. At SIGHUP: which were applied, and which need a restart. Names, never values.", ("source", "keys", "applied", "needs_restart")),
     LogEvent("config.invalid", "error", "The configuration cannot be used; one line for each fault at the start, one for all of them at SIGHUP.", ("where", "problem", "fix", "faults")),
-    LogEvent("config.ignored", "warning", "The master configuration's `rest_cherrypy` section asks for something that the sidecar does not do; or `log.format: console` away from a terminal.", ("where", "problem", "fix")),
+    LogEvent("config.ignored", "warning", "The master configuration asks for something that the sidecar does not do: an option of `rest_cherrypy` or `rest_wsgi`, a client or eauth module that does not exist; or `log.format: console` away from a terminal.", ("where", "problem", "fix")),
     LogEvent(
         "http.request",
         "info",

@@ -83,6 +83,16 @@ def test_what_an_operator_may_count_on_in_vain_is_told(section: Any, said: str) 
     assert loaded(section) == Settings()
 
 
+def test_a_misspelt_name_in_either_section_is_met_with_the_nearest_one() -> None:
+    notes = inherit({"rest_cherrypy": {"hots": "::1", "favicon": "x"}, "rest_wsgi": {"prot": 8001}}).notes
+
+    assert [(note.where, note.problem) for note in notes] == [
+        ("rest_cherrypy", "favicon, hots means nothing here"),
+        ("rest_wsgi", "prot means nothing here"),
+    ]
+    assert [note.fix.partition("?")[0] for note in notes] == ["did you mean `host`", "did you mean `port`"]
+
+
 def test_tls_that_is_switched_off_is_no_news() -> None:
     assert inherit({"rest_cherrypy": {"ssl_crt": "x", "disable_ssl": True, "debug": True, "thread_pool": 1}}).notes == ()
 

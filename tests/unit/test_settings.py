@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
@@ -158,6 +158,57 @@ def test_no_fault_repeats_a_value(tmp_path: Path, text: str) -> None:
         load(environ)
 
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("api: {prot: 1}", "did you mean `port`? "),
+        ("api: {Root-Prefix: /x}", "did you mean `root_prefix`? "),
+        ("apis: {}", "did you mean `api`? "),
+        ("port: 1", "did you mean `api.port` or `ops.port`? "),
+        ("api: {drain_seconds: 1}", "did you mean `drain.drain_seconds`? "),
+        ("metrics: {per_minion: {enabeld: true}}", "did you mean `enabled`? "),
+        ("audit: {rules: [{level: none, user: root}]}", "did you mean `users`? "),
+        ("hook: {endpoints: {github/push: {secretfile: /x}}}", "did you mean `secret_file`? "),
+        ("api: {xylophone: 1}", ""),
+        ("xylophone: {port: 1}", ""),
+    ],
+)
+def test_an_unknown_name_is_met_with_the_nearest_known_one(tmp_path: Path, text: str, question: str) -> None:
+    (fault,) = faults_of(written(tmp_path, text))
+
+    assert fault.fix == f"{question}See docs/settings.md for the names" if question else "remove it, or see docs/settings.md for the names"
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("SIDECAR_API_PROT", "`SIDECAR_API_PORT`"),
+        ("SIDECAR_PORT", "`SIDECAR_API_PORT` or `SIDECAR_OPS_PORT`"),
+        ("SIDECAR_CONFG", "`SIDECAR_CONFIG`"),
+        ("SIDECAR_XYLOPHONE", ""),
+    ],
+)
+def test_an_unknown_variable_is_met_with_the_nearest_known_ones(tmp_path: Path, variable: str, meant: str) -> None:
+    (fault,) = faults_of({variable: "1", "SALT_MASTER_CONFIG": str(tmp_path / "master")})
+
+    assert fault.where == variable
+    assert fault.fix.startswith(f"did you mean {meant}? " if meant else "remove it")
+
+
+def test_an_unknown_name_inside_a_variable_is_told_with_it(tmp_path: Path) -> None:
+    (fault,) = faults_of({"SIDECAR_METRICS_PER_MINION": '{"enabeld": true}', "SALT_MASTER_CONFIG": str(tmp_path / "master")})
+
+    assert (fault.where, fault.problem) == ("SIDECAR_METRICS_PER_MINION", "no such option metrics.per_minion.enabeld")
+
+
+@pytest.mark.parametrize("option", [dotted for dotted, field in options().items() if get_origin(field.annotation) is Literal])
+def test_a_wrong_choice_is_met_with_all_of_them(tmp_path: Path, option: str) -> None:
+    (fault,) = faults_of({environ_name(option): "xylophone", "SALT_MASTER_CONFIG": str(tmp_path / "master")})
+
+    assert [choice for choice in get_args(options()[option].annotation) if f"'{choice}'" not in fault.problem] == []
+    assert fault.fix == f"see {option} in docs/settings.md"
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:

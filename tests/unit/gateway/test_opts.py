@@ -65,11 +65,17 @@ def test_an_empty_option_is_as_if_not_there(name: str) -> None:
     assert not getattr(options(**{name: None}), {"netapi_enable_clients": "enabled_clients"}.get(name, name))
 
 
+@pytest.mark.parametrize("clients", ["local", "local, runner", 5, True])
+def test_clients_that_are_no_list_are_a_fault_as_none_of_them_would_be_enabled(clients: Any) -> None:
+    with pytest.raises(InvalidConfiguration, match=r"netapi_enable_clients .* is not a list"):
+        options(netapi_enable_clients=clients)
+
+
 def test_every_number_that_is_none_is_told_at_once_without_its_value() -> None:
     with pytest.raises(InvalidConfiguration) as caught:
-        options(ret_port="hunter2", timeout=[1], syndic_wait=float("inf"))
+        options(ret_port="hunter2", timeout=[1], syndic_wait=float("inf"), netapi_enable_clients="local")
 
-    assert [fault.where.split()[0] for fault in caught.value.faults] == ["ret_port", "timeout", "syndic_wait"]
+    assert [fault.where.split()[0] for fault in caught.value.faults] == ["ret_port", "timeout", "syndic_wait", "netapi_enable_clients"]
     assert "hunter2" not in str(caught.value)
     assert (options(timeout="7").timeout, options(timeout=None).timeout) == (7, 5)
 
