@@ -18,6 +18,9 @@ from service.cli.processes import POLL_SECONDS, Child, WhileNeeded, command_line
 READY_LINE = b"Minion is ready to receive requests!"
 LOST_LINES = (b"Connection to master", b"Re-initialising subsystems")
 TCP_ESTABLISHED = "01"
+# A machine may be ten times as slow as usual; whoever ended meanwhile is not waited for.
+PATIENCE_SECONDS = 300.0
+REMIND_SECONDS = 5.0
 SCRIPTS = Path(sys.executable).parent
 
 
@@ -105,23 +108,23 @@ class EmbeddedSalt(WhileNeeded):
         for name in self._children:
             self._start(name)
 
-    def wait_ready(self, timeout_seconds: float = 60.0) -> None:
-        """Wait until the master takes requests and every minion listens to it. Raises StartFailed."""
-        self._wait(list(self._children), timeout_seconds)
+    def wait_ready(self, timeout_seconds: float = PATIENCE_SECONDS, say: Callable[[str], None] | None = None) -> None:
+        """Wait until the master takes requests and every minion listens to it. say: told now and then for whom. Raises StartFailed."""
+        self._wait(list(self._children), timeout_seconds, say)
 
     def get_ready(self) -> None:
         """Start all of it and wait for it. Raises StartFailed."""
         self.start()
         self.wait_ready()
 
-    def start_minion(self, minion: str, timeout_seconds: float = 60.0) -> None:
+    def start_minion(self, minion: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         self._start(minion)
         self._wait([minion], timeout_seconds)
 
     def stop_minion(self, minion: str) -> None:
         self._children[minion].stop()
 
-    def start_master(self, timeout_seconds: float = 60.0) -> None:
+    def start_master(self, timeout_seconds: float = PATIENCE_SECONDS) -> None:
         """Start the master again; the minions that run come back by themselves."""
         self._start("master")
         self._wait([name for name, child in self._children.items() if child.alive()], timeout_seconds)
@@ -161,10 +164,11 @@ class EmbeddedSalt(WhileNeeded):
         self._children[name].start()
         (self._folder.root / f"{name}.pid").write_text(str(self._children[name].pid))
 
-    def _wait(self, names: Sequence[str], timeout_seconds: float) -> None:
+    def _wait(self, names: Sequence[str], timeout_seconds: float, say: Callable[[str], None] | None = None) -> None:
         waiting = {name: self._master_answers if name == "master" else self._listens(name) for name in names}
-        for _ in until(timeout_seconds):
-            waiting = {name: ready for name, ready in waiting.items() if not ready()}
+        for _ in until(timeout_seconds, say and (lambda seconds: say(f"  {seconds:.0f} s: waiting for {', '.join(waiting)}"))):
+            for name in [name for name, ready in waiting.items() if ready()]:
+                del waiting[name]
             if not waiting:
                 return
             for name in names:
@@ -211,9 +215,13 @@ class EmbeddedSalt(WhileNeeded):
                     end_session(pid, grace_seconds=3.0)
 
 
-def until(timeout_seconds: float) -> Iterator[None]:
-    """Yield again and again, with short pauses, until the time is over."""
-    deadline = time.monotonic() + timeout_seconds
-    while time.monotonic() < deadline:
+def until(timeout_seconds: float, remind: Callable[[float], None] | None = None) -> Iterator[None]:
+    """Yield again and again, with short pauses, until the time is over. remind: told every five seconds how many have gone."""
+    began = reminded = now = time.monotonic()
+    while now < began + timeout_seconds:
+        if remind and now > reminded + REMIND_SECONDS:
+            reminded = now
+            remind(now - began)
         yield
         time.sleep(POLL_SECONDS)
+        now = time.monotonic()

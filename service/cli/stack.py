@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.cli import calls
-from service.cli.embedded import EmbeddedSalt, StartFailed, until
+from service.cli.embedded import PATIENCE_SECONDS, EmbeddedSalt, StartFailed, until
 from service.cli.embedded_config import free_ports, is_free, private_folder
 from service.cli.processes import Child, WhileNeeded
 
@@ -107,16 +107,16 @@ class Stack(WhileNeeded):
         started = time.monotonic()
         self._say(f"starting a salt-master and {len(self.salt.minions)} minions in {self._folder}")
         self.salt.start()
-        self.salt.wait_ready()
+        self.salt.wait_ready(say=self._say)
         self._say(f"they are up after {time.monotonic() - started:.1f} s; starting the sidecar")
         self.sidecar.start()
-        for _ in until(30):
+        for _ in until(PATIENCE_SECONDS, lambda seconds: self._say(f"  {seconds:.0f} s: waiting for the sidecar")):
             if calls.get(f"{self.ops_url}/readyz") == 200:
                 self._say(f"everything is ready after {time.monotonic() - started:.1f} s")
                 return
             if not self.sidecar.alive():
                 raise StartFailed(f"the sidecar ended with status {self.sidecar.returncode}:\n{self.sidecar.last_words()}")
-        raise StartFailed(f"the sidecar was not ready after 30 s:\n{self.sidecar.last_words()}")
+        raise StartFailed(f"the sidecar was not ready after {PATIENCE_SECONDS:g} s:\n{self.sidecar.last_words()}")
 
     def _sidecar(self) -> Child:
         # Settings of the caller's environment are for another sidecar.

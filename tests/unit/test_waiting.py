@@ -1,0 +1,31 @@
+"""Whoever waits for a start is told how long it takes, and gives up in the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.cli import embedded, processes
+
+
+def test_a_long_wait_is_reported_now_and_then_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(embedded, "time", clock)
+    said: list[float] = []
+
+    rounds = sum(1 for _ in embedded.until(21, said.append))
+
+    assert [round(seconds) for seconds in said] == [5, 10, 15, 20]
+    assert rounds == pytest.approx(21 / processes.POLL_SECONDS, abs=2)
+
+
+class Clock:
+    """A clock that goes on only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self._now = 100.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
