@@ -78,7 +78,7 @@ class Life:
     """
     What takes part in the process' life.
 
-    on_draining: make /readyz fail. on_reload: SIGHUP. on_closing: the API's port is closed, waiting requests may be told. on_stopped: all requests
+    on_serving: both listeners listen. on_draining: make /readyz fail. on_reload: SIGHUP. on_closing: the API's port is closed, waiting requests may be told. on_stopped: all requests
     are over, both listeners are closed.
     """
 
@@ -89,6 +89,7 @@ class Life:
     on_reload: Callable[[], None]
     on_stopped: Callable[[], None]
     on_closing: Callable[[], None] = lambda: None
+    on_serving: Callable[[], None] = lambda: None
 
 
 def run(life: Life, signals: Signals) -> int:
@@ -96,6 +97,7 @@ def run(life: Life, signals: Signals) -> int:
     _allow_open_files(life)
     life.ops.start()
     life.api.start()
+    life.on_serving()
     told = _serve(life, signals)
     hurried = _drain(life, signals) if told else True
     unfinished = life.api.in_flight()

@@ -1,9 +1,11 @@
-"""What we ask of the C library's malloc and of Python's garbage collector."""
+"""What we ask of the C library's malloc and of Python's garbage collector, and what we tell systemd."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import socket
 from collections.abc import Callable, Mapping
 
 # glibc's variables, which win over us, with the numbers of the same in malloc.h and what we set.
@@ -33,3 +35,14 @@ def tame_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
+
+def tell_systemd(state: str, environ: Mapping[str, str]) -> None:
+    """Send a state such as `READY=1`, if systemd started us as `Type=notify`. Source: sd_notify(3), where `@` stands for the NUL of an abstract socket."""
+    address = environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    # Whoever waits for our word in vain says so; it may also be another service's variable, which we only inherited.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.connect("\0" + address[1:] if address.startswith("@") else address)
+        notified.send(state.encode())

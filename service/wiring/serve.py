@@ -8,7 +8,7 @@ from service import settings
 from service.configuration import Configuration
 from service.gateway.opts import SALT_VERSION
 from service.server.process import Life, Signals, run
-from service.server.runtime import tame_collector
+from service.server.runtime import tame_collector, tell_systemd
 from service.wiring.listeners import api_listener, ops_listener
 from service.wiring.process import Process
 
@@ -40,6 +40,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         on_reload=lambda: process.reload(environ),
         on_closing=process.streams.end_all,
         on_stopped=process.stop,
+        on_serving=lambda: tell_systemd("READY=1", environ),
     )
     tame_collector()
     return run(life, signals)

@@ -81,6 +81,7 @@ def life(diary: list[str], at: dict[str, tuple[int, ...]], **changes: Any) -> Li
         "on_reload": lambda: diary.append("reload"),
         "on_stopped": lambda: diary.append("stopped"),
         "on_closing": lambda: diary.append("closing"),
+        "on_serving": lambda: diary.append("serving"),
     }
     return Life(**{**parts, **changes})
 
@@ -88,7 +89,7 @@ def life(diary: list[str], at: dict[str, tuple[int, ...]], **changes: Any) -> Li
 def test_the_drain_has_an_order(diary: list[str], signals: Signals) -> None:
     assert run(life(diary, {"start": (signal.SIGTERM,)}), signals) == 0
 
-    assert diary == ["ops start", "api start", "not ready", "api part", "api close port", "closing", "api wait", "api stop", "ops stop", "stopped"]
+    assert diary == ["ops start", "api start", "serving", "not ready", "api part", "api close port", "closing", "api wait", "api stop", "ops stop", "stopped"]
 
 
 def test_a_reload_does_not_stop_the_process_even_if_it_fails(diary: list[str], signals: Signals) -> None:
@@ -108,7 +109,7 @@ def test_a_dead_loop_ends_the_process_with_1_and_without_a_drain(diary: list[str
 
     assert run(life(diary, {}, api=dead), signals) == 1
 
-    assert diary == ["ops start", "api start", "reload", "api stop", "ops stop", "stopped"]
+    assert diary == ["ops start", "api start", "serving", "reload", "api stop", "ops stop", "stopped"]
 
 
 def test_a_second_signal_in_the_notice_time_skips_the_drain(diary: list[str], signals: Signals) -> None:
@@ -116,7 +117,7 @@ def test_a_second_signal_in_the_notice_time_skips_the_drain(diary: list[str], si
 
     run(life(diary, {"start": (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM)}, drain=drain), signals)
 
-    assert diary == ["ops start", "api start", "not ready", "api part", "api stop", "ops stop", "stopped"]
+    assert diary == ["ops start", "api start", "serving", "not ready", "api part", "api stop", "ops stop", "stopped"]
 
 
 def test_the_notice_time_ends_by_itself(diary: list[str], signals: Signals) -> None:

@@ -1,10 +1,14 @@
-"""The runtime: what malloc is told, and by whom."""
+"""The runtime: what malloc is told, and by whom; what systemd is told."""
 
 from __future__ import annotations
 
+import secrets
+import socket
+from pathlib import Path
+
 import pytest
 
-from service.server.runtime import tame_malloc
+from service.server.runtime import tame_malloc, tell_systemd
 
 
 @pytest.mark.parametrize(
@@ -21,3 +25,19 @@ def test_malloc_is_kept_small_unless_the_operator_told_it_otherwise(environ: dic
     tame_malloc(environ, lambda parameter, value: heard.append((parameter, value)))
 
     assert heard == told
+
+
+def test_systemd_is_told_at_the_address_it_gave(tmp_path: Path) -> None:
+    name = secrets.token_hex(8)
+    for address, bound in ((str(tmp_path / "notify"), str(tmp_path / "notify")), (f"@{name}", f"\0{name}")):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(bound)
+
+            tell_systemd("READY=1", {"NOTIFY_SOCKET": address})
+
+            assert systemd.recv(100) == b"READY=1", address
+
+
+@pytest.mark.parametrize("environ", [{}, {"NOTIFY_SOCKET": "/nobody/listens"}])
+def test_without_systemd_nobody_is_told_and_nothing_fails(environ: dict[str, str]) -> None:
+    tell_systemd("READY=1", environ)
