@@ -154,6 +154,10 @@ bench-profile: $(BENCH) ## A flame graph of the sidecar under load, in benchmark
 soak: $(STAMP) ## Mixed load for SECONDS=1800; memory, descriptors and lost returns.
 	@$(BIN)/python -m benchmarks.soak --seconds $(SECONDS_OF_SOAK)
 
+.PHONY: dist
+dist: $(E2E) ## Wheel, sdist, the chart's archive and the lock files of the last commit, with checksums, in dist.
+	@requirements/dist dist
+
 .PHONY: docs lock clean
 docs: $(STAMP) ## Write the generated documentation again.
 	@$(BIN)/salt-sidecar docs --write
@@ -164,5 +168,5 @@ lock: ## Write the lock files again; UPGRADE=1 takes newer releases that are a w
 	@UPGRADE=$(UPGRADE) requirements/lock
 
 clean: ## Remove the environments and what the tools left.
-	@rm -rf .uv .uv.lock .venv .venv-salt-* .venv-pepper .venv-e2e .venv-bench benchmarks/profiles $(NODE)/node_modules tests/artifacts build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	@rm -rf .uv .uv.lock .venv .venv-salt-* .venv-pepper .venv-e2e .venv-bench benchmarks/profiles $(NODE)/node_modules tests/artifacts build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
 	@find service tests benchmarks config helm -name __pycache__ -type d -prune -exec rm -rf {} +
