@@ -26,6 +26,8 @@ MINIONS = {"minion-1": True, "minion-2": True}
 class Stack:
     """One Compose project."""
 
+    project = "e2e"
+
     def __init__(self, engine: Engine, *profiles: str, **environ: str) -> None:
         self.engine = engine
         self.profiles = list(profiles)
@@ -44,7 +46,7 @@ class Stack:
     def compose(self, *args: str, timeout: float = 150) -> str:
         """Return what a Compose command prints."""
         profiles = [word for profile in self.profiles for word in ("--profile", profile)]
-        return run(COMPOSE, "--project-name", "e2e", *profiles, *args, timeout=timeout, environ=self.environ, cwd=ROOT)
+        return run(COMPOSE, "--project-name", self.project, *profiles, *args, timeout=timeout, environ=self.environ, cwd=ROOT)
 
     def up(self, *args: str) -> float:
         """Bring services up and wait until they are well; return the seconds."""

@@ -1,0 +1,64 @@
+"""What is declared about commands in a line, by page. In blocks the same words stand in the line before them: tests/documented/test_accounted.py has the rules."""
+
+from __future__ import annotations
+
+EVERYWHERE = "on any page"
+_A_NAME = "not run: it names the command, and is none"
+_COMPOSED = "run by: tests/e2e/composed.py: "
+_APT = "not run: packages of Debian; .ci/run installs them"
+
+INLINE: dict[str, dict[str, str]] = {
+    EVERYWHERE: dict.fromkeys(
+        ("helm template", "helm test", "helm upgrade", "helm rollback", "kubectl rollout undo", "kubectl describe pod", "git pull"), _A_NAME
+    ),
+    "README.md": {
+        "make gcc libc6-dev python3-dev python3-venv": _APT,
+        "docker compose up --detach --wait": "run: compose",
+    },
+    "CONTRIBUTING.md": {
+        "apt-get install make gcc libc6-dev python3-dev python3-venv": _APT,
+        "apt-get install prometheus": _APT,
+        "python -m benchmarks.fleet --help": "run: here",
+    },
+    "docs/architecture.md": {
+        """salt-run jobs.list_jobs search_metadata='{"request_id": "..."}'""": "run: master",
+    },
+    "docs/install-compose.md": {
+        "docker compose exec grafana cat /run/grafana-secret/password": "not run: Grafana's image comes from a registry",
+        "docker compose up --detach && docker compose restart salt-master": _COMPOSED + '"restart", "salt-master"',
+        "docker compose up init && docker compose kill -s HUP sidecar": "not run: another way to reload is being built",
+        "docker compose up --detach --force-recreate sidecar": _COMPOSED + '"--force-recreate", "--no-deps", "sidecar"',
+        "docker compose exec salt-master salt-key -A": "run: compose",
+        "docker run ... salt-sidecar check": "not run: an outline; what stands for ... is yours",
+    },
+    "docs/install-kubernetes.md": {
+        "kubectl rollout restart statefulset/salt-salt-sidecar": "not run: needs a cluster",
+        "kubectl exec POD -c salt-sidecar -- salt-sidecar check": "run: kubernetes",
+    },
+    "docs/migrate.md": {
+        "SIDECAR_API_PORT=8001 salt-sidecar serve": "run by: tests/real/sidecar.py: serve",
+        "curl -s localhost:8001/login -d username=U -d password=P -d eauth=pam": "not run: needs a user of the machine",
+    },
+    "docs/monitoring.md": {
+        "docker compose --profile monitoring up": _COMPOSED + '"monitoring"',
+        "promtool test rules config/prometheus/tests/*.yaml": 'run by: tests/observe/test_rules.py: "test", "rules"',
+        "apt-get install --no-install-recommends prometheus": _APT,
+    },
+    "docs/operations.md": {
+        "docker compose up -d --force-recreate --no-deps --wait sidecar": _COMPOSED + '"--force-recreate", "--no-deps", service',
+        "docker compose run --rm -e SIDECAR_API_PORT=0 -e SIDECAR_OPS_PORT=0 sidecar check": "run: compose",
+        "docker compose build && docker compose up --detach --wait": "run by: tests/e2e/images.py: --target",
+        "docker compose run --rm --no-deps --entrypoint sh init -c 'rm /etc/salt/secrets/eauth'": "run: compose",
+        "docker compose exec salt-master salt-key": "run: compose",
+        "docker compose restart nginx": "not run: it restarts nginx, which tests/e2e/composed.py replaces",
+    },
+    "docs/runbooks/SaltAPIAuthFailureSpike.md": {
+        "master salt -a BACKEND '*' test.ping": "not run: it asks a person for a name and a password",
+    },
+    "docs/runbooks/SaltAPIDown.md": {
+        "py-spy dump --pid PID": "not run: py-spy is not ours to install",
+    },
+    "docs/settings.md": {
+        "salt-sidecar audit-verify": _A_NAME,
+    },
+}

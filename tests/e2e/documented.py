@@ -1,0 +1,80 @@
+"""What the documentation says to type, typed: on the Compose project as it runs, and in the chart's pod."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.documented.commands import Command, definitions, run_by
+from tests.documented.shell import Shell, program
+from tests.e2e import images
+from tests.e2e.engine import Engine
+from tests.e2e.kubelet import Pod
+from tests.e2e.release import NAME
+from tests.e2e.report import Report
+from tests.e2e.stack import COMPOSE, Stack
+
+# A minion that is not there, and a job that nobody gave.
+NOBODY = {"MINION": "nobody", "JID": "20260101000000000000"}
+
+
+def under_compose(stack: Stack, report: Report) -> None:
+    """Run what is documented for Compose, and the runbooks; a new secret at the end, because one of the commands removes the old one."""
+    folder = stack.engine.work / "documented"
+    environ = {
+        **stack.environ,
+        "COMPOSE_PROJECT_NAME": stack.project,
+        "COMPOSE_PROFILES": ",".join(stack.profiles),
+        "COMPOSE_FILE": str(images.ROOT / "compose.yaml"),
+    }
+    # Names that the documentation takes from compose.yaml, and what they are here.
+    here = {"salt-sidecar_pki": f"{stack.project}_pki", "salt-sidecar_config": f"{stack.project}_config", "salt:3008": images.SALT}
+    shell = Shell(folder, _programs(folder, stack), environ, reader={**here, **NOBODY})
+    _run(shell, run_by("compose"), "install-compose.md, operations.md", report)
+    _run(dataclasses.replace(shell, definitions=definitions("compose")), run_by("runbook"), "runbooks, Compose", report)
+    stack.up()
+    stack.compose("restart", "salt-master")
+    stack.await_minions(stack.api())
+    report.found("a secret that was removed", "made anew by the next start, and taken by the master after its restart")
+
+
+def in_a_pod(engine: Engine, pod: Pod, report: Report) -> None:
+    """Run the runbooks, and what is documented for Kubernetes, with a `kubectl` that knows this one pod."""
+    folder = engine.work / "documented-pod"
+    program(folder / "bin", "kubectl", _kubectl(engine, pod))
+    shell = Shell(folder, folder / "bin", engine.environ, reader={"POD": f"{NAME}-0", "salt-salt-sidecar": NAME, **NOBODY})
+    _run(shell, run_by("kubernetes"), "install-kubernetes.md", report)
+    _run(dataclasses.replace(shell, definitions=definitions("kubernetes")), run_by("runbook"), "runbooks, Kubernetes", report)
+
+
+def _run(shell: Shell, commands: Iterable[Command], what: str, report: Report) -> None:
+    done = [shell.run(command) for command in commands]
+    report.found(what, f"{len(done)} commands and blocks, as they stand there")
+
+
+def _programs(folder: Path, stack: Stack) -> Path:
+    """Make `docker compose` and `docker` ours, and send a curl to the documented ports to those of this project."""
+    plugins = Path(stack.engine.environ["DOCKER_CONFIG"]) / "cli-plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    (plugins / "docker-compose").symlink_to(COMPOSE)
+    program(folder / "bin", "docker", f'exec {stack.engine.client} "$@"')
+    program(folder / "bin", "curl", f'exec /usr/bin/curl --connect-to localhost:8001:127.0.0.1:{stack.ports["API_PORT"]} "$@"')
+    return folder / "bin"
+
+
+def _kubectl(engine: Engine, pod: Pod) -> str:
+    """Return `kubectl [-n NAMESPACE] exec|logs POD -c CONTAINER [-- COMMAND]` for this pod."""
+    return f"""
+while [ $# -gt 0 ]; do
+    case $1 in
+    -n) shift 2 ;;
+    -c) container=$2 && shift 2 ;;
+    --) shift && break ;;
+    exec | logs) verb=$1 && shift ;;
+    {NAME}-0) shift ;;
+    *) echo "not known here: $1" >&2 && exit 1 ;;
+    esac
+done
+exec {engine.client} "$verb" "{pod.container("$container")}" "$@"
+"""
