@@ -5,6 +5,7 @@ from __future__ import annotations
 EVERYWHERE = "on any page"
 _A_NAME = "not run: it names the command, and is none"
 _COMPOSED = "run by: tests/e2e/composed.py: "
+_SYSTEMD = "not run: needs systemd"
 _APT = "not run: packages of Debian; .ci/run installs them"
 
 INLINE: dict[str, dict[str, str]] = {
@@ -34,6 +35,15 @@ INLINE: dict[str, dict[str, str]] = {
     "docs/install-kubernetes.md": {
         "kubectl rollout restart statefulset/salt-salt-sidecar": "not run: needs a cluster",
         "kubectl exec POD -c salt-sidecar -- salt-sidecar check": "run: kubernetes",
+    },
+    "docs/install-package.md": {
+        "apt-get install gcc libc6-dev python3-dev python3-venv": _APT,
+        "curl localhost:9175/readyz": "run by: tests/real/sidecar.py: /readyz",
+        "journalctl -u salt-sidecar -o cat": _SYSTEMD,
+        "systemctl edit salt-sidecar": _SYSTEMD,
+        "systemctl reload salt-sidecar": _SYSTEMD,
+        "systemctl start": _A_NAME,
+        "systemctl stop salt-sidecar": _SYSTEMD,
     },
     "docs/migrate.md": {
         "SIDECAR_API_PORT=8001 salt-sidecar serve": "run by: tests/real/sidecar.py: serve",

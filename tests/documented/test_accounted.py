@@ -20,7 +20,7 @@ WHERE = {
     "kubernetes": "tests/e2e/documented.py",
     "runbook": "tests/documented/test_on_a_master.py",  # And in Compose and in a pod, by tests/e2e/documented.py.
 }
-LANGUAGES = {"sh", "console", "text", "yaml", "json", "nginx", "promql", "dockerfile"}
+LANGUAGES = {"sh", "console", "text", "yaml", "json", "nginx", "promql", "dockerfile", "ini"}
 HOW = """
 Each command in the documentation is run by a test, or says why it is not. For a block (```sh, ```console) put one of these in the line before it, where readers do not see it;
 for `a command in a line` put it into tests/documented/inline.py:
