@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from service.cli.pam import pam_notes
 from service.cli.serve import EX_CONFIG, environ_of, uid_faults
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
 
@@ -50,7 +51,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     except InvalidConfiguration as exc:
         faults += exc.faults
     from_master = inherit(raw)
-    notes = from_master.notes + master_notes(raw)
+    notes = (*from_master.notes, *master_notes(raw), *pam_notes(raw, environ))
     try:
         settings = load(environ, from_master)
     except InvalidConfiguration as exc:

@@ -96,7 +96,7 @@ class EmbeddedSalt(WhileNeeded):
         self._folder.create(list(self._children))
         self._end_leftovers()
         self._made = config.secrets_of(self._folder, [config.ADMIN, *self._users])
-        options = config.master_options(self._folder, self._made, self._users)
+        options = config.master_options(self._folder, self._made, self._users) | {"auth.pam.python": str(self._scripts / "python")}
         config.write_yaml(self.master_config, config.merged(options, self._master_changes))
         for minion in self.minions:
             options = config.minion_options(self._folder, self._made, minion, threads=self._threads)
@@ -147,7 +147,7 @@ class EmbeddedSalt(WhileNeeded):
         environ = {variable: value for variable, value in os.environ.items() if not variable.startswith("SALT_")}
         argv = [str(self._scripts / "python"), str(self._scripts / program), "-c", str(file.parent)]
         if name == "master":
-            argv = [*self._runner, *argv]
+            argv, environ = [*self._runner, *argv], config.environment_for_pam(self._scripts, environ)
         else:
             argv.append("--disable-keepalive")  # One process less to start; it would only start a dead minion again.
         # A minion that is asked to stop sleeps 5 s first (3008.3: salt/minion.py, stop_async); ours have nothing to lose.

@@ -146,6 +146,17 @@ def minion_options(folder: Folder, made: Secrets, minion: str, *, threads: bool)
     }
 
 
+def environment_for_pam(scripts: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the environment in which a master of the Salt in *scripts* can ask PAM.
+
+    It starts a Python for that, and follows the link that `bin/python` of a venv is; what that leads to knows nothing of the venv's packages.
+    Source: salt/auth/pam.py, authenticate.
+    """
+    own = [str(folder) for folder in scripts.parent.glob("lib/python3*/site-packages")]
+    return {**environ, "PYTHONPATH": os.pathsep.join([*own, *filter(None, [environ.get("PYTHONPATH")])])}
+
+
 def common_options(folder: Folder, name: str) -> dict[str, Any]:
     """Return the paths, all inside the folder; `root_dir` would do it, but would also move a socket folder that has to be elsewhere."""
     own = folder.root / name

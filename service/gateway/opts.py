@@ -15,6 +15,7 @@ import salt.version
 from service.errors import ConfigFault, InvalidConfiguration
 
 SALT_VERSION = str(salt.version.__version__)
+SALT_FOLDER = Path(salt.version.__file__).parent
 _NUMBERS = {"ret_port": 4506, "tcp_master_pub_port": 4512, "timeout": 5, "gather_job_timeout": 10, "rest_timeout": 300, "syndic_wait": 5}
 # What comes with Salt 3006 to 3008; an installation may have modules of its own.
 EAUTH_MODULES = frozenset("auto django file keystone ldap mysql pam pki rest sharedsecret yubico".split())

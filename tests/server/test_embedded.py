@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from service.cli.embedded import EmbeddedSalt, StartFailed, until
-from service.cli.embedded_config import Folder, free_ports, is_free, merged, secrets_of
+from service.cli.embedded_config import Folder, environment_for_pam, free_ports, is_free, merged, secrets_of
+from service.cli.pam import python_of
 from service.cli.processes import Child, end_session, send, session_members
 
 SCRIPTS = Path(sys.executable).parent
@@ -164,6 +166,27 @@ def test_sockets_of_a_deep_folder_go_to_a_short_place(tmp_path: Path) -> None:
 
     assert len(str(socket_folder)) < 66
     assert not socket_folder.exists()
+
+
+@pytest.mark.slow
+def test_the_python_that_salt_starts_to_ask_pam_finds_salt(tmp_path: Path) -> None:
+    embedded = EmbeddedSalt(tmp_path)
+    embedded.configure()
+    python = python_of(yaml.safe_load(embedded.master_config.read_text()))
+    program = [str(python), "-c", "import salt.utils.user, sys; print(sys.prefix == sys.base_prefix)"]
+    environ = environment_for_pam(SCRIPTS, {})
+
+    tried = subprocess.run(program, check=False, capture_output=True, text=True, cwd="/", env=environ, timeout=60)
+
+    assert (tried.stdout, tried.stderr) == ("True\n", "")
+
+
+def test_the_callers_own_path_stays_behind_salts(tmp_path: Path) -> None:
+    (tmp_path / "lib" / "python3.99" / "site-packages").mkdir(parents=True)
+
+    environ = environment_for_pam(tmp_path / "bin", {"PYTHONPATH": "/theirs", "HOME": "/root"})
+
+    assert environ == {"PYTHONPATH": f"{tmp_path}/lib/python3.99/site-packages:/theirs", "HOME": "/root"}
 
 
 def test_free_ports_differ() -> None:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from service.cli import pam
 from service.cli.check import find_faults
+from service.cli.embedded import SCRIPTS
+from service.cli.embedded_config import environment_for_pam
 from service.configuration import read_configuration
 from service.errors import ConfigFault
 
 GOOD: dict[str, Any] = {"netapi_enable_clients": ["local"], "external_auth": {"sharedsecret": {"me": [".*"]}}, "ret_port": 1}
 
 
-def checked(tmp_path: Path, **changes: Any) -> tuple[list[ConfigFault], list[str]]:
-    """Return the faults and the notes of a master configuration; no master runs."""
+def checked(tmp_path: Path, variables: Mapping[str, str] | None = None, **changes: Any) -> tuple[list[ConfigFault], list[str]]:
+    """Return the faults and the notes of a master configuration; no master runs. variables: of the environment."""
     (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "master").write_text(yaml.safe_dump({"sock_dir": str(tmp_path / "run"), **GOOD, **changes}))
-    environ = {"SALT_MASTER_CONFIG": str(tmp_path / "master"), "SIDECAR_API_PORT": "0", "SIDECAR_OPS_PORT": "0"}
+    environ = {"SALT_MASTER_CONFIG": str(tmp_path / "master"), "SIDECAR_API_PORT": "0", "SIDECAR_OPS_PORT": "0", **(variables or {})}
     faults, notes = find_faults(environ)
     return faults, [str(note) for note in notes]
 
@@ -83,3 +89,67 @@ def test_an_external_auth_that_lets_nobody_in_is_a_fault(tmp_path: Path, eauths:
     faults, _ = checked(tmp_path, external_auth=eauths)
 
     assert said in next(fault.problem for fault in faults if fault.where == "external_auth")
+
+
+def pam_options(python: object, **changes: Any) -> dict[str, Any]:
+    return {"external_auth": {"pam": {"me": [".*"]}}, "user": "root", "auth.pam.python": str(python), **changes}
+
+
+def program(path: Path, line: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_pam_with_a_root_master_and_a_python_that_finds_salt_is_no_news(tmp_path: Path) -> None:
+    _, notes = checked(tmp_path, environment_for_pam(SCRIPTS, {}), **pam_options(SCRIPTS / "python"))
+
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("echo Traceback >&2; echo \"ModuleNotFoundError: No module named 'salt'\" >&2; exit 1", "(ModuleNotFoundError: No module named 'salt')"),
+        ("exit 1", "(libc or libpam is not there)"),
+        ("exec sleep 60", "gave no answer in 0.2 s"),
+    ],
+)
+def test_a_python_that_cannot_ask_pam_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str) -> None:
+    monkeypatch.setattr(pam, "SECONDS", 0.2 if "sleep" in line else 60.0)
+    python = program(tmp_path / "python", line)
+    (tmp_path / "link").symlink_to(python)
+
+    _, (note,) = checked(tmp_path, {"PATH": "/usr/bin:/bin"}, **pam_options(tmp_path / "link"))
+
+    assert note.startswith(f"external_auth.pam: {python}, which Salt starts to ask PAM, ")
+    assert said in note
+    assert note.endswith("docs/eauth.md")
+
+
+def test_a_python_that_is_not_there_is_noted(tmp_path: Path) -> None:
+    _, (note,) = checked(tmp_path, **pam_options(tmp_path / "nowhere"))
+
+    assert "cannot be run (No such file or directory). Fix: name another in the master's option `auth.pam.python`" in note
+
+
+@pytest.mark.parametrize("user", ["nobody", "a-user-of-another-machine"])
+def test_pam_with_a_master_that_is_not_root_is_noted(tmp_path: Path, user: str) -> None:
+    _, (note,) = checked(tmp_path, environment_for_pam(SCRIPTS, {}), **pam_options(SCRIPTS / "python", user=user))
+
+    assert note.startswith(f"external_auth.pam: the master seems to run as `{user}`, ")
+
+
+def test_a_user_in_the_group_that_may_read_the_passwords_is_as_good_as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
+    readable = program(tmp_path / "shadow", "")
+    os.chown(readable, -1, account.pw_gid)
+    monkeypatch.setattr(pam, "SHADOW", readable)
+
+    assert pam.pam_notes(pam_options(program(tmp_path / "python", "exit 0"), user=account.pw_name), {}) == []
+
+
+def test_without_pam_no_python_is_started(tmp_path: Path) -> None:
+    _, notes = checked(tmp_path, **pam_options(program(tmp_path / "python", "exit 1"), user="nobody", external_auth=GOOD["external_auth"]))
+
+    assert notes == []
