@@ -25,6 +25,7 @@ COPY requirements/runtime-${SALT_VERSION}.txt requirements/
 RUN --mount=type=cache,target=/root/.cache/pip \
     /build/bin/pip wheel --disable-pip-version-check --no-build-isolation --require-hashes -r requirements/runtime-${SALT_VERSION}.txt --wheel-dir /wheels \
     && python3 -m venv --without-pip /opt/venv \
+    && ln -s "$(ls /opt/venv/lib)" /opt/venv/lib/python3 \
     && /build/bin/pip --disable-pip-version-check --python /opt/venv/bin/python install --no-index --no-deps /wheels/*.whl
 
 FROM build AS app
@@ -70,6 +71,8 @@ FROM runtime AS salt
 LABEL org.opencontainers.image.title="salt" \
       org.opencontainers.image.description="A salt-master or salt-minion for a container with a read-only root, uid 450 and no capabilities." \
       org.opencontainers.image.documentation="docs/install-compose.md"
+# For eauth `pam`: Salt follows the link that /opt/venv/bin/python is, and starts a Python that knows nothing of the environment. docs/eauth.md
+ENV PYTHONPATH=/opt/venv/lib/python3/site-packages
 EXPOSE 4505 4506
 ENTRYPOINT ["tini", "--"]
 CMD ["salt-master", "--log-level=info"]

@@ -44,7 +44,7 @@ def lint(report: Report) -> None:
 def build(engine: Engine, report: Report) -> None:
     """Build both targets on the stand-in base."""
     report.found("base image", f"{standins.BASE}, {standins.base(engine)}")
-    report.found("Prometheus, nginx", standins.others(engine))
+    report.found("Prometheus, nginx, slapd", standins.others(engine))
     for target, tag in (("salt", SALT), ("sidecar", SIDECAR)):
         began = time.monotonic()
         engine.docker("build", "--build-arg", f"PYTHON_IMAGE={standins.BASE}", "--target", target, "--tag", tag, ROOT, timeout=1200)

@@ -1,4 +1,4 @@
-"""Images that stand in for a registry's: a Python base out of Debian's archive, and Prometheus and nginx on top of it."""
+"""Images that stand in for a registry's: a Python base out of Debian's archive, and Prometheus, nginx and an LDAP server on top of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 BASE = "standin/python:3.11-slim-bookworm"
 PROMETHEUS = "standin/prometheus:debian"
 NGINX = "standin/nginx:debian"
+SLAPD = "standin/slapd:debian"
 DEBIAN = "bookworm"
 PACKAGES = "ca-certificates,python3,python3-venv"
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
@@ -43,14 +44,14 @@ def base(engine: Engine) -> str:
 
 
 def others(engine: Engine) -> str:
-    """Have the images of Prometheus and nginx in the engine; return where they came from."""
+    """Have the images of Prometheus, nginx and slapd in the engine; return where they came from."""
     tar = cache() / f"others-{_mark(Path(__file__), HERE / 'standins' / 'Dockerfile')}.tar"
     if tar.exists():
         engine.docker("load", "--input", tar)
         return "cached"
-    for target, tag in (("prometheus", PROMETHEUS), ("nginx", NGINX)):
+    for target, tag in (("prometheus", PROMETHEUS), ("nginx", NGINX), ("slapd", SLAPD)):
         engine.docker("build", "--build-arg", f"BASE={BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
-    engine.docker("save", "--output", f"{tar}.part", PROMETHEUS, NGINX)
+    engine.docker("save", "--output", f"{tar}.part", PROMETHEUS, NGINX, SLAPD)
     Path(f"{tar}.part").rename(tar)
     return "from Debian's archive"
 
