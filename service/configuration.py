@@ -16,9 +16,10 @@ from service.gateway.opts import EAUTH_MODULES, MasterOptions, read_master_confi
 from service.http.bearer import token_faults
 from service.http.files import site_faults
 from service.http.paths import url_faults
+from service.locations import master_config_path
 from service.observe import tracing
 from service.routes import API_RESOURCES
-from service.settings import Settings, master_config_path
+from service.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)

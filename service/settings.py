@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from service import ops_address
 from service.audit_settings import AuditSettings
 from service.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
-
-ENV_PREFIX = "SIDECAR_"
-CONFIG_VARIABLE = "SIDECAR_CONFIG"
-MASTER_CONFIG_VARIABLE = "SALT_MASTER_CONFIG"
-DEFAULT_MASTER_CONFIG = Path("/etc/salt/master")
 
 
 class ApiSettings(Group):
@@ -32,8 +27,8 @@ class ApiSettings(Group):
 class OpsSettings(Group):
     """The listener of probes and Prometheus."""
 
-    host: str = Field("127.0.0.1", description="Address of `/metrics`, `/livez` and `/readyz`.")
-    port: Port = Field(9175, description="Port of the ops listener. 0 picks a free one.")
+    host: str = Field(ops_address.HOST, description="Address of `/metrics`, `/livez` and `/readyz`.")
+    port: Port = Field(ops_address.PORT, description="Port of the ops listener. 0 picks a free one.")
     token_file: Path | None = Field(
         None, description="File with a bearer token that `/metrics` and the details of `/readyz` then ask for; read anew when it changes."
     )
@@ -268,17 +263,6 @@ class Settings(Group):
     drain: DrainSettings = DrainSettings()
 
 
-def master_config_path(environ: Mapping[str, str]) -> Path:
-    """Return the master configuration's path, from where rest_wsgi takes it too."""
-    return Path(environ.get(MASTER_CONFIG_VARIABLE) or DEFAULT_MASTER_CONFIG)
-
-
-def settings_path(environ: Mapping[str, str]) -> Path:
-    """Return where sidecar.yaml is: `SIDECAR_CONFIG`, else beside the master configuration; it need not exist there."""
-    named = environ.get(CONFIG_VARIABLE)
-    return Path(named) if named else master_config_path(environ).parent / "sidecar.yaml"
-
-
 def changed(old: Settings, new: Settings) -> dict[str, bool]:
     """Return the dotted names whose values differ, each with whether a reload can apply it."""
     return {name: bool((field.json_schema_extra or {}).get("reloadable")) for name, field in options().items() if _value(old, name) != _value(new, name)}
@@ -306,11 +290,6 @@ def options() -> dict[str, Any]:
 def digest(ours: Settings) -> str:
     """Return what two processes with the same settings have in common."""
     return hashlib.sha256(ours.model_dump_json().encode()).hexdigest()[:16]
-
-
-def environ_name(dotted: str) -> str:
-    """Return the environment variable of an option: `api.port` is `SIDECAR_API_PORT`."""
-    return ENV_PREFIX + dotted.replace(".", "_").upper()
 
 
 def _value(settings: Settings, dotted: str) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -12,11 +11,10 @@ from pydantic import ValidationError
 
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean, one_of
 from service.inherited import Inherited
+from service.locations import CONFIG_VARIABLE, ENV_PREFIX, environ_name, settings_path
+from service.ops_address import NO_SUCH_FILE
 from service.option_types import Group
-from service.settings import CONFIG_VARIABLE, ENV_PREFIX, Settings, environ_name, options, settings_path
-
-# A master configuration's path that is really a JSON document makes a name too long for the one beside it.
-_NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+from service.settings import Settings, options
 
 
 def load(environ: Mapping[str, str], inherited: Inherited | None = None) -> Settings:
@@ -75,7 +73,7 @@ def _read_file(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[ConfigF
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as exc:
-        if exc.errno in _NO_SUCH_FILE and CONFIG_VARIABLE not in environ:
+        if exc.errno in NO_SUCH_FILE and CONFIG_VARIABLE not in environ:
             return {}, []
         return {}, [ConfigFault(str(path), f"cannot be read ({exc.strerror})", f"create it, or correct {CONFIG_VARIABLE}")]
     except (yaml.YAMLError, UnicodeDecodeError) as exc:

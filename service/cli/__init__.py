@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.cli.health import add_arguments as add_health_arguments
-from service.cli.serve import add_arguments
+from service.cli.options import add_arguments
 
 DESCRIPTION = "A sidecar for the salt-master that turns HTTP into Salt calls."
 SOURCES = "Settings: SIDECAR_* in the environment, over sidecar.yaml, over the master's rest_wsgi section, over defaults; see docs/settings.md."

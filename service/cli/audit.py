@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 from service.audit.chain import Verifier
 from service.audit.hashing import Key, read_key
-from service.cli.serve import EX_CONFIG
+from service.cli.options import EX_CONFIG
 from service.errors import ConfigFault, InvalidConfiguration
-from service.settings import CONFIG_VARIABLE
+from service.locations import CONFIG_VARIABLE
 from service.sources import load
 
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from service.cli.options import EX_CONFIG, environ_of
 from service.cli.pam import pam_notes
-from service.cli.serve import EX_CONFIG, environ_of, uid_faults
+from service.cli.serve import uid_faults
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
 
 PING_SECONDS = 3.0
@@ -40,7 +41,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     from service.configuration import master_notes, setting_faults, tracing_of  # noqa: PLC0415
     from service.gateway.opts import read_master_config  # noqa: PLC0415 - only this command needs Salt
     from service.inherited import inherit  # noqa: PLC0415
-    from service.settings import master_config_path  # noqa: PLC0415
+    from service.locations import master_config_path  # noqa: PLC0415
     from service.sources import load  # noqa: PLC0415
 
     faults: list[ConfigFault] = []

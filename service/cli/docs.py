@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service import settings
+from service.locations import environ_name
 from service.observe import events, metrics_doc
 from service.option_types import Group
 
@@ -57,7 +58,7 @@ In Kubernetes a Service that is itself called `sidecar` puts variables such as `
             group = name.split(".")[0]
             text += f"\n## {group}\n\n{settings.Settings.model_fields[group].annotation.__doc__}\n"
         text += f"\n### {name}\n\n{field.description}\n\n"
-        text += f"Default `{_yaml(field.default)}`, environment `{settings.environ_name(name)}`{_bounds(field)}{_reloadable(field)}.\n"
+        text += f"Default `{_yaml(field.default)}`, environment `{environ_name(name)}`{_bounds(field)}{_reloadable(field)}.\n"
     return text
 
 

@@ -7,15 +7,20 @@ import contextlib
 import http.client
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from service.cli.serve import add_arguments as add_settings_arguments
-from service.cli.serve import environ_of
-from service.errors import InvalidConfiguration
+from service.cli.options import add_arguments as add_settings_arguments
+from service.cli.options import environ_of
+from service.ops_address import NotPlain, OpsAddress, quick_address, read_token
 
 # An answer has a few hundred bytes; whoever else may have the port gets no more of our memory.
 ANSWER_BYTES = 64 * 1024
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class _Unusable(Exception):
+    """The configuration has a fault."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,14 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print one line; return 0 if the answer is 200, else 1."""
-    # Not the master configuration: nothing in it moves the ops listener, and a probe must not wait for Salt's import.
-    from service.http.bearer import read_token  # noqa: PLC0415
-    from service.sources import load  # noqa: PLC0415
-
     try:
-        ops = load(environ_of(args)).ops
-    except InvalidConfiguration as exc:
-        print(f"not well: {exc.faults[0]}")
+        ops = _address(environ_of(args))
+    except _Unusable as exc:
+        print(f"not well: {exc}")
         return 1
     token = b""
     with contextlib.suppress(OSError):  # Without it there is an answer too, with less in it.
@@ -58,6 +59,22 @@ def ask(host: str, port: int, path: str, timeout: float, token: bytes = b"") -> 
     finally:
         connection.close()
     return answer.status == 200, f"{url} answers {answer.status}{_failures(body)}"
+
+
+def _address(environ: Mapping[str, str]) -> OpsAddress:
+    """Return where the listener is. Not by the master configuration: nothing in it moves the listener. Raises _Unusable."""
+    try:
+        return quick_address(environ)
+    except NotPlain:
+        # Half a second of imports: see service/ops_address.py.
+        from service.errors import InvalidConfiguration  # noqa: PLC0415
+        from service.sources import load  # noqa: PLC0415
+
+        try:
+            ops = load(environ).ops
+        except InvalidConfiguration as exc:
+            raise _Unusable(exc.faults[0]) from None
+        return OpsAddress(ops.host, ops.port, ops.token_file)
 
 
 def _failures(body: bytes) -> str:

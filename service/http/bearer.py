@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import os
 import threading
 from pathlib import Path
 
 from service.errors import ConfigFault
+from service.ops_address import read_token
 from service.settings import OpsSettings
-
-MOST_BYTES = 4096
 
 
 class BearerFile:
@@ -43,13 +41,6 @@ class BearerFile:
                 return self._read[1]
         except OSError:
             return b""
-
-
-def read_token(path: Path) -> bytes:
-    """Return the first line of a token file. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(MOST_BYTES).split(b"\n", 1)[0].strip()
 
 
 def token_faults(ours: OpsSettings) -> list[ConfigFault]:

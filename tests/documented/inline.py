@@ -27,7 +27,7 @@ INLINE: dict[str, dict[str, str]] = {
     "docs/install-compose.md": {
         "docker compose exec grafana cat /run/grafana-secret/password": "not run: Grafana's image comes from a registry",
         "docker compose up --detach && docker compose restart salt-master": _COMPOSED + '"restart", "salt-master"',
-        "docker compose up init && docker compose kill -s HUP sidecar": "not run: another way to reload is being built",
+        "docker compose up init": "run: compose",
         "docker compose up --detach --force-recreate sidecar": _COMPOSED + '"--force-recreate", "--no-deps", "sidecar"',
         "docker compose exec salt-master salt-key -A": "run: compose",
         "docker run ... salt-sidecar check": "not run: an outline; what stands for ... is yours",
@@ -60,6 +60,8 @@ INLINE: dict[str, dict[str, str]] = {
         "docker compose build && docker compose up --detach --wait": "run by: tests/e2e/images.py: --target",
         "docker compose run --rm --no-deps --entrypoint sh init -c 'rm /etc/salt/secrets/eauth'": "run: compose",
         "docker compose exec salt-master salt-key": "run: compose",
+        "docker compose kill -s HUP": "not run: it is what not to do",
+        "kubectl exec POD -c salt-sidecar -- sh -c 'kill -HUP 1'": "run: kubernetes",
         "docker compose restart nginx": "not run: it restarts nginx, which tests/e2e/composed.py replaces",
     },
     "docs/runbooks/SaltAPIAuthFailureSpike.md": {

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from service.cli import main
 from service.server.listener import Listener
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 NOT_READY = {"status": "not ready", "checks": {"process": {"ok": True, "reason": "serving"}, "master": {"ok": False, "reason": "127.0.0.1:4506: refused"}}}
 
@@ -51,3 +55,14 @@ def test_nobody_there_and_a_wrong_setting_are_one_line_each(port: int, capsys: p
     assert "http://127.0.0.1:1/livez (Connection refused)" in lines[0]
     assert lines[1].startswith("not well: SIDECAR_OPS_PROT: no such option.")
     assert len(lines) == 2
+
+
+def test_it_needs_nothing_but_the_standard_library(port: int, tmp_path: Path) -> None:
+    settings = tmp_path / "sidecar.yaml"
+    settings.write_text(f"log:\n  level: debug\nops:\n  host: 0.0.0.0\n  port: {port}\n", encoding="utf-8")
+    # -S: no package that was installed can be found.
+    argv = [sys.executable, "-S", "-m", "service", "health", "--config", str(settings)]
+
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(ROOT)})
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"well: http://127.0.0.1:{port}/livez answers 200\n", "")

@@ -11,8 +11,9 @@ import pytest
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.inherited import inherit
+from service.locations import environ_name, master_config_path, settings_path
 from service.option_types import Group
-from service.settings import Settings, changed, environ_name, master_config_path, options, settings_path, with_reloadable
+from service.settings import Settings, changed, options, with_reloadable
 from service.sources import load
 
 FILES = Path(__file__).parents[1] / "settings"

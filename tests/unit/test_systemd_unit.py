@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.serve import EX_CONFIG
+from service.cli.options import EX_CONFIG
 from service.settings import Settings
 
 UNIT = Path(__file__).parents[2] / "config" / "systemd" / "salt-sidecar.service"
