@@ -74,7 +74,7 @@ check-unit: $(STAMP)
 check-whole: $(STAMP)
 	@$(call FAST,tests --ignore tests/unit --ignore tests/real) $(OTHER_HALF)
 
-.PHONY: format test test-salt equivalence outage compat clients
+.PHONY: format test test-salt test-python equivalence outage compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 	@$(BIN)/ruff check --quiet --fix service tests benchmarks config || true
 	@$(BIN)/ruff format service tests benchmarks config
@@ -94,6 +94,16 @@ $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/test-$
 
 test-salt: $(SALT_VENV)/.stamp ## The contract and equivalence suites with another Salt: SALT=3007.15 or 3006.28; SHORT=1 leaves the slow ones out.
 	@$(SALT_VENV)/bin/python $(AGAIN) tests/contract $(if $(SHORT),-m "not slow") $(PYTEST_ARGS)
+
+PYTHON ?= python3
+OTHER_VENV = .venv-$(notdir $(PYTHON))
+$(OTHER_VENV)/.stamp: requirements/runtime-3008.txt requirements/dev.txt $(INSTALL)
+	@PYTHON=$(PYTHON) requirements/install $(OTHER_VENV) runtime-3008.txt dev.txt
+	@touch $@
+
+test-python: $(OTHER_VENV)/.stamp ## The fast tests and the smoke test with another Python: PYTHON=python3.12.
+	@$(OTHER_VENV)/bin/python -m pytest -q --hypothesis-profile "few examples" -m "not slow and not master" tests $(PYTEST_ARGS)
+	@$(OTHER_VENV)/bin/salt-sidecar smoke | tail -n 2
 
 equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt's own client, print the table.
 	@$(BIN)/python -m tests.contract.equivalence_table
@@ -168,5 +178,5 @@ lock: ## Write the lock files again; UPGRADE=1 takes newer releases that are a w
 	@UPGRADE=$(UPGRADE) requirements/lock
 
 clean: ## Remove the environments and what the tools left.
-	@rm -rf .uv .uv.lock .venv .venv-salt-* .venv-pepper .venv-e2e .venv-bench benchmarks/profiles $(NODE)/node_modules tests/artifacts build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
+	@rm -rf .uv .uv.lock .venv .venv-* benchmarks/profiles $(NODE)/node_modules tests/artifacts build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .import_linter_cache
 	@find service tests benchmarks config helm -name __pycache__ -type d -prune -exec rm -rf {} +

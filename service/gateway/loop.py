@@ -88,4 +88,6 @@ class BusThread:
 
     async def _stop_after(self, tasks: set[asyncio.Task[Any]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
+        # From Python 3.12 on `gather` does not wait a turn for what has ended already; whoever waits for it is told in the next one.
+        await asyncio.sleep(0)
         self._loop.stop()
