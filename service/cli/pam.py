@@ -43,7 +43,8 @@ def python_of(raw: Mapping[str, Any]) -> Path:
 def _user_notes(user: str) -> Iterator[ConfigFault]:
     if not _may_read_shadow(user):
         problem = f"the master seems to run as `{user}`, whom PAM tells nothing about other users' passwords"
-        yield ConfigFault(WHERE, problem, "run the master as root, or take another eauth module: docs/eauth.md")
+        fix = f"run the master as root, or on Debian and Ubuntu add `{user}` to the group `shadow`, or take another eauth module: docs/eauth.md"
+        yield ConfigFault(WHERE, problem, fix)
 
 
 def _may_read_shadow(user: str) -> bool:

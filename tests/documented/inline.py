@@ -47,7 +47,7 @@ INLINE: dict[str, dict[str, str]] = {
     },
     "docs/migrate.md": {
         "SIDECAR_API_PORT=8001 salt-sidecar serve": "run by: tests/real/sidecar.py: serve",
-        "curl -s localhost:8001/login -d username=U -d password=P -d eauth=pam": "not run: needs a user of the machine",
+        "curl -s localhost:8001/login -d username=U -d password=P -d eauth=pam": 'run by: tests/e2e/eauth.py: "/login"',
     },
     "docs/monitoring.md": {
         "docker compose --profile monitoring up": _COMPOSED + '"monitoring"',

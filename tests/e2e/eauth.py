@@ -196,6 +196,9 @@ def documented_calls(house: House, report: Report) -> None:
     eventually("the third documented call knows the job", lambda: house.curl(look_up) == (200, {"return": [{"minion-1": True}]}), PATIENCE_SECONDS)
     status, body = house.curl(ping.replace('"password":"saltdev"', '"password":"guessed"'))
     require(status == 401, f"a wrong password of PAM was answered {status}: {body}")
+    # As in docs/migrate.md.
+    status, body = house.post("/login", {"username": "saltdev", "password": "saltdev", "eauth": "pam"}, form=True)
+    require(status == 200, f"a login by form with PAM was answered {status}: {body}")
     report.found("rest_wsgi's documented calls, eauth pam", f"200, verbatim, {seconds:.0f} s after the start; a wrong password 401")
 
 
