@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from service.cli import parser
+from service.settings import Settings
 from tests.documented.commands import ROOT, Command, blocks, commands, every, pages, read, spans
 from tests.documented.inline import EVERYWHERE, INLINE
 
@@ -20,6 +21,8 @@ WHERE = {
     "kubernetes": "tests/e2e/documented.py",
     "runbook": "tests/documented/test_on_a_master.py",  # And in Compose and in a pod, by tests/e2e/documented.py.
 }
+# What the YAML of a page is, if not the sidecar's settings. The chart's values are rendered by tests/helm/test_documented.py.
+OTHER_YAML = {"docs/install-kubernetes.md": "values", "helm/salt-sidecar/README.md": "values", "docs/eauth.md": "the master's"}
 LANGUAGES = {"sh", "console", "text", "yaml", "json", "nginx", "promql", "dockerfile", "ini"}
 HOW = """
 Each command in the documentation is run by a test, or says why it is not. For a block (```sh, ```console) put one of these in the line before it, where readers do not see it;
@@ -95,12 +98,17 @@ def test_no_command_hides_in_an_indented_block() -> None:
 
 
 def test_data_in_blocks_is_well_formed() -> None:
-    for page in pages():
-        for block in blocks(page, read(page)):
-            if block.language == "yaml":
-                assert list(yaml.safe_load_all(block.text)), str(block)
-            if block.language == "json":
-                assert json.loads(block.text), str(block)
+    """A block of YAML is for the file that its first line names (`# FILE`), else it is what the page has, by default settings of the sidecar."""
+    for block in (block for page in pages() for block in blocks(page, read(page))):
+        if block.language == "json":
+            assert json.loads(block.text), str(block)
+        if block.language == "yaml":
+            data = yaml.safe_load(block.text)
+            named = re.match(r"# (\S+)", block.text)
+            ours = named[1] == "sidecar.yaml" if named else block.page not in OTHER_YAML
+
+            assert data, str(block)
+            assert not ours or Settings.model_validate(data), str(block)
 
 
 @pytest.mark.parametrize(

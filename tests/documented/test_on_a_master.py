@@ -32,6 +32,7 @@ def shell(salt_master: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -
         for name in ("salt-sidecar", "salt", "salt-run", "salt-key"):
             (folder / "bin").mkdir(exist_ok=True)
             (folder / "bin" / name).symlink_to(Path(sys.executable).parent / name)
+        program(folder / "bin", "runuser", 'test "$1 $2 $3" = "-u salt --" && shift 3 && exec "$@"')
         program(folder / "bin", "journalctl", _journalctl(journal))
         environ = {
             "SALT_CONFIG_DIR": str(salt_master.master_config.parent),

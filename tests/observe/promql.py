@@ -106,3 +106,8 @@ def _unknown_values(name: str, label: str, text: str) -> set[str]:
 def _grouping(expr: str) -> frozenset[str]:
     lists = re.findall(r"\bby\s*\(([^)]*)\)", expr)
     return frozenset(label.strip() for label in lists[0].split(",")) - {"le"} if lists else TARGET
+
+
+def promql_lines(page: str) -> list[str]:
+    """Return the queries in the blocks of a page, one in each line."""
+    return [line for block in re.findall(r"```promql\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]

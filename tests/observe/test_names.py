@@ -10,7 +10,7 @@ from typing import Any
 from config.grafana import build
 from service import settings
 from service.observe.events import EVENTS
-from tests.observe.promql import faults, known_labels, rules_of, variables_filled
+from tests.observe.promql import faults, known_labels, promql_lines, rules_of, variables_filled
 from tests.observe.promtool import ROOT, RULES
 
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -60,7 +60,7 @@ def test_a_runbook_has_its_parts_and_names_only_what_exists() -> None:
     dotted = {*settings.options(), *(event.name for event in EVENTS), *FIELDS}
     for path in RUNBOOKS.glob("Salt*.md"):
         text = path.read_text(encoding="utf-8")
-        queries = [line for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+        queries = promql_lines(text)
         words = set(re.findall(r"\bsalt_[a-z0-9_]+\b", text))
 
         assert re.findall(r"^## (.*)$", text, re.MULTILINE) == ["Meaning", "Impact", "First look", "Causes and fixes"], path.name

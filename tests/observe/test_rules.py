@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from config.grafana import build
-from tests.observe.promql import variables_filled
-from tests.observe.promtool import CONFIG, RULES, promtool
+from tests.observe.promql import promql_lines, variables_filled
+from tests.observe.promtool import CONFIG, ROOT, RULES, promtool
 
 pytestmark = pytest.mark.slow
 
@@ -29,9 +29,10 @@ def test_every_alert_fires_when_it_should_and_only_then() -> None:
     assert ended.stdout.count(b"SUCCESS") == len(stories) > 0
 
 
-def test_prometheus_understands_every_query_of_the_dashboards(tmp_path: Path) -> None:
+def test_prometheus_understands_every_query_of_the_dashboards_and_runbooks(tmp_path: Path) -> None:
+    runbooks = [line for page in sorted((ROOT / "docs" / "runbooks").glob("*.md")) for line in promql_lines(page.read_text(encoding="utf-8"))]
     panels = [panel for text in build.files().values() for panel in json.loads(text)["panels"]]
-    queries = [variables_filled(target["expr"]) for panel in panels for target in panel.get("targets", ())]
+    queries = runbooks + [variables_filled(target["expr"]) for panel in panels for target in panel.get("targets", ())]
     rules = tmp_path / "queries.yaml"
     rules.write_text(
         json.dumps({"groups": [{"name": "dashboards", "rules": [{"record": f"query_{number}", "expr": query} for number, query in enumerate(queries)]}]})

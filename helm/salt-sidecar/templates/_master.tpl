@@ -68,10 +68,13 @@ command:
 {{- end }}
 args:
   {{- toYaml .Values.master.args | nindent 2 }}
-{{- with .Values.master.extraEnv }}
+{{/* So that salt-run, salt-key and salt find the configuration when somebody calls them in here. */ -}}
 env:
+  - name: SALT_CONFIG_DIR
+    value: /etc/salt/config
+  {{- with .Values.master.extraEnv }}
   {{- tpl (toYaml .) $ | nindent 2 }}
-{{- end }}
+  {{- end }}
 ports:
   - name: publish
     containerPort: {{ .Values.master.ports.publish }}
