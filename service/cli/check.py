@@ -9,12 +9,15 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service.cli.options import EX_CONFIG, environ_of
 from service.cli.pam import pam_notes
 from service.cli.serve import uid_faults
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 PING_SECONDS = 3.0
 CONNECT_SECONDS = 2.0
@@ -60,7 +63,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     if settings is not None:
         faults += setting_faults(settings)
         notes += tracing_of(settings, environ)[1] if not settings.tracing.endpoint else ()
-        faults += [*_port_faults("api", settings.api.host, settings.api.port), *_port_faults("ops", settings.ops.host, settings.ops.port)]
+        faults += _listener_faults(settings)
     if raw:
         faults += [*_option_faults(raw), *_master_faults(raw, settings.master.uri if settings else None)]
     return faults, notes
@@ -96,17 +99,25 @@ def _option_faults(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:
         yield ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
 
 
-def _port_faults(section: str, host: str, port: int) -> Iterator[ConfigFault]:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((host, port))
-        except OSError as exc:
-            yield ConfigFault(
-                f"{section}.port",
-                f"cannot listen on {host}:{port} ({exc.strerror})",
-                f"end what uses it, or set SIDECAR_{section.upper()}_PORT (0 for a free one)",
-            )
+def _listener_faults(settings: Settings) -> Iterator[ConfigFault]:
+    """Bind as the start does, both at one time: they may want the same port."""
+    from service.server.listener import bind  # noqa: PLC0415
+
+    with contextlib.ExitStack() as bound:
+        for name, section in (("api", settings.api), ("ops", settings.ops)):
+            with _told() as faults:
+                bound.enter_context(bind(name, section.host, section.port, f"--{name}-port"))
+            yield from faults
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[list[ConfigFault]]:
+    """Collect the faults of what is tried inside the block."""
+    faults: list[ConfigFault] = []
+    try:
+        yield faults
+    except InvalidConfiguration as exc:
+        faults += exc.faults
 
 
 def _bus_faults(path: str | None) -> Iterator[ConfigFault]:

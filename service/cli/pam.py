@@ -37,7 +37,7 @@ def python_of(raw: Mapping[str, Any]) -> Path:
     Source: salt/auth/pam.py, authenticate; 3006 and 3007 know only the option and the system's.
     """
     known = (PACKAGED_PYTHON, SYSTEM_PYTHON, Path(sys.executable))
-    return Path(raw.get("auth.pam.python") or next(python for python in known if python.exists())).resolve()
+    return Path(str(raw.get("auth.pam.python") or next(python for python in known if python.exists()))).resolve()
 
 
 def _user_notes(user: str) -> Iterator[ConfigFault]:

@@ -110,7 +110,7 @@ def read_master_config(path: Path, *, read: Callable[[str], dict[str, Any]] = sa
     _check_path(path)
     try:
         return read(str(path))
-    except (salt.exceptions.SaltConfigurationError, SystemExit, ValueError, TypeError) as exc:
+    except (salt.exceptions.SaltConfigurationError, SystemExit, ValueError, TypeError, AttributeError) as exc:
         why = "Salt's own log line says where" if isinstance(exc, SystemExit) else " ".join(str(exc).split())
         raise InvalidConfiguration([ConfigFault(str(path), f"Salt cannot read it ({why})", "correct the YAML")]) from exc
 

@@ -104,7 +104,7 @@ class Listener:
         self._clock = clock
         self._stopping = False
         self._dispatcher = Dispatcher(name, threads, on_queue_wait, clock)
-        sock = _bind(name, host, port, flag)
+        sock = bind(name, host, port, flag)
         self._sockets = Sockets()
         adjustments = _adjustments(sock, connection_limit, body_limit_bytes)
         sockinfo = (sock.family, sock.type, sock.proto, sock.getsockname())
@@ -251,7 +251,8 @@ def _adjustments(sock: socket.socket, connection_limit: int, body_limit_bytes: i
     )
 
 
-def _bind(name: str, host: str, port: int, flag: str | None) -> socket.socket:
+def bind(name: str, host: str, port: int, flag: str | None) -> socket.socket:
+    """Return a listening socket. name, flag: as in Listener. Raises InvalidConfiguration."""
     sock = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -269,7 +270,7 @@ def _bind(name: str, host: str, port: int, flag: str | None) -> socket.socket:
 def _bind_fault(exc: OSError, name: str, host: str, port: int, flag: str | None) -> ConfigFault:
     change_port = f"set {name}.port ({environ_name(f'{name}.port')}{f', {flag}' if flag else ''}) to another one, or 0 for any free one"
     if exc.errno == errno.EADDRINUSE:
-        return ConfigFault(f"{name}.port", f"port {port} on {host} is taken by another process", f"stop that process, or {change_port}")
+        return ConfigFault(f"{name}.port", f"port {port} on {host} is taken", f"stop who has it, or {change_port}")
     if exc.errno == errno.EACCES:
         return ConfigFault(f"{name}.port", f"port {port} needs a right this process does not have", change_port)
     return ConfigFault(

@@ -97,7 +97,7 @@ def test_a_port_that_is_taken(config: Path, make_sidecar: MakeSidecar, name: str
         port = holder.getsockname()[1]
         found = faults_of(make_sidecar(config, **{f"{name.upper()}_PORT": port}))
 
-    assert found == {f"{name}.port": f"port {port} on 127.0.0.1 is taken by another process"}
+    assert found == {f"{name}.port": f"port {port} on 127.0.0.1 is taken"}
 
 
 def test_audit_files_that_may_not_be_used(config: Path, tmp_path: Path, make_sidecar: MakeSidecar) -> None:

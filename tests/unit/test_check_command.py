@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ import yaml
 from service.cli import pam
 from service.cli.check import find_faults
 from service.cli.embedded import SCRIPTS
-from service.cli.embedded_config import environment_for_pam
+from service.cli.embedded_config import environment_for_pam, free_ports
 from service.configuration import read_configuration
-from service.errors import ConfigFault
+from service.errors import ConfigFault, InvalidConfiguration
 
 GOOD: dict[str, Any] = {"netapi_enable_clients": ["local"], "external_auth": {"sharedsecret": {"me": [".*"]}}, "ret_port": 1}
 
@@ -61,6 +62,34 @@ def test_the_start_notes_what_check_notes(tmp_path: Path) -> None:
     started = read_configuration({"SALT_MASTER_CONFIG": str(tmp_path / "master")})
 
     assert [str(note) for note in started.notes] == notes
+
+
+ODD: tuple[object, ...] = (5, 1.5, True, "x y", "", [1], [None], {"a": 1}, {1: [2]}, [[]])
+READ = ("auth.pam.python default_include ext_job_cache external_auth id interface ipc_mode netapi_enable_clients nodegroups order_masters rest_cherrypy "
+        "rest_wsgi ret_port root_dir sock_dir syndic_wait timeout transport user").split()  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ)
+def test_no_value_of_the_master_configuration_ends_check_or_the_start_in_a_traceback(tmp_path: Path, name: str) -> None:
+    for value in ODD:
+        checked(tmp_path, **{**pam_options(program(tmp_path / "python", "exit 0")), name: value})
+        with contextlib.suppress(InvalidConfiguration):
+            read_configuration({"SALT_MASTER_CONFIG": str(tmp_path / "master")})
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"SIDECAR_API_HOST": "192.0.2.1"}, "api.host: cannot listen on 192.0.2.1"),
+        ({"SIDECAR_OPS_HOST": "192.0.2.1"}, "ops.host: cannot listen on 192.0.2.1"),
+        ({"SIDECAR_API_PORT": "{port}", "SIDECAR_OPS_PORT": "{port}"}, "ops.port: port {port} on 127.0.0.1 is taken"),
+    ],
+)
+def test_check_binds_as_the_start_does(tmp_path: Path, variables: dict[str, str], said: str) -> None:
+    (port,) = free_ports(1)
+    faults, _ = checked(tmp_path, {name: value.format(port=port) for name, value in variables.items()})
+
+    assert [fault for fault in faults if str(fault).startswith(said.format(port=port))] == faults[:1]
 
 
 @pytest.mark.parametrize("clients", [None, [], ["locl"]])

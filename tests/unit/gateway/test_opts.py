@@ -153,7 +153,7 @@ def test_a_configuration_that_salt_cannot_read_is_a_fault_that_repeats_no_value(
     assert "hunter2" not in str(fault)
 
 
-@pytest.mark.parametrize("failure", [SystemExit(2), ValueError("bad port"), TypeError("not a mapping")])
+@pytest.mark.parametrize("failure", [SystemExit(2), ValueError("bad port"), TypeError("not a mapping"), AttributeError("no text")])
 def test_whatever_salt_raises_is_one_fault(tmp_path: Path, failure: BaseException) -> None:
     def read(_path: str) -> dict[str, Any]:
         raise failure
