@@ -299,4 +299,4 @@ SELF = Row(
 
 
 def build() -> Json:
-    return dashboard("salt-api", "Salt API", "The HTTP side of salt-sidecar.", (WELL, CALLS, TIME, SATURATION, AUTH, STREAMS, SELF))
+    return dashboard("salt-api", "Salt API", "The HTTP side of salt-sidecar.", (WELL, CALLS, TIME, SATURATION, AUTH, STREAMS, SELF), "all")

@@ -255,5 +255,9 @@ MASTER = Row(
 
 def build() -> Json:
     return dashboard(
-        "salt-fleet-and-jobs", "Salt fleet & jobs", "What happens on the master's event bus, whoever asked for it.", (FLEET, JOBS, LATENCY, OTHERS, BUS, MASTER)
+        "salt-fleet-and-jobs",
+        "Salt fleet & jobs",
+        "What happens on the master's event bus, whoever asked for it, as one sidecar hears it.",
+        (FLEET, JOBS, LATENCY, OTHERS, BUS, MASTER),
+        "one",
     )

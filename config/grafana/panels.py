@@ -9,12 +9,16 @@ from typing import Any, Literal
 
 Kind = Literal["timeseries", "stat", "heatmap", "gauge"]
 Look = Literal["lines", "stacked", "state"]
+# `one`: what a sidecar hears of its master, which another one beside the same master hears too; a sum over both would be twice the truth.
+Sidecars = Literal["all", "one"]
 Json = dict[str, Any]
 
 COLUMNS = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # In a query `@` stands for this: every series is of the chosen sidecars.
 CHOSEN = 'job=~"$job",instance=~"$instance"'
+# Of a variable: Grafana takes the first value that it finds.
+FIRST: Json = {"current": {}, "includeAll": False}
 GOOD_WHEN_ONE = [{"color": "red", "value": None}, {"color": "green", "value": 1}]
 NEUTRAL = [{"color": "blue", "value": None}]
 
@@ -55,8 +59,12 @@ class Row:
     panels: Sequence[Panel]
 
 
-def dashboard(uid: str, title: str, description: str, rows: Sequence[Row]) -> Json:
-    """Return a dashboard as Grafana reads it from a file."""
+def dashboard(uid: str, title: str, description: str, rows: Sequence[Row], sidecars: Sidecars) -> Json:
+    """
+    Return a dashboard as Grafana reads it from a file.
+
+    sidecars: which it shows when it is opened; more can be chosen.
+    """
     return {
         "uid": uid,
         "title": title,
@@ -70,7 +78,7 @@ def dashboard(uid: str, title: str, description: str, rows: Sequence[Row]) -> Js
         "timezone": "browser",
         "version": 1,
         "links": [{"type": "dashboards", "title": "Salt", "tags": ["salt"], "asDropdown": False, "includeVars": True, "keepTime": True}],
-        "templating": {"list": _variables()},
+        "templating": {"list": _variables(sidecars)},
         "annotations": {"list": _annotations()},
         "panels": _placed(rows),
     }
@@ -81,12 +89,12 @@ def query_text(expr: str) -> str:
     return expr.replace("@", CHOSEN)
 
 
-def _variables() -> list[Json]:
+def _variables(sidecars: Sidecars) -> list[Json]:
     source: Json = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "current": {}, "hide": 0, "refresh": 1}
     return [
         source,
         _variable("job", "Job", "label_values(salt_api_build_info, job)"),
-        _variable("instance", "Instance", 'label_values(salt_api_build_info{job=~"$job"}, instance)'),
+        {**_variable("instance", "Instance", 'label_values(salt_api_build_info{job=~"$job"}, instance)'), **(FIRST if sidecars == "one" else {})},
     ]
 
 
