@@ -14,7 +14,11 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "salt-sidecar"
 # Helm packages what is inside the chart only, and not every tool follows symlinks: so these are copies.
-COPIES = {"files/rules": ("config/prometheus/rules", "*.yaml"), "files/dashboards": ("config/grafana/dashboards", "*.json")}
+COPIES = {
+    "files/rules": ("config/prometheus/rules", "*.yaml"),
+    "files/dashboards": ("config/grafana/dashboards", "*.json"),
+    "files/runbooks": ("docs/runbooks", "*.md"),
+}
 TABLE = re.compile(r"(<!-- values -->\n).*?(<!-- /values -->)", re.DOTALL)
 TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
 

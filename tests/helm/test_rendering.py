@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.helm.crds import SPECS
-from tests.helm.rendering import CHART, NAMESPACE, RELEASE, VALUES, Rendered, ci, containers, load, render
+from tests.helm.rendering import CHART, NAMESPACE, RELEASE, ROOT, VALUES, Rendered, ci, containers, load, render
 
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
 
@@ -154,6 +154,27 @@ def test_rules_and_dashboards_are_those_in_the_repository() -> None:
     assert all(rule["labels"]["team"] == "platform" for group in found for rule in group["rules"] if "alert" in rule)
     dashboards = [item for item in rendered.objects if item["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
     assert len(dashboards) == len(list((CHART / "files" / "dashboards").glob("*.json")))
+
+
+def test_every_alert_leads_to_its_runbook() -> None:
+    here = render({"metrics": {"prometheusRule": {"enabled": True}}})
+    linked = render({"metrics": {"prometheusRule": {"enabled": True, "runbookUrl": "https://wiki.example.org/salt/"}}})
+    pages = here.of("ConfigMap", f"{RELEASE}-salt-sidecar-runbooks")["data"]
+
+    assert pages == {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "runbooks").glob("*.md")}
+    for rule, other in zip(_alerts(here), _alerts(linked), strict=True):
+        command = rule["annotations"]["runbook"]
+
+        assert "runbook_url" not in rule["annotations"]
+        assert f"get configmap {RELEASE}-salt-sidecar-runbooks " in command
+        assert command.endswith(f"jsonpath='{{.data.{rule['alert']}\\.md}}'")
+        assert f"{rule['alert']}.md" in pages
+        assert other["annotations"]["runbook_url"] == f"https://wiki.example.org/salt/{rule['alert']}.md"
+        assert "runbook" not in other["annotations"]
+
+
+def _alerts(rendered: Rendered) -> list[dict[str, Any]]:
+    return [rule for group in rendered.of("PrometheusRule")["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
 
 
 def test_a_changed_setting_starts_the_pod_anew() -> None:

@@ -14,7 +14,7 @@ from service.cli.calls import OPENER
 from service.cli.embedded import until
 from service.cli.embedded_config import free_ports
 from service.cli.processes import Child
-from tests.observe.promtool import program
+from tests.observe.promtool import ROOT, program
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,6 +35,8 @@ class Prometheus:
             f"--config.file={configuration}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
+            f"--web.external-url={self._url}",
+            f"--web.user-assets={ROOT / 'docs'}",
             "--log.level=warn",
         ]
         self._child = Child("prometheus", argv, folder / "prometheus.log", dict(os.environ))
@@ -64,6 +66,15 @@ class Prometheus:
     def firing(self) -> set[str]:
         """Return the names of the alerts that fire now."""
         return {alert["labels"]["alertname"] for alert in self._ask("alerts")["alerts"] if alert["state"] == "firing"}
+
+    def runbooks(self) -> dict[str, str]:
+        """Return the first line of the page that each alert which fires now links to."""
+        pages: dict[str, str] = {}
+        for alert in self._ask("alerts")["alerts"]:
+            if alert["state"] == "firing":
+                with OPENER.open(alert["annotations"]["runbook_url"], timeout=10) as answer:
+                    pages[alert["labels"]["alertname"]] = answer.readline().decode().strip()
+        return pages
 
     def targets(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("targets")["activeTargets"]

@@ -41,6 +41,7 @@ def test_prometheus_scrapes_takes_the_rules_and_alarms_for_what_the_story_does(w
     story.bad_logins()
 
     assert story.fired == {"SaltAPIAuthFailureSpike"}
+    assert prometheus.runbooks() == {"SaltAPIAuthFailureSpike": "# SaltAPIAuthFailureSpike"}
 
     for act in story.acts[2:]:
         act()
