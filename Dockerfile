@@ -43,7 +43,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
     && groupadd --gid 450 salt \
     && useradd --uid 450 --gid 450 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin salt \
-    && install -d -o salt -g salt -m 0750 /etc/salt /etc/salt/pki /srv/salt /var/cache/salt /var/lib/salt /run/salt
+    && install -d -o salt -g salt -m 0750 /etc/salt /etc/salt/pki /srv/salt /var/cache/salt /var/lib/salt /run/salt \
+    /etc/salt/pki/master /etc/salt/pki/master/minions /etc/salt/pki/master/minions_pre /etc/salt/pki/master/minions_rejected /etc/salt/pki/master/minions_denied
 COPY --from=build /opt/venv /opt/venv
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
@@ -68,6 +69,13 @@ LABEL org.opencontainers.image.licenses="Apache-2.0" \
       salt.version="${SALT_VERSION}"
 
 FROM runtime AS salt
+USER root
+# Without `ip` a minion has no addresses in its grains: nobody targets it by subnet, and the master's presence events do not call it connected.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends iproute2 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+USER 450:450
 LABEL org.opencontainers.image.title="salt" \
       org.opencontainers.image.description="A salt-master or salt-minion for a container with a read-only root, uid 450 and no capabilities." \
       org.opencontainers.image.documentation="docs/install-compose.md"

@@ -19,6 +19,8 @@ from service.cli.processes import Child, WhileNeeded
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+# So that every metric of docs/metrics.md is there.
+MONITORED = {"presence_events": True, "master_stats": True}
 OPTIONS = {"API": "--api-port", "ops listener": "--ops-port"}
 
 
@@ -39,7 +41,7 @@ class Stack(WhileNeeded):
         self._say = say
         self._ports = self._resolved(api_port, ops_port)
         self._lock = -1
-        self.salt = EmbeddedSalt(self._folder / "salt", minions=minions)
+        self.salt = EmbeddedSalt(self._folder / "salt", minions=minions, master=MONITORED)
         self.sidecar = self._sidecar()
 
     @property

@@ -23,7 +23,7 @@ With a hundred functions the whole page has about 3,000 series.
 the event bus makes the jobs under way *tainted*: what they miss may only be unheard, so it is logged (`salt.job.completed`) and not counted. A return has
 failed when its return code is not 0, `success` is false, or one of its states has the result false. Durations of states are seconds here, milliseconds in Salt.
 
-**Fleet.** `salt_minion_keys` needs a `pki_dir` that we may read (as the master's user, or in its group with the master's option `permissive_pki_access`), `salt_minions_connected` the master's option `presence_events`,
+**Fleet.** `salt_minion_keys` needs the folders `minions*` of the master's `pki_dir`, readable for us (as the master's user, or in its group with the master's option `permissive_pki_access`), `salt_minions_connected` the master's option `presence_events`,
 the two `salt_master_worker_` metrics `master_stats`. There is no metric of a TLS certificate: the sidecar does not terminate TLS.
 
 | metric | type | labels | meaning | stability |

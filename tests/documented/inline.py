@@ -50,7 +50,7 @@ INLINE: dict[str, dict[str, str]] = {
         "curl -s localhost:8001/login -d username=U -d password=P -d eauth=pam": 'run by: tests/e2e/eauth.py: "/login"',
     },
     "docs/monitoring.md": {
-        "docker compose --profile monitoring up": _COMPOSED + '"monitoring"',
+        "docker compose --profile monitoring up --detach": _COMPOSED + '"monitoring"',
         "promtool test rules config/prometheus/tests/*.yaml": 'run by: tests/observe/test_rules.py: "test", "rules"',
         "apt-get install --no-install-recommends prometheus": _APT,
     },

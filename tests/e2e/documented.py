@@ -29,7 +29,7 @@ def under_compose(stack: Stack, report: Report) -> None:
         "COMPOSE_FILE": str(images.ROOT / "compose.yaml"),
     }
     # Names that the documentation takes from compose.yaml, and what they are here.
-    here = {"salt-sidecar_pki": f"{stack.project}_pki", "salt-sidecar_config": f"{stack.project}_config", "salt:3008": images.SALT}
+    here = {"salt:3008": images.SALT}
     shell = Shell(folder, _programs(folder, stack), environ, reader={**here, **NOBODY})
     _run(shell, run_by("compose"), "install-compose.md, operations.md", report)
     _run(dataclasses.replace(shell, definitions=definitions("compose")), run_by("runbook"), "runbooks, Compose", report)

@@ -116,7 +116,11 @@ class Pod:
         options += ["--security-opt=no-new-privileges", *(["--read-only"] if context["readOnlyRootFilesystem"] else [])]
         options += [f"--env={item['name']}={item['value']}" for item in container.get("env", [])]
         for mount in container.get("volumeMounts", []):
-            options.append(f"--volume={self._folder / mount['name']}:{mount['mountPath']}{':ro' if mount.get('readOnly') else ''}")
+            source = self._folder / mount["name"] / mount.get("subPath", "")
+            if "subPath" in mount and not source.exists():
+                # The kubelet makes what is missing, as root.
+                source.mkdir(parents=True)
+            options.append(f"--volume={source}:{mount['mountPath']}{':ro' if mount.get('readOnly') else ''}")
         command = container.get("command", [])
         entry = [f"--entrypoint={command[0]}"] if command else []
         return [*options, *entry, container["image"], *command[1:], *container.get("args", [])]

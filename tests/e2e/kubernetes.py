@@ -40,7 +40,7 @@ def under_a_kubelet(engine: Engine, report: Report) -> None:
         key = pod.execute("salt-master", "cat", "/etc/salt/pki/master/master.pem")
         require(key == made.private_key, "the master did not take the key of the Secret")
         report.found("the master's key", "the Secret's, copied by the init container")
-        _prove_isolation(pod, report)
+        _prove_isolation(pod, made, report)
         _test(engine, made, pod.address, report)
         _end_under_load(pod, made, report)
 
@@ -57,12 +57,14 @@ def _wait_until_ready(pod: Pod, made: Release, report: Report) -> None:
     report.found("the plain port", plain[1])
 
 
-def _prove_isolation(pod: Pod, report: Report) -> None:
+def _prove_isolation(pod: Pod, made: Release, report: Report) -> None:
     status = pod.execute("salt-sidecar", "cat", "/proc/self/status")
     facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     require(facts["CapEff"].strip("0") == "" and facts["NoNewPrivs"] == "1" and facts["Uid"].startswith("450"), f"not isolated: {facts}")
     secrets = pod.execute("salt-sidecar", "sh", "-c", "touch /x 2>&1; ls /secrets /etc/salt/conf.d /etc/salt/pki/master 2>&1; true")
     require("Read-only file system" in secrets and "master.pem" not in secrets, f"the sidecar sees too much: {secrets}")
+    accepted = eventually("the sidecar counts the accepted key", lambda: _metric(made, pod.address, 'salt_minion_keys{state="accepted"}') == 1, START_SECONDS)
+    report.found("keys", f"the sidecar counts them, after {accepted:.1f} s, and sees {pod.execute('salt-sidecar', 'ls', '/etc/salt/pki/master').split()}")
     report.found("the sidecar", "uid 450, no capability, no new privileges, read-only root, no key and no secret in sight")
 
 
@@ -95,8 +97,13 @@ def _end_under_load(pod: Pod, made: Release, report: Report) -> None:
 
 def _in_flight(made: Release, address: str) -> float:
     """Return how many synchronous calls wait for their minions."""
+    return _metric(made, address, 'salt_api_client_requests_in_flight{client="local"}')
+
+
+def _metric(made: Release, address: str, series: str) -> float:
+    """Return the value of a series, 0 if there is none."""
     _, text = exchange(f"http://{address}:{OPS_PORT}/metrics", token=made.token)
-    lines = [line for line in str(text).splitlines() if line.startswith('salt_api_client_requests_in_flight{client="local"}')]
+    lines = [line for line in str(text).splitlines() if line.startswith(f"{series} ")]
     return float(lines[0].split()[-1]) if lines else 0.0
 
 

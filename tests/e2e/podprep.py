@@ -62,9 +62,9 @@ def _pod(name: str, template: Object, claims: list[str]) -> Object:
 def _container(container: Object, renamed: Mapping[str, str]) -> Object:
     probe = container.pop("livenessProbe", None)
     kept = {key: value for key, value in container.items() if key not in UNKNOWN}
-    for mount in kept.get("volumeMounts", []):
-        if "subPath" in mount:
-            raise ValueError(f"podman 4.3 mounts the whole folder instead of {mount['subPath']}")
+    # podman 4.3 mounts the whole folder instead of a part of it, the master's key too.
+    kept["volumeMounts"] = [mount for mount in kept.get("volumeMounts", []) if "subPath" not in mount]
+    for mount in kept["volumeMounts"]:
         mount["name"] = renamed.get(mount["name"], mount["name"])
     if probe:
         command = probe["exec"]["command"] if "exec" in probe else OWN_PROBE

@@ -68,8 +68,22 @@ def test_secrets_reach_the_master_and_not_the_sidecar() -> None:
 
     assert {"auth", "keys", "master-secret"} <= mounts["prepare"]
     assert not {"auth", "keys"} & (mounts["salt-master"] | mounts["salt-sidecar"])
-    assert not {"master-secret", "pki", "cache"} & mounts["salt-sidecar"]
+    assert not {"master-secret", "cache"} & mounts["salt-sidecar"]
     assert "sharedsecret" not in rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-master")["data"]["master"].replace("  sharedsecret:\n", "")
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_the_sidecar_sees_who_has_a_key_and_never_the_masters_own(path: Path) -> None:
+    folders = ["master/minions", "master/minions_pre", "master/minions_rejected", "master/minions_denied"]
+    rendered = render(load(path))
+    bundled = "StatefulSet" in rendered.kinds()
+    for pod in rendered.pods():
+        for sidecar in (container for container in containers(pod) if container["name"] == "salt-sidecar"):
+            mounts = [mount for mount in sidecar["volumeMounts"] if mount["name"] == "pki"]
+
+            assert [mount["subPath"] for mount in mounts] == (folders if bundled else [])
+            assert all(mount["readOnly"] and mount["mountPath"] == f"/etc/salt/pki/{mount['subPath']}" for mount in mounts)
+            assert not [mount for mount in sidecar["volumeMounts"] if mount["mountPath"] in {"/etc/salt/pki", "/etc/salt/pki/master"}]
 
 
 def test_a_token_for_metrics_is_asked_for_and_sent() -> None:

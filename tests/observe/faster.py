@@ -44,6 +44,7 @@ def faster_configuration(text: str, target: str) -> str:
     content["global"] = {"scrape_interval": TICK, "evaluation_interval": TICK}
     (job,) = content["scrape_configs"]
     job["static_configs"] = [{"targets": [target]}]
+    del job["file_sd_configs"]
     return yaml.safe_dump(content, sort_keys=False)
 
 

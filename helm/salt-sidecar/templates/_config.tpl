@@ -30,6 +30,8 @@
   "key_logfile" "/dev/null"
   "default_include" "/etc/salt/conf.d/*/*.conf"
   "netapi_enable_clients" .Values.master.clients
+  "presence_events" true
+  "master_stats" true
 -}}
 {{- if .Values.auth.sharedsecret -}}
 {{- $_ := set $own "external_auth" (dict "sharedsecret" (include "sidecar.users" . | fromYaml)) -}}

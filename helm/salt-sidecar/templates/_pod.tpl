@@ -76,6 +76,15 @@ volumeMounts:
   - name: {{ include "sidecar.sockVolume" . }}
     mountPath: {{ ternary .Values.attach.sock.mountPath "/var/run/salt" (eq .Values.mode "attach") }}
     readOnly: true
+  {{- if eq .Values.mode "bundled" }}
+  {{- /* Who has a key, for salt_minion_keys; the master's own key is beside these folders, and not here. */}}
+  {{- range $folder := list "minions" "minions_pre" "minions_rejected" "minions_denied" }}
+  - name: pki
+    mountPath: /etc/salt/pki/master/{{ $folder }}
+    subPath: master/{{ $folder }}
+    readOnly: true
+  {{- end }}
+  {{- end }}
   - name: salt-sidecar-tmp
     mountPath: /tmp
   {{- if .Values.secretFiles }}

@@ -1,8 +1,11 @@
 # Runs before the salt-master. Salt's key store ignores symlinks, and everything in a Secret is one: so keys are copied.
 set -eu
 umask 077
+# The sidecar mounts these four, and nothing else of the keys' volume; a folder that the kubelet had to make would be root's.
+for state in minions minions_pre minions_rejected minions_denied; do
+    mkdir -p "/etc/salt/pki/master/$state"
+done
 if [ -d /secrets/keys ]; then
-    mkdir -p /etc/salt/pki/master
     for end in pem pub; do
         rm -f "/etc/salt/pki/master/master.$end"
         cp -L "/secrets/keys/master.$end" "/etc/salt/pki/master/master.$end"

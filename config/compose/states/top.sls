@@ -1,0 +1,4 @@
+# What `state.apply` without a name applies.
+base:
+  "*":
+    - hello
