@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from tests.e2e import monitored
 from tests.e2e.engine import Engine
 from tests.e2e.images import ROOT
 from tests.e2e.load import Api, Load
@@ -40,6 +41,7 @@ def everything(engine: Engine, report: Report) -> None:
         outages(stack, report)
         monitoring(stack, report)
         behind_tls(stack, report, secrets)
+        monitored.full(stack, report)
     finally:
         stack.down()
     left = engine.docker("volume", "ls", "--quiet") + engine.docker("ps", "--all", "--quiet")

@@ -32,6 +32,9 @@ class Api:
     def ping(self, timeout: float = ANSWER_SECONDS) -> tuple[int, Any]:
         return self.call(timeout, client="local", tgt="*", fun="test.ping")
 
+    def login(self) -> tuple[int, Any]:
+        return self.request("POST", "/login", self._credentials)
+
     def request(
         self, method: str, path: str, body: object = None, timeout: float = ANSWER_SECONDS, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
