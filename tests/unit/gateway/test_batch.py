@@ -250,3 +250,47 @@ def test_a_refusal_in_mid_batch_is_a_fault() -> None:
 
     with pytest.raises(Unauthenticated, match="Authentication error occurred"):
         fleet.run(batch=1)
+
+
+def starved(fleet: Fleet, *minions: str, since: float, until: float) -> None:
+    """Let minions return, and our thread see nothing of it for a long time: the machine is busy."""
+    for minion in minions:
+        fleet.returns(since, minion, minion, jid=BATCH)
+    fleet.at(since, lambda: setattr(fleet, "now", until))
+
+
+def test_returns_that_wait_count_although_their_time_is_over() -> None:
+    fleet = Fleet("a", "b", "c")
+    fleet.dead = {"a", "b", "c"}
+    starved(fleet, "a", "b", "c", since=6, until=100)
+
+    result = fleet.run(batch=3)
+
+    assert result.value == [{"a": "a"}, {"b": "b"}, {"c": "c"}]
+    assert (result.missing, fleet.questions) == (0, 1)
+
+
+def test_minions_whose_returns_wait_are_not_asked() -> None:
+    fleet = Fleet("a", "b")
+    fleet.dead = {"a", "b"}
+    starved(fleet, "a", "b", since=1, until=100)
+
+    assert fleet.run(batch=2).value == [{"a": "a"}, {"b": "b"}]
+    assert fleet.questions == 0
+
+
+def test_returns_that_wait_count_although_the_requests_time_is_over() -> None:
+    fleet = Fleet("a", "b", "c")
+    fleet.dead = {"a", "b", "c"}
+    starved(fleet, "a", "b", since=1, until=100)
+
+    assert fleet.run(batch=2, deadline=50.0).value == [{"a": "a"}, {"b": "b"}, {"c": {}}]
+
+
+def test_a_failure_ends_the_batch_whatever_waits_behind_it() -> None:
+    fleet = Fleet("a", "b")
+    fleet.dead = {"a", "b"}
+    fleet.returns(1, "a", "a", jid=BATCH, retcode=1)
+    fleet.returns(1, "b", "b", jid=BATCH)
+
+    assert fleet.run(batch=2, failhard=True).value == [{"a": "a"}]

@@ -89,9 +89,9 @@ class World:
         heapq.heappush(self._due, (seconds, next(self._order), act))
 
     def wait(self, seconds: float, enough: Callable[[], bool]) -> None:
-        """Let time pass, until there is enough."""
+        """Let time pass, until there is enough; what is due at the same moment happens too."""
         end = self.now + seconds
-        while not enough() and self._due and self._due[0][0] <= end:
+        while self._due and self._due[0][0] <= (self.now if enough() else end):
             when, _, act = heapq.heappop(self._due)
             self.now = max(self.now, when)
             act()
