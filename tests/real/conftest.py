@@ -9,6 +9,7 @@ import pytest
 
 from service.cli.embedded import EmbeddedSalt, until
 from service.cli.processes import end_session
+from tests.real.held import Held
 from tests.real.sidecar import Sidecar
 
 MakeSidecar = Callable[..., Sidecar]
@@ -17,7 +18,15 @@ MakeSidecar = Callable[..., Sidecar]
 def kill_master(salt: EmbeddedSalt) -> None:
     """End the master and all it forked, without a word to anybody."""
     end_session(salt.pids["master"])
-    assert any("master" not in salt.pids for _ in until(5))
+    assert any("master" not in salt.pids for _ in until(60))
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Held]:
+    """A job that lasts until the test lets it end, or ends."""
+    job = Held(tmp_path)
+    yield job
+    job.let_go()
 
 
 @pytest.fixture
