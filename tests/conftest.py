@@ -41,7 +41,8 @@ collect_ignore = ["helm"]
 @pytest.fixture(scope="session")
 def salt_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
     """Start a master and two minions once for the whole run; a test that stops one of them starts it again."""
-    with EmbeddedSalt(tmp_path_factory.mktemp("salt"), threads=True) as embedded:
+    # A minion that is only slow is waited for; one that is silent is for tests that say how long they wait.
+    with EmbeddedSalt(tmp_path_factory.mktemp("salt"), threads=True, master={"gather_job_timeout": 30}) as embedded:
         yield embedded
 
 
