@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
+import itertools
 import json
 import queue
 import threading
@@ -18,7 +19,7 @@ from tests.compat.differences import DIFFERENCES, EVERYWHERE
 from tests.compat.exchange import Answer, Request, Side, answer_of
 from tests.compat.servers import PREFIX, Variant, pairs, passwords
 
-EVENT_SECONDS = 10.0
+EVENT_SECONDS = 60.0
 STREAM_LINES = 2000
 STREAM_PATH = "compat-stream"
 STREAM_TAG = f"salt/netapi/hook/{STREAM_PATH}"
@@ -56,14 +57,8 @@ class Observer:
         """Wait for the end of the stream, which comes with the server's."""
         self._thread.join(EVENT_SECONDS)
 
-    def forget(self) -> None:
-        """Drop what earlier requests caused."""
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._events.get_nowait()
-
     def event(self, tag: str) -> Any:
-        """Return the next event with a tag; None if none comes."""
+        """Return the next event with a tag; None if none comes. Those before it were caused by requests that nobody waited for."""
         with contextlib.suppress(queue.Empty):
             while True:
                 event = self._events.get(timeout=EVENT_SECONDS)
@@ -87,6 +82,7 @@ class Comparison:
     def __init__(self, sides: dict[Variant, tuple[Side, Side]], observer: Observer) -> None:
         self._sides = sides
         self._observer = observer
+        self._numbers = itertools.count(1)
 
     def run(self, request: Request) -> Outcome:
         """Send a request to both and judge the answers."""
@@ -95,12 +91,12 @@ class Comparison:
         return Outcome(request, (theirs[0], ours[0]), (theirs[1], ours[1]), verdict)
 
     def _ask(self, side: Side, request: Request) -> tuple[Answer, Aspects]:
-        self._observer.forget()
-        answer = self._stream(side, request) if request.stream else side.send(request)
-        event = self._observer.event(request.event) if request.event and answer.status == 200 else None
+        sent = request.numbered(next(self._numbers))
+        answer = self._stream(side, sent) if sent.stream else side.send(sent)
+        event = self._observer.event(sent.event) if sent.event and answer.status == 200 else None
         if request.after:
             self._sides["plain"][0].send(Request("after", "POST", "/", dict(request.after), session="demo"))
-        return answer, aspects(request, answer, event)
+        return answer, aspects(request, answer, event and event["data"])
 
     def _stream(self, side: Side, request: Request) -> Answer:
         """Open a stream, cause an event, and keep the stream's first line and that event."""

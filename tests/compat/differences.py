@@ -18,9 +18,11 @@ def _welcome(body: object) -> bool:
 
 
 def _only_redacted(theirs: Any, ours: Any) -> bool:
-    """Say whether two events of a hook are the same but for the credentials, which we keep from the bus."""
-    redacted = {name: "<redacted>" if name in {"X-Auth-Token", "Cookie"} else value for name, value in theirs["data"]["headers"].items()}
-    return bool(ours) and ours == {**theirs, "data": {**theirs["data"], "headers": redacted}}
+    """Say whether the data of two events of a hook are the same but for the credentials, which we keep from the bus."""
+    if not (theirs and ours):
+        return False
+    redacted = {name: "<redacted>" if name in {"X-Auth-Token", "Cookie"} else value for name, value in theirs["headers"].items()}
+    return bool(ours == {**theirs, "headers": redacted})
 
 
 EVERYWHERE: tuple[Everywhere, ...] = (

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from tests.compat.servers import PREFIX, Server, Variant
 
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 180.0
 JSON = "application/json"
 # Whose session goes with a request: `demo` may do everything, `pinger` only test.ping; `fresh` is a new one of demo's, `dead`
 # was logged out, `salt` is demo's Salt token, `junk` and `path` were never tokens. `cookie` sends demo's as the cookie alone.
@@ -29,7 +29,7 @@ class Request:
     body: bytes and text go as they are, anything else as JSON. @NAMES@ in path, headers and body are replaced, see `Side`.
     content_type: JSON where there is a body; None sends none.
     view: what of the decoded body is compared, where the whole differs from one request to the next.
-    event: the tag of the event that the request causes; it is compared too.
+    event: the tag of the event that the request causes; its data are compared too. A @CALL@ in it, and in path, is another each time.
     stream: read until the event that a hook fires meanwhile has come.
     after: a low that rest_cherrypy runs afterwards, to put things back.
     """
@@ -49,6 +49,11 @@ class Request:
     chunked: bool = False
     version: str = "1.1"
     variant: Variant = "plain"
+
+    def numbered(self, number: int) -> Request:
+        """Return the request whose event cannot be mistaken for that of another one, which may come late."""
+        name = f"compat-{number}"
+        return dataclasses.replace(self, path=self.path.replace("@CALL@", name), event=self.event and self.event.replace("@CALL@", name))
 
 
 @dataclasses.dataclass(frozen=True)
