@@ -18,7 +18,7 @@ from service.cli.processes import WhileNeeded, end_session, session_members
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 60.0
 LINES_KEPT = 60
 
 

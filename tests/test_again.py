@@ -48,7 +48,7 @@ def run_suite(tmp_path: Path, names: Path) -> Callable[[str], int]:
         (suite / "pytest.ini").write_text("[pytest]\n")
         (suite / "test_it.py").write_text(text)
         environ = {**os.environ, VARIABLE: str(names), "PYTHONPATH": str(ROOT)}
-        return subprocess.run([sys.executable, "-m", "tests.again", "-q"], cwd=suite, env=environ, capture_output=True, timeout=100, check=False).returncode
+        return subprocess.run([sys.executable, "-m", "tests.again", "-q"], cwd=suite, env=environ, capture_output=True, timeout=300, check=False).returncode
 
     return run
 
@@ -98,7 +98,7 @@ def run_ci(folder: Path, make: str) -> subprocess.CompletedProcess[str]:
         (folder / name).write_text(f"#!/bin/bash\n{text}\n")
         (folder / name).chmod(0o755)
     environ = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-    return subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def session_members(session: int) -> list[int]:
     return members
 
 
-def end_session(session: int, grace_seconds: float = 0.0, deadline_seconds: float = 5.0) -> None:
+def end_session(session: int, grace_seconds: float = 0.0, deadline_seconds: float = 60.0) -> None:
     """End every process of a session, by force after *grace_seconds*."""
     started = time.monotonic()
     while members := session_members(session):

@@ -12,7 +12,7 @@ from typing import Any
 
 from service.cli import calls
 from service.cli.demo import Asked, running, say
-from service.cli.embedded import StartFailed, until
+from service.cli.embedded import PATIENCE_SECONDS, StartFailed, until
 from service.cli.processes import session_members
 from service.cli.stack import Refused, Stack
 
@@ -53,7 +53,7 @@ def _documented(stack: Stack) -> list[str]:
     ping, published, _ = calls.documented(credentials, "")
     wrong = _sent(stack, ping, lambda values: values == [PONG]) + _sent(stack, published, is_job)
     lookup = calls.documented(credentials, jids[0] if jids else "")[2]
-    for _ in until(10):
+    for _ in until(PATIENCE_SECONDS):
         # The job runs on its own; its returns are there when the last minion has answered.
         if calls.post(stack.api_url, lookup) == (200, {"return": [PONG]}):
             break

@@ -16,7 +16,7 @@ from service.cli.processes import Child
 from tests.compat.servers import Server, wait_ready
 
 SCRIPT_MILLISECONDS = 60_000
-TIMEOUT_SECONDS = 90
+TIMEOUT_SECONDS = 300
 ARGUMENTS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync "
     "--window-size=900,600"

@@ -42,7 +42,7 @@ def run(url: str, credentials: dict[str, str]) -> Any:
 def looked_up(api: Any, jid: str) -> Any:
     """Ask for a job until both minions have answered."""
     found: Any = {}
-    for _ in range(100):
+    for _ in range(1000):
         (found,) = api.lookup_jid(jid)["return"]
         if len(found) == 2:
             break

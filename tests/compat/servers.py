@@ -14,12 +14,11 @@ from typing import Any, Literal
 import yaml
 
 from service.cli import calls
-from service.cli.embedded import SCRIPTS, EmbeddedSalt, StartFailed, until
+from service.cli.embedded import PATIENCE_SECONDS, SCRIPTS, EmbeddedSalt, StartFailed, until
 from service.cli.embedded_config import free_ports
 from service.cli.processes import Child
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60.0
 
 # `plain` has the defaults; `site` serves an application and files, as SaltGUI is mounted; `open` hides behind a prefix
 # and asks for no session where that can be switched off.
@@ -125,12 +124,12 @@ def pairs(folder: Path, salt: EmbeddedSalt) -> Iterator[dict[Variant, tuple[Serv
 
 
 def wait_ready(server: Server, url: str) -> None:
-    for _ in until(START_SECONDS):
+    for _ in until(PATIENCE_SECONDS):
         if calls.get(url) == 200:
             return
         if not server.process.alive():
             raise StartFailed(f"{server.name} ended with status {server.process.returncode}:\n{server.process.last_words(40)}")
-    raise StartFailed(f"{server.name} was not ready after {START_SECONDS:g} s:\n{server.process.last_words(40)}")
+    raise StartFailed(f"{server.name} was not ready after {PATIENCE_SECONDS:g} s:\n{server.process.last_words(40)}")
 
 
 def passwords(salt: EmbeddedSalt) -> dict[str, str]:

@@ -31,7 +31,7 @@ def node(program: Callable[[str, str], str]) -> str:
 def test_the_npm_package_logs_in_runs_lists_and_listens(node: str, site: Site, salt_master: EmbeddedSalt) -> None:
     config = json.dumps({"url": site.url, **salt_master.credentials})
 
-    ended = subprocess.run([node, "client.js", config], cwd=FOLDER, capture_output=True, text=True, timeout=90, check=False)
+    ended = subprocess.run([node, "client.js", config], cwd=FOLDER, capture_output=True, text=True, timeout=300, check=False)
 
     assert ended.returncode == 0, ended.stderr
     answers = json.loads(ended.stdout)

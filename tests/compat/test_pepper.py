@@ -34,7 +34,7 @@ class Program:
         self._always = ["-u", url, "-x", str(self.cache), "-c", str(home / "pepperrc"), "--non-interactive"]
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([str(BIN / "pepper"), *self._always, *words], env=self._environ, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([str(BIN / "pepper"), *self._always, *words], env=self._environ, capture_output=True, text=True, timeout=180, check=False)
 
     def answer(self, *words: str, login: bool = True) -> Any:
         """Run it and decode the last value that it prints."""
@@ -66,7 +66,7 @@ def library(site: Site, salt_master: EmbeddedSalt) -> Callable[[], dict[str, Any
             config = json.dumps({"url": site.url, "credentials": salt_master.credentials})
             # Isolated: what lies beside the program is not what it may import.
             argv = [str(BIN / "python"), "-I", "-W", "ignore", str(LIBRARY), config]
-            ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+            ended = subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False)
             assert ended.returncode == 0, ended.stderr
             answers.update(json.loads(ended.stdout))
         return answers

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.cli.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
 from service.configuration import Configuration, read_configuration
 from service.gateway.dispatch import Gateway
 from service.gateway.low import CLIENTS
@@ -83,10 +82,9 @@ def connected(process: Process) -> Gateway:
     gateway = process.gateway
     assert isinstance(gateway, Gateway)
     gateway.start()
-    for _ in range(200):
+    for _ in until(PATIENCE_SECONDS):
         if all(check.ok for check in process.health.report().values()):
             return gateway
-        threading.Event().wait(0.05)
     raise AssertionError(process.health.report())
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from service.cli.embedded import PATIENCE_SECONDS, until
 from tests.caller import Response
 from tests.contract.conftest import Api, fake_api
 from tests.fakes import FakeGateway
@@ -114,7 +115,7 @@ def started(api: Api, token: str) -> str:
 def finished(api: Api, token: str) -> tuple[str, Any]:
     jid = started(api, token)
     found: Any = None
-    for _ in range(20):  # a real minion takes its time; each look-up is a runner of its own
+    for _ in until(PATIENCE_SECONDS):  # a real minion takes its time; each look-up is a runner of its own
         found = get(api, f"/jobs/{jid}", token)
         if found["return"] != [{}]:
             break

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service import errors
+from service.cli.embedded import PATIENCE_SECONDS, until
 from service.observe import domains
 from service.wiring.process import REJECTIONS
 from tests.contract.conftest import Api, fake_api
@@ -26,7 +27,7 @@ def test_the_second_and_third_documented_calls_start_a_job_and_look_it_up(api: A
     assert sorted(job["minions"]) == ["minion-1", "minion-2"]
 
     found: object = None
-    for _ in range(20):  # a real minion takes its time; each look-up is a runner of its own
+    for _ in until(PATIENCE_SECONDS):  # a real minion takes its time; each look-up is a runner of its own
         found = api.caller.post([{**api.demo, "client": "runner", "fun": "jobs.lookup_jid", "jid": job["jid"]}]).json()
         if found == {"return": [{"minion-1": True, "minion-2": True}]}:
             break

@@ -40,4 +40,4 @@ def needed(name: str) -> str:
 def promtool(*arguments: str | Path, given: bytes | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run promtool; what it says on both outputs is in `stdout`."""
     argv: Sequence[str | Path] = [needed("promtool"), *arguments]
-    return subprocess.run(argv, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd, timeout=90, check=False)
+    return subprocess.run(argv, input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd, timeout=300, check=False)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from service.cli.calls import OPENER
-from service.cli.embedded import until
+from service.cli.embedded import PATIENCE_SECONDS, until
 from service.cli.embedded_config import free_ports
 from service.cli.processes import Child
 from tests.observe.promtool import ROOT, program
@@ -86,16 +86,16 @@ class Prometheus:
 
     def _ask(self, what: str, **parameters: str) -> dict[str, Any]:
         address = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
-        with OPENER.open(address, timeout=10) as answer:
+        with OPENER.open(address, timeout=60) as answer:
             data: dict[str, Any] = json.load(answer)["data"]
         return data
 
     def _wait_ready(self) -> None:
-        for _ in until(30):
+        for _ in until(PATIENCE_SECONDS):
             if not self._child.alive():
                 break
             try:
-                with OPENER.open(f"{self._url}/-/ready", timeout=5) as answer:
+                with OPENER.open(f"{self._url}/-/ready", timeout=60) as answer:
                     if answer.status == 200:
                         return
             except OSError:

@@ -13,7 +13,7 @@ from tests.observe.server import Prometheus
 from tests.observe.story import EXPECTED, Story, observed
 from tests.real.sidecar import Sidecar
 
-pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.master, pytest.mark.slow]
 
 Observed = tuple[Story, Sidecar, Prometheus]
 

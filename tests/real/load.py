@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.real.sidecar import Answer, Sidecar
 
-END_SECONDS = 60.0
+END_SECONDS = 300.0
 # Who is refused does not come back at once; without this, refusals would be most of what a load measures.
 PAUSE_AFTER_REFUSAL_SECONDS = 0.05
 

@@ -17,13 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from service.cli.embedded import until
+from service.cli.embedded import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-START_SECONDS = 30.0
-ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 180.0
 JSON = {"Content-Type": "application/json"}
 
 
@@ -111,7 +110,7 @@ class Sidecar:
         assert self._process is not None
         self._process.send_signal(number)
 
-    def end(self, timeout: float = 40.0) -> int:
+    def end(self, timeout: float = 120.0) -> int:
         """Wait for the end; return the exit code."""
         assert self._process is not None
         return self._process.wait(timeout)
@@ -123,7 +122,7 @@ class Sidecar:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
 
     @property
     def running(self) -> bool:
@@ -138,21 +137,21 @@ class Sidecar:
     def stderr(self) -> str:
         return (self.folder / "stderr").read_text(encoding="utf-8", errors="replace")
 
-    def wait_for_line(self, event: str, number: int = 1, timeout: float = START_SECONDS) -> dict[str, Any]:
+    def wait_for_line(self, event: str, number: int = 1, timeout: float = PATIENCE_SECONDS) -> dict[str, Any]:
         """Return the *number*th line of an event."""
         self.wait(lambda: len(self.lines(event)) >= number or not self.running, event, timeout)
         found = self.lines(event)
         assert len(found) >= number, f"no {event}: {self.lines()[-5:]} {self.stderr()[-2000:]}"
         return found[number - 1]
 
-    def wait_ready(self, timeout: float = START_SECONDS) -> float:
+    def wait_ready(self, timeout: float = PATIENCE_SECONDS) -> float:
         """Wait for /readyz to be 200; return how long it took."""
         return self.wait(lambda: self.probe("/readyz") == 200, "ready", timeout)
 
-    def wait_not_ready(self, timeout: float) -> float:
+    def wait_not_ready(self, timeout: float = PATIENCE_SECONDS) -> float:
         return self.wait(lambda: self.probe("/readyz") == 503, "not ready", timeout)
 
-    def wait(self, condition: Callable[[], bool], what: str, timeout: float = START_SECONDS) -> float:
+    def wait(self, condition: Callable[[], bool], what: str, timeout: float = PATIENCE_SECONDS) -> float:
         """Wait until a condition holds; return how long it took."""
         started = time.monotonic()
         for _ in until(timeout):
@@ -168,7 +167,7 @@ class Sidecar:
             return 0
 
     def ops(self, path: str) -> Answer:
-        return ask(self.ops_port, "GET", path, timeout=5)
+        return ask(self.ops_port, "GET", path, timeout=60)
 
     def get(self, path: str = "/", headers: Mapping[str, str] | None = None) -> Answer:
         return ask(self.api_port, "GET", path, headers=headers)

@@ -16,7 +16,7 @@ from service.cli.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.sidecar import JSON, Answer, Sidecar, ask
 
-pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.master, pytest.mark.slow]
 KEY = "a key of more than sixteen bytes"
 RULES = '[{"level": "none", "functions": ["test.ping"]}, {"level": "request"}]'
 
@@ -40,7 +40,7 @@ STORY = [
 
 
 def command(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "service", *argv], input=stdin, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-m", "service", *argv], input=stdin, capture_output=True, text=True, timeout=180, check=False)
 
 
 def records(*paths: Path) -> list[dict[str, Any]]:

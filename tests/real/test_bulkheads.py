@@ -13,6 +13,7 @@ import pytest
 
 from service.cli.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
+from tests.real.held import Held
 from tests.real.load import Load
 from tests.real.sidecar import Answer, Sidecar
 
@@ -20,6 +21,8 @@ pytestmark = [pytest.mark.master, pytest.mark.slow]
 
 SLOTS = 4
 PROBES = 21
+# Far less than the jobs take, or a caller who holds a connection; far more than a slow machine needs.
+QUICK_SECONDS = 1.0
 
 
 @pytest.fixture
@@ -31,15 +34,16 @@ def small(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar) -> Sidecar:
 
 
 @contextlib.contextmanager
-def waiting_callers(sidecar: Sidecar, salt: EmbeddedSalt, seconds: float) -> Iterator[list[Answer]]:
-    """Fill the slots of synchronous jobs; the list has the answers after the block."""
+def waiting_callers(sidecar: Sidecar, salt: EmbeddedSalt, held: Held) -> Iterator[list[Answer]]:
+    """Fill the slots of synchronous jobs for as long as the block lasts; the list has the answers after it."""
     answers: list[Answer] = []
-    low = {**salt.credentials, "client": "local", "tgt": "minion-1", "fun": "demo.sleep", "arg": [seconds]}
+    low = {**salt.credentials, **held.low, "tgt": "minion-1"}
     with ThreadPoolExecutor(SLOTS) as threads:
         waiting = [threads.submit(sidecar.post, low) for _ in range(SLOTS)]
         sidecar.wait(lambda: sidecar.metric("salt_api_client_requests_in_flight", client="local") == SLOTS, "full")
         yield answers
-        answers += [one.result(60) for one in waiting]
+        held.let_go()
+        answers += [one.result(180) for one in waiting]
 
 
 def median_of_probes(sidecar: Sidecar, path: str) -> float:
@@ -48,9 +52,9 @@ def median_of_probes(sidecar: Sidecar, path: str) -> float:
     return statistics.median(answer.seconds for answer in answers)
 
 
-def test_the_caller_over_the_limit_is_refused_at_once_and_everything_else_works(salt_master: EmbeddedSalt, small: Sidecar) -> None:
+def test_the_caller_over_the_limit_is_refused_at_once_and_everything_else_works(salt_master: EmbeddedSalt, small: Sidecar, held: Held) -> None:
     ping = {**salt_master.credentials, "client": "local", "tgt": "minion-2", "fun": "test.ping"}
-    with waiting_callers(small, salt_master, 6) as answers:
+    with waiting_callers(small, salt_master, held) as answers:
         refused = [small.post(ping) for _ in range(5)]
         welcome = small.get()
         wheel = small.post({**salt_master.credentials, "client": "wheel", "fun": "key.list_all"})
@@ -58,12 +62,11 @@ def test_the_caller_over_the_limit_is_refused_at_once_and_everything_else_works(
         assert small.metric("salt_api_client_requests_in_flight", client="local") == SLOTS
 
     assert {(answer.status, answer.headers["retry-after"]) for answer in refused} == {(503, "1")}
-    assert statistics.median(answer.seconds for answer in refused) < 0.1
     assert refused[0].json()["return"] == "503: all 4 slots for synchronous jobs are taken"
     assert welcome.status == 200
     assert "minion-1" in wheel.value["data"]["return"]["minions"]
     assert started.value["minions"] == ["minion-2"]
-    assert [answer.value for answer in answers] == [{"minion-1": 6}] * SLOTS
+    assert [answer.value for answer in answers] == [{"minion-1": "let go"}] * SLOTS
     assert small.post(ping).value == {"minion-2": True}
 
 
@@ -75,8 +78,7 @@ def test_probes_are_quick_while_callers_keep_every_thread_busy(salt_master: Embe
         small.wait(lambda: crowd.statuses().count(503) > threads, "crowded")
         live, ready = median_of_probes(small, "/livez"), median_of_probes(small, "/readyz")
 
-    assert live < 0.05
-    assert ready < 0.05
+    assert max(live, ready) < QUICK_SECONDS
     assert set(crowd.statuses()) == {200, 503}
 
 
@@ -84,7 +86,7 @@ def test_ops_answers_when_no_connection_of_the_api_is_left(salt_master: Embedded
     sidecar = make_sidecar(salt_master.master_config, API_CONNECTION_LIMIT=10).__enter__()
     with contextlib.ExitStack() as stack:
         for _ in range(10):
-            held = stack.enter_context(socket.create_connection(("127.0.0.1", sidecar.api_port), timeout=5))
+            held = stack.enter_context(socket.create_connection(("127.0.0.1", sidecar.api_port), timeout=60))
             held.sendall(b"GET / HT")
         sidecar.wait(lambda: sidecar.metric("salt_api_connections_open") == 10, "exhausted")
         eleventh: list[Answer] = []
@@ -92,8 +94,7 @@ def test_ops_answers_when_no_connection_of_the_api_is_left(salt_master: Embedded
         caller.start()
         live, ready = median_of_probes(sidecar, "/livez"), median_of_probes(sidecar, "/readyz")
         assert eleventh == []
-    caller.join(10)
+    caller.join(60)
 
-    assert live < 0.05
-    assert ready < 0.05
+    assert max(live, ready) < QUICK_SECONDS
     assert eleventh[0].status == 200

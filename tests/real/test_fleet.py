@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.master, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def lonely_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
     """A master without minions, impatient: the suite's own must not get to know minions that are silent."""
-    with EmbeddedSalt(tmp_path_factory.mktemp("salt"), minions=0, master={"timeout": 2, "gather_job_timeout": 2}) as salt:
+    with EmbeddedSalt(tmp_path_factory.mktemp("salt"), minions=0, master={"timeout": 2, "gather_job_timeout": 8}) as salt:
         yield salt
 
 

@@ -39,7 +39,7 @@ class Gate:
             raise ConnectionError("to somebody else")
         if environ["PATH_INFO"].startswith("/wait"):
             self.entered.release()
-            assert self.opened.wait(30)
+            assert self.opened.wait(60)
             self.gone.append(environ["waitress.client_disconnected"]())
         body = b"x" * int(environ.get("QUERY_STRING") or 2)
         start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -50,7 +50,7 @@ class Caller:
     """One connection, spoken to in bytes."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self._file = self.socket.makefile("rb")
 
     def send(self, text: str | bytes) -> Caller:

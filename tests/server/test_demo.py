@@ -16,7 +16,7 @@ import pytest
 
 from service import cli
 from service.cli import calls, demo, smoke
-from service.cli.embedded import until
+from service.cli.embedded import PATIENCE_SECONDS, until
 from service.cli.processes import command_line
 from service.cli.stack import Refused, Stack
 
@@ -95,13 +95,13 @@ def test_the_demo_stops_everything_even_if_asked_twice(tmp_path: Path, number: s
     shown = tmp_path / "shown"
     argv = [sys.executable, "-m", "service", "demo", "--dir", str(folder), "--api-port", "0", "--ops-port", "0", "--minions", "1"]
     with shown.open("wb") as out, subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, start_new_session=True) as process:
-        for _ in until(60):
+        for _ in until(PATIENCE_SECONDS):
             if "Ctrl-C stops everything." in shown.read_text() or process.poll() is not None:
                 break
         running = processes_naming(folder)
         process.send_signal(number)
         process.send_signal(number)
-        status = process.wait(timeout=30)
+        status = process.wait(timeout=90)
 
     assert (status, shown.read_text().splitlines()[-1]) == (0, "stopped")
     assert len(running) > 3

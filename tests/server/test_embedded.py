@@ -23,7 +23,7 @@ SCRIPTS = Path(sys.executable).parent
 def salt(embedded: EmbeddedSalt, *words: str) -> Any:
     """Run Salt's own command against the embedded master."""
     argv = [sys.executable, str(SCRIPTS / "salt"), "-c", str(embedded.master_config.parent), "--out=json", "--static", *words]
-    return json.loads(subprocess.run(argv, check=False, capture_output=True, timeout=60).stdout)
+    return json.loads(subprocess.run(argv, check=False, capture_output=True, timeout=180).stdout)
 
 
 @pytest.mark.master
@@ -116,7 +116,7 @@ def test_stopping_a_program_ends_what_it_forked_even_if_they_ignore_signals(tmp_
     script = "import signal, subprocess, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsubprocess.Popen(['sleep', '60'])\nprint('up', flush=True)\ntime.sleep(60)"
     child = Child("stubborn", [sys.executable, "-c", script], tmp_path / "log", {}, grace_seconds=0.1)
     child.start()
-    for _ in until(10):
+    for _ in until(60):
         if child.last_words() == "up":
             break
     session = child.pid or 0

@@ -25,7 +25,7 @@ Call = Callable[[Listener], Any]
 pytestmark = pytest.mark.slow
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Wait for what another thread is about to do."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -86,7 +86,7 @@ def test_what_is_no_request_is_refused_in_json(listen: Listen, call: Call, gate:
 
 
 def test_the_answer_to_a_body_over_the_limit_is_read_by_who_is_still_sending(listen: Listen, gate: Any) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", listen().port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", listen().port, timeout=60)
 
     connection.request("POST", "/", body=b"x" * 20_000_000)
     answer = connection.getresponse()
@@ -162,7 +162,7 @@ def test_a_caller_who_sends_more_than_it_promises_gets_its_answer_and_a_refusal(
 
 def test_a_half_closed_connection_still_gets_its_answers(listen: Listen, call: Call, gate: Any) -> None:
     caller = call(listen()).get("/wait?5")
-    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=60)
 
     caller.socket.shutdown(socket.SHUT_WR)
     assert eventually(gate.environ["waitress.client_disconnected"])
@@ -184,7 +184,7 @@ def test_a_half_closed_connection_gets_the_answers_to_all_it_sent(listen: Listen
 def test_the_application_can_learn_that_its_caller_hung_up(listen: Listen, call: Call, gate: Any) -> None:
     listener = listen()
     caller = call(listener).get("/wait?5000000")
-    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=60)
 
     caller.close()
     assert eventually(gate.environ["waitress.client_disconnected"])
@@ -253,15 +253,13 @@ def test_the_ops_listener_answers_while_every_api_thread_is_busy(listen: Listen,
 
     ops = listen(app=scrape, name="ops")
     callers = [call(api).get("/wait") for _ in range(3)]
-    assert gate.entered.acquire(timeout=10)
-    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=60)
+    assert gate.entered.acquire(timeout=60)
     assert eventually(lambda: api.queue_depth() == 1)
 
-    began = time.monotonic()
+    # The API's threads wait for the gate, and so would an answer that needed one of them.
     _, _, body = call(ops).get("/metrics").answer()
-    seconds = time.monotonic() - began
 
-    assert seconds < 0.5
     assert b'salt_api_worker_threads{state="busy"} 2.0' in body
     assert b'salt_api_worker_threads{state="idle"} 0.0' in body
     assert b"salt_api_worker_queue_depth 1.0" in body
@@ -303,7 +301,7 @@ def test_late_callers_are_refused_and_running_requests_are_answered(listen: List
     running = call(listener).get("/wait?3000000")
     kept_alive = call(listener)
     kept_alive.get().answer()
-    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=60)
 
     listener.close_accepting()
 
@@ -312,10 +310,10 @@ def test_late_callers_are_refused_and_running_requests_are_answered(listen: List
     assert kept_alive.get().answer()[1]["connection"] == "close"
     assert not listener.wait_idle(time.monotonic() + 0.2)
     gate.opened.set()
-    reader = threading.Thread(target=listener.wait_idle, args=(time.monotonic() + 20,))
+    reader = threading.Thread(target=listener.wait_idle, args=(time.monotonic() + 60,))
     reader.start()
     status, headers, body = running.answer()
-    reader.join(20)
+    reader.join(60)
     assert (status, len(body), headers["connection"]) == (200, 3_000_000, "close")
     assert listener.in_flight() == 0
 
@@ -343,7 +341,7 @@ def test_who_got_into_the_queue_of_the_kernel_before_the_port_closed_is_served(l
 def test_stop_cuts_what_is_left(listen: Listen, call: Call, gate: Any, caplog: pytest.LogCaptureFixture) -> None:
     listener = listen()
     caller = call(listener).get("/wait")
-    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=60)
 
     listener.stop(0.2)
 

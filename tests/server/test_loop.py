@@ -30,7 +30,7 @@ def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener_module, "_SWEEP_SECONDS", 3600.0)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Wait for what another thread is about to do."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -62,7 +62,7 @@ class Halt:
     def _pause(self) -> None:
         if self.wanted.is_set():
             self.reached.set()
-            assert self.go.wait(20)
+            assert self.go.wait(60)
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def test_a_thread_that_finishes_while_the_loop_is_between_turns_is_heard(
     listener = listen()
     caller, other = call(listener), call(listener)
     caller.get(path, header)
-    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=60)
 
     halt.wanted.set()
     other.get()
-    assert halt.reached.wait(10)
+    assert halt.reached.wait(60)
     gate.opened.set()
     assert eventually(lambda: listener.busy_threads() == 0 and listener.queue_depth() == 0)
     halt.wanted.clear()
@@ -156,7 +156,7 @@ def test_a_hang_up_during_a_request_is_told_and_keeps_the_loop_neither_busy_nor_
     listener = listen()
     caller, other = call(listener), call(listener)
     caller.get("/wait?5000000")
-    assert gate.entered.acquire(timeout=10)
+    assert gate.entered.acquire(timeout=60)
     environ = gate.environ
 
     if rudely:

@@ -46,14 +46,14 @@ class Process:
         """Wait for the end; return the exit code and the names of all events."""
         with contextlib.suppress(AssertionError):
             self.wait_for("no such event")
-        return self.child.wait(20), [told["event"] for told in self.said]
+        return self.child.wait(60), [told["event"] for told in self.said]
 
     def signal(self, number: int) -> None:
         self.child.send_signal(number)
 
 
 def get(port: int, path: str = "/") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -74,7 +74,7 @@ def start() -> Iterator[Start]:
     yield make
     for process in started:
         process.child.kill()
-        process.child.wait(20)
+        process.child.wait(60)
         assert process.child.stdout
         process.child.stdout.close()
 
@@ -118,7 +118,7 @@ def test_an_answer_of_30_mb_in_flight_arrives_whole_and_late_callers_are_refused
 
 def test_bytes_that_wait_for_a_slow_reader_are_waited_for(start: Start) -> None:
     process = start(0, 30)
-    with socket.create_connection(("127.0.0.1", process.api), timeout=30) as caller:
+    with socket.create_connection(("127.0.0.1", process.api), timeout=60) as caller:
         caller.sendall(b"GET /?30000000 HTTP/1.1\r\nHost: x\r\n\r\n")
         process.wait_for("entered")
         process.signal(signal.SIGTERM)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from benchmarks.flames import draw, stacks_of, tree_of
 from benchmarks.load import Load, is_right
 from benchmarks.probes import Meanwhile
 from benchmarks.report import page
+from service.cli.embedded import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENT_LOAD = Load(0, "", {}, "returns", ("good",), silent=("quiet",))
@@ -52,11 +52,10 @@ def test_what_detaches_itself_is_counted_with_what_started_it() -> None:
     argv = [sys.executable, str(ROOT / "benchmarks" / "adopting.py"), sys.executable, "-c", detached]
     with subprocess.Popen(argv, start_new_session=True) as process:
         meanwhile = Meanwhile({"master": process.pid})
-        for _ in range(100):
+        for _ in until(60):
             figures = meanwhile.figures(2)
             if figures["master_ms"] > 100:
                 break
-            time.sleep(0.05)
         process.terminate()
 
     assert figures["master_ms"] > 100

@@ -37,7 +37,7 @@ class Publisher:
         self._connections.put_nowait(writer)
 
     async def connection(self) -> asyncio.StreamWriter:
-        return await asyncio.wait_for(self._connections.get(), 10)
+        return await asyncio.wait_for(self._connections.get(), 60)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -60,10 +60,10 @@ class Subscriber:
         )
 
     async def event(self) -> bytes:
-        return await asyncio.wait_for(self.events.get(), 10)
+        return await asyncio.wait_for(self.events.get(), 60)
 
     async def state(self) -> tuple[bool, str, str]:
-        return await asyncio.wait_for(self.states.get(), 10)
+        return await asyncio.wait_for(self.states.get(), 60)
 
 
 def play(subscriber: Callable[[], Subscriber], act: Callable[[Subscriber, Publisher], Coroutine[Any, Any, None]]) -> None:
@@ -79,7 +79,7 @@ def play(subscriber: Callable[[], Subscriber], act: Callable[[Subscriber, Publis
             await asyncio.gather(task, return_exceptions=True)
             await publisher.close()
 
-    asyncio.run(asyncio.wait_for(run(), 20))
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 @pytest.fixture(autouse=True)
@@ -191,7 +191,7 @@ def test_a_master_without_ipc_is_heard_over_tcp() -> None:
         await asyncio.gather(task, return_exceptions=True)
         await publisher.close()
 
-    asyncio.run(asyncio.wait_for(run(), 20))
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def tried(monkeypatch: pytest.MonkeyPatch, subscriber: Subscriber, attempts: int) -> list[float]:

@@ -60,7 +60,7 @@ class Watched:
     def go_through(self, *script: str) -> None:
         self.script += script
         with pytest.raises(ScriptIsOver):
-            asyncio.run(asyncio.wait_for(self.monitor.run(), 20))
+            asyncio.run(asyncio.wait_for(self.monitor.run(), 60))
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ class Endless:
         self.probed.set()
 
     async def next_probe(self) -> None:
-        await asyncio.wait_for(self.probed.wait(), 10)
+        await asyncio.wait_for(self.probed.wait(), 60)
         self.probed.clear()
 
 

@@ -141,7 +141,7 @@ def with_master(conversation: Callable[[Master, RequestSocket], Coroutine[Any, A
         master = Master(masters_context)
         sock = RequestSocket(context, f"tcp://127.0.0.1:{master.port}")
         try:
-            await asyncio.wait_for(conversation(master, sock), 20)
+            await asyncio.wait_for(conversation(master, sock), 60)
         finally:
             sock.close()
             master.socket.close()

@@ -57,11 +57,12 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1},
     ids=lambda text: f"{len(text)}:{text[:20]!r}",
 )  # fmt: skip
 def test_a_hostile_document_is_refused_or_read_at_once(text: str) -> None:
-    started = time.monotonic()
+    # What it costs, however busy the machine is.
+    started = time.thread_time()
     with contextlib.suppress(*yaml_text.READ_ERRORS):
         yaml_text.load(text)
 
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize("text", [LAUGHS, MERGES, "[" * 100_000, "&a [*a]"], ids=["laughs", "merges", "brackets", "loop"])

@@ -38,7 +38,7 @@ def pipe() -> Iterator[Pipe]:
         # A writer still waiting for its reader now gets EPIPE; it must end before the number of its descriptor is given to somebody else.
         for thread in threading.enumerate():
             if thread.name == "log-writer":
-                thread.join(5)
+                thread.join(60)
 
 
 def test_lines_come_out_in_the_order_given(pipe: Pipe) -> None:
