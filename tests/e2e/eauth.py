@@ -111,7 +111,10 @@ class House:
     def start(self) -> None:
         """Start everything; returns when the minion answers."""
         write(self._given)
-        self._run("directory", "--network=bridge", "--add-host=ldap.example.org:127.0.0.1", standins.SLAPD, "sh", "-c", DIRECTORY_STARTS)
+        # slapd makes room for as many connections as it may have files open, which without a limit are millions.
+        self._run(
+            "directory", "--ulimit=nofile=1024", "--network=bridge", "--add-host=ldap.example.org:127.0.0.1", standins.SLAPD, "sh", "-c", DIRECTORY_STARTS
+        )
         self.address, self._pid = self._engine.docker("inspect", "--format", "{{.NetworkSettings.IPAddress}} {{.State.Pid}}", "eauth-directory").split()
         joined = "--network=container:eauth-directory"
         self._run("master", joined, "--user=0", SALT, "sh", "-c", MASTER_STARTS)
