@@ -69,7 +69,7 @@ LABEL org.opencontainers.image.licenses="Apache-2.0" \
       salt.version="${SALT_VERSION}"
 
 FROM runtime AS salt
-USER root
+USER 0:0
 # Without `ip` a minion has no addresses in its grains: nobody targets it by subnet, and the master's presence events do not call it connected.
 # hadolint ignore=DL3008
 RUN apt-get update \
