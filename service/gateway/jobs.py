@@ -20,6 +20,8 @@ from service.observe.trail import Trail
 
 # So often a waiting thread looks up whether a lost bus came back.
 LOOK_UP_SECONDS = 1.0
+# Who wakes so much too late was not alone: the whole process stood still, and the bus thread has yet to read what came meanwhile.
+OVERSLEPT_SECONDS = 0.5
 # How long a job waits for a lost bus to come back before it answers what it has.
 BUS_GRACE_SECONDS = 5.0
 DEFAULT_SUBSET = 3
@@ -210,8 +212,11 @@ class Gatherer:
 
     def take(self, gathering: Gathering, *, until: float) -> str | None:
         """Wait for the next event and book it; return the minion that returned by it, if one did."""
-        pause = min(until, self._request.deadline) - self._jobs.now()
-        item = self._waiter.next(min(max(pause, 0.0), LOOK_UP_SECONDS))
+        now = self._jobs.now()
+        pause = min(max(min(until, self._request.deadline) - now, 0.0), LOOK_UP_SECONDS)
+        item = self._waiter.next(pause)
+        if item is None and self._jobs.now() > now + pause + OVERSLEPT_SECONDS:
+            item = self._waiter.next(LOOK_UP_SECONDS)
         if item is None:
             self._hear_again(gathering)
             return None

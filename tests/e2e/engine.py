@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.e2e.shell import StepFailed, eventually, run
 
 BRIDGE = Path("/sys/class/net/docker0")
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+START_SECONDS = 300.0
+STOP_SECONDS = 120.0
 
 
 class Engine:
@@ -46,7 +46,7 @@ class Engine:
         except StepFailed as exc:
             raise StepFailed(f"{exc}\n{log.read_text(errors='replace')[-3000:]}") from None
 
-    def docker(self, *args: str | Path, timeout: float = 120, text: str | None = None, ok: tuple[int, ...] = (0,)) -> str:
+    def docker(self, *args: str | Path, timeout: float = 600, text: str | None = None, ok: tuple[int, ...] = (0,)) -> str:
         """Return what a docker command prints."""
         return run(self.client, *args, timeout=timeout, environ=self.environ, text=text, ok=ok)
 
@@ -74,7 +74,7 @@ class Engine:
         if self._daemon is not None and self._daemon.poll() is not None:
             raise StepFailed(f"dockerd ended with {self._daemon.returncode}")
         try:
-            self.docker("info", timeout=10)
+            self.docker("info", timeout=60)
         except StepFailed:
             return False
         return True

@@ -53,9 +53,9 @@ class Pod:
 
     def run(self) -> str:
         """Run the only container of a pod to its end; return what it printed."""
-        return self._engine.docker("run", "--rm", *self._options(self._spec["containers"][0]), timeout=200)
+        return self._engine.docker("run", "--rm", *self._options(self._spec["containers"][0]), timeout=600)
 
-    def execute(self, name: str, *argv: str, ok: tuple[int, ...] = (0,), timeout: float = 60) -> str:
+    def execute(self, name: str, *argv: str, ok: tuple[int, ...] = (0,), timeout: float = 300) -> str:
         """Run a program in a container."""
         return self._engine.docker("exec", self.container(name), *argv, ok=ok, timeout=timeout)
 

@@ -41,12 +41,12 @@ class Podman:
         (self.work / "tmp").mkdir()
         self._conf.write_text(CONFIG.format(work=self.work))
         archive = self.work / "images.tar"
-        engine.docker("save", "--output", archive, *tags, timeout=300)
-        self("load", "--input", archive, timeout=300)
+        engine.docker("save", "--output", archive, *tags, timeout=900)
+        self("load", "--input", archive, timeout=900)
         archive.unlink()
         self("network", "create", NETWORK)
 
-    def __call__(self, *args: str | Path, timeout: float = 120, ok: tuple[int, ...] = (0,), text: str | None = None) -> str:
+    def __call__(self, *args: str | Path, timeout: float = 600, ok: tuple[int, ...] = (0,), text: str | None = None) -> str:
         """Return what a podman command prints."""
         return run("podman", *self._own(), *args, timeout=timeout, ok=ok, text=text, environ=self._environ())
 

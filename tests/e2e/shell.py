@@ -15,7 +15,7 @@ class StepFailed(Exception):
 
 def run(
     *argv: str | Path,
-    timeout: float = 60,
+    timeout: float = 300,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     text: str | None = None,
@@ -44,7 +44,7 @@ def run(
     return done.stdout
 
 
-def eventually(what: str, condition: Callable[[], bool], seconds: float = 60, pause: float = 0.25) -> float:
+def eventually(what: str, condition: Callable[[], bool], seconds: float = 300, pause: float = 0.25) -> float:
     """Ask again and again until it is so; return the seconds it took. Raises StepFailed."""
     started = time.monotonic()
     while not condition():

@@ -216,6 +216,17 @@ def test_the_deadline_ends_the_wait_whatever_the_minions_say(world: World) -> No
     assert result.value["b"].startswith("Minion did not return. [Deadline]")
 
 
+@pytest.mark.parametrize("since", [1, ASKED + 1], ids=["before the question", "after it"])
+def test_what_came_while_the_process_stood_still_is_read_before_minions_are_given_up(world: World, since: float) -> None:
+    world.replies = [published("a", "b"), published("a", "b", jid=QUESTION)]
+    world.stands_still(since, until=100)
+    world.returns(50, "a")
+    world.returns(50, "b")
+
+    assert run(world).outcome == "ok"
+    assert len(world.loads) == (1 if since < ASKED else 2)
+
+
 def test_a_bus_that_comes_back_at_once_is_forgiven_and_the_silent_are_asked(world: World) -> None:
     world.replies = [published("a", "b", "c"), published("b", "c", jid=QUESTION), NO_MATCH]
     world.returns(1, "a")

@@ -96,7 +96,7 @@ class World:
             self.now = max(self.now, when)
             act()
         if not enough():
-            self.now = end
+            self.now = max(self.now, end)
 
     def fires(self, seconds: float, tag: str, data: object) -> None:
         """Put an event on the bus at a time."""
@@ -114,6 +114,10 @@ class World:
     def mend(self, seconds: float) -> None:
         """Let the bus come back at a time."""
         self.at(seconds, self.hub.opened)
+
+    def stands_still(self, seconds: float, until: float) -> None:
+        """Let the process stand still at a time: what is due meanwhile is read only when somebody waits again."""
+        self.at(seconds, lambda: setattr(self, "now", until))
 
     def accept(self) -> None:
         self.accepted += 1
