@@ -84,6 +84,7 @@ def full(stack: Stack, report: Report) -> None:
         _fleet(prometheus, report)
         _alerts(prometheus, report)
     _runbooks(prometheus, report)
+    _the_second_sidecar_is_given_up(stack, prometheus, report)
 
 
 def questions() -> list[Question]:
@@ -227,6 +228,15 @@ def _runbooks(prometheus: Prometheus, report: Report) -> None:
         page = prometheus.fetch(alert["annotations"]["runbook_url"].replace("{{ $externalURL }}", address))
         require(page.startswith(f"# {alert['name']}\n"), f"the runbook of {alert['name']}: {page[:200]}")
     report.found("runbooks", f"{len(alerts)} links open, below {address}/user/runbooks")
+
+
+def _the_second_sidecar_is_given_up(stack: Stack, prometheus: Prometheus, report: Report) -> None:
+    """Without the profile `tls` nobody waits for it, or SaltAPIDown would page for what was switched off."""
+    stack.compose("rm", "--stop", "--force", "nginx", "sidecar-2")
+    stack.profiles.remove("tls")
+    stack.up("prometheus")
+    seconds = eventually("one sidecar is scraped", lambda: prometheus.targets() == {INSTANCES[0]: "up"}, PATIENCE_SECONDS, 1)
+    report.found("profile tls switched off", f"sidecar-2 is no target any more, {seconds:.0f} s after the next `up`")
 
 
 def _the_masters_key_is_not_there(stack: Stack, report: Report) -> None:
