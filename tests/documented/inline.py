@@ -13,11 +13,10 @@ INLINE: dict[str, dict[str, str]] = {
         ("helm template", "helm test", "helm upgrade", "helm rollback", "kubectl rollout undo", "kubectl describe pod", "git pull"), _A_NAME
     ),
     "README.md": {
-        "make gcc libc6-dev python3-dev python3-venv": _APT,
+        "apt-get install git ca-certificates curl make gcc libc6-dev python3-dev python3-venv": "run by: tests/e2e/fresh.py: named_packages()",
         "docker compose up --detach --wait": "run: compose",
     },
     "CONTRIBUTING.md": {
-        "apt-get install make gcc libc6-dev python3-dev python3-venv": _APT,
         "apt-get install prometheus": _APT,
         "python -m benchmarks.fleet --help": "run: here",
     },

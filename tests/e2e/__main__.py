@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.e2e import bad_input, chart, composed, eauth, images, kubernetes, machine
+from tests.e2e import bad_input, chart, composed, eauth, fresh, images, kubernetes, machine
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, require
@@ -36,6 +36,7 @@ STEPS = (
     Step("bad input", bad_input.refused),
     Step("eauth: PAM and LDAP", eauth.lets_in),
     Step("compose", composed.everything),
+    Step("fresh machines", fresh.everything),
     Step("helm: lint, render, refuse", chart.check),
     Step("helm: a kubelet's volumes and signals", kubernetes.under_a_kubelet),
     Step("helm: a pod under podman", kubernetes.under_podman),

@@ -1,10 +1,11 @@
-"""Images that stand in for a registry's: a Python base out of Debian's archive, and Prometheus, nginx and an LDAP server on top of it."""
+"""Images that stand in for a registry's: a Python base and fresh machines out of Debian's archive; Prometheus, nginx and an LDAP server on the base."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.engine import Engine
@@ -16,7 +17,8 @@ PROMETHEUS = "standin/prometheus:debian"
 NGINX = "standin/nginx:debian"
 SLAPD = "standin/slapd:debian"
 DEBIAN = "bookworm"
-PACKAGES = "ca-certificates,python3,python3-venv"
+PACKAGES = ("ca-certificates", "python3", "python3-venv")
+NEWCOMER, NEWCOMER_UID = "newcomer", 1000
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 WASTE = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
@@ -35,12 +37,21 @@ def base(engine: Engine) -> str:
     tar = cache() / f"base-{_mark(Path(__file__))}.tar"
     cached = tar.exists()
     if not cached:
-        _bootstrap(engine.work / "rootfs", tar)
-    changes = ["ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "ENV LANG=C.UTF-8"]
-    # A machine may have an authority of its own in front of the package index; pip inside the build has to know it.
-    changes += [f"ENV SSL_CERT_FILE={BUNDLE}", f"ENV PIP_CERT={BUNDLE}", 'CMD ["python3"]']
-    engine.docker("import", *(word for change in changes for word in ("--change", change)), tar, BASE)
+        _bootstrap(engine.work / "rootfs", tar, DEBIAN, PACKAGES, "ln -s python3 /usr/bin/python")
+    _import(engine, tar, BASE, 'CMD ["python3"]')
     return "cached" if cached else "from Debian's archive"
+
+
+def debian(engine: Engine, suite: str, packages: Sequence[str]) -> None:
+    """Have an image of a Debian with these packages and a user who is not root."""
+    tar = cache() / f"fresh-{suite}-{_mark(Path(__file__), words=packages)}.tar"
+    if not tar.exists():
+        _bootstrap(engine.work / f"rootfs-{suite}", tar, suite, packages, f"useradd --create-home --uid {NEWCOMER_UID} {NEWCOMER}")
+    _import(engine, tar, fresh_tag(suite))
+
+
+def fresh_tag(suite: str) -> str:
+    return f"standin/fresh:{suite}"
 
 
 def others(engine: Engine) -> str:
@@ -56,22 +67,30 @@ def others(engine: Engine) -> str:
     return "from Debian's archive"
 
 
-def _bootstrap(root: Path, tar: Path) -> None:
-    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", DEBIAN, root, timeout=600)
+def _import(engine: Engine, tar: Path, tag: str, *changes: str) -> None:
+    """Make an image of a file system."""
+    # A machine may have an authority of its own in front of the package index; pip and uv inside have to know it.
+    environ = ("PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", f"SSL_CERT_FILE={BUNDLE}", f"PIP_CERT={BUNDLE}")
+    changes = (*(f"ENV {setting}" for setting in environ), *changes)
+    engine.docker("import", *(word for change in changes for word in ("--change", change)), tar, tag)
+
+
+def _bootstrap(root: Path, tar: Path, suite: str, packages: Sequence[str], finish: str) -> None:
+    """Make a file system of a Debian with these packages. finish: a last command in it."""
+    run("debootstrap", "--variant=minbase", f"--include={','.join(packages)}", suite, root, timeout=900)
     for authority in AUTHORITIES.glob("*.crt"):
         shutil.copy(authority, root / AUTHORITIES.relative_to("/"))
-    run("chroot", root, "update-ca-certificates", timeout=120)
+    run("chroot", root, "sh", "-ec", f"update-ca-certificates; {finish}", timeout=120)
     for folder in WASTE:
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir(parents=True)
-    (root / "usr/bin/python").symlink_to("python3")
     part = tar.with_suffix(".part")
     run("tar", "--directory", root, "--numeric-owner", "--create", "--file", part, ".", timeout=300)
     part.rename(tar)
     shutil.rmtree(root)
 
 
-def _mark(*recipes: Path) -> str:
-    """Return what changes with the recipes and with the authorities that go into the image."""
+def _mark(*recipes: Path, words: Sequence[str] = ()) -> str:
+    """Return what changes with the recipes, with the words, and with the authorities that go into the image."""
     parts = [path.read_bytes() for path in (*recipes, *sorted(AUTHORITIES.glob("*.crt")))]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+    return hashlib.sha256(b"\0".join([*parts, *(word.encode() for word in words)])).hexdigest()[:12]
