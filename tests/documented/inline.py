@@ -33,7 +33,7 @@ INLINE: dict[str, dict[str, str]] = {
     },
     "docs/install-kubernetes.md": {
         "kubectl rollout restart statefulset/salt-salt-sidecar": "not run: needs a cluster",
-        "kubectl exec POD -c salt-sidecar -- salt-sidecar check": "run: kubernetes",
+        "kubectl exec POD -c salt-sidecar -- env SIDECAR_API_PORT=0 SIDECAR_OPS_PORT=0 salt-sidecar check": "run: kubernetes",
     },
     "docs/install-package.md": {
         "apt-get install gcc libc6-dev python3-dev python3-venv": _APT,

@@ -28,12 +28,7 @@ def shell(salt_master: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -
     with Sidecar(salt_master.master_config, folder / "sidecar") as sidecar:
         jid = _use(sidecar, salt_master)
         master = yaml.safe_load(salt_master.master_config.read_text(encoding="utf-8"))
-        journal = {"salt-sidecar": sidecar.folder / "stdout", "salt-master": Path(master["log_file"])}
-        for name in ("salt-sidecar", "salt", "salt-run", "salt-key"):
-            (folder / "bin").mkdir(exist_ok=True)
-            (folder / "bin" / name).symlink_to(Path(sys.executable).parent / name)
-        program(folder / "bin", "runuser", 'test "$1 $2 $3" = "-u salt --" && shift 3 && exec "$@"')
-        program(folder / "bin", "journalctl", _journalctl(journal))
+        _programs(folder / "bin", sidecar, Path(master["log_file"]))
         environ = {
             "SALT_CONFIG_DIR": str(salt_master.master_config.parent),
             "SALT_MASTER_CONFIG": str(salt_master.master_config),
@@ -51,6 +46,14 @@ def _use(sidecar: Sidecar, salt: EmbeddedSalt) -> str:
     sidecar.post({**low, "fun": "no.such_function"})
     assert sidecar.post({**low, "fun": "test.ping", "password": "guessed"}).status == 401
     return str(sidecar.post({**low, "client": "local_async", "fun": "test.ping"}).value["jid"])
+
+
+def _programs(folder: Path, sidecar: Sidecar, master_log: Path) -> None:
+    folder.mkdir()
+    for name in ("salt-sidecar", "salt", "salt-run", "salt-key"):
+        (folder / name).symlink_to(Path(sys.executable).parent / name)
+    program(folder, "runuser", 'test "$1 $2 $3" = "-u salt --" && shift 3 && exec "$@"')
+    program(folder, "journalctl", _journalctl({"salt-sidecar": sidecar.folder / "stdout", "salt-master": master_log}))
 
 
 def _journalctl(files: dict[str, Path]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tests.e2e import monitored
+from tests.e2e import documented, monitored
 from tests.e2e.engine import Engine
 from tests.e2e.images import ROOT
 from tests.e2e.load import Api, Load
@@ -38,6 +38,7 @@ def everything(engine: Engine, report: Report) -> None:
         start(stack, report)
         calls(stack, report)
         confinement(stack, report, "network", "salt-master", "sidecar", "minion-1")
+        documented.under_compose(stack, report)
         outages(stack, report)
         monitoring(stack, report)
         behind_tls(stack, report, secrets)

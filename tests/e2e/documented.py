@@ -13,6 +13,7 @@ from tests.e2e.engine import Engine
 from tests.e2e.kubelet import Pod
 from tests.e2e.release import NAME
 from tests.e2e.report import Report
+from tests.e2e.shell import require
 from tests.e2e.stack import COMPOSE, Stack
 
 # A minion that is not there, and a job that nobody gave.
@@ -39,12 +40,14 @@ def under_compose(stack: Stack, report: Report) -> None:
     report.found("a secret that was removed", "made anew by the next start, and taken by the master after its restart")
 
 
-def in_a_pod(engine: Engine, pod: Pod, report: Report) -> None:
-    """Run the runbooks, and what is documented for Kubernetes, with a `kubectl` that knows this one pod."""
+def in_a_pod(engine: Engine, pod: Pod, notes: str, report: Report) -> None:
+    """Run the runbooks, and what is documented for Kubernetes, with a `kubectl` that knows this one pod. notes: what the installation printed."""
     folder = engine.work / "documented-pod"
     program(folder / "bin", "kubectl", _kubectl(engine, pod))
     shell = Shell(folder, folder / "bin", engine.environ, reader={"POD": f"{NAME}-0", "salt-salt-sidecar": NAME, **NOBODY})
-    _run(shell, run_by("kubernetes"), "install-kubernetes.md", report)
+    printed = [Command("NOTES.txt", number, line.strip(), "") for number, line in enumerate(notes.splitlines(), 1) if " exec " in line]
+    require(bool(printed), f"no command for the pod in: {notes}")
+    _run(shell, [*printed, *run_by("kubernetes")], "install-kubernetes.md, NOTES.txt", report)
     _run(dataclasses.replace(shell, definitions=definitions("kubernetes")), run_by("runbook"), "runbooks, Kubernetes", report)
 
 
@@ -59,7 +62,7 @@ def _programs(folder: Path, stack: Stack) -> Path:
     plugins.mkdir(parents=True, exist_ok=True)
     (plugins / "docker-compose").symlink_to(COMPOSE)
     program(folder / "bin", "docker", f'exec {stack.engine.client} "$@"')
-    program(folder / "bin", "curl", f'exec /usr/bin/curl --connect-to localhost:8001:127.0.0.1:{stack.ports["API_PORT"]} "$@"')
+    program(folder / "bin", "curl", f'exec /usr/bin/curl --fail --connect-to localhost:8001:127.0.0.1:{stack.ports["API_PORT"]} "$@"')
     return folder / "bin"
 
 

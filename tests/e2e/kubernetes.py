@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tests.e2e import images, standins
+from tests.e2e import documented, images, standins
 from tests.e2e.engine import Engine
 from tests.e2e.kubelet import Pod
 from tests.e2e.podman import NETWORK, Podman
@@ -41,6 +41,7 @@ def under_a_kubelet(engine: Engine, report: Report) -> None:
         require(key == made.private_key, "the master did not take the key of the Secret")
         report.found("the master's key", "the Secret's, copied by the init container")
         _prove_isolation(pod, made, report)
+        documented.in_a_pod(engine, pod, made.rendered.notes, report)
         _test(engine, made, pod.address, report)
         _end_under_load(pod, made, report)
 

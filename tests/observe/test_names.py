@@ -20,6 +20,8 @@ ALERTS = [rule for rule in rules_of(RULES / "alerts.yaml") if "alert" in rule]
 # `area.thing` in a runbook is a log event or a setting.
 DOTTED = re.compile(r'[`"]([a-z]+\.[a-z_.]+)[`"]')
 AREAS = {name.split(".")[0] for name in (*settings.options(), *(event.name for event in EVENTS))}
+# What `salt.lows` of a line has for each low, as far as runbooks ask for it.
+LOW_FIELDS = {"jid", "fun", "minions_failed"}
 # Fields of a log line, written like an event.
 FIELDS = {field.split(":")[0] for event in EVENTS for field in event.fields}
 
@@ -68,6 +70,18 @@ def test_a_runbook_has_its_parts_and_names_only_what_exists() -> None:
         assert {query: wrong for query in queries if (wrong := faults(query, KNOWN))} == {}, path.name
         assert words <= set(KNOWN), path.name
         assert {word for word in DOTTED.findall(text) if word.split(".")[0] in AREAS} <= dotted, path.name
+
+
+def test_a_filter_of_log_lines_in_a_runbook_names_only_what_those_lines_have() -> None:
+    has = {event.name: {"event", "timestamp", *(field.split(":")[0] for field in event.fields)} for event in EVENTS}
+    for path in RUNBOOKS.glob("Salt*.md"):
+        for line in re.findall(r"^sidecar_log \| jq \S+ '(.*?)'", path.read_text(encoding="utf-8"), re.MULTILINE):
+            names = set(re.findall(r'(?<![\w"])\."?([a-z_.]+)', line))
+            events = re.findall(r'\.event == "(.*?)"', line)
+
+            assert events, path.name
+            for event in events:
+                assert names <= has[event] | (LOW_FIELDS if "salt.lows" in line else set()), f"{path.name}: {event}"
 
 
 def test_the_dashboards_are_what_their_declaration_says() -> None:
