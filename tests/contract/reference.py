@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-TIMEOUT_SECONDS = 180.0
+TIMEOUT_SECONDS = 300.0
 
 
 class Reference:
