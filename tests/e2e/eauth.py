@@ -132,7 +132,7 @@ class House:
     def curl(self, line: str) -> tuple[int, Any]:
         """Run a line of documentation in the containers' network, where `localhost` is theirs; return status and body."""
         said = run("nsenter", f"--net=/proc/{self._pid}/ns/net", "sh", "-c", line, environ={"no_proxy": "*"}, timeout=PATIENCE_SECONDS, ok=(0, 7))
-        status, body = re.match(r"HTTP/1.1 (\d+)", said), said.rpartition("\r\n\r\n")[2]
+        status, body = re.match(r"HTTP/1.1 (\d+)", said), said.rpartition("\n\n")[2]
         return (int(status[1]), json.loads(body)) if status else (0, said)
 
     def post(self, path: str, fields: Any, *, form: bool = False, token: str = "") -> tuple[int, Any]:
