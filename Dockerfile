@@ -91,6 +91,6 @@ LABEL org.opencontainers.image.title="salt-sidecar" \
       org.opencontainers.image.documentation="docs/install-compose.md"
 COPY --from=app /app /opt/venv
 EXPOSE 8001 9175
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["salt-sidecar", "health"]
+HEALTHCHECK --interval=10s --timeout=30s --start-period=300s --retries=3 CMD ["salt-sidecar", "health"]
 ENTRYPOINT ["tini", "--", "salt-sidecar"]
 CMD ["serve"]

@@ -1,4 +1,4 @@
-"""Writes what the chart derives from elsewhere: schema and README table from values.yaml, settings from service, copies of rules and dashboards."""
+"""Writes what the chart derives from elsewhere: schema and README table from values.yaml, settings from service, copies of rules, dashboards and the master's ping."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ CHART = ROOT / "helm" / "salt-sidecar"
 COPIES = {
     "files/rules": ("config/prometheus/rules", "*.yaml"),
     "files/dashboards": ("config/grafana/dashboards", "*.json"),
+    "files/scripts": ("config/compose", "master-ping.py"),
     "files/runbooks": ("docs/runbooks", "*.md"),
 }
 TABLE = re.compile(r"(<!-- values -->\n).*?(<!-- /values -->)", re.DOTALL)

@@ -9,9 +9,7 @@ _SYSTEMD = "not run: needs systemd"
 _APT = "not run: packages of Debian; .ci/run installs them"
 
 INLINE: dict[str, dict[str, str]] = {
-    EVERYWHERE: dict.fromkeys(
-        ("helm template", "helm test", "helm upgrade", "helm rollback", "kubectl rollout undo", "kubectl describe pod", "git pull"), _A_NAME
-    ),
+    EVERYWHERE: dict.fromkeys(("helm template", "helm test", "helm upgrade", "helm rollback", "kubectl rollout undo", "kubectl describe pod"), _A_NAME),
     "README.md": {
         "apt-get install git ca-certificates curl make gcc libc6-dev python3-dev python3-venv": "run by: tests/e2e/fresh.py: named_packages()",
         "docker compose up --detach --wait": "run: compose",
@@ -54,9 +52,7 @@ INLINE: dict[str, dict[str, str]] = {
         "apt-get install --no-install-recommends prometheus": _APT,
     },
     "docs/operations.md": {
-        "docker compose up -d --force-recreate --no-deps --wait sidecar": _COMPOSED + '"--force-recreate", "--no-deps", service',
-        "docker compose run --rm -e SIDECAR_API_PORT=0 -e SIDECAR_OPS_PORT=0 sidecar check": "run: compose",
-        "docker compose build && docker compose up --detach --wait": "run by: tests/e2e/images.py: --target",
+        "docker compose up": _A_NAME,
         "docker compose run --rm --no-deps --entrypoint sh init -c 'rm /etc/salt/secrets/eauth'": "run: compose",
         "docker compose exec salt-master salt-key": "run: compose",
         "docker compose kill -s HUP": "not run: it is what not to do",

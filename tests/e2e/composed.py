@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tests.e2e import documented, monitored
+from tests.e2e import documented, monitored, operated
 from tests.e2e.engine import Engine
 from tests.e2e.images import ROOT
-from tests.e2e.load import Api, Load
+from tests.e2e.load import HONEST, Api, Load
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, eventually, require, run
 from tests.e2e.stack import MINIONS, Stack, certificates
@@ -22,8 +22,6 @@ STEADY_SECONDS = 3.0
 # A shared machine may be ten times as slow as usual.
 PATIENCE_SECONDS = 180.0
 CALL = ROOT / "config" / "ci" / "salt-call.sh"
-# What a caller may be told while the master is away; anything else, above all no answer, is a fault of the sidecar.
-HONEST = frozenset({"200 from all minions", "200 from some minions", "503", "504"})
 # CapEff of nobody who may do anything; Seccomp 2 is a filter.
 CONFINED = ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2")
 
@@ -38,11 +36,14 @@ def everything(engine: Engine, report: Report) -> None:
         start(stack, report)
         calls(stack, report)
         confinement(stack, report, "network", "salt-master", "sidecar", "minion-1")
+        operated.keeps_from_the_sidecar(stack, report)
         documented.under_compose(stack, report)
         outages(stack, report)
+        operated.reload(stack, report)
         monitoring(stack, report)
         behind_tls(stack, report, secrets)
         monitored.full(stack, report)
+        operated.stop_and_start_slowly(stack, report)
     finally:
         stack.down()
     left = engine.docker("volume", "ls", "--quiet") + engine.docker("ps", "--all", "--quiet")
@@ -177,7 +178,7 @@ def monitoring(stack: Stack, report: Report) -> None:
 
 
 def behind_tls(stack: Stack, report: Report, secrets: dict[str, Any]) -> None:
-    """Call through nginx, replace both sidecars under load without losing a request, then ask callers for certificates."""
+    """Call through nginx, upgrade under load, then ask callers for certificates."""
     stack.profiles.append("tls")
     stack.up("nginx")
     trusting = ssl.create_default_context(cafile=str(secrets["ca.crt"]))
@@ -185,13 +186,7 @@ def behind_tls(stack: Stack, report: Report, secrets: dict[str, Any]) -> None:
     stack.await_minions(api)
     report.found("TLS through nginx", "200, the certificate verified")
     confinement(stack, report, "nginx", "sidecar-2")
-    with Load(api, len(MINIONS)) as load:
-        for service in ("sidecar", "sidecar-2"):
-            time.sleep(STEADY_SECONDS)
-            stack.up("--force-recreate", "--no-deps", service)
-        time.sleep(STEADY_SECONDS)
-    require(load.good() == load.total(), f"a rolling update lost requests: {load}")
-    report.found("rolling update of both sidecars, under load", f"{load}")
+    operated.upgrade(stack, api, report)
     stack.environ["NGINX_SITE"] = "mtls"
     stack.up("nginx")
     status, _ = _ping_when_up(api)

@@ -14,7 +14,7 @@ from tests.e2e.kubelet import Pod
 from tests.e2e.release import NAME
 from tests.e2e.report import Report
 from tests.e2e.shell import require
-from tests.e2e.stack import COMPOSE, Stack
+from tests.e2e.stack import Stack
 
 # A minion that is not there, and a job that nobody gave.
 NOBODY = {"MINION": "nobody", "JID": "20260101000000000000"}
@@ -23,6 +23,7 @@ NOBODY = {"MINION": "nobody", "JID": "20260101000000000000"}
 def under_compose(stack: Stack, report: Report) -> None:
     """Run what is documented for Compose, and the runbooks; a new secret at the end, because one of the commands removes the old one."""
     folder = stack.engine.work / "documented"
+    folder.mkdir()
     environ = {
         **stack.environ,
         "COMPOSE_PROJECT_NAME": stack.project,
@@ -31,7 +32,7 @@ def under_compose(stack: Stack, report: Report) -> None:
     }
     # Names that the documentation takes from compose.yaml, and what they are here.
     here = {"salt:3008": images.SALT}
-    shell = Shell(folder, _programs(folder, stack), environ, reader={**here, **NOBODY})
+    shell = Shell(folder, _programs(stack), environ, reader={**here, **NOBODY})
     _run(shell, run_by("compose"), "install-compose.md, operations.md", report)
     _run(dataclasses.replace(shell, definitions=definitions("compose")), run_by("runbook"), "runbooks, Compose", report)
     stack.up()
@@ -56,14 +57,11 @@ def _run(shell: Shell, commands: Iterable[Command], what: str, report: Report) -
     report.found(what, f"{len(done)} commands and blocks, as they stand there")
 
 
-def _programs(folder: Path, stack: Stack) -> Path:
+def _programs(stack: Stack) -> Path:
     """Make `docker compose` and `docker` ours, and send a curl to the documented ports to those of this project."""
-    plugins = Path(stack.engine.environ["DOCKER_CONFIG"]) / "cli-plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
-    (plugins / "docker-compose").symlink_to(COMPOSE)
-    program(folder / "bin", "docker", f'exec {stack.engine.client} "$@"')
-    program(folder / "bin", "curl", f'exec /usr/bin/curl --fail --connect-to localhost:8001:127.0.0.1:{stack.ports["API_PORT"]} "$@"')
-    return folder / "bin"
+    programs = stack.programs()
+    program(programs, "curl", f'exec /usr/bin/curl --fail --connect-to localhost:8001:127.0.0.1:{stack.ports["API_PORT"]} "$@"')
+    return programs
 
 
 def _kubectl(engine: Engine, pod: Pod) -> str:

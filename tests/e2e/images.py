@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def measure_start(engine: Engine, report: Report) -> None:
     try:
         eventually("the sidecar is alive", lambda: "well:" in engine.docker("exec", name, "salt-sidecar", "health", ok=(0, 1)).split("not ")[0])
         report.found("start of a container until /livez answers", f"{time.monotonic() - began:.1f} s")
+        _health_check_is_cheap(engine, name, report)
         began = time.monotonic()
         engine.docker("stop", name)
         code = engine.docker("wait", name).strip()
@@ -99,3 +101,14 @@ def measure_start(engine: Engine, report: Report) -> None:
         report.found("docker stop", f"exit code 0 after {time.monotonic() - began:.1f} s")
     finally:
         engine.docker("rm", "--force", name)
+
+
+def _health_check_is_cheap(engine: Engine, name: str, report: Report) -> None:
+    """Show that the health check imports nothing but Python's own modules, and what it costs."""
+    said = engine.docker("exec", name, "sh", "-c", "python3 -X importtime -m service health 2>&1")
+    imported = {line.rpartition("|")[2].split(".")[0].strip() for line in said.splitlines() if line.startswith("import time:")}
+    foreign = imported - sys.stdlib_module_names - {"service", "imported package"}
+    require("well:" in said and "argparse" in imported and not foreign, f"the health check imports {foreign}: {said[-500:]}")
+    measured = "import resource, subprocess; subprocess.run(['salt-sidecar', 'health']); print(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]))"
+    seconds = engine.docker("exec", name, "python3", "-c", measured).splitlines()[-1]
+    report.found("a health check", f"{float(seconds):.2f} s of CPU, Python's own modules only")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.documented.shell import program
 from tests.e2e import images, standins
 from tests.e2e.engine import Engine
 from tests.e2e.images import ROOT
@@ -37,16 +38,17 @@ class Stack:
             **{name: str(port) for name, port in self.ports.items()},
             "SALT_IMAGE": images.SALT,
             "SIDECAR_IMAGE": images.SIDECAR,
+            "NETWORK_IMAGE": standins.BASE,
             "NGINX_IMAGE": standins.NGINX,
             "PROMETHEUS_IMAGE": standins.PROMETHEUS,
             "COMPOSE_PROGRESS": "quiet",
             **environ,
         }
 
-    def compose(self, *args: str, timeout: float = 150) -> str:
-        """Return what a Compose command prints."""
+    def compose(self, *args: str, timeout: float = 150, text: str | None = None) -> str:
+        """Return what a Compose command prints. text: its standard input."""
         profiles = [word for profile in self.profiles for word in ("--profile", profile)]
-        return run(COMPOSE, "--project-name", self.project, *profiles, *args, timeout=timeout, environ=self.environ, cwd=ROOT)
+        return run(COMPOSE, "--project-name", self.project, *profiles, *args, timeout=timeout, environ=self.environ, cwd=ROOT, text=text)
 
     def up(self, *args: str) -> float:
         """Bring services up and wait until they are well; return the seconds."""
@@ -56,6 +58,16 @@ class Stack:
         except StepFailed as exc:
             raise StepFailed(f"{exc}\n{self.compose('ps', '--all')}\n{self.compose('logs', '--tail', '20')}") from None
         return time.monotonic() - began
+
+    def programs(self) -> Path:
+        """Return a folder for PATH, for what people type: `docker` is this engine's client there, and knows `docker compose`."""
+        plugin = Path(self.engine.environ["DOCKER_CONFIG"]) / "cli-plugins" / "docker-compose"
+        plugin.parent.mkdir(parents=True, exist_ok=True)
+        plugin.unlink(missing_ok=True)
+        plugin.symlink_to(COMPOSE)
+        folder = self.engine.work / "bin"
+        program(folder, "docker", f'exec {self.engine.client} "$@"')
+        return folder
 
     def down(self) -> None:
         """Remove everything, volumes too."""

@@ -189,10 +189,19 @@ def test_a_changed_setting_starts_the_pod_anew() -> None:
     assert checksums({"master": {"config": {"worker_threads": 7}}})["checksum/master"] != before["checksum/master"]
 
 
+def test_the_master_is_asked_at_the_port_that_it_has() -> None:
+    rendered = render({"master": {"ports": {"ret": 14506}}})
+    (master,) = [container for container in next(iter(rendered.pods()))["containers"] if container["name"] == "salt-master"]
+    scripts = next(item for item in rendered.objects if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-scripts"))
+
+    assert master["startupProbe"]["exec"]["command"] == ["python3", "/etc/salt/scripts/master-ping.py", "14506"]
+    assert {"master-ping.py", "master-health.sh", "prepare.sh", "wait-for-sidecar.sh"} == set(scripts["data"])
+
+
 def test_probes_of_an_older_salt_replace_ours() -> None:
     probe = {"exec": None, "tcpSocket": {"port": "ret"}}
     pod = render({"master": {"probes": {"startup": probe, "liveness": None}}}).of("StatefulSet")["spec"]["template"]["spec"]
     master = next(container for container in pod["containers"] if container["name"] == "salt-master")
 
-    assert master["startupProbe"] == {"tcpSocket": {"port": "ret"}, "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 90}
+    assert master["startupProbe"] == {"tcpSocket": {"port": "ret"}, "periodSeconds": 3, "timeoutSeconds": 30, "failureThreshold": 200}
     assert "livenessProbe" not in master

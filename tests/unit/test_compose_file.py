@@ -34,10 +34,24 @@ def test_every_service_is_confined_and_limited() -> None:
         assert all(port.startswith(("${", "127.0.0.1:")) for port in service.get("ports", [])), f"{name} publishes without an address"
 
 
+def test_the_owner_of_the_network_is_none_of_our_images() -> None:
+    network = COMPOSE["services"]["network"]
+
+    assert "build" not in network
+    assert "SALT" not in network["image"]
+
+
+def test_the_sidecar_mounts_no_volume_in_which_the_secret_is() -> None:
+    volumes = {volume.split(":")[0] for volume in COMPOSE["services"]["sidecar"]["volumes"]}
+
+    assert not volumes & {"config", "pki", "cache", "grafana-secret"}
+    assert "secrets" not in COMPOSE["services"]["sidecar"]
+
+
 def test_every_variable_of_compose_is_explained() -> None:
     used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
     explained = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
 
     # The images of others are named where they are used.
-    assert used - explained == {"NGINX_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"}
+    assert used - explained == {"NETWORK_IMAGE", "NGINX_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"}
     assert explained <= used

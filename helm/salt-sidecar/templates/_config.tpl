@@ -39,6 +39,11 @@
 {{- toYaml (merge (deepCopy .Values.master.config) $own) -}}
 {{- end -}}
 
+{{- define "sidecar.scripts" -}}
+{{ (.Files.Glob "files/scripts/*.sh").AsConfig }}
+{{ (.Files.Glob "files/scripts/master-ping.py").AsConfig }}
+{{- end -}}
+
 {{/* nginx in the pod, without root and with nothing to write but /tmp. */}}
 {{- define "sidecar.nginx" -}}
 pid /tmp/nginx.pid;

@@ -85,7 +85,7 @@ ports:
 {{- range $kind := list "startup" "liveness" "readiness" }}
 {{- with get $.Values.master.probes $kind }}
 {{ $kind }}Probe:
-  {{- toYaml . | nindent 2 }}
+  {{- tpl (toYaml .) $ | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- if not .Values.nativeSidecar }}

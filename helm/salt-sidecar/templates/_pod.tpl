@@ -205,7 +205,7 @@ checksum/nginx: {{ include "sidecar.nginx" . | sha256sum }}
 {{- end }}
 {{- if eq .Values.mode "bundled" }}
 checksum/master: {{ include "sidecar.masterConfig" . | sha256sum }}
-checksum/scripts: {{ (.Files.Glob "files/scripts/*.sh").AsConfig | sha256sum }}
+checksum/scripts: {{ include "sidecar.scripts" . | sha256sum }}
 {{- end }}
 {{- end -}}
 
