@@ -1,14 +1,19 @@
-# Two images from one file, of one Salt version:
+# Two images from one file, of one Salt release; `make image` builds both, and labels them with the commit.
 #   docker build --target sidecar -t salt-sidecar .
 #   docker build --target salt -t salt .            a master or a minion
 # There is no `# syntax=` line, no heredoc and no `--link`, so that the frontend built into docker 20.10 builds it as BuildKit upstream does.
+#
+# The same commit gives the same layers on the same base image and the same Debian packages: docs/install-compose.md. For that, a stage puts what goes
+# further below a folder of its own (/base, /extras, /app), dates it, and COPY lays that folder over `/`: folders inside of it keep their date, while the
+# folder that a COPY names as its target is dated with the hour. Where a RUN of the images installs packages, requirements/image/settle does the rest.
 
 # Renew both halves: docker buildx imagetools inspect python:3.11-slim-bookworm
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+ARG VERSION=0.1.0
+# One of the lock files' releases, requirements/runtime-*.txt: that of the master.
+ARG SALT_VERSION=3008.3
 
 FROM ${PYTHON_IMAGE} AS build
-# The series whose lock file is installed: 3008, 3007 or 3006; that of the master.
-ARG SALT_VERSION=3008
 WORKDIR /src
 # Versions are the base image's release; nothing of this stage but the environment goes further. Python's headers are in /usr/local in the
 # official image, and come with python3-dev elsewhere.
@@ -16,69 +21,113 @@ WORKDIR /src
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev python3-dev \
     && rm -rf /var/lib/apt/lists/*
-COPY requirements/build.txt requirements/
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python3 -m venv /build \
-    && /build/bin/pip install --disable-pip-version-check --require-hashes -r requirements/build.txt
-COPY requirements/runtime-${SALT_VERSION}.txt requirements/
-# Wheels first, then an environment without pip and compiler; pip compiles the bytecode.
-RUN --mount=type=cache,target=/root/.cache/pip \
-    /build/bin/pip wheel --disable-pip-version-check --no-build-isolation --require-hashes -r requirements/runtime-${SALT_VERSION}.txt --wheel-dir /wheels \
-    && python3 -m venv --without-pip /opt/venv \
+# No Python of uv's own, and no link into a cache that is not in the image. Bytecode by the hash of its source, not by its hour; compiled code without the
+# folder it was compiled in.
+ENV UV_PYTHON_DOWNLOADS=never \
+    UV_LINK_MODE=copy \
+    UV_COMPILE_BYTECODE=1 \
+    UV_CACHE_DIR=/root/.cache/uv \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
+    PYTHONHASHSEED=0 \
+    CFLAGS=-g0 \
+    SOURCE_DATE_EPOCH=315532800
+COPY requirements/installer requirements/uv.txt requirements/build.txt requirements/
+# A package index of your own, for the installer and for the rest.
+ARG PIP_INDEX_URL
+ARG UV_DEFAULT_INDEX
+RUN --mount=type=cache,target=/root/.cache requirements/installer
+COPY requirements/runtime-*.txt requirements/
+ARG SALT_VERSION
+# An environment without pip; what builds Salt is pinned too, and is not in it. `lib/python3` is for PYTHONPATH below. The two files in etc are those that
+# builders mount: where the base image lacks them, each RUN would date `/etc`.
+RUN --mount=type=cache,target=/root/.cache \
+    lock="requirements/runtime-${SALT_VERSION%%.*}.txt" \
+    && { grep -q "^salt==${SALT_VERSION} " "$lock" || { echo "SALT_VERSION=${SALT_VERSION}: the lock files have only"; grep -ho '^salt==[0-9.]*' requirements/runtime-*.txt; exit 1; }; } \
+    && .uv/bin/uv venv --python "$(command -v python3)" /opt/venv \
     && ln -s "$(ls /opt/venv/lib)" /opt/venv/lib/python3 \
-    && /build/bin/pip --disable-pip-version-check --python /opt/venv/bin/python install --no-index --no-deps /wheels/*.whl
+    && .uv/bin/uv pip sync --python /opt/venv/bin/python --require-hashes --build-constraints requirements/build.txt --require-build-hashes "$lock" \
+    && .uv/bin/uv pip check --python /opt/venv/bin/python \
+    && mkdir -p /base/etc && touch /base/etc/hosts /base/etc/resolv.conf && cp --archive --link /opt /base/ \
+    && find /base -exec touch --no-dereference --date=1980-01-01Z {} +
+
+# What only a master needs: LDAP logins, and gitfs.
+FROM build AS extras
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libldap-dev libsasl2-dev \
+    && rm -rf /var/lib/apt/lists/*
+COPY requirements/master-extras.txt requirements/
+RUN --mount=type=cache,target=/root/.cache \
+    .uv/bin/uv pip install --python /opt/venv/bin/python --prefix /extras/opt/venv --no-deps --require-hashes --build-constraints requirements/build.txt \
+        --require-build-hashes -r requirements/master-extras.txt \
+    && find /extras -exec touch --no-dereference --date=1980-01-01Z {} +
 
 FROM build AS app
+ARG VERSION
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
-RUN /build/bin/pip --disable-pip-version-check wheel --no-deps --no-build-isolation --no-index --wheel-dir /own . \
-    && /build/bin/pip --disable-pip-version-check --python /opt/venv/bin/python install --no-index --no-deps --prefix /app /own/*.whl
+# uv notes the hour of the wheel beside what it installs from a folder.
+RUN --mount=type=cache,target=/root/.cache \
+    .uv/bin/uv build --python /opt/venv/bin/python --wheel --build-constraints requirements/build.txt --require-hashes --out-dir /wheels . \
+    && .uv/bin/uv pip install --python /opt/venv/bin/python --prefix /app/opt/venv --no-cache --no-deps --no-index --find-links /wheels "salt-sidecar==${VERSION}" \
+    && find /app -name uv_cache.json -delete && sed -i /uv_cache.json/d /app/opt/venv/lib/python3*/site-packages/salt_sidecar-*.dist-info/RECORD \
+    && find /app -exec touch --no-dereference --date=1980-01-01Z {} +
 
 FROM ${PYTHON_IMAGE} AS runtime
+COPY --from=build /base/ /
 # The same uid and gid as the official Salt packages' images; Salt asks /etc/passwd for its name. Volumes are mounted at these folders, and a new
 # named volume takes their owner.
 # hadolint ignore=DL3008
-RUN apt-get update \
+RUN --mount=type=bind,source=requirements/image,target=/mnt \
+    began=$(date +%s) \
+    && apt-get update \
     && apt-get install -y --no-install-recommends tini \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
     && groupadd --gid 450 salt \
-    && useradd --uid 450 --gid 450 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin salt \
+    && SOURCE_DATE_EPOCH=315532800 useradd --uid 450 --gid 450 --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin salt \
     && install -d -o salt -g salt -m 0750 /etc/salt /etc/salt/pki /srv/salt /var/cache/salt /var/lib/salt /run/salt \
-    /etc/salt/pki/master /etc/salt/pki/master/minions /etc/salt/pki/master/minions_pre /etc/salt/pki/master/minions_rejected /etc/salt/pki/master/minions_denied
-COPY --from=build /opt/venv /opt/venv
+    /etc/salt/pki/master /etc/salt/pki/master/minions /etc/salt/pki/master/minions_pre /etc/salt/pki/master/minions_rejected /etc/salt/pki/master/minions_denied \
+    && sh /mnt/settle "$began"
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 STOPSIGNAL SIGTERM
-USER 450:450
 WORKDIR /tmp
-ARG SALT_VERSION=3008
-ARG VERSION=unknown
-ARG REVISION=unknown
-ARG CREATED=unknown
-# Shown in salt_api_build_info.
-ENV SALT_SIDECAR_REVISION="${REVISION}"
+ARG VERSION
+ARG SALT_VERSION
+# Of the commit: `make image` knows them, and without it they are empty.
+ARG REVISION
+ARG CREATED
+ARG SOURCE_URL
 LABEL org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="salt-sidecar" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.source="${SOURCE_URL}" \
+      org.opencontainers.image.url="${SOURCE_URL}" \
       org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm" \
       salt.version="${SALT_VERSION}"
 
 FROM runtime AS salt
-USER 0:0
+COPY --from=extras /extras/ /
+# Further packages of Debian, for states, pillars and returners of yours, and for gitfs by the provider `gitcli`: "git openssh-client".
+ARG MASTER_PACKAGES=
 # Without `ip` a minion has no addresses in its grains: nobody targets it by subnet, and the master's presence events do not call it connected.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends iproute2 \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
+# The pattern is LDAP's library in any release of Debian.
+# hadolint ignore=DL3008,SC2086
+RUN --mount=type=bind,source=requirements/image,target=/mnt \
+    began=$(date +%s) \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends iproute2 '^libldap-?2([.][0-9]+-[0-9]+)?$' ${MASTER_PACKAGES} \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin \
+    && python -c 'import ldap, pygit2' \
+    && sh /mnt/settle "$began"
 USER 450:450
 LABEL org.opencontainers.image.title="salt" \
-      org.opencontainers.image.description="A salt-master or salt-minion for a container with a read-only root, uid 450 and no capabilities." \
-      org.opencontainers.image.documentation="docs/install-compose.md"
+      org.opencontainers.image.description="A salt-master or salt-minion for a container with a read-only root, uid 450 and no capabilities."
 # For eauth `pam`: Salt follows the link that /opt/venv/bin/python is, and starts a Python that knows nothing of the environment. docs/eauth.md
 ENV PYTHONPATH=/opt/venv/lib/python3/site-packages
 EXPOSE 4505 4506
@@ -86,10 +135,13 @@ ENTRYPOINT ["tini", "--"]
 CMD ["salt-master", "--log-level=info"]
 
 FROM runtime AS sidecar
+COPY --from=app /app/ /
+USER 450:450
+ARG REVISION
+# Shown in salt_api_build_info.
+ENV SALT_SIDECAR_REVISION="${REVISION}"
 LABEL org.opencontainers.image.title="salt-sidecar" \
-      org.opencontainers.image.description="A sidecar for the salt-master that turns HTTP into Salt calls." \
-      org.opencontainers.image.documentation="docs/install-compose.md"
-COPY --from=app /app /opt/venv
+      org.opencontainers.image.description="A sidecar for the salt-master that turns HTTP into Salt calls."
 EXPOSE 8001 9175
 HEALTHCHECK --interval=10s --timeout=30s --start-period=300s --retries=3 CMD ["salt-sidecar", "health"]
 ENTRYPOINT ["tini", "--", "salt-sidecar"]

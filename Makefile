@@ -18,7 +18,8 @@ E2E := .venv-e2e/.stamp
 NODE := tests/compat/node
 NODE_CLIENT := $(NODE)/node_modules/.package-lock.json
 ONLY ?= *
-IMAGE ?= salt-sidecar:3008
+default_of = $(shell sed -n 's/^ARG $(1)=//p' Dockerfile)
+IMAGE ?= salt-sidecar:$(call default_of,VERSION)-salt$(call default_of,SALT_VERSION)
 SBOM ?= build/sbom.json
 DOCKER ?= docker
 
@@ -132,8 +133,11 @@ $(NODE_CLIENT): $(NODE)/package.json $(NODE)/package-lock.json
 e2e: $(E2E) ## Build the images and run them for real, on a Docker engine of their own; as root. ONLY_STEP=compose runs the steps with that word.
 	@.venv-e2e/bin/python -u -m tests.e2e $(if $(ONLY_STEP),--only '$(ONLY_STEP)')
 
-.PHONY: sbom
-sbom: $(E2E) ## List what is in an image: IMAGE=salt-sidecar:3008, as CycloneDX in build/sbom.json (SBOM=FILE).
+.PHONY: image sbom
+image: ## Build both images from this commit, tagged and labelled: salt-sidecar:VERSION-saltX.Y; REGISTRY=, SALT_VERSION=, SOURCE_URL=, BUILD_ARGS=.
+	@DOCKER='$(DOCKER)' requirements/image/build $(BUILD_ARGS)
+
+sbom: $(E2E) ## List what is in an image: IMAGE=NAME:TAG, as CycloneDX in build/sbom.json (SBOM=FILE).
 	@mkdir -p $(dir $(SBOM)); image=$$(mktemp); trap 'rm -f "$$image"' EXIT; $(DOCKER) save --output "$$image" '$(IMAGE)'; \
 	.venv-e2e/bin/syft --quiet "docker-archive:$$image" --output cyclonedx-json='$(SBOM)'; echo "$(SBOM): $$(grep -o '"bom-ref"' '$(SBOM)' | wc -l) components"
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.e2e import bad_input, chart, composed, eauth, fresh, images, kubernetes, machine
+from tests.e2e import bad_input, chart, composed, eauth, fresh, images, kubernetes, labels, machine
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, require
@@ -31,10 +31,14 @@ class Step:
 
 STEPS = (
     Step("look inside the images", images.look_inside),
+    Step("look at the labels", labels.labelled),
+    Step("look at the dates", labels.undated),
+    Step("look at a second build", labels.built_again),
     Step("sbom", images.list_packages),
+    Step("the master's image with git", labels.with_git),
     Step("start and stop", images.measure_start),
     Step("bad input", bad_input.refused),
-    Step("eauth: PAM and LDAP", eauth.lets_in),
+    Step("eauth: PAM and LDAP; gitfs", eauth.lets_in),
     Step("compose", composed.everything),
     Step("fresh machines", fresh.everything),
     Step("helm: lint, render, refuse", chart.check),

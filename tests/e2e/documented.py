@@ -30,9 +30,7 @@ def under_compose(stack: Stack, report: Report) -> None:
         "COMPOSE_PROFILES": ",".join(stack.profiles),
         "COMPOSE_FILE": str(images.ROOT / "compose.yaml"),
     }
-    # Names that the documentation takes from compose.yaml, and what they are here.
-    here = {"salt:3008": images.SALT}
-    shell = Shell(folder, _programs(stack), environ, reader={**here, **NOBODY})
+    shell = Shell(folder, _programs(stack), environ, reader=NOBODY)
     _run(shell, run_by("compose"), "install-compose.md, operations.md", report)
     _run(dataclasses.replace(shell, definitions=definitions("compose")), run_by("runbook"), "runbooks, Compose", report)
     stack.up()

@@ -1,4 +1,4 @@
-"""Salt's own eauth modules beside our images: rest_wsgi's documented calls with a PAM user, and LDAP groups on a real slapd."""
+"""What a master asks others for, beside our images: PAM, with rest_wsgi's documented calls, LDAP groups of a real slapd, and states in git."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from tests.e2e import standins
+from tests.e2e import gitfs, standins
 from tests.e2e.engine import Engine
 from tests.e2e.images import ROOT, SALT, SIDECAR
 from tests.e2e.kubelet import logs
@@ -92,6 +92,7 @@ def lets_in(engine: Engine, report: Report) -> None:
         house.start()
         documented_calls(house, report)
         people_of_the_directory(house, report)
+        states_from_git(house, report)
     except StepFailed as exc:
         raise StepFailed(f"{exc}\n{house.last_words()}") from None
     finally:
@@ -104,13 +105,13 @@ class House:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._names: list[str] = []
-        self._given = engine.work / "eauth"
+        self.given = engine.work / "eauth"
         self.address = ""
         self._pid = ""
 
     def start(self) -> None:
         """Start everything; returns when the minion answers."""
-        write(self._given)
+        write(self.given)
         # slapd makes room for as many connections as it may have files open, which without a limit are millions.
         self._run(
             "directory", "--ulimit=nofile=1024", "--network=bridge", "--add-host=ldap.example.org:127.0.0.1", standins.SLAPD, "sh", "-c", DIRECTORY_STARTS
@@ -158,7 +159,7 @@ class House:
 
     def _run(self, name: str, *words: str) -> None:
         self._names.append(f"eauth-{name}")
-        mounts = (f"--volume={self._given}:/given", "--volume=eauth-run:/run/salt")
+        mounts = (f"--volume={self.given}:/given", "--volume=eauth-run:/run/salt")
         self._engine.docker("run", "--detach", "--name", self._names[-1], *mounts, *words)
 
 
@@ -166,6 +167,7 @@ def write(given: Path) -> None:
     """Write everybody's configuration; the eauth modules are as the guide has them, but for the certificate that this directory has not."""
     texts = {
         "master": yaml.safe_dump(MASTER),
+        "master.d/gitfs.conf": yaml.safe_dump(gitfs.options()),
         "master.d/pam.conf": _from_guide("pam.conf"),
         "master.d/ldap.conf": _from_guide("ldap.conf").replace("ldaps://", "ldap://"),
         "minion": yaml.safe_dump(MINION),
@@ -175,6 +177,7 @@ def write(given: Path) -> None:
     for name, text in texts.items():
         (given / name).parent.mkdir(parents=True, exist_ok=True)
         (given / name).write_text(text)
+    gitfs.repository(given / "states.git")
 
 
 def _from_guide(name: str) -> str:
@@ -223,6 +226,22 @@ def people_of_the_directory(house: House, report: Report) -> None:
         status, body = house.post("/login", guess, form=form)
         require(status == 401, f"login with a wrong password, by {how}: {status}, {body}")
     report.found("LDAP group, by JSON, form and login", f"200 with a password of {len(PASSWORD)} odd characters; not in the group 401, a wrong password 401")
+
+
+def states_from_git(house: House, report: Report) -> None:
+    """Apply a state that only git has; a branch that is deleted is no environment any more."""
+    ada = who("ada", PASSWORD)
+    apply = {"client": "local", "tgt": "*", "fun": "state.apply", "arg": ["from-git"]}
+
+    def environments() -> Any:
+        house.post("/run", {"client": "runner", "fun": "fileserver.update", "kwarg": {"backend": "gitfs"}, **ada})
+        return house.post("/run", {"client": "runner", "fun": "fileserver.envs", **ada})
+
+    eventually("a state out of git is applied", lambda: gitfs.applied(*house.post("/run", {**apply, **ada})), PATIENCE_SECONDS)
+    eventually("both branches are environments", lambda: environments() == (200, {"return": [["base", "short-lived"]]}), PATIENCE_SECONDS)
+    gitfs.delete_branch(house.given / "states.git")
+    eventually("the deleted branch is none", lambda: environments() == (200, {"return": [["base"]]}), PATIENCE_SECONDS)
+    report.found("gitfs with pygit2", "state.apply of a state in git; a deleted branch is pruned")
 
 
 def who(name: str, password: str) -> dict[str, str]:
