@@ -5,7 +5,7 @@ from __future__ import annotations
 EVERYWHERE = "on any page"
 _A_NAME = "not run: it names the command, and is none"
 _COMPOSED = "run by: tests/e2e/composed.py: "
-_SYSTEMD = "not run: needs systemd"
+_PACKAGED = "run by: tests/e2e/packaged.py: "
 _APT = "not run: packages of Debian; .ci/run installs them"
 
 INLINE: dict[str, dict[str, str]] = {
@@ -37,12 +37,12 @@ INLINE: dict[str, dict[str, str]] = {
     },
     "docs/install-package.md": {
         "apt-get install gcc libc6-dev python3-dev python3-venv": _APT,
-        "curl localhost:9175/readyz": "run by: tests/real/sidecar.py: /readyz",
-        "journalctl -u salt-sidecar -o cat": _SYSTEMD,
-        "systemctl edit salt-sidecar": _SYSTEMD,
-        "systemctl reload salt-sidecar": _SYSTEMD,
+        "curl localhost:9175/readyz": _PACKAGED + "localhost:9175/readyz",
+        "journalctl -t salt-sidecar -o cat": _PACKAGED + "journalctl -t salt-sidecar -o cat",
+        "systemctl edit salt-sidecar": "not run: opens an editor",
+        "systemctl reload salt-sidecar": _PACKAGED + "systemctl reload salt-sidecar",
         "systemctl start": _A_NAME,
-        "systemctl stop salt-sidecar": _SYSTEMD,
+        "systemctl stop salt-sidecar": _PACKAGED + "systemctl stop salt-sidecar",
     },
     "docs/migrate.md": {
         "SIDECAR_API_PORT=8001 salt-sidecar serve": "run by: tests/real/sidecar.py: serve",

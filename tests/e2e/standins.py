@@ -16,6 +16,7 @@ BASE = "standin/python:3.11-slim-bookworm"
 PROMETHEUS = "standin/prometheus:debian"
 NGINX = "standin/nginx:debian"
 SLAPD = "standin/slapd:debian"
+SYSTEMD = "standin/systemd:debian"
 DEBIAN = "bookworm"
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
 NEWCOMER, NEWCOMER_UID = "newcomer", 1000
@@ -55,14 +56,14 @@ def fresh_tag(suite: str) -> str:
 
 
 def others(engine: Engine) -> str:
-    """Have the images of Prometheus, nginx and slapd in the engine; return where they came from."""
+    """Have the images of Prometheus, nginx, slapd and systemd in the engine; return where they came from."""
     tar = cache() / f"others-{_mark(Path(__file__), HERE / 'standins' / 'Dockerfile')}.tar"
     if tar.exists():
         engine.docker("load", "--input", tar)
         return "cached"
-    for target, tag in (("prometheus", PROMETHEUS), ("nginx", NGINX), ("slapd", SLAPD)):
+    for target, tag in (("prometheus", PROMETHEUS), ("nginx", NGINX), ("slapd", SLAPD), ("systemd", SYSTEMD)):
         engine.docker("build", "--build-arg", f"BASE={BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
-    engine.docker("save", "--output", f"{tar}.part", PROMETHEUS, NGINX, SLAPD)
+    engine.docker("save", "--output", f"{tar}.part", PROMETHEUS, NGINX, SLAPD, SYSTEMD)
     Path(f"{tar}.part").rename(tar)
     return "from Debian's archive"
 
