@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from tests.e2e import gitfs, standins
 from tests.e2e.engine import Engine
 from tests.e2e.images import ROOT, SALT, SIDECAR
 from tests.e2e.kubelet import logs
-from tests.e2e.release import QUICK_MINION, opener
+from tests.e2e.release import QUICK_MINION
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, eventually, require, run
 
@@ -37,7 +35,7 @@ MASTER = {
 }
 MINION = {"id": "minion-1", "master": "127.0.0.1", "user": "root", "log_file": "/dev/null", **yaml.safe_load(QUICK_MINION.read_text())}
 # A wrong password costs nothing here; who guesses in earnest meets the brakes of tests/real.
-SETTINGS = ("SIDECAR_API_HOST=0.0.0.0", "SIDECAR_LIMITS_AUTH_FAILURES_BURST=100", "SALT_MASTER_CONFIG=/given/master")
+SETTINGS = ("SIDECAR_LIMITS_AUTH_FAILURES_BURST=100", "SALT_MASTER_CONFIG=/given/master")
 DIRECTORY = """
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
@@ -106,17 +104,15 @@ class House:
         self._engine = engine
         self._names: list[str] = []
         self.given = engine.work / "eauth"
-        self.address = ""
         self._pid = ""
 
     def start(self) -> None:
         """Start everything; returns when the minion answers."""
         write(self.given)
-        # slapd makes room for as many connections as it may have files open, which without a limit are millions.
-        self._run(
-            "directory", "--ulimit=nofile=1024", "--network=bridge", "--add-host=ldap.example.org:127.0.0.1", standins.SLAPD, "sh", "-c", DIRECTORY_STARTS
-        )
-        self.address, self._pid = self._engine.docker("inspect", "--format", "{{.NetworkSettings.IPAddress}} {{.State.Pid}}", "eauth-directory").split()
+        # No network but loopback. slapd makes room for as many connections as it may have files open, which without a limit are millions.
+        alone = ("--network=none", "--add-host=ldap.example.org:127.0.0.1", "--ulimit=nofile=1024")
+        self._run("directory", *alone, standins.SLAPD, "sh", "-c", DIRECTORY_STARTS)
+        self._pid = self._engine.docker("inspect", "--format", "{{.State.Pid}}", "eauth-directory").strip()
         joined = "--network=container:eauth-directory"
         self._run("master", joined, "--user=0", SALT, "sh", "-c", MASTER_STARTS)
         self._run("minion", joined, "--user=0", SALT, "salt-minion", "--config-dir=/given")
@@ -131,23 +127,23 @@ class House:
         return lines
 
     def curl(self, line: str) -> tuple[int, Any]:
-        """Run a line of documentation in the containers' network, where `localhost` is theirs; return status and body."""
-        said = run("nsenter", f"--net=/proc/{self._pid}/ns/net", "sh", "-c", line, environ={"no_proxy": "*"}, timeout=PATIENCE_SECONDS, ok=(0, 7))
-        status, body = re.match(r"HTTP/1.1 (\d+)", said), said.rpartition("\n\n")[2]
-        return (int(status[1]), json.loads(body)) if status else (0, said)
+        """Run a line of documentation where `localhost` is the containers'; return status and body, 0 when nobody answers."""
+        return self._answer("sh", "-c", line)
 
     def post(self, path: str, fields: Any, *, form: bool = False, token: str = "") -> tuple[int, Any]:
         """Send fields as JSON or as a form; return status and body."""
-        body = urllib.parse.urlencode(fields) if form else json.dumps(fields)
         kind = "application/x-www-form-urlencoded" if form else "application/json"
-        headers = {"Content-Type": kind, "Accept": "application/json", **({"X-Auth-Token": token} if token else {})}
-        request = urllib.request.Request(f"http://{self.address}:8001{path}", body.encode(), headers)
-        try:
-            with opener().open(request, timeout=PATIENCE_SECONDS) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as refused:
-            with refused:
-                return refused.code, json.load(refused)
+        headers = [f"Content-Type: {kind}", "Accept: application/json", *([f"X-Auth-Token: {token}"] if token else [])]
+        words = ["--data-binary", "@-", *(word for header in headers for word in ("--header", header))]
+        body = urllib.parse.urlencode(fields) if form else json.dumps(fields)
+        return self._answer("curl", "-sS", "-i", *words, f"http://localhost:8001{path}", text=body)
+
+    def _answer(self, *argv: str, text: str | None = None) -> tuple[int, Any]:
+        inside = ("nsenter", f"--net=/proc/{self._pid}/ns/net")
+        # 7: curl could not connect.
+        said = run(*inside, *argv, text=text, environ={"no_proxy": "*"}, timeout=PATIENCE_SECONDS, ok=(0, 7))
+        status, body = re.match(r"HTTP/1.1 (\d+)", said), said.rpartition("\n\n")[2]
+        return (int(status[1]), json.loads(body)) if status else (0, said)
 
     def last_words(self) -> str:
         return "\n".join(f"{name}:\n{logs(self._engine, name)}" for name in self._names)
