@@ -33,7 +33,7 @@ class Shell:
         """Return what a command prints. Raises StepFailed with the place of the command."""
         text = self.definitions + command.text
         for word, value in self.reader.items():
-            text = re.sub(rf"(?<![\w-]){re.escape(word)}(?![A-Za-z])", lambda _, value=value: value, text)  # type: ignore[misc]
+            text = re.sub(rf"(?<![\w-]){re.escape(word)}(?![A-Za-z])", value.replace("\\", r"\\"), text)
         path = f"{self.programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         try:
             return run("bash", "-euo", "pipefail", "-c", text, timeout=COMMAND_SECONDS, environ={**self.environ, "PATH": path}, cwd=self.folder, text="")

@@ -30,12 +30,14 @@ def under_compose(stack: Stack, report: Report) -> None:
         "COMPOSE_PROFILES": ",".join(stack.profiles),
         "COMPOSE_FILE": str(images.ROOT / "compose.yaml"),
     }
+    before = stack.secret()
     shell = Shell(folder, _programs(stack), environ, reader=NOBODY)
     _run(shell, run_by("compose"), "install-compose.md, operations.md", report)
     _run(dataclasses.replace(shell, definitions=definitions("compose")), run_by("runbook"), "runbooks, Compose", report)
     stack.up()
     stack.compose("restart", "salt-master")
     stack.await_minions(stack.api())
+    require(stack.secret() != before, "the secret that was removed is there again")
     report.found("a secret that was removed", "made anew by the next start, and taken by the master after its restart")
 
 
