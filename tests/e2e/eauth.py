@@ -107,7 +107,7 @@ class House:
         self._pid = ""
 
     def start(self) -> None:
-        """Start everything; returns when the minion answers."""
+        """Start everything; returns before it is ready."""
         write(self.given)
         # No network but loopback. slapd makes room for as many connections as it may have files open, which without a limit are millions.
         alone = ("--network=none", "--add-host=ldap.example.org:127.0.0.1", "--ulimit=nofile=1024")
