@@ -20,7 +20,7 @@ from tests.e2e.shell import StepFailed, eventually, require, run
 
 COMPOSE = ROOT / ".venv-e2e" / "bin" / "docker-compose"
 PORTS = ("API_PORT", "OPS_PORT", "TLS_PORT", "SALT_PUBLISH_PORT", "SALT_RET_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
-UP_SECONDS = 180
+UP_SECONDS = 600
 MINIONS = {"minion-1": True, "minion-2": True}
 
 
