@@ -103,11 +103,14 @@ def _derived(stack: Stack, image: str, line: str) -> str:
 def stop_and_start_slowly(stack: Stack, report: Report) -> None:
     """Stop all profiles as documented; what is kept is there at the next start, on a machine with little of a core."""
     stack.profiles = ["*"]
+    stack.compose("stop", timeout=200)
+    running = stack.engine.docker("ps", "--quiet")
+    require(not running, f"running after stop: {running}")
     stack.compose("down", timeout=200)
     left = stack.engine.docker("ps", "--all", "--quiet")
     kept = stack.engine.docker("volume", "ls", "--quiet").split()
     require(not left and f"{stack.project}_pki" in kept, f"after down: {left}, {kept}")
-    report.found("docker compose --profile '*' down", f"no container is left, {len(kept)} volumes are")
+    report.found("docker compose --profile '*' stop, then down", f"no container runs, none is left, {len(kept)} volumes are")
     limits = {"services": {service: {"cpus": SLOW_CPUS} for service in ("salt-master", "sidecar")}}
     override = stack.engine.work / "slow.json"
     override.write_text(json.dumps(limits))
