@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from tests.e2e.systemd import Machine
 
 PINGED = {"return": [{"minion-1": True}]}
 ONEDIR = "/opt/saltstack/salt"
+UNDER_WAY = """until [[ $(curl -s localhost:9175/metrics) == *'salt_api_client_requests_in_flight{client="local"} 1.0'* ]]; do sleep 0.1; done"""
 VERSION = "import salt, salt.version; print(salt.__file__, salt.version.__version__)"
 
 
@@ -47,6 +47,8 @@ def everything(engine: Engine, report: Report) -> None:
 
 def started(machine: Machine, report: Report) -> None:
     """Type what starts it; the master's answer to a ping shows that both belong together."""
+    check = "runuser -u salt -- /opt/salt-sidecar/bin/salt-sidecar check || true"
+    eventually("the master answers a ping", lambda: "all well" in machine.sh(check), PATIENCE_SECONDS)
     require("all well" in machine.type_in("Start"), "check found a fault")
     require(machine.property("ActiveState") == "active", "systemctl start returned before it was ready")
     eventually("the minion answers", lambda: call(machine, client="local", tgt="*", fun="test.ping") == PINGED, PATIENCE_SECONDS)
@@ -81,7 +83,7 @@ def said(machine: Machine, event: str) -> int:
 
 def documented_calls(machine: Machine, report: Report) -> None:
     """Send rest_wsgi's three calls, fire an event as only the master's user can, and find the requests in the journal."""
-    require(call(machine, client="local", tgt="*", fun="test.ping") == PINGED, "the first call")
+    eventually("the first call", lambda: call(machine, client="local", tgt="*", fun="test.ping") == PINGED, PATIENCE_SECONDS)
     (job,) = call(machine, client="local_async", tgt="*", fun="test.ping")["return"]
     eventually("the job's return", lambda: call(machine, client="runner", fun="jobs.lookup_jid", jid=job["jid"]) == PINGED, PATIENCE_SECONDS)
     login = f"curl -sS localhost:8001/login -d eauth=sharedsecret -d username=admin -d sharedsecret={machine.secret}"
@@ -137,10 +139,11 @@ def upgrade(machine: Machine, report: Report) -> None:
 
 def invalid(machine: Machine, report: Report) -> None:
     """Start it with a configuration that cannot work: systemctl says so, and nobody tries again."""
+    before = said(machine, "config.invalid")
     machine.sh("systemctl stop salt-sidecar && echo 'api: {prot: 1}' >/etc/salt/sidecar.yaml")
     machine.sh("systemctl start salt-sidecar", ok=(1,))
     require((machine.property("ExecMainStatus"), machine.property("ActiveState")) == ("78", "failed"), "it did not fail with 78")
-    require(said(machine, "config.invalid") > 0, "the journal does not say why")
+    eventually("the journal says why", partial(_said_more, machine, "config.invalid", before), PATIENCE_SECONDS)
     machine.sh("rm /etc/salt/sidecar.yaml && systemctl start salt-sidecar")
     eventually("ready again", lambda: ready(machine), PATIENCE_SECONDS)
     report.found("a wrong configuration", "systemctl start fails, exit code 78, not started again; the journal says why")
@@ -148,20 +151,16 @@ def invalid(machine: Machine, report: Report) -> None:
 
 def drain(machine: Machine, report: Report) -> None:
     """Stop it while a job runs: the caller gets the answer."""
+    before = said(machine, "app.stop")
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(call, machine, client="local", tgt="*", fun="test.sleep", arg=[5])
-        eventually("the job runs", _one_in_flight(machine), PATIENCE_SECONDS)
-        machine.sh("systemctl stop salt-sidecar", timeout=PATIENCE_SECONDS)
+        answer = pool.submit(call, machine, client="local", tgt="*", fun="test.sleep", arg=[10])
+        machine.sh(f"{UNDER_WAY}; systemctl stop salt-sidecar", timeout=PATIENCE_SECONDS)
         require(answer.result() == PINGED, f"the caller got {answer.result()}")
+    eventually("the journal has its last word", partial(_said_more, machine, "app.stop", before), PATIENCE_SECONDS)
     (in_flight,) = [line["in_flight"] for line in journal(machine) if line["event"] == "app.draining"][-1:]
     ended = (machine.property("Result"), machine.property("ExecMainStatus"), in_flight)
     require(ended == ("success", "0", 1), f"stopped with {ended}")
     report.found("systemctl stop salt-sidecar, a job under way", "answered; exit code 0")
-
-
-def _one_in_flight(machine: Machine) -> Callable[[], bool]:
-    metric = 'salt_api_client_requests_in_flight{client="local"} 1.0'
-    return lambda: metric in machine.sh("curl -s localhost:9175/metrics")
 
 
 def into_the_onedir(machine: Machine, report: Report, before: set[str], theirs: str) -> None:
