@@ -54,6 +54,7 @@ INLINE: dict[str, dict[str, str]] = {
         "apt-get install --no-install-recommends prometheus": _APT,
     },
     "docs/operations.md": {
+        "systemctl reload salt-sidecar": _PACKAGED + "systemctl reload salt-sidecar",
         "docker compose up": _A_NAME,
         "docker compose run --rm --no-deps --entrypoint sh init -c 'rm /etc/salt/secrets/eauth'": "run: compose",
         "docker compose exec salt-master salt-key": "run: compose",
