@@ -17,6 +17,7 @@ from tests.e2e.systemd import Machine
 
 PINGED = {"return": [{"minion-1": True}]}
 ONEDIR = "/opt/saltstack/salt"
+MASTER_KEY = "/etc/salt/pki/master/master.pem"
 UNDER_WAY = """until [[ $(curl -s localhost:9175/metrics) == *'salt_api_client_requests_in_flight{client="local"} 1.0'* ]]; do sleep 0.1; done"""
 VERSION = "import salt, salt.version; print(salt.__file__, salt.version.__version__)"
 
@@ -106,7 +107,10 @@ def confinement(machine: Machine, report: Report) -> None:
     require(not wrong and "Uid:\t0" not in status, f"it lacks {wrong}: {status}")
     refused = machine.sh(f"nsenter --target {pid} --mount touch /etc/here 2>&1", ok=(1,))
     require("Read-only file system" in refused, f"touch said {refused}")
-    report.found("confined", "no root, no capability, no new privileges, seccomp, read-only")
+    machine.sh(f"runuser -u salt -- test -r {MASTER_KEY}")
+    refused = machine.sh(f"nsenter --target {pid} --mount runuser -u salt -- cat {MASTER_KEY} 2>&1", ok=(1,))
+    require("Permission denied" in refused, f"the master's key: {refused}")
+    report.found("confined", "no root, no capability, no new privileges, seccomp, read-only; the master's key, which its user owns, is out of sight")
 
 
 def reload(machine: Machine, report: Report) -> None:

@@ -30,7 +30,7 @@ VALUES: dict[str, Any] = {
     "master": {
         "keys": {"existingSecret": "master-keys", "privateKey": "key.pem", "publicKey": "key.pub"},
         # One key instead of two programs: somebody has to accept the minion.
-        "config": {"auto_accept": True, "worker_threads": 3, "timeout": 10},
+        "config": {"auto_accept": True, "worker_threads": 3, "timeout": 10, "gather_job_timeout": 40},
     },
     "config": {"drain": {"notice_seconds": 1, "drain_seconds": 60}},
     "terminationGracePeriodSeconds": 90,
