@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from service.cli import calls
 from service.cli.embedded import PATIENCE_SECONDS, EmbeddedSalt, StartFailed, until
-from service.cli.embedded_config import free_ports, is_free, private_folder
+from service.cli.embedded_config import private_folder
+from service.cli.ports import free_ports, is_free
 from service.cli.processes import Child, WhileNeeded
 
 if TYPE_CHECKING:

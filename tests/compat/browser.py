@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.cli import calls
-from service.cli.embedded_config import free_ports
+from service.cli.ports import free_ports
 from service.cli.processes import Child
 from tests.compat.servers import Server, wait_ready
 

@@ -15,7 +15,7 @@ import yaml
 
 from service.cli import calls
 from service.cli.embedded import PATIENCE_SECONDS, SCRIPTS, EmbeddedSalt, StartFailed, until
-from service.cli.embedded_config import free_ports
+from service.cli.ports import free_ports
 from service.cli.processes import Child
 
 ROOT = Path(__file__).resolve().parents[2]

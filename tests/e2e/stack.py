@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import ssl
 import time
 from pathlib import Path
 from typing import Any
 
+from service.cli.ports import free_ports
 from tests.documented.shell import program
 from tests.e2e import images, standins
 from tests.e2e.engine import Engine
@@ -32,7 +32,7 @@ class Stack:
     def __init__(self, engine: Engine, *profiles: str, **environ: str) -> None:
         self.engine = engine
         self.profiles = list(profiles)
-        self.ports = _free_ports()
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.environ = {
             **engine.environ,
             **{name: str(port) for name, port in self.ports.items()},
@@ -118,12 +118,3 @@ def certificates(folder: Path) -> dict[str, Path]:
     for path in folder.iterdir():
         path.chmod(0o644)
     return {path.name: path for path in folder.iterdir()}
-
-
-def _free_ports() -> dict[str, int]:
-    held = {name: socket.create_server(("127.0.0.1", 0)) for name in PORTS}
-    try:
-        return {name: int(sock.getsockname()[1]) for name, sock in held.items()}
-    finally:
-        for sock in held.values():
-            sock.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.cli.calls import OPENER
 from service.cli.embedded import PATIENCE_SECONDS, until
-from service.cli.embedded_config import free_ports
+from service.cli.ports import free_ports
 from service.cli.processes import Child
 from tests.observe.promtool import ROOT, program
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from service.cli import ports
 from service.cli.embedded import EmbeddedSalt, StartFailed, until
-from service.cli.embedded_config import Folder, environment_for_pam, free_ports, is_free, merged, secrets_of
+from service.cli.embedded_config import Folder, environment_for_pam, merged, secrets_of
 from service.cli.pam import python_of
+from service.cli.ports import free_ports, is_free
 from service.cli.processes import Child, end_session, send, session_members
 
 SCRIPTS = Path(sys.executable).parent
@@ -189,7 +192,18 @@ def test_the_callers_own_path_stays_behind_salts(tmp_path: Path) -> None:
     assert environ == {"PYTHONPATH": f"{tmp_path}/lib/python3.99/site-packages:/theirs", "HOME": "/root"}
 
 
-def test_free_ports_differ() -> None:
-    ports = free_ports(5)
+def test_free_ports_differ_and_are_none_that_the_kernel_gives_away() -> None:
+    found = free_ports(5)
 
-    assert len(set(ports)) == 5
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        assert max(found) < given.getsockname()[1]
+    assert len(set(found)) == 5
+
+
+def test_a_port_that_is_taken_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(ports, "_candidates", lambda: range(port, port + 1))
+
+        with pytest.raises(OSError, match="no 1 free ports"):
+            free_ports(1)

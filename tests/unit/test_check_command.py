@@ -15,7 +15,8 @@ import yaml
 from service.cli import pam
 from service.cli.check import find_faults
 from service.cli.embedded import SCRIPTS
-from service.cli.embedded_config import environment_for_pam, free_ports
+from service.cli.embedded_config import environment_for_pam
+from service.cli.ports import free_ports
 from service.configuration import read_configuration
 from service.errors import ConfigFault, InvalidConfiguration
 
