@@ -193,7 +193,11 @@ class CorsSettings(Group):
 class AccessSettings(Group):
     """Who may connect at all, in front of every URL of the API."""
 
-    networks: Networks = Field((), description="Networks that may call, such as 10.0.0.0/8; all when empty.", json_schema_extra=RELOADABLE)
+    networks: Networks = Field(
+        (),
+        description="Networks that may call, such as 10.0.0.0/8; all when empty. An IPv6 network has no IPv4 callers in it, however they connect.",
+        json_schema_extra=RELOADABLE,
+    )
     users: Annotated[dict[str, Networks], FromText] = Field(
         {},
         description="Networks by user name, `*` among them for every address; the user `*` stands for those not named. Once a user is listed, who is not named is refused.",

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 ProxyHeader = Literal["x-forwarded-for", "forwarded", "x-real-ip"]
 # What a proxy may say instead of an address, and what we say when it writes nonsense: in no network.
 UNKNOWN = "unknown"
@@ -14,12 +15,17 @@ MOST_HOPS = 50
 
 
 class Networks:
-    """A list of networks; `*` in it is every address, an IPv4 address in its IPv6 dress counts as the IPv4 one."""
+    """
+    A list of networks; `*` in it is every address.
+
+    ::ffff:10.0.0.1 is 10.0.0.1, in the list and among callers: a listener for both IPv4 and IPv6 writes its IPv4 callers so.
+    No wider IPv6 network has IPv4 addresses in it, not even ::/0.
+    """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         listed = tuple(names)
         self._all = "*" in listed
-        self._networks = [ipaddress.ip_network(name, strict=False) for name in listed if name != "*"]
+        self._networks = [_network(name) for name in listed if name != "*"]
 
     def __bool__(self) -> bool:
         return self._all or bool(self._networks)
@@ -28,7 +34,7 @@ class Networks:
         if self._all or not self._networks:
             return self._all
         try:
-            known = ipaddress.ip_address(address)
+            known = _unmapped(ipaddress.ip_address(address))
         except ValueError:
             return False
         return any(known in network for network in self._networks)
@@ -85,7 +91,19 @@ def clean(text: str) -> str:
         address = ipaddress.ip_address(bare.partition("%")[0])
     except ValueError:
         return UNKNOWN
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(_unmapped(address))
+
+
+def _unmapped(address: Address) -> Address:
+    """Return the IPv4 address that an IPv6 address maps; any other as it is."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    network = ipaddress.ip_network(name, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    # The mapped addresses share 96 bits; a shorter prefix starts before them, and so is none of theirs.
+    return ipaddress.IPv4Network((mapped, network.prefixlen - 96)) if mapped else network
 
 
 @functools.lru_cache(maxsize=1024)
