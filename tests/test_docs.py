@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,18 @@ def test_the_chart_knows_the_settings_the_rules_and_the_dashboards() -> None:
 
     assert (chart["settings"], {name: chart[name] for name in parts}) == (settings, parts), "run `make docs`"
     assert not outdated(copies()), "run `make docs`"
+
+
+def test_the_index_has_every_decision_under_its_number() -> None:
+    folder = ROOT / "docs" / "decisions"
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    records = {path.name: path.read_text(encoding="utf-8").partition("\n")[0] for path in folder.glob("[0-9]*.md")}
+
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert [line for line in rows if line[1] != "never used"] == [
+        (str(int(name[:4])), f"[{title.partition('. ')[2]}]({name})") for name, title in sorted(records.items())
+    ]
+    assert all(title.startswith(f"# {int(name[:4])}. ") for name, title in records.items())
 
 
 def logged_events() -> set[str]:

@@ -70,6 +70,23 @@ def test_the_line_of_a_request_says_where_the_time_went(tmp_path: Path) -> None:
     assert "CANARY" not in str(lines)
 
 
+def test_each_answer_has_one_line_beside_those_of_its_logins_and_jobs(tmp_path: Path) -> None:
+    api = fake_api(tmp_path)
+    ping = {**api.demo, "client": "local", "tgt": "*", "fun": "test.ping"}
+    told = []
+    for lows in ([ping], [ping, ping], [{**api.demo, "client": "runner", "fun": "test.arg"}], [{"client": "no"}]):
+        with capture_logs() as lines:
+            api.caller.post(lows)
+        told.append([line["event"] for line in lines])
+
+    assert told == [
+        ["salt.job.published", "auth.success", "http.request"],
+        ["salt.job.published", "salt.job.published", "http.request"],
+        ["http.request"],
+        ["http.request"],
+    ]
+
+
 OTHERS = {"http.request", "salt.job.published"}
 
 
