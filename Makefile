@@ -75,6 +75,11 @@ check-unit: $(STAMP)
 check-whole: $(STAMP)
 	@$(call FAST,tests --ignore tests/unit --ignore tests/real) $(OTHER_HALF)
 
+# Not a part of `check`: that would take longer than its 15 seconds.
+.PHONY: coverage
+coverage: $(STAMP) ## Which lines and branches of service/ the fast tests reach; fails below the share that pyproject.toml names.
+	@$(call FAST,tests --ignore tests/real --cov)
+
 .PHONY: format test test-salt test-python equivalence outage compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 	@$(BIN)/ruff check --quiet --fix service tests benchmarks config || true
