@@ -18,7 +18,7 @@ from service.http.files import site_faults
 from service.http.paths import url_faults
 from service.locations import master_config_path
 from service.observe import tracing
-from service.routes import API_RESOURCES
+from service.routes import API_TEMPLATES
 from service.settings import Settings
 
 
@@ -64,7 +64,7 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
 def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
     lacking = tracing.lacking() if ours.tracing.endpoint else None
-    faults = ([lacking] if lacking else []) + token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_RESOURCES)
+    faults = ([lacking] if lacking else []) + token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_TEMPLATES)
     return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)
 
 

@@ -1,6 +1,11 @@
-"""Every URL and the class that serves it."""
+"""The table of URLs: what serves each, and what a caller must show there. No other URL is served."""
 
 from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, TypeVar
 
 from service.api.events import Events
 from service.api.hook import Hook
@@ -16,27 +21,146 @@ from service.api.site import App, Static
 from service.api.stats import Stats
 from service.api.token import Token
 from service.api.unavailable import NoWebsocket
+from service.audit.trail import Audit
+from service.auth.sessions import Sessions
+from service.auth.webhook import Webhooks
+from service.commands import Commands
+from service.gateway.streams import Streams
+from service.health import Health
+from service.http.bearer import BearerFile
+from service.http.cookies import SessionCookie
+from service.http.files import Folder, Page
+from service.limits import Slots
+from service.observe.metrics import Metrics
+from service.observe.report import Report
+from service.observe.traffic import Traffic
+from service.settings import Settings
 
-# docs/http.md is generated from here.
-API_RESOURCES: dict[str, type] = {
-    "/": Root,
-    "/run": Run,
-    "/login": Login,
-    "/logout": Logout,
-    "/token": Token,
-    "/minions": Minions,
-    "/minions/{mid}": Minion,
-    "/jobs": Jobs,
-    "/jobs/{jid}": Job,
-    "/keys": Keys,
-    "/keys/{mid}": Key,
-    "/hook": Hook,
-    "/events": Events,
-    "/ws": NoWebsocket,
-    "/all_events": NoWebsocket,
-    "/formatted_events": NoWebsocket,
-    "/stats": Stats,
-    "/app": App,
-    "/static": Static,
-}
-OPS_RESOURCES: dict[str, type] = {"/livez": Live, "/readyz": Ready, "/metrics": MetricsPage}
+Method = Literal["GET", "POST"]
+Parts = TypeVar("Parts")
+
+
+class Needs(enum.Enum):
+    """
+    What a caller must show. `hook.require_login` and `stats.require_login` can ask for less.
+
+    tests/contract/test_auth_matrix.py calls every route without it.
+    """
+
+    NOTHING = "nothing: the answer holds no secret"
+    SESSION = "a session, of whatever user"
+    RIGHT = "a session, and the master lets its user do this"
+    BODY = "credentials in the body"
+    SESSION_OR_BODY = "a session, or credentials in the body"
+    WEBHOOK = "a session, or the signature that `hook.endpoints` asks for"
+    OPS_BEARER = "the token in `ops.token_file`, if one is set"
+
+
+@dataclasses.dataclass(frozen=True)
+class Route(Generic[Parts]):
+    """
+    One row of the table.
+
+    template: the route's name in the docs, the log and the metrics. resource: the class that `build` makes; the docs are its docstrings.
+    build(parts): None when the settings do not ask for the route. access: by method; no other method is served.
+    at(settings): the URL templates, when they are not just `template`.
+    """
+
+    template: str
+    resource: type
+    build: Callable[[Parts], object | None]
+    access: Mapping[Method, Needs]
+    at: Callable[[Settings], tuple[str, ...]] | None = None
+
+    def urls(self, ours: Settings) -> tuple[str, ...]:
+        """Return the URL templates that the route is served at."""
+        return self.at(ours) if self.at else (self.template,)
+
+
+@dataclasses.dataclass(frozen=True)
+class ApiParts:
+    """What the API's resources are made of. fire: puts an event on the bus."""
+
+    settings: Settings
+    commands: Commands
+    sessions: Sessions
+    fire: Callable[[str, Mapping[str, Any]], None]
+    streams: Streams
+    quick_calls: Slots
+    audit: Audit
+    report: Report
+    traffic: Traffic
+    page: Page | None
+
+    @property
+    def cookie(self) -> SessionCookie:
+        """The session cookie as the settings want it."""
+        ours = self.settings.session
+        return SessionCookie(ours.cookie_name, ours.cookie_samesite, ours.cookie_secure)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpsParts:
+    """What the ops listener's resources are made of. skew, refresh: see api/ops.py."""
+
+    health: Health
+    metrics: Metrics
+    token: BearerFile
+    skew: Callable[[], str]
+    refresh: Callable[[], None]
+
+
+def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
+    return url, f"{url}/{{{name}:path}}"
+
+
+def _hook(parts: ApiParts) -> Hook:
+    ours = parts.settings.hook
+    webhooks = Webhooks(ours.endpoints, require_login=ours.require_login)
+    return Hook(parts.fire, webhooks, parts.sessions, parts.quick_calls, ours.body_limit_bytes, audit=parts.audit.begin)
+
+
+def _events(parts: ApiParts) -> Events:
+    ours = parts.settings.events
+    return Events(parts.streams, parts.sessions, Slots("event streams", ours.streams), ours, parts.report)
+
+
+def _no_websocket(path: str) -> Route[ApiParts]:
+    # What may follow was a token, so it is no part of the route's name.
+    return Route(path, NoWebsocket, lambda _: NoWebsocket(), {"GET": Needs.NOTHING}, at=lambda _: _and_below(path))
+
+
+API: tuple[Route[ApiParts], ...] = (
+    Route("/", Root, lambda parts: Root(parts.commands, parts.sessions), {"GET": Needs.NOTHING, "POST": Needs.SESSION_OR_BODY}),
+    Route("/run", Run, lambda parts: Run(parts.commands), {"POST": Needs.BODY}),
+    Route("/login", Login, lambda parts: Login(parts.sessions, parts.cookie), {"GET": Needs.NOTHING, "POST": Needs.BODY}),
+    Route("/logout", Logout, lambda parts: Logout(parts.sessions, parts.cookie), {"GET": Needs.SESSION, "POST": Needs.SESSION}),
+    Route("/token", Token, lambda parts: Token(parts.sessions, lambda: parts.commands.policy.lows_per_request), {"POST": Needs.BODY}),
+    Route("/minions", Minions, lambda parts: Minions(parts.commands, parts.sessions), {"GET": Needs.RIGHT, "POST": Needs.RIGHT}),
+    Route("/minions/{mid}", Minion, lambda parts: Minion(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
+    Route("/jobs", Jobs, lambda parts: Jobs(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
+    Route("/jobs/{jid}", Job, lambda parts: Job(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
+    Route("/keys", Keys, lambda parts: Keys(parts.commands, parts.sessions), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
+    Route("/keys/{mid}", Key, lambda parts: Key(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
+    Route("/hook", Hook, _hook, {"POST": Needs.WEBHOOK}, at=lambda ours: _and_below(ours.hook.url, "path")),
+    Route("/events", Events, _events, {"GET": Needs.SESSION}),
+    _no_websocket("/ws"),
+    _no_websocket("/all_events"),
+    _no_websocket("/formatted_events"),
+    Route("/stats", Stats, lambda parts: Stats(parts.traffic, parts.sessions, require_login=parts.settings.stats.require_login), {"GET": Needs.SESSION}),
+    Route("/app", App, lambda parts: App(parts.page) if parts.page else None, {"GET": Needs.NOTHING}, at=lambda ours: _and_below(ours.site.app_path)),
+    Route(
+        "/static",
+        Static,
+        lambda parts: Static(Folder(parts.settings.site.static)) if parts.settings.site.static else None,
+        {"GET": Needs.NOTHING},
+        at=lambda ours: (f"{ours.site.static_path}/{{name:path}}",),
+    ),
+)
+OPS: tuple[Route[OpsParts], ...] = (
+    Route("/livez", Live, lambda _: Live(), {"GET": Needs.NOTHING}),
+    Route("/readyz", Ready, lambda parts: Ready(parts.health, parts.token, parts.skew), {"GET": Needs.NOTHING}),
+    Route("/metrics", MetricsPage, lambda parts: MetricsPage(parts.metrics, parts.refresh, parts.token), {"GET": Needs.OPS_BEARER}),
+)
+# What bounds the metrics' label `route`, and what `hook.url` and its like may not be.
+API_TEMPLATES = tuple(route.template for route in API)

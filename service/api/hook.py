@@ -37,9 +37,6 @@ class Hook:
     also none; one of a type that we cannot parse leaves `post` empty. Paths may ask for a signature, a recent time and certain networks: docs/events.md.
     """
 
-    # `hook.url` may be another one.
-    route = "/hook"
-
     def __init__(
         self,
         fire: Callable[[str, Mapping[str, Any]], None],

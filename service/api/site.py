@@ -14,7 +14,6 @@ class App:
     `GET /` and unknown URLs are answered with it too, if the request names text/html; nothing else ever is.
     """
 
-    route = "/app"
     any_accept = True
 
     def __init__(self, page: Page) -> None:
@@ -28,7 +27,6 @@ class App:
 class Static:
     """The files below `site.static`, at `site.static_path`; there while that is set. No session."""
 
-    route = "/static"
     any_accept = True
 
     def __init__(self, folder: Folder) -> None:

@@ -12,10 +12,6 @@ class NoWebsocket:
 
     any_accept = True
 
-    def __init__(self, route: str) -> None:
-        """route: without what may follow, which was a token."""
-        self.route = route
-
     def on_get(self, _req: falcon.Request, _resp: falcon.Response, rest: str = "") -> None:
         """Answer 501, and point to `/events`."""
         del rest

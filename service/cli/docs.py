@@ -13,8 +13,6 @@ from service.locations import environ_name
 from service.observe import events, metrics_doc
 from service.option_types import Group
 
-METHODS = ("get", "post", "put", "delete")
-
 
 def main(args: argparse.Namespace) -> int:
     """Print every page, or write them below the current folder."""
@@ -76,8 +74,8 @@ def settings_example() -> str:
 
 
 def http_page() -> str:
-    """Return the reference of all URLs, from the classes that serve them."""
-    from service.routes import API_RESOURCES, OPS_RESOURCES  # noqa: PLC0415 - needs Salt
+    """Return the reference of all URLs, from the table and the classes that serve them."""
+    from service.routes import API, OPS  # noqa: PLC0415 - needs Salt
 
     text = """# URLs
 
@@ -95,13 +93,11 @@ A caller outside of `access.networks` is answered 403 at every URL, also those t
 Errors have one shape on every URL: `{"return": "STATUS: reason", "status": STATUS, "error": KIND, "request_id": ID}`, with `Retry-After` where waiting helps. When a
 low fails after others of its request were run, `completed` has the values of those and `jids` the jids of all that was started. Every answer carries `X-Request-ID`.
 """
-    for title, resources in (("The API", API_RESOURCES), ("The ops listener", OPS_RESOURCES)):
+    for title, table in (("The API", API), ("The ops listener", OPS)):
         text += f"\n## {title}\n\n"
-        for template, resource in resources.items():
-            text += f"### {template}\n\n{inspect.getdoc(resource)}\n\n"
-            text += "".join(
-                f"- `{method.upper()}`: {_first_line(getattr(resource, f'on_{method}'))}\n" for method in METHODS if hasattr(resource, f"on_{method}")
-            )
+        for route in table:
+            text += f"### {route.template}\n\n{inspect.getdoc(route.resource)}\n\n"
+            text += "".join(f"- `{method}`: {_first_line(getattr(route.resource, f'on_{method.lower()}'))}\n" for method in route.access)
             text += "\n"
     return text.rstrip() + "\n"
 

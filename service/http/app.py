@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import falcon
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def build(
     routes: Mapping[str, object],
     *,
+    labels: Mapping[str, str] = MappingProxyType({}),
     on_crash: Callable[[Facts], None],
     middleware: Sequence[Any] = (),
     unmatched: Callable[..., None] | None = None,
@@ -27,11 +29,11 @@ def build(
     Return a WSGI application that serves *routes*, a resource for each URL template.
 
     middleware: falcon's, in front of the routes, in this order. unmatched: answers where no route does.
-    What answers GET answers HEAD. A resource whose URL the settings decide has a `route` that the metrics know it by; one
-    with `any_accept` is called whatever the caller's Accept header says.
+    labels: what a template is called in the log and the metrics, where that is not the template itself.
+    What answers GET answers HEAD. A resource with `any_accept` is called whatever the caller's Accept header says.
     on_crash(facts) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
     """
-    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[*middleware, _Route()])
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[*middleware, _Route(labels)])
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = JSON
     for template, resource in routes.items():
@@ -54,8 +56,12 @@ def build(
 class _Route:
     """Tells the account which route matched, and turns callers away who would take none of our types."""
 
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self._labels = labels
+
     def process_resource(self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: dict[str, Any]) -> None:
-        req.env[ENVIRON_KEY].route = getattr(resource, "route", None) or req.uri_template or "unmatched"
+        template = req.uri_template or "unmatched"
+        req.env[ENVIRON_KEY].route = self._labels.get(template, template)
         if not getattr(resource, "any_accept", False):
             check_accept(req)
 

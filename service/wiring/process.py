@@ -6,7 +6,7 @@ import functools
 import os
 import platform
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from service import __version__, inherited, settings, sources
 from service.audit.faults import key_fault
@@ -23,8 +23,10 @@ from service.gateway.streams import Streams
 from service.health import Check, Health
 from service.http.access import Access
 from service.http.addresses import Proxies
+from service.http.bearer import BearerFile
 from service.http.cors import Cors
 from service.http.facts import Facts
+from service.http.files import Page
 from service.http.media import encode
 from service.http.middleware import Canonical, log_fields
 from service.limits import Brake, Slots
@@ -33,11 +35,14 @@ from service.observe.metrics import Metrics
 from service.observe.report import Report
 from service.observe.tracing import Tracing
 from service.observe.traffic import Traffic
-from service.routes import API_RESOURCES
+from service.routes import API_TEMPLATES, ApiParts, OpsParts
 from service.settings import Settings
 from service.wiring.following import follow
 from service.wiring.master import MasterSide, connect_gateway
 from service.wiring.urls import api_app, ops_app
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
 
 # Set by whoever builds the image.
 REVISION_VARIABLE = "SALT_SIDECAR_REVISION"
@@ -100,8 +105,8 @@ class Process:
         self.streams = self._make_streams(ours)
         self.follower = self._make_follower(configuration)
         self.cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
-        self.api = Canonical(api_app(self), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header), self.tracing)
-        self.ops = Canonical(ops_app(self), _Unmeasured(), self._probe_done)
+        self.api = Canonical(self._make_api(), self.metrics, self._request_done, Proxies(ours.access.trusted_proxies, ours.access.proxy_header), self.tracing)
+        self.ops = Canonical(self._make_ops(), _Unmeasured(), self._probe_done)
 
     def _make_guard(self, ours: Settings) -> Guard:
         return Guard(
@@ -151,6 +156,26 @@ class Process:
         self.report.open_jobs = lambda: follower.in_progress
         self.metrics.watch_queues(self.report.queue_depth)
         return follower
+
+    def _make_api(self) -> WSGIApplication:
+        ours = self.settings
+        parts = ApiParts(
+            settings=ours,
+            commands=self.commands,
+            sessions=self.sessions,
+            fire=self.gateway.fire,
+            streams=self.streams,
+            quick_calls=self.quick_calls,
+            audit=self.audit,
+            report=self.report,
+            traffic=self.traffic,
+            page=Page(ours.site.app) if ours.site.app else None,
+        )
+        return api_app(parts, self.access, self.cors, self.crashed)
+
+    def _make_ops(self) -> WSGIApplication:
+        parts = OpsParts(self.health, self.metrics, BearerFile(self.settings.ops.token_file), self.look_for_skew, self.refresh)
+        return ops_app(parts, self.settings, self.crashed)
 
     def start(self) -> None:
         """Connect to the master and follow its bus; does not wait for it."""
@@ -271,7 +296,7 @@ def _policy(ours: Settings) -> Policy:
 
 
 def _make_metrics(master: MasterOptions) -> Metrics:
-    metrics = Metrics(routes=API_RESOURCES, eauths=tuple(master.raw.get("external_auth") or ()))
+    metrics = Metrics(routes=API_TEMPLATES, eauths=tuple(master.raw.get("external_auth") or ()))
     revision = os.environ.get(REVISION_VARIABLE) or "unknown"
     metrics.build_info(version=__version__, revision=revision, python=platform.python_version(), salt=SALT_VERSION)
     metrics.watch_log(log.line_counts, log.dropped)

@@ -1,4 +1,4 @@
-"""Nobody gets in: every client and every GET, with every kind of credentials that must not do, is a 401 and never a result."""
+"""Nobody gets in: every client, every GET and every other door, with every kind of credentials that must not do, is a 401 and never a result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import salt.payload
 
 from service.gateway.dispatch import Gateway
 from service.gateway.low import CLIENTS
-from service.routes import API_RESOURCES
+from service.routes import API, Needs, Route
 from tests.caller import Response
 from tests.contract.conftest import Api, fake_api
 from tests.fakes import FakeGateway
@@ -31,14 +31,22 @@ CARRIERS: dict[str, Carry] = {
     "bearer": lambda token: {"authorization": f"Bearer {token}"},
     "cookie": lambda token: {"cookie": f"session_id={token}"},
 }
-# Everybody may read these; they hold nothing.
-OPEN = frozenset({"/", "/login", "/ws", "/all_events", "/formatted_events"})
-FOR_ANY_SESSION = frozenset({"/stats", "/events", "/logout"})
-GUARDED = [
-    url.format(mid="minion-1", jid="20260101000000000000")
-    for url, resource in API_RESOURCES.items()
-    if hasattr(resource, "on_get") and url not in OPEN and not url.startswith(("/app", "/static"))
-]
+
+
+def doors(route: Route[Any]) -> Iterator[tuple[str, str, Needs]]:
+    """Return method, URL and what a caller must show, for each method of a route; what answers GET answers HEAD."""
+    url = route.template.format(mid="minion-1", jid="20260101000000000000")
+    for method, needs in route.access.items():
+        yield method, url, needs
+        if method == "GET":
+            yield "HEAD", url, needs
+
+
+DOORS = [door for route in API for door in doors(route)]
+GUARDED = [url for method, url, needs in DOORS if method == "GET" and needs is not Needs.NOTHING]
+FOR_ANY_SESSION = frozenset(url for method, url, needs in DOORS if method == "GET" and needs is Needs.SESSION)
+# Whatever the URL, enough to get past all but the credentials.
+STRANGER = {**LOWS["local"], "username": "demo", "password": "wrong", "eauth": "sharedsecret", "mid": "stolen"}
 JUNK = {
     "unknown": "0123456789abcdef" * 4,
     "short": "abc123",
@@ -181,6 +189,25 @@ class TestEveryGet:
     def test_a_user_without_the_right(self, api: Api, path: str) -> None:
         if path not in FOR_ANY_SESSION:
             self.refused(api, path, session_of(api, api.pinger))
+
+
+@pytest.mark.parametrize(("method", "path", "needs"), DOORS)
+def test_a_stranger_gets_only_what_needs_nothing(api: Api, method: str, path: str, needs: Needs) -> None:
+    body = b"" if method in {"GET", "HEAD"} else json.dumps(STRANGER).encode()
+    answer = api.caller.request(method, path, body, content_type="application/json")
+
+    assert (answer.status == 401) == (needs is not Needs.NOTHING), answer.body
+    assert b"STOLEN" not in answer.body
+
+
+# As HEAD, for a GET of /events never ends.
+@pytest.mark.parametrize(("method", "path", "needs"), [door for door in DOORS if door[0] != "GET" and door[2] in {Needs.SESSION, Needs.RIGHT}])
+def test_a_session_alone_does_only_where_the_table_says_so(api: Api, method: str, path: str, needs: Needs) -> None:
+    token = session_of(api, api.pinger)
+    body = json.dumps(STRANGER).encode() if method == "POST" else b""
+    answer = api.caller.request(method, path, body, content_type="application/json", x_auth_token=token)
+
+    assert (answer.status == 401) == (needs is Needs.RIGHT), answer.body
 
 
 @pytest.mark.parametrize("path", ["/minions", "/logout", "/keys"])

@@ -11,7 +11,7 @@ import yaml
 from structlog.testing import CapturingLogger
 
 from service.errors import InvalidConfiguration
-from service.routes import API_RESOURCES
+from service.routes import API_TEMPLATES
 from tests.contract.conftest import Api, fake_api
 
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
@@ -19,7 +19,7 @@ PONG = {"return": [{"minion-1": True}]}
 FORM = "application/x-www-form-urlencoded"
 GUI = "https://gui.example.org"
 # A stream never ends by itself.
-URLS = sorted({template.replace("{mid}", "minion-1").replace("{jid}", "20260101000000000000") for template in API_RESOURCES} - {"/events"})
+URLS = sorted({template.replace("{mid}", "minion-1").replace("{jid}", "20260101000000000000") for template in API_TEMPLATES} - {"/events"})
 
 
 def login(api: Api) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from service.cli.embedded import EmbeddedSalt
-from service.routes import API_RESOURCES
+from service.routes import API_TEMPLATES
 from tests.collector import Collector
 from tests.real.conftest import MakeSidecar, kill_master
 from tests.real.sidecar import Answer, Sidecar, ask
@@ -127,7 +127,7 @@ def try_everything(aviary: Aviary) -> None:
         calls.append({"client": client, "tgt": "minion-1", "fun": fun, "kwarg": kwarg, "arg": [f"password={aviary.canary()}"]})
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(aviary.send, [{**call, **creds} for creds in credentials(aviary) for call in calls]))
-        list(threads.map(aviary.visit, [url for url in API_RESOURCES if "{" not in url]))
+        list(threads.map(aviary.visit, [url for url in API_TEMPLATES if "{" not in url]))
     for creds in credentials(aviary)[1:]:
         for path in ("/login", "/token", "/run", "/minions", "/keys", "/hook/a"):
             aviary.send({**CALLS[0], **creds}, path, **{"X-Auth-Token": aviary.canary()})

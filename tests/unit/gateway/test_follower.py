@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.gateway import follower, tracker
-from service.routes import API_RESOURCES
+from service.routes import API_TEMPLATES
 from tests.unit.gateway.following import JID, Following, packed
 
 STATES = {
@@ -308,7 +308,7 @@ def flood(bus: Following) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_minions_and_five_thousand_functions_stay_below_3500_series() -> None:
-    bus = Following(routes=API_RESOURCES)
+    bus = Following(routes=API_TEMPLATES)
     with capture_logs() as lines:
         flood(bus)
 

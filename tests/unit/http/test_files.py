@@ -52,7 +52,7 @@ def app(application: Callable[..., Application], site: Path) -> Application:
         "/app/{rest:path}": App(page),
         "/static/{name:path}": Static(Folder(site / "static")),
     }
-    return application(routes=routes, middleware=(Paths(), browser), unmatched=browser.unmatched)
+    return application(routes=routes, labels={"/static/{name:path}": "/static"}, middleware=(Paths(), browser), unmatched=browser.unmatched)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""The table of URLs is all there is: what is served stands there, under its name, and asks for what it says there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import falcon.inspect
+import pytest
+from structlog.testing import CapturingLogger
+
+from service.routes import API, OPS, Needs, Route
+from service.settings import Settings
+from tests.caller import Caller
+from tests.contract.conftest import Api, fake_api
+
+MOVED = {"SIDECAR_HOOK_URL": "/moved/hook", "SIDECAR_SITE_APP_PATH": "/page", "SIDECAR_SITE_STATIC_PATH": "/files"}
+OF_THE_SITE = {"/app", "/static"}
+
+
+@pytest.fixture(params=[{}, MOVED], ids=["in their places", "moved"])
+def api(request: pytest.FixtureRequest, tmp_path: Path) -> Api:
+    """The application with all that the settings can switch on."""
+    (tmp_path / "index.html").write_text("<html>")
+    (tmp_path / "token").write_text("a token")
+    site = {"SIDECAR_SITE_APP": f"{tmp_path}/index.html", "SIDECAR_SITE_STATIC": str(tmp_path), "SIDECAR_OPS_TOKEN_FILE": f"{tmp_path}/token"}
+    return fake_api(tmp_path, **site, **request.param)
+
+
+def router_of(app: Any) -> tuple[set[tuple[str, str, frozenset[str]]], int]:
+    """Return what falcon serves, URL by URL, and how many answers it has for all other URLs."""
+    found = falcon.inspect.inspect_app(app)
+    assert not found.static_routes
+    ours = {(one.path, one.class_name, frozenset(method.method for method in one.methods if not method.internal)) for one in found.routes}
+    return ours, len(found.sinks)
+
+
+def declared(table: Iterable[Route[Any]], ours: Settings) -> set[tuple[str, str, frozenset[str]]]:
+    """Return what the table says, likewise; what answers GET answers HEAD."""
+    return {
+        (url, route.resource.__name__, frozenset({*route.access, *(("HEAD",) if "GET" in route.access else ())})) for route in table for url in route.urls(ours)
+    }
+
+
+def test_what_is_served_is_what_the_table_declares(api: Api) -> None:
+    process = api.process
+
+    assert router_of(process.api._app) == (declared(API, process.settings), 1)
+    assert router_of(process.ops._app) == (declared(OPS, process.settings), 0)
+
+
+def test_without_a_page_and_files_all_the_rest_is_served(tmp_path: Path) -> None:
+    process = fake_api(tmp_path).process
+
+    assert router_of(process.api._app)[0] == declared((route for route in API if route.template not in OF_THE_SITE), process.settings)
+
+
+def test_every_url_is_logged_under_the_name_in_the_table(api: Api) -> None:
+    api.process.log = lines = CapturingLogger()
+    urls = [(url.replace(":path", ""), route.template) for route in API for url in route.urls(api.process.settings)]
+
+    for url, _ in urls:
+        # Nobody serves PUT, so nothing happens anywhere.
+        api.caller.request("PUT", url.format(mid="a", jid="1", path="b", rest="c", name="d"), b"")
+
+    assert [call.kwargs["http.route"] for call in lines.calls] == [template for _, template in urls]
+
+
+@pytest.mark.parametrize("route", OPS, ids=lambda route: route.template)
+def test_the_ops_listener_asks_for_its_token_where_the_table_says_so(api: Api, route: Route[Any]) -> None:
+    ops = Caller(api.process.ops)
+
+    for method, needs in route.access.items():
+        refused = ops.request(method, route.template, b"").status == 401
+        assert refused == (needs is not Needs.NOTHING), method
