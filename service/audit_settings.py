@@ -39,9 +39,9 @@ class AuditSettings(Group):
     """The audit trail: who asked for what, whether they were let, and what came of it; docs/audit.md."""
 
     sinks: Annotated[tuple[Literal["file", "stdout"], ...], FromWords] = Field(
-        (), description="Where records go: `file`, `stdout` or both; one that takes a record is enough. Empty: there is no audit trail."
+        (), description="Where records go: `file`, `stdout` or both; a record counts as written when one of them has it. Empty: there is no audit trail."
     )
-    file: Path | None = Field(None, description="The file of the sink `file`, made with mode 0600; opened again on SIGHUP and when it was renamed.")
+    file: Path | None = Field(None, description="File that the sink `file` writes, created with mode 0600; opened again on SIGHUP and after it was renamed.")
     mode: Literal["best_effort", "strict"] = Field(
         "best_effort",
         description="`strict`: a request whose first record no sink takes is refused with 503 before anything is published, and `/readyz` fails meanwhile.",
@@ -50,7 +50,7 @@ class AuditSettings(Group):
     rules: Annotated[tuple[AuditRule, ...], FromText] = Field(
         _AUDIT_RULES,
         validate_default=True,
-        description="How much is recorded, by client, function, user, group and route; the first rule that fits decides. By default reads are not.",
+        description="How much is recorded, by client, function, user, group and route; the first rule that matches decides. By default reads are not recorded.",
         json_schema_extra=RELOADABLE,
     )
     hmac_key_file: Path | None = Field(
@@ -62,7 +62,7 @@ class AuditSettings(Group):
     fsync: Literal["always", "interval"] = Field(
         "interval", description="`always`: a record counts as written when the disk has it; `interval`: as soon as the system has it."
     )
-    fsync_seconds: Seconds = Field(1.0, description="The interval.")
+    fsync_seconds: Seconds = Field(1.0, description="Seconds between fsyncs when `audit.fsync` is `interval`.")
     write_seconds: Seconds = Field(2.0, description="Longest wait for a sink to take a record; in strict mode the request is refused then.")
     queue_records: int = Field(10_000, ge=100, le=1_000_000, description="Records that may wait for a sink; further ones count as failed.")
 

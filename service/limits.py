@@ -16,7 +16,7 @@ MOST_KEYS = 10_000
 
 
 class Slots:
-    """So many may do this kind of work at one time; further ones are refused at once, never queued."""
+    """Limits how many requests do one kind of work at one time; further ones are refused at once, never queued."""
 
     def __init__(self, kind: str, limit: int, *, retry_after_seconds: float = 1.0) -> None:
         self._kind = kind

@@ -56,8 +56,8 @@ class JobSettings(Group):
     metadata: bool = Field(
         True, description="Put `request_id` into the job's metadata, where minions, returns and the job cache show it.", json_schema_extra=RELOADABLE
     )
-    tracking_window_seconds: Seconds = Field(900.0, description="How long the metrics wait for a job's returns when nobody here does.")
-    tracking_window_state_seconds: Seconds = Field(3600.0, description="The same for states.")
+    tracking_window_seconds: Seconds = Field(900.0, description="Seconds that the metrics wait for a job's returns when no request of ours does.")
+    tracking_window_state_seconds: Seconds = Field(3600.0, description="Seconds that the metrics wait for a state run's returns when no request of ours does.")
     early_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="Memory for returns that arrive before the publish is acknowledged.")
 
 
@@ -65,7 +65,7 @@ class LimitSettings(Group):
     """Bulkheads and brakes."""
 
     sync_jobs: Slots = Field(256, description="Requests that may wait for minions or runners at one time.")
-    quick_calls: Slots = Field(32, description="Other requests at one time: asynchronous publishes, wheel, `GET /`.")
+    quick_calls: Slots = Field(32, description="Requests running at one time that wait for no minion and no runner: asynchronous publishes, wheel, `GET /`.")
     lows_per_request: int = Field(100, ge=1, description="Most lows in one request.", json_schema_extra=RELOADABLE)
     auth_concurrency: int = Field(
         2, ge=1, description="Authentications with unproven credentials at one time; a failed one holds a master worker for a second."
@@ -73,18 +73,25 @@ class LimitSettings(Group):
     auth_failures_burst: int = Field(
         3,
         ge=1,
-        description="Failed authentications at once, of an address, of a user and of all together, before the next has to wait.",
+        description="Failed authentications allowed at once to an address, to a user, and to everybody together; then the next one has to wait.",
         json_schema_extra=RELOADABLE,
     )
-    auth_failures_per_minute: float = Field(6.0, gt=0, description="Rate at which that allowance grows back.", json_schema_extra=RELOADABLE)
+    auth_failures_per_minute: float = Field(
+        6.0,
+        gt=0,
+        description="Failed authentications allowed each minute to an address and to a user, once `limits.auth_failures_burst` is used up.",
+        json_schema_extra=RELOADABLE,
+    )
     auth_failures_per_minute_overall: float = Field(
         12.0,
         gt=0,
-        description="The same for all addresses and users together: each failure slows every caller of the master.",
+        description="Failed authentications allowed each minute to everybody together, once `limits.auth_failures_burst` is used up: each failure slows every caller of the master.",
         json_schema_extra=RELOADABLE,
     )
     auth_proven_seconds: Seconds = Field(
-        900.0, description="How long credentials that worked bypass these brakes (the master still checks them every time).", json_schema_extra=RELOADABLE
+        900.0,
+        description="Seconds that credentials which worked are exempt from the limits on failed authentications; the master still checks them every time.",
+        json_schema_extra=RELOADABLE,
     )
 
 
@@ -96,7 +103,7 @@ class LogSettings(Group):
         "json", description="`json`, `ecs` (names of the Elastic Common Schema), or `console`: for people, on a terminal only; elsewhere it means `json`."
     )
     include_target: bool = Field(
-        False, description="Write jobs' targets into the log; without it only a hash, by which equal ones are known.", json_schema_extra=RELOADABLE
+        False, description="Write jobs' targets into the log. Otherwise it has only a hash, which is equal for equal targets.", json_schema_extra=RELOADABLE
     )
     queue_lines: int = Field(10_000, ge=100, description="Lines that may wait for a slow reader of standard output; further ones are dropped and counted.")
 
@@ -104,19 +111,19 @@ class LogSettings(Group):
 class PerMinionSettings(Group):
     """Series for single minions."""
 
-    enabled: bool = Field(False, description="Whether there are any.")
-    max: int = Field(1000, ge=1, le=10_000, description="How many minions at most.")
-    allow: str = Field("*", description="Glob of their ids.")
+    enabled: bool = Field(False, description="Whether to expose the series for single minions.")
+    max: int = Field(1000, ge=1, le=10_000, description="Most minions with series of their own.")
+    allow: str = Field("*", description="Glob of the ids of minions that may have series of their own.")
 
 
 class MetricSettings(Group):
     """What is counted by function and by minion."""
 
-    functions: int = Field(100, ge=1, le=1000, description="Names that the label `function` takes before the rest counts as `other`.")
-    function_names: Words = Field((), description="Names that always have a place among those.")
+    functions: int = Field(100, ge=1, le=1000, description="Most values of the label `function`; further functions count as `other`.")
+    function_names: Words = Field((), description="Functions that always have a value of the label `function`.")
     per_minion: Annotated[PerMinionSettings, FromText] = Field(
         PerMinionSettings(),
-        description="Two more series for each minion: when it was heard of, and how its last highstate ended. `max`: at most so many; `allow`: a glob of ids.",
+        description="Two more series for each minion: when it was last heard of, and how its last highstate ended. `enabled`: whether to expose them; `max`: most minions; `allow`: a glob of ids.",
     )
 
 
@@ -126,15 +133,19 @@ class SessionSettings(Group):
     cookie_name: str = Field("session_id", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the cookie that /login sets.")
     cookie_samesite: Literal["lax", "strict", "none"] = Field("lax", description="SameSite of the cookie; `none` lets other sites' pages use it.")
     cookie_secure: Literal["auto", "always", "never"] = Field("auto", description="Secure on the cookie; `auto`: when the request came by https.")
-    cache_seconds: float = Field(5.0, ge=0, le=5, description="How long a token that the master confirmed is believed without asking again.")
+    cache_seconds: float = Field(5.0, ge=0, le=5, description="Seconds that a token which the master confirmed is accepted without asking again.")
 
 
 class EventSettings(Group):
     """The event stream, `GET /events`."""
 
     streams: Slots = Field(200, description="Readers at one time; each holds a thread.")
-    queue_events: int = Field(1000, ge=10, le=100_000, description="Events that may wait for one reader; a slower one is told and dropped.")
-    heartbeat_seconds: float = Field(10.0, gt=0, le=15, description="Pause between two `retry:` lines on a silent bus; a reader who left is noticed then.")
+    queue_events: int = Field(
+        1000, ge=10, le=100_000, description="Most events waiting for one reader; a reader that falls further behind is told so and disconnected."
+    )
+    heartbeat_seconds: float = Field(
+        10.0, gt=0, le=15, description="Pause between two `retry:` lines while there are no events; they also show which readers have left."
+    )
     visibility: Literal["permitted", "everybody"] = Field(
         "permitted",
         description="`permitted`: all events only for callers with the right `.*` or in `events.see_all`, others see their own jobs; `everybody`: as rest_cherrypy.",
@@ -152,15 +163,17 @@ class HookEndpoint(Group):
         None, description="File with the key of the HMAC-SHA256 signature, read anew for each call; without one no signature is asked for."
     )
     signature_header: str = Field("X-Hub-Signature-256", description="Header with `sha256=HEX`, as GitHub sends it.")
-    timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without one replays are not noticed.")
-    tolerance_seconds: Seconds = Field(300.0, description="Oldest and newest timestamp accepted.")
+    timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without it replays are not detected.")
+    tolerance_seconds: Seconds = Field(300.0, description="Largest accepted difference between a webhook's timestamp and our clock, in both directions.")
     networks: Networks = Field((), description="Networks that may call; all when empty.")
 
 
 class HookSettings(Group):
     """Webhooks, `POST /hook/...`: a request becomes an event on the master's bus."""
 
-    url: str = Field("/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="Where webhooks arrive.")
+    url: str = Field(
+        "/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="URL of the webhooks; what follows it in the path is appended to the event's tag."
+    )
     require_login: bool = Field(True, description="Ask for a session; a path with a signature of its own in `hook.endpoints` needs none.")
     body_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest body of a webhook.")
     endpoints: Annotated[dict[str, HookEndpoint], FromText] = Field(
@@ -176,8 +189,8 @@ class CorsSettings(Group):
         description="Origins that may call, such as https://gui.example.org; none when empty. `*` for all, without credentials.",
         json_schema_extra=RELOADABLE,
     )
-    credentials: bool = Field(False, description="Let those origins' pages use the session cookie.", json_schema_extra=RELOADABLE)
-    max_age_seconds: int = Field(600, ge=0, le=86_400, description="How long a browser may remember a preflight's answer.", json_schema_extra=RELOADABLE)
+    credentials: bool = Field(False, description="Let pages of `cors.origins` use the session cookie.", json_schema_extra=RELOADABLE)
+    max_age_seconds: int = Field(600, ge=0, le=86_400, description="Seconds that a browser may cache the answer to a preflight.", json_schema_extra=RELOADABLE)
 
     @model_validator(mode="after")
     def _check(self) -> CorsSettings:
@@ -200,13 +213,13 @@ class AccessSettings(Group):
     )
     users: Annotated[dict[str, Networks], FromText] = Field(
         {},
-        description="Networks by user name, `*` among them for every address; the user `*` stands for those not named. Once a user is listed, who is not named is refused.",
+        description="Networks by user name; the network `*` is every address, the user `*` is everybody not listed. Once any user is listed, users who match no entry are refused.",
         json_schema_extra=RELOADABLE,
     )
-    trusted_proxies: Networks = Field((), description="Networks of proxies, whose word on their caller, and whose request ids, are believed.")
+    trusted_proxies: Networks = Field((), description="Networks of the proxies whose statements about their caller, and whose request ids, are believed.")
     proxy_header: Literal["x-forwarded-for", "forwarded", "x-real-ip"] = Field(
         "x-forwarded-for",
-        description="Header in which those proxies name their caller; the two others are not read, because a proxy passes on what it does not set itself.",
+        description="Header in which the trusted proxies name their caller. The other two are ignored, because a proxy passes on headers that it does not set itself.",
     )
 
 
@@ -214,9 +227,9 @@ class SiteSettings(Group):
     """Files for browsers: a single-page application such as SaltGUI."""
 
     app: Path | None = Field(None, description="HTML file served to browsers, as rest_cherrypy's `app`.")
-    app_path: str = Field("/app", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of that file; everything below it serves it too.")
+    app_path: str = Field("/app", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of the file `site.app`, which is also served at every URL below it.")
     static: Path | None = Field(None, description="Folder of static files, as rest_cherrypy's `static`.")
-    static_path: str = Field("/static", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of that folder.")
+    static_path: str = Field("/static", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of the folder `site.static`.")
 
 
 class StatsSettings(Group):
@@ -240,9 +253,12 @@ class DrainSettings(Group):
     """What SIGTERM does."""
 
     notice_seconds: float = Field(
-        0.0, ge=0, le=600, description="How long to keep serving, not ready, before the listener closes; in Kubernetes the time a Service needs to notice."
+        0.0,
+        ge=0,
+        le=600,
+        description="Seconds after SIGTERM in which we still serve but are not ready, before the listener closes; in Kubernetes the time that a Service needs to notice.",
     )
-    drain_seconds: Seconds = Field(30.0, description="Longest wait for running requests and unsent bytes.")
+    drain_seconds: Seconds = Field(30.0, description="Longest wait, once the listener has closed, for running requests and unsent bytes.")
 
 
 class Settings(Group):

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from service.audit.sinks import Sink
 
-# Records that nobody waits for are collected for so long: one write, and one change of threads, costs more than many records.
+# Time for which records that nobody waits for are collected: one write, and one change of threads, costs more than many records.
 LINGER_SECONDS = 0.1
 MOST_AT_ONCE = 1000
-# While a sink fails and nobody writes, it is tried again so often.
+# While a sink fails and nobody writes, this is the pause between two attempts.
 RETRY_SECONDS = 1.0
 
 

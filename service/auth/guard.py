@@ -18,7 +18,7 @@ from service.errors import Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
 
 MOST_PROVEN = 10_000
-# So long, and so many, may wait for their turn to authenticate; others are told to come back. After a restart all callers come at once,
+# Longest wait, and most callers waiting, for a login turn; others are told to come back. After a restart all callers come at once,
 # unproven, and the first of them that the master accepts lets all with the same credentials through.
 GATE_WAIT_SECONDS = 3.0
 GATE_WAITING = 128

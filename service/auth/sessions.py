@@ -20,7 +20,7 @@ from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
 
 MOST_REMEMBERED = 10_000
-# A caller may come back with the same dead token for so long without that counting as one more guess.
+# Time in which a dead token that is sent again does not count as another guess.
 DEAD_SECONDS = 600.0
 
 

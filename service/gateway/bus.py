@@ -11,7 +11,7 @@ from service.gateway.wire import FrameReader
 CONNECT_TIMEOUT_SECONDS = 5.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
-# The master announces a job before it acknowledges it; a bus that is silent for so long after that is dead.
+# The master announces a job before it acknowledges it; a bus that is still silent this long after that is dead.
 STALE_SECONDS = 10.0
 # What is read at once stays in memory, here and where frames are cut; the kernel holds little more than this for us.
 READ_BYTES = 64 * 1024

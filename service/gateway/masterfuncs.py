@@ -20,9 +20,9 @@ from service.gateway.signatures import Signatures, runner_arguments
 _ENVELOPE = frozenset({*CREDENTIAL_FIELDS, "user", "key", "timeout", "full_return"})
 # Fields of a wheel load that are not the function's. Source: salt/client/mixins.py, CLIENT_INTERNAL_KEYWORDS.
 _WHEEL_FIELDS = frozenset({"eauth", "username", "password", "token", "arg", "kwarg", "full_return", "print_event"})
-# So long a master may take to announce a runner before we believe that it does not have it.
+# If the master has not announced the runner by then, assume that it lacks the function.
 RUNNER_START_SECONDS = 10.0
-# A wheel runs inside the master's answer; so long an asynchronous caller waits for a refusal before it gets its jid.
+# A wheel runs inside the master's answer. Longest wait of an asynchronous caller for a refusal; then it gets its jid.
 WHEEL_ASYNC_SECONDS = 5.0
 
 

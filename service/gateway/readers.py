@@ -17,7 +17,7 @@ from service.gateway.rendering import StreamEvent
 
 # What may wait for one reader, besides the number of events; the events themselves are shared by all readers.
 QUEUE_BYTES = 64 * 1024 * 1024
-# For callers that ask for ids and come back: so much is kept, and for so long after the last of them has left.
+# What is kept for callers that reconnect with an event's id, and the time it is kept after the last of them has left.
 REPLAY_EVENTS = 1000
 REPLAY_BYTES = 8 * 1024 * 1024
 REPLAY_SECONDS = 60.0

@@ -17,7 +17,7 @@ PACE_SECONDS = 0.03
 # Between the bus thread and the fan-out thread.
 FEED_EVENTS = 20_000
 FEED_BYTES = 128 * 1024 * 1024
-# While nobody reads, announcements of jobs wait for a reader; so many, or so much, and the fan-out thread is woken to learn them.
+# While nobody reads, announcements of jobs gather; when they reach one of these limits, the fan-out thread is woken to learn them.
 UNREAD_EVENTS = 500
 UNREAD_BYTES = 1024 * 1024
 DROPPED_TAG = "salt/sidecar/stream/dropped"

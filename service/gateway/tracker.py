@@ -18,7 +18,7 @@ MOST_CLOSED = 10_000
 MOST_LATE = 100_000  # minions that may still return, over all closed jobs together
 MOST_WINDOWS = 5000
 MOST_RUNNERS = 2000
-# While publishes of ours are under way, a job may turn out to be ours for so long.
+# Longest wait, while publishes of ours are under way, for a job on the bus to turn out to be ours.
 HOLD_SECONDS = 10.0
 MOST_NAMED_MISSING = 10
 # Salt's own question about a job; its answers are nobody's work.

@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
 from service.observe.metrics import Metrics
 
-# Lines about things that may happen thousands of times a second come once in so long.
+# Pause between two lines about something that may happen thousands of times a second.
 QUIET_SECONDS = 60.0
 # An event bus that is later than this is worth a line.
 LAG_SECONDS = 5.0

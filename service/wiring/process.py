@@ -56,11 +56,11 @@ REJECTIONS = {
     "ClientDisabled": "client_disabled",
 }
 
-# At the end so long is waited for a collector that does not take spans.
+# Longest wait at the end for a collector that does not take spans.
 TRACES_STOP_SECONDS = 3.0
 
 
-# So long the audit records still queued at the end may take.
+# Longest wait at the end for the audit records that are still queued.
 AUDIT_CLOSE_SECONDS = 5.0
 
 
