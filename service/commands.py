@@ -114,6 +114,10 @@ class Commands:
         self._whose = whose
         self._monotonic = monotonic
 
+    def adjust(self, **limits: Any) -> None:
+        """Take new limits, all fields of Policy, in a running process."""
+        self.policy = Policy(**limits)
+
     def run(self, body: object, caller: Caller, *, identity: Identity | None = None, client: Client | None = None) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
+from pydantic.fields import FieldInfo
 
 from service import ops_address
 from service.audit_settings import AuditSettings
@@ -283,19 +285,30 @@ class Settings(Group):
     drain: DrainSettings = DrainSettings()
 
 
-def changed(old: Settings, new: Settings) -> dict[str, bool]:
-    """Return the dotted names whose values differ, each with whether a reload can apply it."""
-    return {name: bool((field.json_schema_extra or {}).get("reloadable")) for name, field in options().items() if _value(old, name) != _value(new, name)}
+def changed(old: Settings, new: Settings) -> set[str]:
+    """Return the dotted names of the options whose values differ."""
+    return {name for name in options() if value(old, name) != value(new, name)}
 
 
-def with_reloadable(old: Settings, new: Settings) -> Settings:
-    """Return *old* with those options of *new* that a running process can take."""
+def with_options(old: Settings, new: Settings, names: Iterable[str]) -> Settings:
+    """Return *old* with the options of *new* that have these dotted names."""
     merged = old.model_dump()
-    for name, reloadable in changed(old, new).items():
-        if reloadable:
-            group, option = name.split(".")
-            merged[group][option] = _value(new, name)
+    for name in names:
+        group, option = name.split(".")
+        merged[group][option] = value(new, name)
     return Settings.model_validate(merged)
+
+
+def value(ours: Settings, dotted: str) -> Any:
+    """Return the value of the option with this dotted name."""
+    group, name = dotted.split(".")
+    return getattr(getattr(ours, group), name)
+
+
+def is_reloadable(field: FieldInfo) -> bool:
+    """Return whether the declaration says that a running process takes the option; a test compares that with who takes it."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("reloadable"))
 
 
 def options() -> dict[str, Any]:
@@ -310,8 +323,3 @@ def options() -> dict[str, Any]:
 def digest(ours: Settings) -> str:
     """Return what two processes with the same settings have in common."""
     return hashlib.sha256(ours.model_dump_json().encode()).hexdigest()[:16]
-
-
-def _value(settings: Settings, dotted: str) -> object:
-    group, name = dotted.split(".")
-    return getattr(getattr(settings, group), name)

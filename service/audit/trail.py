@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from service.audit.hashing import Key, read_key
@@ -11,7 +12,7 @@ from service.audit.records import DENIED, Act, Entry, decision_of, new_id, outco
 from service.audit.rules import METADATA, NAMES, NONE, REQUEST_RESPONSE, Rules, Subject
 from service.audit.sinks import FileSink, LineSink, Sink
 from service.audit.writer import Delivery, Writer
-from service.audit_settings import AuditSettings
+from service.audit_settings import AuditRule, AuditSettings
 from service.errors import AuditUnavailable
 
 RETRY_AFTER_SECONDS = 5.0
@@ -74,9 +75,8 @@ class _Policy:
     key: Key | None
 
     @classmethod
-    def of(cls, settings: AuditSettings) -> _Policy:
-        key = read_key(settings.hmac_key_file) if settings.sinks and settings.hmac_key_file else None
-        return cls(settings.mode == "strict", Rules(settings.rules), key)
+    def of(cls, mode: str, rules: Sequence[AuditRule], key_file: Path | None) -> _Policy:
+        return cls(mode == "strict", Rules(rules), read_key(key_file) if key_file else None)
 
 
 class Audit:
@@ -86,7 +86,7 @@ class Audit:
         """write_line: writes a line to standard output before it returns, False if it could not. Raises OSError and ValueError for a bad key file."""
         self._report = report
         self._wait_seconds = settings.write_seconds
-        self._policy = _Policy.of(settings)
+        self._policy = _Policy.of(settings.mode, settings.rules, settings.hmac_key_file if settings.sinks else None)
         self._writers = [self._writer(settings, _sink(settings, name, write_line)) for name in dict.fromkeys(settings.sinks)]
 
     @property
@@ -94,9 +94,9 @@ class Audit:
         """Whether there is a trail at all."""
         return bool(self._writers)
 
-    def adjust(self, settings: AuditSettings) -> None:
+    def adjust(self, mode: str, rules: Sequence[AuditRule], hmac_key_file: Path | None) -> None:
         """Take what can change in a running process, read the key again, and open the files anew. Raises as the constructor."""
-        self._policy = _Policy.of(settings)
+        self._policy = _Policy.of(mode, rules, hmac_key_file if self.enabled else None)
         for writer in self._writers:
             writer.reopen()
 

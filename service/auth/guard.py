@@ -79,7 +79,7 @@ class Guard:
         self._everybody = everybody
         self._gate = threading.Semaphore(concurrency)
         self._queue = threading.Semaphore(GATE_WAITING)
-        self.proven_seconds = proven_seconds
+        self._proven_seconds = proven_seconds
         self._on_attempt = on_attempt
         self._on_verdict = on_verdict
         self._on_decided = on_decided
@@ -87,6 +87,10 @@ class Guard:
         self._digests = Digests()
         self._lock = threading.Lock()
         self._proven: OrderedDict[bytes, float] = OrderedDict()  # digest -> end; guarded by _lock
+
+    def adjust(self, proven_seconds: float) -> None:
+        """Change how long credentials stay proven, in a running process; those that are proven already keep their end."""
+        self._proven_seconds = proven_seconds
 
     @contextlib.contextmanager
     def admit(
@@ -175,7 +179,7 @@ class Guard:
     def prove(self, digest: bytes) -> None:
         """Remember that the master accepted these credentials."""
         with self._lock:
-            self._proven[digest] = self._monotonic() + self.proven_seconds
+            self._proven[digest] = self._monotonic() + self._proven_seconds
             self._proven.move_to_end(digest)
             if len(self._proven) > MOST_PROVEN:
                 self._proven.popitem(last=False)

@@ -117,4 +117,4 @@ def _bounds(field: Any) -> str:
 
 
 def _reloadable(field: Any) -> str:
-    return ", applied by SIGHUP" if (field.json_schema_extra or {}).get("reloadable") else ""
+    return ", applied by SIGHUP" if settings.is_reloadable(field) else ""

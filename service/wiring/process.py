@@ -39,6 +39,7 @@ from service.routes import API_TEMPLATES, ApiParts, OpsParts
 from service.settings import Settings
 from service.wiring.following import follow
 from service.wiring.master import MasterSide, connect_gateway
+from service.wiring.reloading import Applier, apply
 from service.wiring.urls import api_app, ops_app
 
 if TYPE_CHECKING:
@@ -200,22 +201,32 @@ class Process:
             self.log.error("config.invalid", faults=[str(fault) for fault in exc.faults])  # noqa: TRY400 - the faults say it all
             return
         changed = settings.changed(self.settings, new)
-        self.settings = settings.with_reloadable(self.settings, new)
-        self._apply(self.settings)
-        applied = sorted(name for name, reloadable in changed.items() if reloadable)
+        taken = apply(self.appliers(), new)
+        self.settings = settings.with_options(self.settings, new, taken)
+        applied = sorted(changed & taken)
         self.audit.note("reload", {"applied": applied})
-        self.log.info("config.loaded", applied=applied, needs_restart=sorted(set(changed) - set(applied)))
+        self.log.info("config.loaded", applied=applied, needs_restart=sorted(changed - taken))
 
-    def _apply(self, ours: Settings) -> None:
-        log.set_level(ours.log.level)
-        self.audit.adjust(ours.audit)
-        self.commands.policy = _policy(ours)
-        self.guard.proven_seconds = ours.limits.auth_proven_seconds
-        self.access.adjust(ours.access.networks, ours.access.users)
-        self.cors.adjust(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
-        for brake in (self._addresses, self._users):
-            brake.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute)
-        self._everybody.adjust(ours.limits.auth_failures_burst, ours.limits.auth_failures_per_minute_overall)
+    def appliers(self) -> tuple[Applier, ...]:
+        """Return who takes which options while we run."""
+        burst, pace, overall = "limits.auth_failures_burst", "limits.auth_failures_per_minute", "limits.auth_failures_per_minute_overall"
+        return (
+            Applier(log.set_level, level="log.level"),
+            Applier(self.audit.adjust, mode="audit.mode", rules="audit.rules", hmac_key_file="audit.hmac_key_file"),
+            Applier(
+                self.commands.adjust,
+                lows_per_request="limits.lows_per_request",
+                deadline_seconds="jobs.deadline_seconds",
+                metadata="jobs.metadata",
+                include_target="log.include_target",
+            ),
+            Applier(self.guard.adjust, proven_seconds="limits.auth_proven_seconds"),
+            Applier(self.access.adjust, networks="access.networks", users="access.users"),
+            Applier(self.cors.adjust, origins="cors.origins", credentials="cors.credentials", max_age_seconds="cors.max_age_seconds"),
+            Applier(self._addresses.adjust, burst=burst, per_minute=pace),
+            Applier(self._users.adjust, burst=burst, per_minute=pace),
+            Applier(self._everybody.adjust, burst=burst, per_minute=overall),
+        )
 
     def _revoked(self, identity: Identity, how: str) -> None:
         self.report.revoked({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session}, how)

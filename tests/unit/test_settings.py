@@ -13,7 +13,7 @@ from service.errors import ConfigFault, InvalidConfiguration
 from service.inherited import inherit
 from service.locations import environ_name, master_config_path, settings_path
 from service.option_types import Group
-from service.settings import Settings, changed, options, with_reloadable
+from service.settings import Settings, changed, is_reloadable, options, with_options
 from service.sources import load
 
 FILES = Path(__file__).parents[1] / "settings"
@@ -230,18 +230,24 @@ def test_paths_come_from_the_environment_or_stand_beside_the_master_configuratio
     assert settings_path({"SALT_MASTER_CONFIG": "/srv/master", "SIDECAR_CONFIG": "/x.yaml"}) == Path("/x.yaml")
 
 
+def marked(names: set[str]) -> dict[str, bool]:
+    """Return each name with whether its declaration says that a reload applies it."""
+    return {name: is_reloadable(options()[name]) for name in names}
+
+
 def test_a_difference_says_whether_a_reload_can_apply_it() -> None:
     new = load({"SIDECAR_CONFIG": str(FILES / "good.yaml")})
 
-    assert changed(Settings(), new) == {"api.port": False, "limits.sync_jobs": False, "limits.auth_failures_per_minute": True, "log.level": True}
-    assert changed(new, new) == {}
+    assert marked(changed(Settings(), new)) == {"api.port": False, "limits.sync_jobs": False, "limits.auth_failures_per_minute": True, "log.level": True}
+    assert marked(changed(new, new)) == {}
 
 
 def test_a_reload_takes_what_it_can_and_leaves_the_rest() -> None:
     old, new = Settings(), load({"SIDECAR_CONFIG": str(FILES / "good.yaml")})
+    merged = with_options(old, new, (name for name, field in options().items() if is_reloadable(field)))
 
-    assert changed(old, with_reloadable(old, new)) == {"limits.auth_failures_per_minute": True, "log.level": True}
-    assert changed(with_reloadable(old, new), new) == {"api.port": False, "limits.sync_jobs": False}
+    assert marked(changed(old, merged)) == {"limits.auth_failures_per_minute": True, "log.level": True}
+    assert marked(changed(merged, new)) == {"api.port": False, "limits.sync_jobs": False}
 
 
 def as_text(default: object) -> str:
