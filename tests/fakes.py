@@ -241,4 +241,4 @@ class FakeGateway:
         return self._runner.run(low, request)
 
     def health(self) -> Health:
-        return Health(master_up=True, master_reason="fake", bus_connected=True, bus_reason="fake", event_age_seconds=0.0)
+        return Health(master_up=True, master_reason="fake", bus_connected=True, bus_reason="fake")

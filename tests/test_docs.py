@@ -1,8 +1,7 @@
-"""The generated documentation is up to date, and the code logs only what is declared."""
+"""The generated documentation is up to date, and the index of the decisions whole."""
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -14,10 +13,8 @@ from service.cli.docs import pages
 from service.gateway import hub
 from service.gateway.low import CLIENTS
 from service.observe import domains
-from service.observe.events import EVENTS
 
 ROOT = Path(__file__).parent.parent
-LEVELS = frozenset({"debug", "info", "warning", "error", "exception"})
 
 
 @pytest.mark.parametrize("name", pages())
@@ -43,22 +40,6 @@ def test_the_index_has_every_decision_under_its_number() -> None:
         (str(int(name[:4])), f"[{title.partition('. ')[2]}]({name})") for name, title in sorted(records.items())
     ]
     assert all(title.startswith(f"# {int(name[:4])}. ") for name, title in records.items())
-
-
-def logged_events() -> set[str]:
-    """Return every constant first argument of a call like `log.info("area.happened")`."""
-    found = set()
-    for path in (ROOT / "service").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS and node.args:
-                first = node.args[0]
-                if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    found.add(first.value)
-    return found
-
-
-def test_every_logged_event_is_declared() -> None:
-    assert logged_events() <= {event.name for event in EVENTS}
 
 
 def test_the_gateways_names_are_the_metrics_label_values() -> None:

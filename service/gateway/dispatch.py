@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -107,13 +106,12 @@ class Runner:
 
 @dataclasses.dataclass(frozen=True)
 class Health:
-    """How the connection to the master is. event_age_seconds: since the last event, None before the first."""
+    """How the connection to the master is."""
 
     master_up: bool
     master_reason: str
     bus_connected: bool
     bus_reason: str
-    event_age_seconds: float | None
 
 
 class Gateway:
@@ -180,9 +178,7 @@ class Gateway:
 
     def health(self) -> Health:
         """Return how the connection is, without asking anybody."""
-        last = self._bus.last_event_at
-        age = None if last is None else time.monotonic() - last
-        return Health(self._monitor.up, self._monitor.reason, self._bus.connected, self._bus.reason, age)
+        return Health(self._monitor.up, self._monitor.reason, self._bus.connected, self._bus.reason)
 
     async def _ping(self, timeout: float) -> object:
         return await self._ping_socket.roundtrip({"cmd": "ping"}, timeout)

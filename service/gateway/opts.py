@@ -46,7 +46,6 @@ class MasterOptions:
     syndic_wait: int
     nodegroups: Mapping[str, Any]
     ext_job_cache: str
-    rest_wsgi: Mapping[str, Any]
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], *, request_uri: str | None = None) -> MasterOptions:
@@ -76,7 +75,6 @@ class MasterOptions:
             syndic_wait=numbers["syndic_wait"],
             nodegroups=raw.get("nodegroups") or {},
             ext_job_cache=str(raw.get("ext_job_cache") or ""),
-            rest_wsgi=raw.get("rest_wsgi") or {},
         )
 
 

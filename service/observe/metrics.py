@@ -295,7 +295,7 @@ class Metrics:
         return content_type, body, headers
 
     def value(self, name: str, **labels: str) -> float | None:
-        """Return a sample as a scrape would show it now; None if there is no such series. For tests and `smoke`."""
+        """Return a sample as a scrape would show it now; None if there is no such series. For tests."""
         self._settle()
         return self.families.registry.get_sample_value(name, labels)
 

@@ -23,7 +23,7 @@ def test_what_a_configuration_does_not_say_is_salts_default() -> None:
 
     assert (ours.request_uri, ours.bus_path) == ("tcp://127.0.0.1:4506", "/run/salt/master/master_event_pub.ipc")
     assert (ours.timeout, ours.gather_job_timeout, ours.runner_timeout, ours.syndic_wait) == (5, 10, 300, 5)
-    assert (ours.enabled_clients, ours.order_masters, ours.nodegroups, ours.ext_job_cache, ours.rest_wsgi) == ((), False, {}, "", {})
+    assert (ours.enabled_clients, ours.order_masters, ours.nodegroups, ours.ext_job_cache) == ((), False, {}, "")
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,13 @@ def test_a_master_without_ipc_has_its_bus_on_a_port() -> None:
 
 
 def test_what_a_configuration_says_is_taken_over() -> None:
-    ours = options(
-        netapi_enable_clients=["local"], timeout=9, rest_timeout=60, order_masters=True, nodegroups={"a": "b"}, ext_job_cache="redis", rest_wsgi={"port": 1}
-    )
+    ours = options(netapi_enable_clients=["local"], timeout=9, rest_timeout=60, order_masters=True, nodegroups={"a": "b"}, ext_job_cache="redis")
 
     assert (ours.enabled_clients, ours.timeout, ours.runner_timeout, ours.order_masters) == (("local",), 9, 60, True)
-    assert (ours.nodegroups, ours.ext_job_cache, ours.rest_wsgi) == ({"a": "b"}, "redis", {"port": 1})
+    assert (ours.nodegroups, ours.ext_job_cache) == ({"a": "b"}, "redis")
 
 
-@pytest.mark.parametrize("name", ["netapi_enable_clients", "nodegroups", "rest_wsgi", "ext_job_cache", "order_masters"])
+@pytest.mark.parametrize("name", ["netapi_enable_clients", "nodegroups", "ext_job_cache", "order_masters"])
 def test_an_empty_option_is_as_if_not_there(name: str) -> None:
     assert options(**{name: None}) == MasterOptions.of({**RAW, name: None})
     assert not getattr(options(**{name: None}), {"netapi_enable_clients": "enabled_clients"}.get(name, name))

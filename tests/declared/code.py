@@ -1,0 +1,38 @@
+"""The syntax trees of service/, and what can be asked of them."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@functools.cache
+def nodes() -> dict[str, list[ast.AST]]:
+    """Return every node of every file, by the file's path from the root; parsed once."""
+    return {str(path.relative_to(ROOT)): list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in sorted((ROOT / "service").rglob("*.py"))}
+
+
+def outside(*files: str) -> Iterator[ast.AST]:
+    """Yield the nodes of all files but these."""
+    for name, found in nodes().items():
+        if name not in files:
+            yield from found
+
+
+def text_of(node: ast.AST | None) -> str | None:
+    """Return the text of a constant, None where it is none."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def texts(*but: str) -> set[str]:
+    """Return every text in the code outside of these files; a docstring or a sentence is none that equals a name."""
+    return {text for node in outside(*but) if (text := text_of(node)) is not None}
+
+
+def attributes_read() -> set[str]:
+    """Return the name of every attribute that is read."""
+    return {node.attr for node in outside() if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)}

@@ -1,0 +1,127 @@
+"""Every closed set holds in both directions: what is declared is used, and what is used is declared."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+from service import errors
+from service.errors import Fault
+from service.observe import domains
+from service.observe.catalogue import CATALOGUE
+from service.observe.events import EVENTS
+from service.observe.job_report import JobReport
+from service.observe.metrics import Metrics
+from service.observe.report import Report
+from service.wiring.process import REJECTIONS
+from tests.declared.code import attributes_read, nodes, outside, text_of, texts
+from tests.declared.lines import lines
+from tests.declared.options import declared, read
+
+DECLARED = {event.name: {field.partition(":")[0] for field in event.fields} for event in EVENTS}
+# A request's id is bound to its thread; the fields of an audit record are docs/audit.md's.
+BOUND = frozenset({"request_id"})
+ELSEWHERE = frozenset({"audit"})
+# Values that come from the master or a caller and are only let through, and numbers' names.
+OTHERS_WORDS = frozenset({"METHODS", "EVENT_TYPES", "AUTH_ACTS", "SEEN_WINDOWS", "LIMITED"})
+METRIC_NAMES = {declaration.name for declaration in CATALOGUE}
+
+
+def test_every_log_event_is_declared_and_logged() -> None:
+    assert {line.event for line in lines()} == DECLARED.keys()
+
+
+def test_no_line_has_a_field_that_is_not_declared() -> None:
+    undeclared = {(line.event, field) for line in lines() for field in line.fields - DECLARED.get(line.event, set())}
+
+    assert undeclared == set()
+
+
+def test_every_declared_field_of_a_log_event_is_written() -> None:
+    keywords = {node.arg for node in outside() if isinstance(node, ast.keyword) and node.arg}
+    anywhere = texts("service/observe/events.py") | keywords
+    for event, fields in DECLARED.items():
+        places = [line for line in lines() if line.event == event]
+        written = BOUND.union(*(line.fields for line in places), anywhere if any(line.open for line in places) else ())
+
+        assert event in ELSEWHERE or fields <= written, f"{event}: {fields - written}"
+
+
+def feeding_files() -> list[str]:
+    """Return the files that have the metrics' objects."""
+    return [name for name, found in nodes().items() if any(isinstance(node, ast.ImportFrom) and node.module == "service.observe.families" for node in found)]
+
+
+def fed_metrics(name: str) -> Iterator[str]:
+    """Yield the names of metrics in a file that stand where one is fed: not where only its series are made, or its name is looked up."""
+    idle: set[int] = set()
+    for node in nodes()[name]:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "initialise":
+                idle |= {id(part) for part in ast.walk(node.func)}
+            elif node.func.attr in {"admit", "known", "value"}:
+                idle |= {id(argument) for argument in node.args}
+    yield from (text for node in nodes()[name] if id(node) not in idle and (text := text_of(node)) and text.startswith("salt_"))
+
+
+def test_every_metric_is_declared_and_fed() -> None:
+    assert {metric for name in feeding_files() for metric in fed_metrics(name)} == METRIC_NAMES
+
+
+@pytest.mark.parametrize(("owner", "called"), [(Metrics, {"metrics"}), (JobReport, {"observer", "jobs"}), (Report, {"report", "observer"})])
+def test_every_verb_that_feeds_metrics_or_logs_is_called(owner: type, called: set[str]) -> None:
+    """called: what those who have one call it; verbs of the same name on something else do not count."""
+    verbs = {name for name, member in vars(owner).items() if inspect.isfunction(member) and not name.startswith("_")}
+    own = owner.__module__.replace(".", "/") + ".py"
+    attributes = [node for node in outside(own) if isinstance(node, ast.Attribute) and node.attr in verbs]
+    used = {node.attr for node in attributes if ast.unparse(node.value).rpartition(".")[2].strip("_") in called}
+
+    # Only tests read metrics with `value`.
+    assert verbs - used - {"value"} == set()
+
+
+def test_every_value_of_a_label_is_used() -> None:
+    used = texts("service/observe/domains.py", "service/observe/catalogue.py", "service/observe/events.py")
+    closed = {name: values for name, values in vars(domains).items() if isinstance(values, tuple) and name not in OTHERS_WORDS}
+
+    assert {(name, value) for name, values in closed.items() for value in values if value not in used} == set()
+    assert set(domains.LIMITED) <= METRIC_NAMES
+
+
+def test_every_option_is_read() -> None:
+    assert declared() - read() == set()
+
+
+def kinds_of_faults() -> set[str]:
+    """Return the names of the faults that are declared."""
+    return {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Fault)}
+
+
+def test_every_kind_of_fault_is_raised() -> None:
+    made = {ast.unparse(node.func) for node in outside() if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    raised = {ast.unparse(node.exc) for node in outside() if isinstance(node, ast.Raise) and node.exc}
+
+    assert kinds_of_faults() - made - raised == set()
+
+
+def test_a_refusal_is_counted_by_a_fault_that_exists_under_a_reason_that_is_declared() -> None:
+    assert REJECTIONS.keys() <= kinds_of_faults()
+    assert set(REJECTIONS.values()) <= set(domains.REJECTIONS)
+
+
+def test_every_field_of_a_dataclass_is_read() -> None:
+    read_somewhere = attributes_read()
+    fields = {
+        (name, node.name, field.target.id)
+        for name, found in nodes().items()
+        for node in found
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    }
+
+    assert fields
+    assert {place for place in fields if place[2] not in read_somewhere} == set()
