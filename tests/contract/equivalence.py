@@ -95,8 +95,9 @@ CASES: list[Case] = [
     local("shell exit code full_return", "cmd.run", "exit 3", full_return=True),
     local("state that fails", "state.apply", "failing"),
     local("state that fails full_return", "state.apply", "failing", full_return=True),
-    dataclasses.replace(local("big return", "demo.big", 1_000_000, tgt="minion-1"),
-                        differs="Salt 3006 loses a return of this size now and then", agree=lambda _theirs, ours: len(ours["minion-1"]) == 1_000_000),
+    # Seen once in some hundred runs: neither client heard of it. What Salt's own client lost too is no difference.
+    dataclasses.replace(local("big return", "demo.big", 1_000_000, tgt="minion-1"), differs="Salt 3006 loses a return of this size now and then",
+                        agree=lambda theirs, ours: theirs["minion-1"] is False or len(ours["minion-1"]) == 1_000_000),
     local("unicode", "demo.unicode"),
     local("bytes", "demo.blob"),
     dataclasses.replace(local("slow minion", "demo.sleep", 4), timed=True),
