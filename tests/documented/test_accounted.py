@@ -97,6 +97,14 @@ def test_no_command_hides_in_an_indented_block() -> None:
     assert not wrong, "put it into a ```sh block"
 
 
+def test_a_lock_file_is_installed_as_it_stands() -> None:
+    # Resolved, it would depend on the pip that happens to be there: before 23.3 the pin of NAME does not count for NAME[extra].
+    lines = [line for command in every() for line in command.text.splitlines() if re.search(r"\bpip install .*-r ", line)]
+
+    assert lines
+    assert not [line for line in lines if not {"--no-deps", "--require-hashes"} <= set(line.split())]
+
+
 def test_data_in_blocks_is_well_formed() -> None:
     """A block of YAML is for the file that its first line names (`# FILE`), else it is what the page has, by default settings of the sidecar."""
     for block in (block for page in pages() for block in blocks(page, read(page))):
