@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -49,10 +49,11 @@ class Tree:
     def lock(self, *lines: str) -> None:
         (self.folder / "requirements" / "trial.txt").write_text("".join(lines))
 
-    def install(self, python: str | Path = sys.executable) -> subprocess.CompletedProcess[str]:
+    def install(self, python: str | Path = sys.executable, told: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run it. told: variables that name the index, in the place of uv's own."""
         del self.index.asked[:]
         # The packages of the lock are found here by uv as by pip; where pip finds uv is the machine's own business.
-        places = {"UV_DEFAULT_INDEX": self.index.url, "PIP_EXTRA_INDEX_URL": self.index.url, "UV_CACHE_DIR": str(self.folder / "cache")}
+        places = {"PIP_EXTRA_INDEX_URL": self.index.url, "UV_CACHE_DIR": str(self.folder / "cache"), **(told or {"UV_DEFAULT_INDEX": self.index.url})}
         argv = [str(self.folder / "requirements" / "install"), ".venv", "trial.txt"]
         return subprocess.run(argv, env={**os.environ, **places, "PYTHON": str(python)}, capture_output=True, text=True, timeout=500, check=False)
 
@@ -127,3 +128,18 @@ def test_an_environment_follows_its_lock(tree: Tree) -> None:
 
     assert done.returncode == 0, done.stderr
     assert tree.holds() == {"trial_cover": "2.0"}
+
+
+@pytest.mark.parametrize("environment", [True, False])
+def test_the_index_is_the_one_that_pip_would_take(tree: Tree, tmp_path: Path, environment: bool) -> None:
+    nobody, config = "http://127.0.0.1:9/simple", tmp_path / "pip.conf"
+    config.write_text(f"[global]\nindex-url = {nobody}\n[install]\nindex-url = {nobody if environment else tree.index.url}\n")
+    told = {"PIP_CONFIG_FILE": str(config), "UV_CACHE_DIR": str(tmp_path / "cache")} | ({"PIP_INDEX_URL": tree.index.url} if environment else {})
+    # uv itself comes from where the machine's pip finds it.
+    tree.lock(tree.index.pin("trial-cover", "2.0"))
+    tree.install()
+    tree.lock(tree.index.pin("trial-cover", "1.0"))
+
+    done = tree.install(told=told)
+
+    assert (done.returncode, tree.holds()) == (0, {"trial_cover": "1.0"}), done.stderr
