@@ -15,11 +15,11 @@ from typing import Any
 from benchmarks.cases import GATEWAY
 from benchmarks.load import Load, Sample, percentile
 from benchmarks.probes import Meanwhile, resident_bytes
-from service.cli.embedded import until
-from service.configuration import read_configuration
-from service.gateway.dispatch import Gateway
-from service.gateway.jobs import Request
+from service.demo.embedded import until
+from service.gateway.clients.local import Request
+from service.gateway.gateway import Gateway
 from service.gateway.low import parse_lowstate
+from service.wiring.configuration import read_configuration
 
 START_SECONDS = 30.0
 

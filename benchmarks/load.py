@@ -16,7 +16,7 @@ import orjson
 from benchmarks.behaviour import NO_RETURN
 from benchmarks.cases import Check
 from benchmarks.probes import Meanwhile, cpu_seconds, forget_peak, peak_bytes, resident_bytes
-from service.cli.processes import session_members
+from service.demo.processes import session_members
 
 READ_BYTES = 32 * 1024 * 1024
 

@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from benchmarks.running import Running
-from service.cli import calls
-from service.cli.embedded import SCRIPTS, EmbeddedSalt
-from service.cli.ports import free_ports
+from service.demo import calls
+from service.demo.embedded import SCRIPTS, EmbeddedSalt
+from service.demo.ports import free_ports
 
 # Callers that wait for minions at one time: the default is 256, and one case has 500.
 SYNC_JOBS = 600

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.cli.processes import session_members
+from service.demo.processes import session_members
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -24,8 +24,8 @@ from benchmarks.peers import Peer
 from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes
 from benchmarks.streams import OPEN_SECONDS, SETTLE_SECONDS, Watch
 from service.cli.demo import Asked, stoppable
-from service.cli.embedded import EmbeddedSalt
-from service.cli.processes import session_members
+from service.demo.embedded import EmbeddedSalt
+from service.demo.processes import session_members
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -37,7 +37,7 @@ from benchmarks.cases import (
 from benchmarks.judge import Verdict, judge, median, table
 from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
-from service.cli.embedded import StartFailed
+from service.demo.embedded import StartFailed
 
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")

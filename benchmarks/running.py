@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.cli.embedded import StartFailed, until
-from service.cli.processes import WhileNeeded, end_session, session_members
+from service.demo.embedded import StartFailed, until
+from service.demo.processes import WhileNeeded, end_session, session_members
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 120.0

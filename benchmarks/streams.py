@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.load import percentile
 from benchmarks.probes import Meanwhile, cpu_seconds, resident_bytes
-from service.cli.processes import session_members
+from service.demo.processes import session_members
 
 MARK = re.compile(rb"bench-(\d+)-(\d+\.\d{6})")
 MARK_BYTES = 40

@@ -97,7 +97,7 @@ def _property(value: Value) -> dict[str, Any]:
 
 def settings_schema() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the schema of the sidecar's settings, and that of its sections."""
-    from service.settings import Settings  # noqa: PLC0415 - the only part that needs the sidecar's environment
+    from service.settings.settings import Settings  # noqa: PLC0415 - the only part that needs the sidecar's environment
 
     schema = _without(Settings.model_json_schema(), {"title", "default", "reloadable"})
     parts: dict[str, Any] = schema.pop("$defs")

@@ -14,13 +14,13 @@ from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Identity
 from service.errors import Fault, Overloaded, Unauthenticated
-from service.gateway.jobs import Request
+from service.gateway.clients.local import Request
+from service.gateway.clients.result import LowResult
 from service.gateway.low import CREDENTIAL_FIELDS, LOCAL_CLIENTS, Client, Low, parse_lowstate
-from service.gateway.result import LowResult
 from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
 from service.observe.redact import redact_text
-from service.observe.trail import Trail
+from service.observe.trace.timeline import Trail
 
 
 class LowRunner(Protocol):

@@ -25,16 +25,16 @@ from service.audit.trail import Audit
 from service.auth.sessions import Sessions
 from service.auth.webhook import Webhooks
 from service.commands import Commands
-from service.gateway.streams import Streams
 from service.health import Health
-from service.http.bearer import BearerFile
 from service.http.cookies import SessionCookie
 from service.http.files import Folder, Page
 from service.limits import Slots
-from service.observe.metrics import Metrics
-from service.observe.report import Report
-from service.observe.traffic import Traffic
-from service.settings import Settings
+from service.observe.metrics.metrics import Metrics
+from service.observe.metrics.traffic import Traffic
+from service.observe.report.report import Report
+from service.secrets.bearer import BearerFile
+from service.settings.settings import Settings
+from service.streaming.fanout import Streams
 
 Method = Literal["GET", "POST"]
 Parts = TypeVar("Parts")

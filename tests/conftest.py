@@ -11,15 +11,15 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 
 with warnings.catch_warnings():
     # Salt's imports warn of its own doings; for everything else a warning is an error.
     warnings.simplefilter("ignore")
-    from service.gateway.quiet import tame_salt
+    from service.gateway.master.quiet_salt import tame_salt
 
     tame_salt()
-    import service.gateway.dispatch  # noqa: F401
+    import service.gateway.gateway  # noqa: F401
 
 # A busy machine is no fault of the code; the tests that run for long have a limit of their own. `make check` loads "few examples", which are
 # others each time, and `make test` all.

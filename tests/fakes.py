@@ -12,15 +12,15 @@ from typing import Any
 
 import salt.payload
 
-from service.gateway.dispatch import Health, Runner
-from service.gateway.eauth import Tokens
-from service.gateway.fire import packed
-from service.gateway.hub import Hub
-from service.gateway.jobs import Request
+from service.events.hub import Hub
+from service.gateway.clients.local import Request
+from service.gateway.clients.publish import Ledger
+from service.gateway.clients.result import LowResult
+from service.gateway.clients.tokens import Tokens
+from service.gateway.gateway import Health, Runner
 from service.gateway.low import Low
-from service.gateway.opts import MasterOptions
-from service.gateway.publish import Ledger
-from service.gateway.result import LowResult
+from service.gateway.master.options import MasterOptions
+from service.gateway.transport.event_writer import packed
 
 SECRET = "fake-secret"
 RIGHTS: dict[str, list[str]] = {"demo": [".*", "@runner", "@wheel", "@jobs"], "pinger": ["test.ping"]}

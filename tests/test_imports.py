@@ -19,7 +19,7 @@ QUESTIONS = frozenset(
 )
 # The answer holds as long as the process, or the question is meant: place and name of what is assigned, and why.
 ALLOWED = {
-    ("service/observe/log.py", "INSTANCE"): "all log lines and audit records of a process carry the name it started with",
+    ("service/observe/log/log.py", "INSTANCE"): "all log lines and audit records of a process carry the name it started with",
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

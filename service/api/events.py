@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import falcon
 
 from service.errors import BadRequest, Fault, Unauthenticated
-from service.gateway.readers import Reader, View
-from service.gateway.streams import Streams
 from service.http.facts import ENVIRON_KEY, Facts
-from service.http.sse import CONTENT_TYPE, EventStream
 from service.limits import Slots
-from service.settings import EventSettings
+from service.settings.settings import EventSettings
+from service.streaming.fanout import Streams
+from service.streaming.readers import Reader, View
+from service.streaming.sse import CONTENT_TYPE, EventStream
 
 MOST_GLOBS = 50
 MOST_GLOB_CHARACTERS = 512

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 from service.audit.hashing import read_key
-from service.audit_settings import AuditSettings
 from service.errors import ConfigFault
+from service.settings.audit_settings import AuditSettings
 
 
 def audit_faults(settings: AuditSettings) -> list[ConfigFault]:

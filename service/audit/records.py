@@ -14,7 +14,7 @@ import orjson
 from service import __version__
 from service.audit.hashing import Key
 from service.audit.rules import METADATA, NAMES, REQUEST
-from service.observe.log import INSTANCE, SERVICE_NAME
+from service.observe.log.log import INSTANCE, SERVICE_NAME
 from service.observe.redact import MASK
 
 MOST_CHARACTERS = 1024

@@ -7,7 +7,7 @@ import fnmatch
 import re
 from collections.abc import Callable, Sequence
 
-from service.audit_settings import AuditRule
+from service.settings.audit_settings import AuditRule
 
 NONE, METADATA, REQUEST, REQUEST_RESPONSE = range(4)
 NAMES = ("none", "metadata", "request", "request_response")

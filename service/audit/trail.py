@@ -12,8 +12,8 @@ from service.audit.records import DENIED, Act, Entry, decision_of, new_id, outco
 from service.audit.rules import METADATA, NAMES, NONE, REQUEST_RESPONSE, Rules, Subject
 from service.audit.sinks import FileSink, LineSink, Sink
 from service.audit.writer import Delivery, Writer
-from service.audit_settings import AuditRule, AuditSettings
 from service.errors import AuditUnavailable
+from service.settings.audit_settings import AuditRule, AuditSettings
 
 RETRY_AFTER_SECONDS = 5.0
 _ACCOUNT = ("jid", "minions_expected", "minions_returned", "minions_failed", "minions_missing", "outcome", "duration_s")

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from service.digests import Digests
 from service.errors import Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
+from service.secrets.digests import Digests
 
 MOST_PROVEN = 10_000
 # Longest wait, and most callers waiting, for a login turn; others are told to come back. After a restart all callers come at once,

@@ -13,11 +13,11 @@ from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.guard import Guard, TokenDied
 from service.auth.perms import EVERYTHING, perms_of
-from service.digests import Digests
 from service.errors import BadRequest, Fault, Unauthenticated
 from service.gateway.low import TOKEN
 from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
+from service.secrets.digests import Digests
 
 MOST_REMEMBERED = 10_000
 # Time in which a dead token that is sent again does not count as another guess.
@@ -25,7 +25,7 @@ DEAD_SECONDS = 600.0
 
 
 class Tokens(Protocol):
-    """The master's token calls; see gateway/eauth.py."""
+    """The master's token calls; see gateway/clients/tokens.py."""
 
     def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """Log in."""

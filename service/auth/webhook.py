@@ -11,7 +11,7 @@ from pathlib import Path
 
 from service.errors import ConfigFault, InvalidConfiguration, Unauthenticated
 from service.http.addresses import Networks
-from service.settings import HookEndpoint
+from service.settings.settings import HookEndpoint
 
 _PREFIX = "sha256="
 _MOST_DIGITS = 12

@@ -13,8 +13,8 @@ from service.audit.chain import Verifier
 from service.audit.hashing import Key, read_key
 from service.cli.options import EX_CONFIG
 from service.errors import ConfigFault, InvalidConfiguration
-from service.locations import CONFIG_VARIABLE
-from service.sources import load
+from service.settings.locations import CONFIG_VARIABLE
+from service.settings.sources import load
 
 
 def hash_value(args: argparse.Namespace) -> int:

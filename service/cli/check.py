@@ -17,7 +17,7 @@ from service.cli.serve import uid_faults
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
 
 if TYPE_CHECKING:
-    from service.settings import Settings
+    from service.settings.settings import Settings
 
 PING_SECONDS = 3.0
 CONNECT_SECONDS = 2.0
@@ -41,11 +41,11 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     if unknown := uid_faults():
         # Without Salt nothing else can be looked at.
         return unknown, ()
-    from service.configuration import master_notes, setting_faults, tracing_of  # noqa: PLC0415
-    from service.gateway.opts import read_master_config  # noqa: PLC0415 - only this command needs Salt
-    from service.inherited import inherit  # noqa: PLC0415
-    from service.locations import master_config_path  # noqa: PLC0415
-    from service.sources import load  # noqa: PLC0415
+    from service.gateway.master.options import read_master_config  # noqa: PLC0415 - only this command needs Salt
+    from service.settings.inherited import inherit  # noqa: PLC0415
+    from service.settings.locations import master_config_path  # noqa: PLC0415
+    from service.settings.sources import load  # noqa: PLC0415
+    from service.wiring.configuration import master_notes, setting_faults, tracing_of  # noqa: PLC0415
 
     faults: list[ConfigFault] = []
     settings = None
@@ -70,7 +70,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
 
 
 def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]:
-    from service.gateway.opts import MasterOptions  # noqa: PLC0415
+    from service.gateway.master.options import MasterOptions  # noqa: PLC0415
 
     faults = []
     try:
@@ -168,7 +168,7 @@ def _ping_faults(uri: str) -> Iterator[ConfigFault]:
 async def _ping(uri: str) -> None:
     import zmq  # noqa: PLC0415
 
-    from service.gateway.wire import RequestSocket  # noqa: PLC0415
+    from service.gateway.transport.wire import RequestSocket  # noqa: PLC0415
 
     with zmq.Context() as context:
         master = RequestSocket(context, uri)

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.cli import calls
-from service.cli.embedded import StartFailed
-from service.cli.stack import Refused, Stack
+from service.demo import calls
+from service.demo.embedded import StartFailed
+from service.demo.stack import Refused, Stack
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

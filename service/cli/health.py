@@ -12,7 +12,7 @@ from typing import Any
 
 from service.cli.options import add_arguments as add_settings_arguments
 from service.cli.options import environ_of
-from service.ops_address import NotPlain, OpsAddress, quick_address, read_token
+from service.settings.ops_address import NotPlain, OpsAddress, quick_address, read_token
 
 # An answer has a few hundred bytes; whoever else may have the port gets no more of our memory.
 ANSWER_BYTES = 64 * 1024
@@ -66,9 +66,9 @@ def _address(environ: Mapping[str, str]) -> OpsAddress:
     try:
         return quick_address(environ)
     except NotPlain:
-        # Half a second of imports: see service/ops_address.py.
+        # Half a second of imports: see service/settings/ops_address.py.
         from service.errors import InvalidConfiguration  # noqa: PLC0415
-        from service.sources import load  # noqa: PLC0415
+        from service.settings.sources import load  # noqa: PLC0415
 
         try:
             ops = load(environ).ops

@@ -58,7 +58,7 @@ def _may_read_shadow(user: str) -> bool:
 
 
 def _python_notes(python: Path, environ: Mapping[str, str]) -> Iterator[ConfigFault]:
-    from service.gateway.opts import SALT_FOLDER  # noqa: PLC0415 - it imports Salt
+    from service.gateway.master.options import SALT_FOLDER  # noqa: PLC0415 - it imports Salt
 
     try:
         # In no folder of the caller's: Python would find a `salt` there.

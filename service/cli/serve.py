@@ -9,7 +9,7 @@ import sys
 
 from service.cli.options import EX_CONFIG, environ_of
 from service.errors import ConfigFault, InvalidConfiguration
-from service.observe import log
+from service.observe.log import log
 
 
 def uid_faults(uid: int | None = None) -> list[ConfigFault]:
@@ -44,11 +44,11 @@ def _serve(environ: dict[str, str]) -> int:
     """Read the configuration and serve. Raises InvalidConfiguration."""
     if faults := uid_faults():
         raise InvalidConfiguration(faults)
-    from service.gateway.quiet import tame_salt  # noqa: PLC0415 - it imports Salt
+    from service.gateway.master.quiet_salt import tame_salt  # noqa: PLC0415 - it imports Salt
 
     tame_salt()
-    from service.configuration import read_configuration  # noqa: PLC0415
     from service.server.process import Signals  # noqa: PLC0415
+    from service.wiring.configuration import read_configuration  # noqa: PLC0415
     from service.wiring.serve import serve  # noqa: PLC0415
 
     signals = Signals()

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from service.cli import calls
 from service.cli.demo import Asked, running, say
-from service.cli.embedded import PATIENCE_SECONDS, StartFailed, until
-from service.cli.processes import session_members
-from service.cli.stack import Refused, Stack
+from service.demo import calls
+from service.demo.embedded import PATIENCE_SECONDS, StartFailed, until
+from service.demo.processes import session_members
+from service.demo.stack import Refused, Stack
 
 Check = Callable[[list[Any]], bool]
 PONG = {"minion-1": True, "minion-2": True}

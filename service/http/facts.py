@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from service.observe import traceparent
-from service.observe.trail import Trail
+from service.observe.trace import traceparent
+from service.observe.trace.timeline import Trail
 
 ENVIRON_KEY = "sidecar.facts"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")

@@ -10,7 +10,7 @@ from falcon.routing import StaticRoute
 
 from service.errors import ConfigFault, NotFound
 from service.http.media import JSON, accepted, vary
-from service.settings import SiteSettings
+from service.settings.settings import SiteSettings
 
 HTML = "text/html"
 _EVERY_FILE = "/files"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from service.http.addresses import Proxies
 from service.http.facts import ENVIRON_KEY, Facts, facts_of
-from service.observe import log
-from service.observe.trail import Trail
+from service.observe.log import log
+from service.observe.trace.timeline import Trail
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

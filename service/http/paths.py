@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import falcon
 
 from service.errors import ConfigFault, NotFound
-from service.settings import Settings
+from service.settings.settings import Settings
 
 # Where these are by default is free when the settings move them.
 MOVABLE = frozenset({"app", "static", "hook"})

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from waitress.task import ThreadedTaskDispatcher
 
-from service.observe import log
+from service.observe.log import log
 
 
 class Work(Protocol):

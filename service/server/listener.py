@@ -13,10 +13,10 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from service.errors import ConfigFault, InvalidConfiguration
-from service.locations import environ_name
 from service.server.channel import Channel
 from service.server.dispatcher import Dispatcher
 from service.server.loop import Sockets
+from service.settings.locations import environ_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -10,14 +10,14 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from service.errors import InvalidConfiguration
-from service.observe import log
+from service.observe.log import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
     from service.server.listener import Listener
-    from service.settings import DrainSettings
+    from service.settings.settings import DrainSettings
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_SECONDS = 1.0

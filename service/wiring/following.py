@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from service.configuration import Configuration
-from service.gateway.fleet import Fleet, key_folder
-from service.gateway.follower import Follower
-from service.gateway.tracker import JobTracker
-from service.observe import log
-from service.observe.job_report import JobReport
-from service.observe.metrics import Metrics
-from service.observe.report import Report
+from service.fleet.follower import Follower
+from service.fleet.job_tracker import JobTracker
+from service.fleet.minions import Fleet, key_folder
+from service.observe.log import log
+from service.observe.metrics.metrics import Metrics
+from service.observe.report.job_report import JobReport
+from service.observe.report.report import Report
+from service.wiring.configuration import Configuration
 from service.wiring.master import MasterSide
 
 

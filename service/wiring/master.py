@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 from service.auth.sessions import Tokens
 from service.commands import LowRunner
-from service.configuration import Configuration
-from service.gateway.dispatch import Gateway, Health
-from service.gateway.publish import Ledger
-from service.observe.report import Report
+from service.gateway.clients.publish import Ledger
+from service.gateway.gateway import Gateway, Health
+from service.observe.report.report import Report
+from service.wiring.configuration import Configuration
 
 
 class MasterSide(LowRunner, Protocol):

@@ -8,35 +8,36 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from service import __version__, inherited, settings, sources
+from service import __version__
 from service.audit.faults import key_fault
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Identity, Sessions
 from service.commands import Commands, Policy
-from service.configuration import Configuration
 from service.errors import InvalidConfiguration
-from service.gateway.follower import Follower
-from service.gateway.opts import SALT_VERSION, MasterOptions
-from service.gateway.skew import master_differs, pools_enabled
-from service.gateway.streams import Streams
+from service.fleet.follower import Follower
+from service.gateway.master.options import SALT_VERSION, MasterOptions
+from service.gateway.master.version_check import master_differs, pools_enabled
 from service.health import Check, Health
 from service.http.access import Access
 from service.http.addresses import Proxies
-from service.http.bearer import BearerFile
 from service.http.cors import Cors
 from service.http.facts import Facts
 from service.http.files import Page
 from service.http.media import encode
 from service.http.middleware import Canonical, log_fields
 from service.limits import Brake, Slots
-from service.observe import log
-from service.observe.metrics import Metrics
-from service.observe.report import Report
-from service.observe.tracing import Tracing
-from service.observe.traffic import Traffic
+from service.observe.log import log
+from service.observe.metrics.metrics import Metrics
+from service.observe.metrics.traffic import Traffic
+from service.observe.report.report import Report
+from service.observe.trace.tracing import Tracing
 from service.routes import API_TEMPLATES, ApiParts, OpsParts
-from service.settings import Settings
+from service.secrets.bearer import BearerFile
+from service.settings import inherited, settings, sources
+from service.settings.settings import Settings
+from service.streaming.fanout import Streams
+from service.wiring.configuration import Configuration
 from service.wiring.following import follow
 from service.wiring.master import MasterSide, connect_gateway
 from service.wiring.reloading import Applier, apply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from service.settings import Settings, value
+from service.settings.settings import Settings, value
 
 
 class Applier:

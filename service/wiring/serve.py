@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from service import settings
-from service.configuration import Configuration
-from service.gateway.opts import SALT_VERSION
+from service.gateway.master.options import SALT_VERSION
 from service.server.process import Life, Signals, run
 from service.server.runtime import tame_collector, tell_systemd
+from service.settings import settings
+from service.wiring.configuration import Configuration
 from service.wiring.listeners import api_listener, ops_listener
 from service.wiring.process import Process
 

@@ -12,7 +12,7 @@ from service.http.cors import Cors
 from service.http.facts import Facts
 from service.http.paths import Paths
 from service.routes import API, OPS, ApiParts, OpsParts, Parts, Route
-from service.settings import Settings
+from service.settings.settings import Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

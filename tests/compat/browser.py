@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from service.cli import calls
-from service.cli.ports import free_ports
-from service.cli.processes import Child
+from service.demo import calls
+from service.demo.ports import free_ports
+from service.demo.processes import Child
 from tests.compat.servers import Server, wait_ready
 
 SCRIPT_MILLISECONDS = 60_000

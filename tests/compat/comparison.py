@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.compat.compare import Aspects, Verdict, aspects, judge
 from tests.compat.differences import DIFFERENCES, EVERYWHERE
 from tests.compat.exchange import Answer, Request, Side, answer_of

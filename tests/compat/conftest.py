@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.compat import servers
 from tests.compat.comparison import Comparison, comparison
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import yaml
 
-from service.cli import calls
-from service.cli.embedded import PATIENCE_SECONDS, SCRIPTS, EmbeddedSalt, StartFailed, until
-from service.cli.ports import free_ports
-from service.cli.processes import Child
+from service.demo import calls
+from service.demo.embedded import PATIENCE_SECONDS, SCRIPTS, EmbeddedSalt, StartFailed, until
+from service.demo.ports import free_ports
+from service.demo.processes import Child
 
 ROOT = Path(__file__).resolve().parents[2]
 

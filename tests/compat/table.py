@@ -11,7 +11,7 @@ from pathlib import Path
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from service.cli.embedded import EmbeddedSalt
+    from service.demo.embedded import EmbeddedSalt
     from tests.compat.compare import Everywhere
     from tests.compat.comparison import Outcome, comparison
     from tests.compat.differences import EVERYWHERE

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.compat.browser import Browser, browser
 from tests.compat.conftest import Site
 

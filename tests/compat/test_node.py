@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.compat.conftest import Site
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.compat.conftest import Site
 from tests.compat.servers import ROOT
 

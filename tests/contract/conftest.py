@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from service.cli.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
-from service.configuration import Configuration, read_configuration
-from service.gateway.dispatch import Gateway
+from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
+from service.gateway.gateway import Gateway
 from service.gateway.low import CLIENTS
-from service.gateway.opts import read_master_config
+from service.gateway.master.options import read_master_config
+from service.wiring.configuration import Configuration, read_configuration
 from service.wiring.process import Process
 from tests.caller import Caller, Response
 from tests.fakes import SECRET, FakeGateway

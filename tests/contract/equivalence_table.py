@@ -13,8 +13,8 @@ import structlog
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from service.cli.embedded import EmbeddedSalt
-    from service.configuration import read_configuration
+    from service.demo.embedded import EmbeddedSalt
+    from service.wiring.configuration import read_configuration
     from service.wiring.process import Process
     from tests.contract.conftest import connected
     from tests.contract.equivalence import CASES, CASES_STOPPED, Case, both, verdict

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import salt.payload
 
-from service.gateway.dispatch import Gateway
+from service.gateway.gateway import Gateway
 from service.gateway.low import CLIENTS
 from service.routes import API, Needs, Route
 from tests.caller import Response

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from service.cli.embedded import PATIENCE_SECONDS, until
+from service.demo.embedded import PATIENCE_SECONDS, until
 from tests.caller import Response
 from tests.contract.conftest import Api, fake_api
 from tests.fakes import FakeGateway

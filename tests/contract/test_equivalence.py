@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.contract.conftest import Api
 from tests.contract.equivalence import CASES, CASES_STOPPED, Case, both, verdict
 from tests.contract.reference import Reference

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import MasterUnreachable
-from service.gateway.fire import packed
+from service.gateway.transport.event_writer import packed
 from tests.contract.conftest import Api, fake_api
 from tests.fakes import FakeGateway
 from tests.listening import RETRY, Listening, Received, parse

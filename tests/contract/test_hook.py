@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.configuration import read_configuration
 from service.errors import InvalidConfiguration
+from service.wiring.configuration import read_configuration
 from tests.caller import Response
 from tests.contract.conftest import MASTER_CONFIG, Api, fake_api
 from tests.contract.test_events import listening, login

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 import zmq
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 
 PING = Path(__file__).parents[2] / "config" / "compose" / "master-ping.py"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from service.settings import is_reloadable, options
+from service.settings.settings import is_reloadable, options
 from service.wiring.process import Process
 from tests.contract.conftest import LENIENT, Api, fake_api
 

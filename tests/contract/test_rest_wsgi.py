@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from service import errors
-from service.cli.embedded import PATIENCE_SECONDS, until
-from service.observe import domains
+from service.demo.embedded import PATIENCE_SECONDS, until
+from service.observe.metrics import domains
 from service.wiring.process import REJECTIONS
 from tests.contract.conftest import Api, fake_api
 

@@ -10,7 +10,7 @@ import pytest
 
 from service.api.jobs import _shown
 from service.errors import MasterTimeout, MasterUnreachable
-from service.gateway.eauth import Tokens
+from service.gateway.clients.tokens import Tokens
 from tests.contract.conftest import Api
 
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}

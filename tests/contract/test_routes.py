@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from service.routes import API, OPS, Needs, Route
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.caller import Caller
 from tests.contract.conftest import Api, fake_api
 

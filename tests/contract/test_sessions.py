@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from service.configuration import read_configuration
+from service.wiring.configuration import read_configuration
 from service.wiring.process import Process
 from tests.caller import Response
 from tests.contract.conftest import MASTER_CONFIG, Api, connected

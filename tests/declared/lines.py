@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from tests.declared.code import outside, text_of
 
 # The declarations themselves, and ECS's name for the field `event`.
-NOT_LOGGING = ("service/observe/events.py", "service/observe/shapes.py")
+NOT_LOGGING = ("service/observe/log/event_names.py", "service/observe/log/shapes.py")
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical", "exception"})
 EXCEPTION_FIELDS = frozenset({"error.type", "error.message", "error.causes", "frames"})  # what the log makes of `exc_info`
 

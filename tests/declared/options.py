@@ -9,12 +9,12 @@ import typing
 from collections import defaultdict
 from collections.abc import Iterator
 
-from service.option_types import Group
-from service.settings import PerMinionSettings, Settings
+from service.settings.option_types import Group
+from service.settings.settings import PerMinionSettings, Settings
 from tests.declared.code import nodes
 
 # Here options are declared; to mention one here is not to read it.
-DECLARED_IN = ("service/settings.py", "service/audit_settings.py")
+DECLARED_IN = ("service/settings/settings.py", "service/settings/audit_settings.py")
 # Where a section is handed to a floor that knows no settings, that floor says what it wants of it.
 STAND_INS: dict[str, type[Group]] = {"PerMinion": PerMinionSettings}
 Read = tuple[type[Group], str]

@@ -10,12 +10,12 @@ import pytest
 
 from service import errors
 from service.errors import Fault
-from service.observe import domains
-from service.observe.catalogue import CATALOGUE
-from service.observe.events import EVENTS
-from service.observe.job_report import JobReport
-from service.observe.metrics import Metrics
-from service.observe.report import Report
+from service.observe.log.event_names import EVENTS
+from service.observe.metrics import domains
+from service.observe.metrics.catalogue import CATALOGUE
+from service.observe.metrics.metrics import Metrics
+from service.observe.report.job_report import JobReport
+from service.observe.report.report import Report
 from service.wiring.process import REJECTIONS
 from tests.declared.code import attributes_read, nodes, outside, text_of, texts
 from tests.declared.lines import lines
@@ -42,7 +42,7 @@ def test_no_line_has_a_field_that_is_not_declared() -> None:
 
 def test_every_declared_field_of_a_log_event_is_written() -> None:
     keywords = {node.arg for node in outside() if isinstance(node, ast.keyword) and node.arg}
-    anywhere = texts("service/observe/events.py") | keywords
+    anywhere = texts("service/observe/log/event_names.py") | keywords
     for event, fields in DECLARED.items():
         places = [line for line in lines() if line.event == event]
         written = BOUND.union(*(line.fields for line in places), anywhere if any(line.open for line in places) else ())
@@ -52,7 +52,9 @@ def test_every_declared_field_of_a_log_event_is_written() -> None:
 
 def feeding_files() -> list[str]:
     """Return the files that have the metrics' objects."""
-    return [name for name, found in nodes().items() if any(isinstance(node, ast.ImportFrom) and node.module == "service.observe.families" for node in found)]
+    return [
+        name for name, found in nodes().items() if any(isinstance(node, ast.ImportFrom) and node.module == "service.observe.metrics.families" for node in found)
+    ]
 
 
 def fed_metrics(name: str) -> Iterator[str]:
@@ -84,7 +86,7 @@ def test_every_verb_that_feeds_metrics_or_logs_is_called(owner: type, called: se
 
 
 def test_every_value_of_a_label_is_used() -> None:
-    used = texts("service/observe/domains.py", "service/observe/catalogue.py", "service/observe/events.py")
+    used = texts("service/observe/metrics/domains.py", "service/observe/metrics/catalogue.py", "service/observe/log/event_names.py")
     closed = {name: values for name, values in vars(domains).items() if isinstance(values, tuple) and name not in OTHERS_WORDS}
 
     assert {(name, value) for name, values in closed.items() for value in values if value not in used} == set()

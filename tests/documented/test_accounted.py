@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from service.cli import parser
-from service.settings import Settings
+from service.settings.settings import Settings
 from tests.documented.commands import ROOT, Command, blocks, commands, every, pages, read, spans
 from tests.documented.inline import EVERYWHERE, INLINE
 

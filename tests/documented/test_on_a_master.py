@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.documented.commands import Command, definitions, run_by
 from tests.documented.shell import Shell, program
 from tests.real.sidecar import Sidecar

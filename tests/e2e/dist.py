@@ -33,7 +33,7 @@ def check(engine: Engine, report: Report) -> None:
     with zipfile.ZipFile(wheel) as packed:
         held = {name for name in packed.namelist() if ".dist-info/" not in name}
     require(held == ours, f"the wheel differs from service/: {held ^ ours}")
-    require(any("demo_files" in name for name in held), "the wheel lacks the demo's files")
+    require(any("demo/files" in name for name in held), "the wheel lacks the demo's files")
     packaged = files(source)
     tops = {name.split("/")[0] for name in packaged}
     require(tops == SOURCE and {name for name in packaged if name.startswith("service/")} == ours, f"in the source archive: {tops ^ SOURCE or packaged}")

@@ -19,7 +19,7 @@ from tests.helm.rendering import Rendered, render
 
 NAME = "demo-salt-sidecar"
 MINION = "minion-1"
-QUICK_MINION = Path(__file__).resolve().parents[2] / "service" / "cli" / "demo_files" / "quick_minion.yaml"
+QUICK_MINION = Path(__file__).resolve().parents[2] / "service" / "demo" / "files" / "quick_minion.yaml"
 API_PORT = 8001
 TLS_PORT = 8443
 OPS_PORT = 9175

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service.cli.ports import free_ports
+from service.demo.ports import free_ports
 from tests.documented.shell import program
 from tests.e2e import images, standins
 from tests.e2e.engine import Engine

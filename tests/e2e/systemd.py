@@ -45,7 +45,7 @@ class Machine:
         eventually("systemd is up", lambda: "running" in self.sh("systemctl is-system-running 2>&1 || true", where="/"), BOOT_SECONDS)
         self.copy(dist, DIST)
         self.copy(ROOT / "config" / "master.d" / "salt-api.conf", "/etc/salt/master.d/api.conf")
-        self.copy(ROOT / "service" / "cli" / "demo_files" / "quick_minion.yaml", "/etc/salt/minion.d/quick.conf")
+        self.copy(ROOT / "service" / "demo" / "files" / "quick_minion.yaml", "/etc/salt/minion.d/quick.conf")
         self.sh(f"umask 077; echo 'sharedsecret: {self.secret}' >/etc/salt/master.d/secret.conf; chown -R salt:salt /etc/salt/master.d")
         self.sh("systemctl start salt-master salt-minion", timeout=UNIT_SECONDS)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from service.observe.catalogue import CATALOGUE
+from service.observe.metrics.catalogue import CATALOGUE
 
 # What Prometheus and prometheus_client make, with their labels; our own metrics get `job` and `instance` at the scrape.
 TARGET = frozenset({"job", "instance"})

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from service.cli.calls import OPENER
-from service.cli.embedded import PATIENCE_SECONDS, until
-from service.cli.ports import free_ports
-from service.cli.processes import Child
+from service.demo.calls import OPENER
+from service.demo.embedded import PATIENCE_SECONDS, until
+from service.demo.ports import free_ports
+from service.demo.processes import Child
 from tests.observe.promtool import ROOT, program
 
 if TYPE_CHECKING:

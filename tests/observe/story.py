@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from service.cli.embedded import EmbeddedSalt, until
+from service.demo.embedded import EmbeddedSalt, until
 from tests.observe.faster import write_faster
 from tests.observe.promtool import CONFIG
 from tests.observe.server import Prometheus

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from config.grafana import build
-from service import settings
-from service.observe.events import EVENTS
+from service.observe.log.event_names import EVENTS
+from service.settings import settings
 from tests.observe.promql import faults, known_labels, promql_lines, rules_of, variables_filled
 from tests.observe.promtool import ROOT, RULES
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.observe.promtool import needed, promtool
 from tests.observe.server import Prometheus
 from tests.observe.story import EXPECTED, Story, observed

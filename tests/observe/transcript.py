@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.observe.faster import FACTOR
 from tests.observe.promtool import Missing, program
 from tests.observe.story import EXPECTED, Story, observed

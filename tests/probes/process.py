@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from service.errors import ConfigFault, InvalidConfiguration
-from service.observe import log
+from service.observe.log import log
 from service.server.listener import Listener
 from service.server.process import Life, Signals, run
-from service.settings import DrainSettings
+from service.settings.settings import DrainSettings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

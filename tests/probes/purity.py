@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from service.observe import log
+from service.observe.log import log
 
 log.install("info", shape=sys.argv[2])  # type: ignore[arg-type]
 
-from service.gateway.quiet import tame_salt  # noqa: E402
+from service.gateway.master.quiet_salt import tame_salt  # noqa: E402
 
 tame_salt()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt, until
-from service.cli.processes import end_session
+from service.demo.embedded import EmbeddedSalt, until
+from service.demo.processes import end_session
 from tests.real.held import Held
 from tests.real.sidecar import Sidecar
 

@@ -10,7 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.real.load import Load
 from tests.real.sidecar import Sidecar
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from service.cli.embedded import PATIENCE_SECONDS, until
+from service.demo.embedded import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from typing_extensions import Self

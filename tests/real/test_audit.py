@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.sidecar import JSON, Answer, Sidecar, ask
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.load import Load
 from tests.real.sidecar import JSON, Sidecar

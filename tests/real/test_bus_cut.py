@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
-from service.gateway.jobs import BUS_GRACE_SECONDS
+from service.demo.embedded import EmbeddedSalt
+from service.gateway.clients.local import BUS_GRACE_SECONDS
 from tests.real.conftest import MakeSidecar
 from tests.real.held import Held
 from tests.real.relay import Relay

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from service.routes import API_TEMPLATES
 from tests.collector import Collector
 from tests.real.conftest import MakeSidecar, kill_master

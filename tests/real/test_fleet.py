@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import running
 from benchmarks.behaviour import names
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import SCRIPTS, EmbeddedSalt
+from service.demo.embedded import SCRIPTS, EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.relay import Relay
 from tests.real.sidecar import Sidecar

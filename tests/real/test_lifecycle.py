@@ -12,7 +12,7 @@ from http.client import HTTPException
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.held import Held
 from tests.real.sidecar import Sidecar

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
-from service.cli.processes import send, session_members
+from service.demo.embedded import EmbeddedSalt
+from service.demo.processes import send, session_members
 from tests.real.conftest import MakeSidecar, kill_master
 from tests.real.load import Load
 from tests.real.sidecar import Sidecar

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.real.sidecar import Sidecar
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]

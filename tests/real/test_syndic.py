@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.cli.embedded import PATIENCE_SECONDS, SCRIPTS, EmbeddedSalt, until
-from service.cli.processes import Child
+from service.demo.embedded import PATIENCE_SECONDS, SCRIPTS, EmbeddedSalt, until
+from service.demo.processes import Child
 from tests.contract.reference import Reference
 from tests.real.held import Held
 from tests.real.sidecar import Sidecar

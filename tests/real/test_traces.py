@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt
 from tests.collector import Collector
 from tests.real.conftest import MakeSidecar
 

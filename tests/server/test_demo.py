@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from service import cli
-from service.cli import calls, demo, smoke
-from service.cli.embedded import PATIENCE_SECONDS, until
-from service.cli.processes import command_line
-from service.cli.stack import Refused, Stack
+from service.cli import demo, smoke
+from service.demo import calls
+from service.demo.embedded import PATIENCE_SECONDS, until
+from service.demo.processes import command_line
+from service.demo.stack import Refused, Stack
 
 LOW = {"client": "local", "tgt": "*", "fun": "test.ping", "username": "demo", "password": "it's secret"}
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from service.cli import ports
-from service.cli.embedded import EmbeddedSalt, StartFailed, until
-from service.cli.embedded_config import Folder, environment_for_pam, merged, secrets_of
 from service.cli.pam import python_of
-from service.cli.ports import free_ports, is_free
-from service.cli.processes import Child, end_session, send, session_members
+from service.demo import ports
+from service.demo.embedded import EmbeddedSalt, StartFailed, until
+from service.demo.embedded_config import Folder, environment_for_pam, merged, secrets_of
+from service.demo.ports import free_ports, is_free
+from service.demo.processes import Child, end_session, send, session_members
 
 SCRIPTS = Path(sys.executable).parent
 

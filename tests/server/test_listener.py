@@ -13,7 +13,7 @@ import pytest
 from waitress.server import TcpWSGIServer
 
 from service.errors import InvalidConfiguration
-from service.observe.metrics import Metrics
+from service.observe.metrics.metrics import Metrics
 from service.server.listener import Listener
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.gateway.fire import packed
+from service.gateway.transport.event_writer import packed
 from service.server.listener import Listener
 from service.wiring.listeners import api_listener
 from tests.contract.conftest import Api, fake_api

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.observe import tracing
-from service.observe.trail import Trail
+from service.observe.trace import tracing
+from service.observe.trace.timeline import Trail
 from tests.collector import Collector
 from tests.contract.conftest import Api, fake_api
 

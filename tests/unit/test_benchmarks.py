@@ -15,7 +15,7 @@ from benchmarks.flames import draw, stacks_of, tree_of
 from benchmarks.load import Load, is_right
 from benchmarks.probes import Meanwhile
 from benchmarks.report import page
-from service.cli.embedded import until
+from service.demo.embedded import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENT_LOAD = Load(0, "", {}, "returns", ("good",), silent=("quiet",))

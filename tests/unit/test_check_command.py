@@ -14,11 +14,11 @@ import yaml
 
 from service.cli import pam
 from service.cli.check import find_faults
-from service.cli.embedded import SCRIPTS
-from service.cli.embedded_config import environment_for_pam
-from service.cli.ports import free_ports
-from service.configuration import read_configuration
+from service.demo.embedded import SCRIPTS
+from service.demo.embedded_config import environment_for_pam
+from service.demo.ports import free_ports
 from service.errors import ConfigFault, InvalidConfiguration
+from service.wiring.configuration import read_configuration
 
 GOOD: dict[str, Any] = {"netapi_enable_clients": ["local"], "external_auth": {"sharedsecret": {"me": [".*"]}}, "ret_port": 1}
 

@@ -21,9 +21,9 @@ from service.errors import (
     Unauthenticated,
     UnknownFunction,
 )
-from service.gateway.jobs import Request
+from service.gateway.clients.local import Request
+from service.gateway.clients.result import LowResult
 from service.gateway.low import CLIENTS, Low
-from service.gateway.result import LowResult
 from service.limits import Brake, Slots
 
 TOKEN = "ab" * 32

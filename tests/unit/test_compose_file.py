@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from service.sources import load
+from service.settings.sources import load
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))

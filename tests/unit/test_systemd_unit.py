@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.cli.options import EX_CONFIG
-from service.settings import Settings
+from service.settings.settings import Settings
 
 UNIT = Path(__file__).parents[2] / "config" / "systemd" / "salt-sidecar.service"
 # systemd's own scale: 0 is confined, 10 is not at all; it calls what is below 3 well.

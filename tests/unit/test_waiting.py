@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.cli import embedded, processes
+from service.demo import embedded, processes
 
 
 def test_a_long_wait_is_reported_now_and_then_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from service.audit.rules import METADATA, NONE, REQUEST, Rules, Subject
-from service.audit_settings import AuditRule, AuditSettings
+from service.settings.audit_settings import AuditRule, AuditSettings
 
 
 def rules(*given: dict[str, Any]) -> Rules:

@@ -12,7 +12,7 @@ from service.api.site import App, Static
 from service.http.browser import Browser
 from service.http.files import Folder, Page, site_faults
 from service.http.paths import Paths
-from service.settings import SiteSettings
+from service.settings.settings import SiteSettings
 from tests.unit.http.conftest import Application, Echo
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.observe.bridge import MESSAGE_LIMIT, Bridge, level_of
+from service.observe.log.bridge import MESSAGE_LIMIT, Bridge, level_of
 
 
 class Emitted(list[tuple[str, dict[str, Any]]]):

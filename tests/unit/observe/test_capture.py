@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-from service.observe.capture import LINE_LIMIT, FdCapture, LineLogger
+from service.observe.log.capture import LINE_LIMIT, FdCapture, LineLogger
 
 
 def test_a_line_is_logged_when_its_line_feed_comes() -> None:

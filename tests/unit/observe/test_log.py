@@ -14,10 +14,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.observe import log
-from service.observe.bridge import Bridge
-from service.observe.log import Pipeline
-from service.observe.sink import Sink
+from service.observe.log import log
+from service.observe.log.bridge import Bridge
+from service.observe.log.log import Pipeline
+from service.observe.log.sink import Sink
 
 
 @dataclasses.dataclass

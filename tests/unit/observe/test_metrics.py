@@ -10,10 +10,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from service.errors import InvalidConfiguration
-from service.observe import catalogue
-from service.observe.catalogue import Declaration
-from service.observe.metrics import Metrics
-from service.observe.metrics_doc import markdown
+from service.observe.metrics import catalogue
+from service.observe.metrics.catalogue import Declaration
+from service.observe.metrics.metrics import Metrics
+from service.observe.metrics.metrics_doc import markdown
 
 
 class FakeClock:

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.errors import MasterTimeout
-from service.observe import log
-from service.observe.metrics import Metrics
-from service.observe.report import Report, Seldom
+from service.observe.log import log
+from service.observe.metrics.metrics import Metrics
+from service.observe.report.report import Report, Seldom
 
 
 @dataclasses.dataclass(frozen=True)

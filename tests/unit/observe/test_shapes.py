@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 
-from service.observe.log import Pipeline
-from service.observe.shapes import ECS_NAMES, Shape
+from service.observe.log.log import Pipeline
+from service.observe.log.shapes import ECS_NAMES, Shape
 from tests.unit.observe.test_log import MemorySink
 
 FIELDS = {

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from service.observe.sink import Sink
+from service.observe.log.sink import Sink
 
 
 class Pipe(NamedTuple):
@@ -53,7 +53,7 @@ def test_lines_come_out_in_the_order_given(pipe: Pipe) -> None:
 
 
 def test_an_error_takes_along_what_waits_for_company(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.observe.sink._LINGER_SECONDS", 60.0)
+    monkeypatch.setattr("service.observe.log.sink._LINGER_SECONDS", 60.0)
     sink = Sink(pipe.writer, 100)
     for level in ("info", "warning", "error"):
         sink.put(level.encode(), level)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import InvalidConfiguration
-from service.observe.tracing import endpoint_of
+from service.observe.trace.tracing import endpoint_of
 from tests.contract.conftest import fake_api
 
 BASE, TRACES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"

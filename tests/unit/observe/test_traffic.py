@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.observe.traffic import Traffic
+from service.observe.metrics.traffic import Traffic
 
 
 class Pool:

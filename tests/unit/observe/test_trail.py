@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from service.observe.traceparent import TraceContext
-from service.observe.trail import MOST_STAGES, Trail
+from service.observe.trace.timeline import MOST_STAGES, Trail
+from service.observe.trace.traceparent import TraceContext
 
 
 def test_stages_are_summed_and_told_one_by_one() -> None:

@@ -13,7 +13,7 @@ import pytest
 from service.errors import ConfigFault, InvalidConfiguration
 from service.server.listener import Listener
 from service.server.process import Life, Signals, run
-from service.settings import DrainSettings
+from service.settings.settings import DrainSettings
 
 
 class FakeListener:

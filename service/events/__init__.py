@@ -1,0 +1,1 @@
+"""What an event of the bus is, and who waits for it."""

@@ -1,0 +1,1 @@
+"""Watches every job and minion on the bus, for the metrics."""

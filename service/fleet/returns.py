@@ -1,0 +1,103 @@
+"""What a minion's return says: whether it went well, and how its states ended."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from service.gateway.clients.result import failed
+
+StateResult = Literal["unchanged", "changed", "failed", "test"]
+# The longest a state is believed to have run.
+_DAY_MILLISECONDS = 86_400_000.0
+
+
+@dataclasses.dataclass(frozen=True)
+class States:
+    """How the states in a return ended. seconds: the sum of their durations."""
+
+    results: Mapping[StateResult, int]
+    seconds: float
+
+
+def names_of(fun: object) -> list[str]:
+    """Return the functions of a job, of which `fun` is one or a list."""
+    if isinstance(fun, str):
+        return [fun]
+    return [name for name in (fun if isinstance(fun, list) else ()) if isinstance(name, str)]
+
+
+def label_of(fun: object) -> str:
+    """Return what a job is counted under: its function, or `multiple`."""
+    names = names_of(fun)
+    return names[0][:200] if len(names) == 1 else "multiple" if names else ""
+
+
+def runs_states(fun: object) -> bool:
+    """Say whether a job runs states."""
+    return fun.startswith("state.") if isinstance(fun, str) else any(map(runs_states, names_of(fun)))
+
+
+def states_of(value: object) -> States | None:
+    """
+    Return how the states of a return ended, None if there are none in it.
+
+    value: what the minion returned; of a job with many functions their returns by function, some of which are states.
+    """
+    counts: dict[StateResult, int] = {}
+    milliseconds = 0.0
+    for chunk in _chunks(value):
+        result = _result_of(chunk)
+        counts[result] = counts.get(result, 0) + 1
+        milliseconds += _duration_of(chunk)
+    return States(counts, milliseconds / 1000) if counts else None
+
+
+def succeeded(fields: Mapping[str, Any], states: States | None) -> bool:
+    """Say whether a return stands for a success; neither `retcode` nor `success` alone can be trusted."""
+    success = fields.get("success")
+    if isinstance(success, dict | list):
+        success = not any(part is False for part in (success.values() if isinstance(success, dict) else success))
+    return not (success is False or failed(fields) or (states is not None and "failed" in states.results))
+
+
+def is_full_highstate(fun: object, arguments: object) -> bool:
+    """Say whether a job applied all states that a minion should have, and not only tried them."""
+    if fun not in ("state.highstate", "state.apply") or not isinstance(arguments, list | None):
+        return False
+    words = [argument for argument in arguments or [] if not isinstance(argument, dict)]
+    keywords: dict[Any, Any] = {}
+    for argument in arguments or []:
+        keywords |= argument if isinstance(argument, dict) else {}
+    if keywords.get("test") or any(str(word).replace(" ", "").lower() == "test=true" for word in words):
+        return False
+    return fun == "state.highstate" or not (words or keywords.get("mods"))
+
+
+def _chunks(value: object, depth: int = 2) -> Iterator[Mapping[str, Any]]:
+    """Yield what looks like a state's return; `fun: [state.apply, ...]` has them one floor deeper."""
+    for chunk in value.values() if isinstance(value, dict) else ():
+        if isinstance(chunk, dict) and "result" in chunk and ("changes" in chunk or "__run_num__" in chunk):
+            yield chunk
+        elif depth > 1:
+            yield from _chunks(chunk, depth - 1)
+
+
+def _result_of(chunk: Mapping[str, Any]) -> StateResult:
+    if chunk["result"] is None:
+        return "test"
+    if not chunk["result"]:
+        return "failed"
+    return "changed" if chunk.get("changes") else "unchanged"
+
+
+def _duration_of(chunk: Mapping[str, Any]) -> float:
+    """Return milliseconds; a number, and in old Salts a text such as `3.2 ms`."""
+    value = chunk.get("duration", 0.0)
+    try:
+        number = float(value.split()[0] if isinstance(value, str) else value)
+    except (TypeError, ValueError, IndexError):
+        return 0.0
+    return number if math.isfinite(number) and 0 <= number <= _DAY_MILLISECONDS else 0.0

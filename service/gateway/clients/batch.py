@@ -1,0 +1,200 @@
+"""local_batch: the job on a few minions at a time, as salt/cli/batch.py does it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections import deque
+from collections.abc import Collection
+from typing import Any
+
+from service.events.hub import Waiter
+from service.gateway.clients.gathering import Gathering, Step
+from service.gateway.clients.local import Gatherer, Jobs, Request, as_full_return
+from service.gateway.clients.publish import Job, extra_of
+from service.gateway.clients.result import LowResult, failed, outcome_of
+from service.gateway.low import Low
+
+DEFAULT_BATCH = "10%"
+_BATCH_FIELDS = frozenset({"batch", "batch_wait", "failhard", "raw"})
+
+
+def batch_size(spec: str | int, minions: int) -> int:
+    """Return how many minions run at one time; a percentage rounds down but never to none."""
+    text = str(spec)
+    if not text.endswith("%"):
+        return max(1, int(text))
+    share = float(text[:-1]) / 100 * minions
+    return max(1, math.ceil(share) if share < 1 else int(share))
+
+
+class Batches:
+    """Runs the local_batch client."""
+
+    def __init__(self, jobs: Jobs, *, failhard: bool) -> None:
+        """failhard: the master configuration's default."""
+        self._jobs = jobs
+        self._failhard = failhard
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """
+        Run a job in batches. Value: a list, one {minion: return} for each return, in their order.
+
+        Minions that do not answer a ping are left out, as upstream does. A minion that falls silent later gives {minion: {}}.
+        """
+        fields = {name: value for name, value in low.fields.items() if name not in _BATCH_FIELDS}
+        pinging = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": True}
+        ping = dataclasses.replace(low, client="local", fun="test.ping", fields=pinging)
+        answers = self._jobs.run(ping, request)
+        minions = [minion for minion, data in answers.value.items() if data and data.get("out") != "no_return"]
+        if not minions:
+            return LowResult([], "no_match")
+        with self._jobs.hub.listen() as waiter:
+            run = _BatchRun(self._jobs, dataclasses.replace(low, fields=fields), request, waiter)
+            run.failhard = bool(low.fields.get("failhard", self._failhard))
+            run.wait_seconds = float(low.fields.get("batch_wait", 0))
+            run.size = batch_size(low.fields.get("batch", DEFAULT_BATCH), len(minions))
+            with request.trail.stage("gather"), contextlib.ExitStack() as run.account:
+                return run.through(minions)
+
+
+class _BatchRun:
+    """One batch under way. All its publishes share one jid."""
+
+    failhard = False
+    wait_seconds = 0.0
+    size = 1
+    account: contextlib.ExitStack  # closed when the batch is over
+
+    def __init__(self, jobs: Jobs, low: Low, request: Request, waiter: Waiter) -> None:
+        self._jobs = jobs
+        self._low = low
+        self._request = request
+        self._waiter = waiter
+        self._jid = ""  # known when the first publish is acknowledged
+        self._active: dict[Gathering, list[str]] = {}  # each with the minions it was published to
+        self._account = _AllOf(self._active)
+        self._resting: list[float] = []  # ends of the `batch_wait` of minions that returned
+        self._results: list[dict[str, Any]] = []
+        self._returned = 0
+        self._failures = 0
+
+    def through(self, minions: list[str]) -> LowResult:
+        """Run on all minions, batch by batch; when the wait ends early, those that are left count as silent."""
+        pending = deque(minions)
+        gatherer: Gatherer | None = None
+        while (pending or self._active) and not (gatherer and gatherer.over()) and not self._failed:
+            self._publish_next(pending)
+            gatherer = gatherer or Gatherer(self._jobs, self._jid, extra_of(self._low.fields), self._request, self._waiter)
+            gatherer.jid = self._jid
+            self._turn(gatherer)
+        if gatherer and not self._failed:
+            self._take_waiting(gatherer)
+            for gathering, batch in self._active.items():
+                self._give_up(batch, gathering)
+            self._results += [{minion: {}} for minion in pending]
+        outcome = outcome_of(len(minions), self._returned, self._failures)
+        return LowResult(self._results, outcome, self._jid or None, len(minions), self._returned, self._failures, len(minions) - self._returned)
+
+    @property
+    def _failed(self) -> bool:
+        """Say whether a failure ended the batch."""
+        return self.failhard and self._failures > 0
+
+    def _publish_next(self, pending: deque[str]) -> None:
+        """Publish to as many minions as have room."""
+        now = self._jobs.now()
+        self._resting = [end for end in self._resting if end > now]
+        room = self.size - sum(len(gathering.pending) for gathering in self._active) - len(self._resting)
+        batch = [pending.popleft() for _ in range(min(max(room, 0), len(pending)))]
+        if not batch:
+            return
+        with self._jobs.hub.keep_early():
+            job = self._publish(batch)
+            if job is not None and not self._jid:
+                self._jid = job.jid
+                self._waiter.watch(job.jid)
+                self.account.enter_context(self._jobs.waiting_for(job.jid, self._request))
+        # The master may know fewer of them by now: nobody waits for the others, but they are in the answer.
+        gathering = self._jobs.gathering(self._low.fields, job or Job(self._jid, [], []))
+        self._active[gathering] = batch
+
+    def _publish(self, batch: list[str]) -> Job | None:
+        jid = self._jid or self._low.fields.get("jid", "")
+        low = dataclasses.replace(self._low, fields={**self._low.fields, "tgt": batch, "tgt_type": "list", "jid": jid})
+        return self._jobs.publish(low, self._request)
+
+    def _turn(self, gatherer: Gatherer) -> None:
+        """Take what waits already. If nothing does, settle the groups that are done, and take the next event."""
+        if self._take_waiting(gatherer):
+            return
+        now = self._jobs.now()
+        for gathering in list(self._active):
+            step = gathering.step(now=now)
+            if step is Step.ASK:
+                gatherer.ask(gathering)
+            elif step is Step.DONE:
+                self._give_up(self._active.pop(gathering), gathering)
+        self._take(gatherer)
+
+    def _take_waiting(self, gatherer: Gatherer) -> int:
+        """Book what waits: on a busy machine the time of a group can be over before we get to its returns. Returns how many waited."""
+        waiting = self._waiter.waiting
+        for _ in range(waiting):
+            if not self._failed:
+                self._take(gatherer)
+        return waiting
+
+    def _give_up(self, batch: list[str], gathering: Gathering) -> None:
+        self._results += [{minion: {}} for minion in sorted(set(batch) - gathering.returns.keys())]
+
+    def _take(self, gatherer: Gatherer) -> None:
+        wakes = [gathering.wake_at(now=self._jobs.now()) for gathering in self._active] + self._resting
+        minion = gatherer.take(self._account, until=min(wakes, default=self._jobs.now()))
+        if minion is None:
+            return
+        data = self._account.taken.pop(minion)
+        self._returned += 1
+        self._failures += failed(data)
+        self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
+        self._results.append({minion: as_full_return(data)["ret"]})
+
+
+class _AllOf(Gathering):
+    """
+    Books an event into whichever group of the batch it belongs to.
+
+    groups: those under way now. taken: returns that were booked and not yet looked at, by minion.
+    """
+
+    def __init__(self, groups: Collection[Gathering]) -> None:
+        super().__init__((), now=0.0, timeout=0.0, ask_timeout=0.0)
+        self._groups = groups
+        self.taken: dict[str, dict[str, Any]] = {}
+
+    def returned(self, minion: str, data: dict[str, Any]) -> bool:
+        """Take a return for the group that awaits the minion; late and double ones count for nothing."""
+        booked = any(group.returned(minion, data) for group in self._groups if minion in group.expected)
+        if booked:
+            self.taken[minion] = data
+        return booked
+
+    def runs(self, minion: str, *, now: float) -> None:
+        """Prolong the wait of the group that awaits the minion."""
+        for group in self._groups:
+            if minion in group.pending:
+                group.runs(minion, now=now)
+
+    def give_up_on(self, minion: str) -> None:
+        """Stop waiting for the minion."""
+        for group in self._groups:
+            group.give_up_on(minion)
+
+    def ask_soon(self, *, now: float) -> None:
+        """Ask in every group."""
+        for group in self._groups:
+            group.ask_soon(now=now)
+
+    def expect(self, minions: Any, unknown: Any, *, now: float) -> None:
+        """Ignore the announcements of our own publishes: each group knows its minions."""

@@ -1,0 +1,170 @@
+"""Salt tokens: made, looked up and revoked at the master. A session of ours is nothing but such a token."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from service.errors import BadRequest, Fault, MasterUnreachable, Unauthenticated
+from service.gateway.clients.local import Request
+from service.gateway.clients.publish import Sender
+from service.gateway.clients.result import LowResult
+from service.gateway.low import TOKEN, Low, rename_shared_secret
+from service.gateway.master.options import SALT_VERSION, MasterOptions
+from service.secrets.digests import Digests
+
+# How a token was revoked: its file removed by us, by the master's own runner, or only forgotten by this process.
+Revocation = Literal["file", "runner", "here"]
+MOST_REVOKED = 10_000
+REVOKE_SECONDS = 10.0
+# The `localfs` store of 3006 and 3007 names a token's file after the token; from 3008 on it is a cache bank of `.p` files.
+_SUFFIXES = (".p", "") if SALT_VERSION >= "3008" else ("", ".p")
+# Rest_cherrypy's words, for every kind of login that fails.
+REFUSED = "Could not authenticate using provided credentials"
+
+
+class Tokens:
+    """
+    The token calls of the master. Called from request threads.
+
+    Keeps one thing: keyed digests of revoked tokens until those expire, because a revocation may reach no further than
+    this process, and because a look-up may be under way while its token is revoked.
+
+    run: runs a low, for the runner that deletes a token.
+    """
+
+    def __init__(
+        self, channels: Sender, options: MasterOptions, run: Callable[[Low, Request], LowResult], *, time_of_day: Callable[[], float] = time.time
+    ) -> None:
+        self._channels = channels
+        self._folder = _token_folder(options.raw)
+        self._run = run
+        self._time_of_day = time_of_day
+        self._digests = Digests()
+        self._lock = threading.Lock()
+        self._revoked: OrderedDict[bytes, float] = OrderedDict()  # digest -> expiry; guarded by _lock
+
+    def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Log in: return the master's token data, with at least `token`, `name`, `eauth`, `start` and `expire`.
+
+        Keys that we do not know go to the eauth module too. Raises BadRequest, Unauthenticated, MasterUnreachable or MasterTimeout.
+        """
+        # First-time logins may take a second (a wrong password) or more (LDAP): they must not hold up publishes.
+        reply = self._channels.send({**_checked(credentials), "cmd": "mk_token"}, slow=True)
+        # Anything but token data is a refusal: `""` in general, a sentence when the eauth module choked on what the caller sent.
+        if not _is_token_data(reply):
+            raise Unauthenticated(REFUSED)
+        return dict(reply)
+
+    def get_token(self, token: str) -> dict[str, Any] | None:
+        """
+        Return the data of a token that is alive, else None.
+
+        Raises MasterUnreachable or MasterTimeout when that cannot be found out now.
+        """
+        if not TOKEN.fullmatch(token) or self.is_revoked(token):
+            return None
+        reply = self._channels.send({"cmd": "get_token", "token": token})
+        if isinstance(reply, str) and reply:
+            # "Some exception handling minion payload": the token's store is in trouble, which says nothing about the token.
+            raise MasterUnreachable("the master cannot check the token now")
+        # Salt once let an expired token be used one more time (CVE-2021-3144), so we look ourselves.
+        if not _is_token_data(reply) or reply["expire"] <= self._time_of_day() or self.is_revoked(token):
+            return None
+        return dict(reply)
+
+    def revoke(self, token: str, expire: float) -> Revocation:
+        """Make a token useless as far as we can; returns how far that is. expire: when it would have died, seconds since 1970."""
+        self._forget(token, expire)
+        if not TOKEN.fullmatch(token) or self._folder is None:
+            return "here"
+        if any(self._unlink(name) for name in _file_names(token)):
+            return "file"
+        if any(self._delete(token, name) for name in _file_names(token)):
+            return "runner"
+        return "here"
+
+    def is_revoked(self, token: str) -> bool:
+        """Say whether this process was told to take the token for dead."""
+        if not self._revoked:
+            return False
+        with self._lock:
+            return self._digests.of(token) in self._revoked
+
+    def _forget(self, token: str, expire: float) -> None:
+        now = self._time_of_day()
+        with self._lock:
+            self._revoked[self._digests.of(token)] = expire
+            dead = [digest for digest, end in self._revoked.items() if end <= now]
+            for digest in dead:
+                del self._revoked[digest]
+            while len(self._revoked) > MOST_REVOKED:
+                self._revoked.popitem(last=False)
+
+    def _unlink(self, name: str) -> bool:
+        """Remove the file where we share the master's folder: at once, without a right, and without the token on the event bus."""
+        try:
+            os.unlink(os.path.join(str(self._folder), name))  # noqa: PTH108, PTH118 - Salt's string
+        except OSError:
+            return False
+        return True
+
+    def _delete(self, token: str, name: str) -> bool:
+        """Let the master remove the file, with the token as its own credential; most users lack the right."""
+        # salt/runners/auth.py takes a file name below `token_dir`, and 3008.3 forgets the suffix that its store adds.
+        low = Low("runner", "auth.del_token", {"token": token, "arg": [name]})
+        try:
+            return self._run(low, Request("", time.monotonic() + REVOKE_SECONDS, metadata=False)).value is True
+        except Fault:
+            return False
+
+
+def _checked(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a login may carry to the master; the master holds a worker for a second over what is bound to fail."""
+    fields = {name: value for name, value in credentials.items() if isinstance(name, str) and value is not None and name not in {"cmd", "key"}}
+    if fields.get("token") == "":
+        del fields["token"]
+    for name in ("eauth", "username", "password", "token", "sharedsecret"):
+        if not isinstance(fields.get(name, ""), str):
+            raise BadRequest(f"{name} must be a string", field=name)
+    if "token_expire" in fields:
+        fields["token_expire"] = _lifetime(fields["token_expire"])
+    rename_shared_secret(fields)
+    # 3006 and 3007 hang over a login without a password (salt#62188).
+    if not fields.get("eauth") or not (fields.get("token") or ("username" in fields and "password" in fields)):
+        raise Unauthenticated(REFUSED)
+    return fields
+
+
+def _lifetime(value: object) -> float:
+    """Return a token's wanted lifetime in seconds; a form sends it as text, with which the master cannot count."""
+    try:
+        seconds = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else -1.0
+    except (ValueError, OverflowError):
+        seconds = -1.0
+    if not 0 < seconds < 1e10:
+        raise BadRequest("token_expire must be a number of seconds", field="token_expire")
+    return seconds
+
+
+def _is_token_data(reply: object) -> bool:
+    if not isinstance(reply, dict) or not all(isinstance(reply.get(name), str) for name in ("token", "name", "eauth")):
+        return False
+    return all(isinstance(reply.get(name), (int, float)) for name in ("start", "expire"))
+
+
+def _token_folder(raw: Mapping[str, Any]) -> str | None:
+    """Return where the master keeps tokens as files, None when it keeps them elsewhere."""
+    stores = {raw.get("eauth_tokens") or "localfs"}
+    if SALT_VERSION >= "3008":
+        stores.add(raw.get("eauth_tokens.cache_driver") or raw.get("cache") or "localfs")
+    return str(raw["token_dir"]) if raw.get("token_dir") and stores == {"localfs"} else None
+
+
+def _file_names(token: str) -> Iterator[str]:
+    return (token + suffix for suffix in _SUFFIXES)

@@ -1,0 +1,201 @@
+"""The gateway as the rest of the process sees it: it runs lows, and says how it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import salt.loader
+import salt.utils.jid
+import zmq
+
+from service.errors import Fault, Unauthenticated
+from service.events.hub import Hub
+from service.gateway.clients.batch import Batches
+from service.gateway.clients.local import Jobs, Request
+from service.gateway.clients.publish import Ledger, Publisher, Sender
+from service.gateway.clients.result import LowResult
+from service.gateway.clients.runner_wheel import MasterFunctions
+from service.gateway.clients.signatures import Signatures
+from service.gateway.clients.tokens import Tokens
+from service.gateway.low import Client, Low
+from service.gateway.master.options import MasterOptions
+from service.gateway.transport.bus_thread import BusThread
+from service.gateway.transport.event_bus import Bus
+from service.gateway.transport.event_writer import Trigger
+from service.gateway.transport.monitor import Monitor
+from service.gateway.transport.request_pool import Channels, Socket
+from service.gateway.transport.wire import RequestSocket
+
+
+class Observer(Protocol):
+    """Hears what happens between us and the master. Called from any thread; must not block."""
+
+    def rpc(self, cmd: str, seconds: float, fault: Fault | None) -> None:
+        """One request to the master is over."""
+
+    def event(self, kind: str, size: int) -> None:
+        """One event came over the bus; size in bytes."""
+
+    def lag(self, seconds: float) -> None:
+        """An event was so old when it came."""
+
+    def dropped(self) -> None:
+        """An event had to be dropped."""
+
+    def bus(self, connected: bool, reason: str, cause: str) -> None:
+        """The bus connection changed. cause: of a loss, `eof`, `error` or `stale`."""
+
+    def undecodable(self, tag: str, size: int) -> None:
+        """An event could not be decoded; size in bytes."""
+
+    def master(self, up: bool, reason: str, failures: int) -> None:
+        """The master went up or down. failures: pings in a row that were not answered."""
+
+    def probe(self, seconds: float) -> None:
+        """The master answered a ping."""
+
+
+class Runner:
+    """Runs a low by the client it names. What the real master and the fake have in common."""
+
+    def __init__(
+        self,
+        channels: Sender,
+        hub: Hub,
+        options: MasterOptions,
+        *,
+        master_up: Callable[[], bool],
+        on_announced: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        publisher = self._publisher = Publisher(channels, options, on_announced)
+        jobs = Jobs(publisher, hub, options, master_up=master_up)
+        batches = Batches(jobs, failhard=bool(options.raw.get("failhard")))
+        functions = MasterFunctions(
+            channels,
+            hub,
+            options,
+            runners=Signatures(lambda: salt.loader.runner(dict(options.raw))),
+            wheels=Signatures(lambda: salt.loader.wheels(dict(options.raw))),
+            new_jid=lambda: str(salt.utils.jid.gen_jid(dict(options.raw))),
+            master_up=master_up,
+        )
+        self._by_client: dict[Client, Callable[[Low, Request], LowResult]] = {
+            "local": jobs.run,
+            "local_async": jobs.start,
+            "local_subset": jobs.run_on_subset,
+            "local_batch": batches.run,
+            "runner": functions.runner,
+            "runner_async": functions.runner_async,
+            "wheel": functions.wheel,
+            "wheel_async": functions.wheel_async,
+        }
+        self.tokens = Tokens(channels, options, functions.runner)
+
+    def keep_account(self, ledger: Ledger) -> None:
+        """Tell a ledger of every job we publish from now on."""
+        self._publisher.ledger = ledger
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
+        if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
+            raise Unauthenticated("the session is over: log in again")
+        return self._by_client[low.client](low, request)
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """How the connection to the master is."""
+
+    master_up: bool
+    master_reason: str
+    bus_connected: bool
+    bus_reason: str
+
+
+class Gateway:
+    """One bus subscription and a few request channels to one master, for the life of the process."""
+
+    def __init__(
+        self, options: MasterOptions, *, channels: int, rpc_timeout_seconds: float, probe_seconds: float, early_bytes: int, observer: Observer
+    ) -> None:
+        self._observer = observer
+        self._thread = BusThread()
+        self._context = zmq.Context()
+        self._ping_socket = RequestSocket(self._context, options.request_uri)
+        self._monitor = Monitor(
+            options.request_uri,
+            self._ping,
+            interval_seconds=probe_seconds,
+            on_change=self._master_changed,
+            on_probe=self._probed,
+            at_ease=lambda: self._bus.connected,
+        )
+        sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
+        self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
+        self._hub = Hub(
+            early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped, on_lag=observer.lag, on_undecodable=observer.undecodable
+        )
+        self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=self._hub.deliver, on_state=self._bus_changed)
+        self._trigger = Trigger(self._thread, options)
+        self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up, on_announced=self._bus.expect)
+
+    def start(self) -> None:
+        """Connect, and keep connecting, in the background; does not wait for the master."""
+        self._thread.start()
+        self._thread.spawn(self._monitor.run())
+        self._thread.spawn(self._bus.run())
+
+    def stop(self) -> None:
+        """Close all connections and end the bus thread."""
+        self._thread.stop()
+        self._channels.close()
+        self._trigger.close()
+        self._ping_socket.close()
+        self._context.destroy(linger=0)
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
+        return self._runner.run(low, request)
+
+    @property
+    def tokens(self) -> Tokens:
+        """The master's token calls."""
+        return self._runner.tokens
+
+    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
+        """Put an event on the master's bus. Raises a Fault."""
+        self._trigger.fire(tag, data)
+
+    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+        """Hand every event of the bus, as tag and raw bytes, to *take*, on the bus thread, and tell when the bus was cut."""
+        self._hub.subscribe(take, on_cut)
+
+    def keep_account(self, ledger: Ledger) -> None:
+        """Tell a ledger of every job we publish from now on."""
+        self._runner.keep_account(ledger)
+
+    def health(self) -> Health:
+        """Return how the connection is, without asking anybody."""
+        return Health(self._monitor.up, self._monitor.reason, self._bus.connected, self._bus.reason)
+
+    async def _ping(self, timeout: float) -> object:
+        return await self._ping_socket.roundtrip({"cmd": "ping"}, timeout)
+
+    def _master_changed(self, up: bool, reason: str) -> None:
+        if not up:
+            self._channels.fail_in_flight()
+        self._observer.master(up, reason, self._monitor.failures)
+
+    def _probed(self, seconds: float) -> None:
+        self._bus.check_alive()
+        self._observer.probe(seconds)
+
+    def _bus_changed(self, connected: bool, reason: str, cause: str) -> None:
+        if connected:
+            self._hub.opened()
+        else:
+            self._hub.interrupted()
+            self._monitor.doubt()
+        self._observer.bus(connected, reason, cause)

@@ -1,0 +1,1 @@
+"""What must not be compared or printed carelessly."""

@@ -1,0 +1,1 @@
+"""What we can be told, and by whom."""

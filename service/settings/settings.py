@@ -1,0 +1,325 @@
+"""Every option of ours, declared once: type, default, bounds, help; files, environment and docs derive from here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic.fields import FieldInfo
+
+from service.settings import ops_address
+from service.settings.audit_settings import AuditSettings
+from service.settings.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
+
+
+class ApiSettings(Group):
+    """The listener callers use."""
+
+    host: str = Field("127.0.0.1", description="Address the API listens on; 0.0.0.0 for all.")
+    port: Port = Field(8001, description="Port of the API; `rest_wsgi: {port: N}` in the master configuration also sets it. 0 picks a free one.")
+    root_prefix: str = Field("", pattern=r"^(/[A-Za-z0-9_/-]*[A-Za-z0-9_-])?$", description="Path before every URL of the API, such as /salt-api.")
+    body_limit_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body; a larger one is answered 413.")
+    connection_limit: int = Field(2000, ge=10, description="Most open connections; further ones wait in the listen queue.")
+    receive_seconds: Seconds = Field(60.0, description="Longest time from a request's first byte to its last; slower senders are cut.")
+
+
+class OpsSettings(Group):
+    """The listener of probes and Prometheus."""
+
+    host: str = Field(ops_address.HOST, description="Address of `/metrics`, `/livez` and `/readyz`.")
+    port: Port = Field(ops_address.PORT, description="Port of the ops listener. 0 picks a free one.")
+    token_file: Path | None = Field(
+        None, description="File with a bearer token that `/metrics` and the details of `/readyz` then ask for; read anew when it changes."
+    )
+
+
+class MasterSettings(Group):
+    """How we talk to the master."""
+
+    uri: str | None = Field(
+        None,
+        pattern=r"^tcp://.+:\d+$",
+        description="Request address of the master, `tcp://HOST:PORT`; default: `interface` and `ret_port` of the master configuration.",
+    )
+    channels: int = Field(8, ge=2, le=64, description="Persistent request channels; half of them are kept free of slow calls (wheel, first-time logins).")
+    rpc_timeout_seconds: Seconds = Field(30.0, description="Longest wait for the master's answer to one request.")
+    probe_seconds: Seconds = Field(5.0, description="Pause between two pings of a healthy master; one a second while it is down.")
+
+
+class JobSettings(Group):
+    """How jobs are published and waited for."""
+
+    deadline_seconds: Seconds = Field(
+        7200.0, description="Longest wait for a synchronous job, runner or batch, whatever the minions say.", json_schema_extra=RELOADABLE
+    )
+    metadata: bool = Field(
+        True, description="Put `request_id` into the job's metadata, where minions, returns and the job cache show it.", json_schema_extra=RELOADABLE
+    )
+    tracking_window_seconds: Seconds = Field(900.0, description="Seconds that the metrics wait for a job's returns when no request of ours does.")
+    tracking_window_state_seconds: Seconds = Field(3600.0, description="Seconds that the metrics wait for a state run's returns when no request of ours does.")
+    early_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="Memory for returns that arrive before the publish is acknowledged.")
+
+
+class LimitSettings(Group):
+    """Bulkheads and brakes."""
+
+    sync_jobs: Slots = Field(256, description="Requests that may wait for minions or runners at one time.")
+    quick_calls: Slots = Field(32, description="Requests running at one time that wait for no minion and no runner: asynchronous publishes, wheel, `GET /`.")
+    lows_per_request: int = Field(100, ge=1, description="Most lows in one request.", json_schema_extra=RELOADABLE)
+    auth_concurrency: int = Field(
+        2, ge=1, description="Authentications with unproven credentials at one time; a failed one holds a master worker for a second."
+    )
+    auth_failures_burst: int = Field(
+        3,
+        ge=1,
+        description="Failed authentications allowed at once to an address, to a user, and to everybody together; then the next one has to wait.",
+        json_schema_extra=RELOADABLE,
+    )
+    auth_failures_per_minute: float = Field(
+        6.0,
+        gt=0,
+        description="Failed authentications allowed each minute to an address and to a user, once `limits.auth_failures_burst` is used up.",
+        json_schema_extra=RELOADABLE,
+    )
+    auth_failures_per_minute_overall: float = Field(
+        12.0,
+        gt=0,
+        description="Failed authentications allowed each minute to everybody together, once `limits.auth_failures_burst` is used up: each failure slows every caller of the master.",
+        json_schema_extra=RELOADABLE,
+    )
+    auth_proven_seconds: Seconds = Field(
+        900.0,
+        description="Seconds that credentials which worked are exempt from the limits on failed authentications; the master still checks them every time.",
+        json_schema_extra=RELOADABLE,
+    )
+
+
+class LogSettings(Group):
+    """The JSON log on standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.", json_schema_extra=RELOADABLE)
+    format: Literal["json", "ecs", "console"] = Field(
+        "json", description="`json`, `ecs` (names of the Elastic Common Schema), or `console`: for people, on a terminal only; elsewhere it means `json`."
+    )
+    include_target: bool = Field(
+        False, description="Write jobs' targets into the log. Otherwise it has only a hash, which is equal for equal targets.", json_schema_extra=RELOADABLE
+    )
+    queue_lines: int = Field(10_000, ge=100, description="Lines that may wait for a slow reader of standard output; further ones are dropped and counted.")
+
+
+class PerMinionSettings(Group):
+    """Series for single minions."""
+
+    enabled: bool = Field(False, description="Whether to expose the series for single minions.")
+    max: int = Field(1000, ge=1, le=10_000, description="Most minions with series of their own.")
+    allow: str = Field("*", description="Glob of the ids of minions that may have series of their own.")
+
+
+class MetricSettings(Group):
+    """What is counted by function and by minion."""
+
+    functions: int = Field(100, ge=1, le=1000, description="Most values of the label `function`; further functions count as `other`.")
+    function_names: Words = Field((), description="Functions that always have a value of the label `function`.")
+    per_minion: Annotated[PerMinionSettings, FromText] = Field(
+        PerMinionSettings(),
+        description="Two more series for each minion: when it was last heard of, and how its last highstate ended. `enabled`: whether to expose them; `max`: most minions; `allow`: a glob of ids.",
+    )
+
+
+class SessionSettings(Group):
+    """Sessions: the session token is the Salt token, so they live as long as that does, on every sidecar beside the master."""
+
+    cookie_name: str = Field("session_id", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the cookie that /login sets.")
+    cookie_samesite: Literal["lax", "strict", "none"] = Field("lax", description="SameSite of the cookie; `none` lets other sites' pages use it.")
+    cookie_secure: Literal["auto", "always", "never"] = Field("auto", description="Secure on the cookie; `auto`: when the request came by https.")
+    cache_seconds: float = Field(5.0, ge=0, le=5, description="Seconds that a token which the master confirmed is accepted without asking again.")
+
+
+class EventSettings(Group):
+    """The event stream, `GET /events`."""
+
+    streams: Slots = Field(200, description="Readers at one time; each holds a thread.")
+    queue_events: int = Field(
+        1000, ge=10, le=100_000, description="Most events waiting for one reader; a reader that falls further behind is told so and disconnected."
+    )
+    heartbeat_seconds: float = Field(
+        10.0, gt=0, le=15, description="Pause between two `retry:` lines while there are no events; they also show which readers have left."
+    )
+    visibility: Literal["permitted", "everybody"] = Field(
+        "permitted",
+        description="`permitted`: all events only for callers with the right `.*` or in `events.see_all`, others see their own jobs; `everybody`: as rest_cherrypy.",
+    )
+    see_all: Words = Field((), description="Users who see all events whatever their rights.")
+    query_token: bool = Field(
+        False, description="Accept the token as `?token=` or `?salt_token=`, for browsers without cookies; it ends up in other people's logs."
+    )
+
+
+class HookEndpoint(Group):
+    """One path below the hook URL with rules of its own, which hold for everything below it too."""
+
+    secret_file: Path | None = Field(
+        None, description="File with the key of the HMAC-SHA256 signature, read anew for each call; without one no signature is asked for."
+    )
+    signature_header: str = Field("X-Hub-Signature-256", description="Header with `sha256=HEX`, as GitHub sends it.")
+    timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without it replays are not detected.")
+    tolerance_seconds: Seconds = Field(300.0, description="Largest accepted difference between a webhook's timestamp and our clock, in both directions.")
+    networks: Networks = Field((), description="Networks that may call; all when empty.")
+
+
+class HookSettings(Group):
+    """Webhooks, `POST /hook/...`: a request becomes an event on the master's bus."""
+
+    url: str = Field(
+        "/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="URL of the webhooks; what follows it in the path is appended to the event's tag."
+    )
+    require_login: bool = Field(True, description="Ask for a session; a path with a signature of its own in `hook.endpoints` needs none.")
+    body_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest body of a webhook.")
+    endpoints: Annotated[dict[str, HookEndpoint], FromText] = Field(
+        {}, description="Rules by path below the URL, such as `github/push`; they hold for everything below it too."
+    )
+
+
+class CorsSettings(Group):
+    """Pages of other origins in a browser."""
+
+    origins: Origins = Field(
+        (),
+        description="Origins that may call, such as https://gui.example.org; none when empty. `*` for all, without credentials.",
+        json_schema_extra=RELOADABLE,
+    )
+    credentials: bool = Field(False, description="Let pages of `cors.origins` use the session cookie.", json_schema_extra=RELOADABLE)
+    max_age_seconds: int = Field(600, ge=0, le=86_400, description="Seconds that a browser may cache the answer to a preflight.", json_schema_extra=RELOADABLE)
+
+    @model_validator(mode="after")
+    def _check(self) -> CorsSettings:
+        for origin in self.origins:
+            scheme, found, host = origin.partition("://")
+            if origin != "*" and not (scheme and found and host and "/" not in host and "*" not in host):
+                raise ValueError("an origin is SCHEME://HOST or SCHEME://HOST:PORT, or `*` for all of them")
+        if self.credentials and "*" in self.origins:
+            raise ValueError("`*` goes without credentials; list the origins that may use the session cookie")
+        return self
+
+
+class AccessSettings(Group):
+    """Who may connect at all, in front of every URL of the API."""
+
+    networks: Networks = Field(
+        (),
+        description="Networks that may call, such as 10.0.0.0/8; all when empty. An IPv6 network has no IPv4 callers in it, however they connect.",
+        json_schema_extra=RELOADABLE,
+    )
+    users: Annotated[dict[str, Networks], FromText] = Field(
+        {},
+        description="Networks by user name; the network `*` is every address, the user `*` is everybody not listed. Once any user is listed, users who match no entry are refused.",
+        json_schema_extra=RELOADABLE,
+    )
+    trusted_proxies: Networks = Field((), description="Networks of the proxies whose statements about their caller, and whose request ids, are believed.")
+    proxy_header: Literal["x-forwarded-for", "forwarded", "x-real-ip"] = Field(
+        "x-forwarded-for",
+        description="Header in which the trusted proxies name their caller. The other two are ignored, because a proxy passes on headers that it does not set itself.",
+    )
+
+
+class SiteSettings(Group):
+    """Files for browsers: a single-page application such as SaltGUI."""
+
+    app: Path | None = Field(None, description="HTML file served to browsers, as rest_cherrypy's `app`.")
+    app_path: str = Field("/app", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of the file `site.app`, which is also served at every URL below it.")
+    static: Path | None = Field(None, description="Folder of static files, as rest_cherrypy's `static`.")
+    static_path: str = Field("/static", pattern=r"^/[A-Za-z0-9_-]+$", description="URL of the folder `site.static`.")
+
+
+class StatsSettings(Group):
+    """Figures in the shape of rest_cherrypy's, `GET /stats`; `/metrics` says more."""
+
+    require_login: bool = Field(True, description="Ask for a session.")
+
+
+class TracingSettings(Group):
+    """Spans for an OpenTelemetry collector; docs/tracing.md."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^/@\s?#]+(/[^\s?#]*)?$",
+        description="Collector that takes OTLP over HTTP, such as http://otel-collector:4318 (`/v1/traces` is added); default: `OTEL_EXPORTER_OTLP_ENDPOINT`. None: no tracing.",
+    )
+    sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of the traces beginning here that are recorded; a caller's own decision is followed.")
+
+
+class DrainSettings(Group):
+    """What SIGTERM does."""
+
+    notice_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Seconds after SIGTERM in which we still serve but are not ready, before the listener closes; in Kubernetes the time that a Service needs to notice.",
+    )
+    drain_seconds: Seconds = Field(30.0, description="Longest wait, once the listener has closed, for running requests and unsent bytes.")
+
+
+class Settings(Group):
+    """All sections. Sources, strongest first: `SIDECAR_*` environment, sidecar.yaml, the master's `rest_wsgi` and `rest_cherrypy` sections, defaults."""
+
+    api: ApiSettings = ApiSettings()
+    ops: OpsSettings = OpsSettings()
+    master: MasterSettings = MasterSettings()
+    jobs: JobSettings = JobSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+    metrics: MetricSettings = MetricSettings()
+    audit: AuditSettings = AuditSettings()
+    session: SessionSettings = SessionSettings()
+    events: EventSettings = EventSettings()
+    hook: HookSettings = HookSettings()
+    cors: CorsSettings = CorsSettings()
+    access: AccessSettings = AccessSettings()
+    site: SiteSettings = SiteSettings()
+    stats: StatsSettings = StatsSettings()
+    tracing: TracingSettings = TracingSettings()
+    drain: DrainSettings = DrainSettings()
+
+
+def changed(old: Settings, new: Settings) -> set[str]:
+    """Return the dotted names of the options whose values differ."""
+    return {name for name in options() if value(old, name) != value(new, name)}
+
+
+def with_options(old: Settings, new: Settings, names: Iterable[str]) -> Settings:
+    """Return *old* with the options of *new* that have these dotted names."""
+    merged = old.model_dump()
+    for name in names:
+        group, option = name.split(".")
+        merged[group][option] = value(new, name)
+    return Settings.model_validate(merged)
+
+
+def value(ours: Settings, dotted: str) -> Any:
+    """Return the value of the option with this dotted name."""
+    group, name = dotted.split(".")
+    return getattr(getattr(ours, group), name)
+
+
+def is_reloadable(field: FieldInfo) -> bool:
+    """Return whether the declaration says that a running process takes the option; a test compares that with who takes it."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("reloadable"))
+
+
+def options() -> dict[str, Any]:
+    """Return every option's declaration by its dotted name, in the order declared."""
+    return {
+        f"{group}.{name}": field
+        for group, section in Settings.model_fields.items()
+        for name, field in section.annotation.model_fields.items()  # type: ignore[union-attr]
+    }
+
+
+def digest(ours: Settings) -> str:
+    """Return what two processes with the same settings have in common."""
+    return hashlib.sha256(ours.model_dump_json().encode()).hexdigest()[:16]

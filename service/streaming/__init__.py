@@ -1,0 +1,1 @@
+"""One bus, many readers: `GET /events`."""

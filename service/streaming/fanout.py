@@ -1,0 +1,237 @@
+"""Fan-out: one thread takes the bus' events and hands each, rendered once, to every reader that may and wants to see it."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from service.errors import Draining
+from service.streaming.readers import Batch, Reader, Replay, View
+from service.streaming.rendering import Encode, Owners, StreamEvent, frame
+
+# Readers are woken at most this often: at 100 events a second that is a third of the work, and a lone event still leaves at once.
+PACE_SECONDS = 0.03
+# Between the bus thread and the fan-out thread.
+FEED_EVENTS = 20_000
+FEED_BYTES = 128 * 1024 * 1024
+# While nobody reads, announcements of jobs gather; when they reach one of these limits, the fan-out thread is woken to learn them.
+UNREAD_EVENTS = 500
+UNREAD_BYTES = 1024 * 1024
+DROPPED_TAG = "salt/sidecar/stream/dropped"
+GAP_TAG = "salt/sidecar/stream/gap"
+
+
+class Streams:
+    """
+    All readers of the event bus.
+
+    `take` runs on the bus thread and only queues; decoding, redaction and serialisation happen on a thread of our own,
+    once for each event, and not at all while nobody wants it. Events that announce jobs are always learned from: who
+    connects after starting a job must see its returns. That has time until there is a return to show.
+
+    on_drop(): an event did not fit between the two threads. on_slow(count): not sent to a reader that was too slow.
+    on_gap(): a caller came back too late for the replay. on_crash(): called inside the `except` of a bug.
+    """
+
+    def __init__(
+        self,
+        *,
+        encode: Encode,
+        queue_events: int,
+        on_drop: Callable[[], None] = lambda: None,
+        on_slow: Callable[[int], None] = lambda _count: None,
+        on_gap: Callable[[], None] = lambda: None,
+        on_crash: Callable[[], None] = lambda: None,
+        pace_seconds: float = PACE_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._encode = encode
+        self._queue_events = queue_events
+        self._on_drop, self._on_slow, self._on_gap, self._on_crash = on_drop, on_slow, on_gap, on_crash
+        self._pace_seconds = pace_seconds
+        self._monotonic = monotonic
+        self._feed: queue.SimpleQueue[StreamEvent | None] = queue.SimpleQueue()
+        self._fed = self._fed_bytes = 0  # the bus thread's, like the unread
+        self._unread: list[StreamEvent] = []  # announcements that came while nobody read
+        self._unread_bytes = 0
+        self._eaten = self._eaten_bytes = 0  # the fan-out thread's, like the owners
+        self._owners = Owners()
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None  # guarded by _lock, like all below
+        self._readers: dict[View, list[Reader]] = {}
+        self._replay = Replay(monotonic)
+        self._closing = False
+        self._sent_before = 0  # by readers that are gone
+
+    # The bus thread.
+
+    def take(self, tag: bytes, raw: bytes) -> None:
+        """Take an event of the bus if anybody may want it. Never blocks."""
+        if self._readers or self._replay.wanted:
+            if self._unread:
+                self._feed_unread()
+            self._put(StreamEvent(tag, raw, self._monotonic()))
+        elif tag.endswith(b"/new"):
+            self._unread.append(StreamEvent(tag, raw, self._monotonic(), unread=True))
+            self._unread_bytes += len(raw)
+            if len(self._unread) >= UNREAD_EVENTS or self._unread_bytes >= UNREAD_BYTES:
+                self._feed_unread()
+
+    def _feed_unread(self) -> None:
+        """Let the fan-out thread learn the announcements before it judges what comes after them."""
+        for event in self._unread:
+            self._put(event)
+        self._unread, self._unread_bytes = [], 0
+
+    def _put(self, event: StreamEvent) -> None:
+        if self._fed - self._eaten >= FEED_EVENTS or self._fed_bytes - self._eaten_bytes + event.size > FEED_BYTES:
+            self._on_drop()
+            return
+        self._fed += 1
+        self._fed_bytes += event.size
+        self._feed.put(event)
+        if self._thread is None:
+            self._start()
+
+    # Request threads.
+
+    def open(self, view: View, last_event_id: str | None = None) -> Reader:
+        """
+        Add a reader. last_event_id: for a view with ids, what came after it is sent first, as far as it is still kept.
+
+        Raises Draining.
+        """
+        reader = Reader(view, self._queue_events)
+        with self._lock:
+            if self._closing:
+                raise Draining("the sidecar is stopping", retry_after_seconds=1)
+            if view.ids:
+                self._replay.enter()
+            missed = self._replay.after(last_event_id) if view.ids and last_event_id else []
+            self._readers.setdefault(view, []).append(reader)
+        reader.first = self._catch_up(view, missed)
+        return reader
+
+    def close(self, reader: Reader) -> None:
+        """Take a reader away; a second time does nothing."""
+        with self._lock:
+            self._remove(reader)
+
+    def subscribers(self) -> int:
+        """Return how many readers there are."""
+        with self._lock:
+            return sum(len(readers) for readers in self._readers.values())
+
+    def queued(self) -> int:
+        """Return how many events wait to be handed out."""
+        return self._fed - self._eaten
+
+    def sent_total(self) -> int:
+        """Return how many events all streams have taken, those that are over included."""
+        with self._lock:
+            return self._sent_before + sum(reader.taken for readers in self._readers.values() for reader in readers)
+
+    # The life of the process.
+
+    def end_all(self) -> None:
+        """End every stream and let no new one begin: the process is stopping."""
+        with self._lock:
+            self._closing = True
+            readers = [reader for readers in self._readers.values() for reader in readers]
+        for reader in readers:
+            reader.end("shutdown")
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """End every stream and the thread. timeout: seconds."""
+        self.end_all()
+        self._stopping.set()
+        self._feed.put(None)
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+
+    # The fan-out thread.
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._stopping.is_set():
+                self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while (first := self._feed.get()) is not None:
+            began = self._monotonic()
+            events = [first, *self._waiting()]
+            try:
+                self._distribute(events)
+            except Exception:
+                self._on_crash()
+            self._eaten += len(events)
+            self._eaten_bytes += sum(event.size for event in events)
+            self._stopping.wait(max(0.0, began + self._pace_seconds - self._monotonic()))
+
+    def _waiting(self) -> Iterator[StreamEvent]:
+        """Take what has gathered meanwhile."""
+        while not self._feed.empty():
+            event = self._feed.get()
+            if event is None:
+                self._feed.put(None)
+                return
+            yield event
+
+    def _distribute(self, events: list[StreamEvent]) -> None:
+        for event in events:
+            self._owners.learn(event)
+            event.owner = self._owners.of(event.jid)
+        events = [event for event in events if not event.unread]
+        with self._lock:
+            for event in events:
+                self._replay.keep(event)
+            views = {view: list(readers) for view, readers in self._readers.items()}
+        for view, readers in views.items():
+            batch = self._batch(view, events)
+            if batch is not None:
+                self._hand_out(batch, readers)
+
+    def _hand_out(self, batch: Batch, readers: list[Reader]) -> None:
+        for reader in readers:
+            if reader.ended or reader.offer(batch):
+                continue
+            words = {"reason": "this reader was too slow", "dropped": reader.dropped}
+            reader.end("slow_consumer", frame(DROPPED_TAG, words, self._encode))
+            self.close(reader)
+            self._on_slow(reader.dropped)
+
+    def _batch(self, view: View, events: Iterable[StreamEvent]) -> Batch | None:
+        wanted = [event for event in events if view.wants(event)]
+        if not wanted:
+            return None
+        frames = [event.render(self._encode) for event in wanted]
+        if view.ids:
+            frames = [b"id: %b\n%b" % (event.id.encode(), one) for event, one in zip(wanted, frames, strict=True)]
+        return Batch(b"".join(frames), len(wanted), wanted[0].received_at)
+
+    def _catch_up(self, view: View, missed: list[StreamEvent] | None) -> Batch | None:
+        """Return what a caller that came back has missed, or the event that says that nobody knows."""
+        if missed is None:
+            self._on_gap()
+            words = {"reason": "the events since Last-Event-ID are no longer kept"}
+            return Batch(frame(GAP_TAG, words, self._encode), 1, self._monotonic())
+        batch = self._batch(view, missed)
+        return batch and dataclasses.replace(batch, received_at=self._monotonic())
+
+    def _remove(self, reader: Reader) -> None:
+        readers = self._readers.get(reader.view, [])
+        if reader not in readers:
+            return
+        readers.remove(reader)
+        self._sent_before += reader.taken
+        if not readers:
+            del self._readers[reader.view]
+        if reader.view.ids:
+            self._replay.leave()

@@ -1,0 +1,148 @@
+"""From a raw event of the bus to what a stream sends: without secrets, serialised once, with what visibility needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from service.events.hub import Event, jid_of, type_of
+from service.observe.redact import MASK, redact, redact_text
+
+Encode = Callable[[object], bytes]
+
+# Far above what jobs return: an event is shown whole or, beyond this, cut.
+DEPTH = 100
+NODES = 1_000_000
+MOST_OWNERS = 50_000
+ERROR_CHARACTERS = 500
+NEW_TYPES = frozenset({"job_new", "run_new"})
+# Their arguments are tokens, without a name to know them by.
+_TOKEN_FUNCTIONS = ("runner.auth.", "wheel.auth.", "auth.")
+_BARE_JID = re.compile(rb"\d{20}(?:_\d+)?")
+_SYNDICS = re.compile(rb"(?:syndic/[^/]+/)+")
+_LINE_ENDS = re.compile(r"[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+# A JSON string that begins so. Where the quote is an escaped one, the string around it ends there, and JSON stays JSON.
+_SECRET_ARGUMENT = re.compile(
+    rb"""(?i)"([\w.-]{0,40}(?:password|passwd|passphrase|secret|token)s?=|(?:[\w.-]{0,40}_)?(?:api)?key=)(?:[^"\\]|\\.)+\"""",
+)
+# Many readers cut lines as Python's str.splitlines does, where these end one too; JSON need not contain them.
+_UNICODE_LINE_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
+
+
+def inner_tag(tag: bytes) -> bytes:
+    """Return the tag without what syndics put before it, `syndic/ID/` each. Takes any bytes."""
+    before = _SYNDICS.match(tag)
+    return tag[before.end() :] if before else tag
+
+
+def job_of(tag: bytes) -> str | None:
+    """Return the jid of the job or runner that an event belongs to, else None. Takes any bytes."""
+    inner = inner_tag(tag)
+    parts = inner.split(b"/", 3)
+    if len(parts) == 4 and parts[:2] == [b"salt", b"run"]:
+        return parts[2].decode("ascii", "replace")
+    return inner.decode("ascii") if _BARE_JID.fullmatch(inner) else jid_of(inner)
+
+
+def scrub(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return an event's data without secrets.
+
+    The master publishes a refused job's whole load, with the password and perhaps its own root key: of `job_error` only
+    what describes the refusal is left. The rest is masked by key.
+    """
+    if kind == "job_error":
+        return _refusal(data)
+    clean = cast("dict[str, Any]", redact(data, depth=DEPTH, nodes=NODES))
+    if kind in {"auth", "key"}:
+        clean.pop("pub", None)
+    if str(data.get("fun")).startswith(_TOKEN_FUNCTIONS):
+        clean["fun_args"] = MASK
+    return clean
+
+
+def _refusal(data: Mapping[str, Any]) -> dict[str, Any]:
+    error = data.get("error")
+    words = error.get("message") if isinstance(error, dict) else error
+    shown = {name: redact(data[name]) for name in ("jid", "fun", "tgt_type", "user") if name in data}
+    stamp = {"_stamp": data["_stamp"]} if isinstance(data.get("_stamp"), str) else {}
+    return {**shown, "error": redact_text(str(words))[:ERROR_CHARACTERS], **stamp}
+
+
+def frame(tag: str, data: object, encode: Encode) -> bytes:
+    """
+    Return an event as Server-Sent Event, in rest_cherrypy's form: a `tag:` and a `data:` line.
+
+    Texts like `password=x`, which are arguments, and what functions made of them, are masked wherever they are.
+    A tag may hold anything but an empty line, so its line ends become spaces: nobody writes lines into other people's streams.
+    """
+    line = encode({"data": data, "tag": tag})
+    if b"=" in line:
+        line = _SECRET_ARGUMENT.sub(rb'"\1' + MASK.encode() + b'"', line)
+    for raw, escaped in _UNICODE_LINE_ENDS:
+        line = line.replace(raw, escaped)
+    return b"tag: " + _LINE_ENDS.sub(" ", tag).encode("utf-8", "replace") + b"\ndata: " + line + b"\n\n"
+
+
+class StreamEvent:
+    """
+    One event on its way to the readers; decoded and rendered when the first of them wants it, and never again.
+
+    owner, id, number: set by whoever distributes it. received_at: monotonic seconds.
+    unread: it came while nobody read, so it is there to be learned from, and for no reader.
+    """
+
+    __slots__ = ("_frame", "_raw", "id", "jid", "kind", "number", "owner", "received_at", "size", "tag", "unread")
+
+    def __init__(self, tag: bytes, raw: bytes, received_at: float, *, unread: bool = False) -> None:
+        self.tag = tag.decode("utf-8", "replace")
+        self.kind = type_of(inner_tag(tag))
+        self.jid = job_of(tag)
+        self.size = len(raw)
+        self.received_at = received_at
+        self.unread = unread
+        self.owner: str | None = None
+        self.number, self.id = 0, ""
+        self._raw = raw
+        self._frame: bytes | None = None
+
+    def data(self) -> dict[str, Any]:
+        """Decode the payload; {} if it is no mapping."""
+        return Event("", b"", self._raw).data()
+
+    def render(self, encode: Encode) -> bytes:
+        """Return the event as a stream sends it."""
+        if self._frame is None:
+            self._frame = frame(self.tag, scrub(self.kind, self.data()), encode)
+        return self._frame
+
+
+class Owners:
+    """
+    Who started which job, learned from the events that announce jobs. For one thread.
+
+    The first word counts: whoever may fire events on a minion could otherwise claim another user's job later.
+    Half of *most* are remembered at least; then the older half is forgotten at once, which needs no order and half of the memory of one.
+    """
+
+    def __init__(self, most: int = MOST_OWNERS) -> None:
+        self._half = most // 2
+        self._users: dict[str, str] = {}
+        self._before: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # one text for all jobs of a user
+
+    def learn(self, event: StreamEvent) -> None:
+        """Look at an event, and remember the user if it announces a job."""
+        if event.kind not in NEW_TYPES or event.jid is None or self.of(event.jid):
+            return
+        user = event.data().get("user")
+        if not isinstance(user, str) or not user:
+            return
+        if len(self._users) >= self._half:
+            self._users, self._before, self._names = {}, self._users, {}
+        self._users[event.jid] = self._names.setdefault(user, user)
+
+    def of(self, jid: str | None) -> str | None:
+        """Return who started a job, None if that was not heard."""
+        return None if jid is None else self._users.get(jid) or self._before.get(jid)

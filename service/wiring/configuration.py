@@ -1,0 +1,103 @@
+"""The whole configuration: the master's, what we inherit of it, and our own settings; every fault of all of them at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from service.audit.faults import audit_faults
+from service.auth.webhook import endpoint_faults
+from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
+from service.gateway.low import CLIENTS
+from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_master_config
+from service.http.files import site_faults
+from service.http.paths import url_faults
+from service.observe.trace import tracing
+from service.routes import API_TEMPLATES
+from service.secrets.bearer import token_faults
+from service.settings import inherited, sources
+from service.settings.locations import master_config_path
+from service.settings.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """Our settings and what we take from the master's. notes: what the start should say of the master's API sections. told_by: sources of options. traces_to: URL."""
+
+    settings: Settings
+    master: MasterOptions
+    notes: tuple[ConfigFault, ...] = ()
+    told_by: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    traces_to: str | None = None
+
+
+def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[str, Any]] = read_master_config) -> Configuration:
+    """Read the master configuration and our settings. Raises InvalidConfiguration with the faults of both."""
+    faults = []
+    raw: Mapping[str, Any] = {}
+    ours = Settings()
+    try:
+        raw = read(master_config_path(environ))
+    except InvalidConfiguration as exc:
+        faults += exc.faults
+    from_master = inherited.inherit(raw)
+    traces_to: str | None = None
+    notes: tuple[ConfigFault, ...] = ()
+    try:
+        ours = sources.load(environ, from_master)
+        faults += setting_faults(ours)
+        traces_to, notes = tracing_of(ours, environ)
+    except InvalidConfiguration as exc:
+        faults += exc.faults
+    if raw.get("transport", "zeromq") != "zeromq":
+        faults.append(
+            ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
+        )
+    if faults:
+        raise InvalidConfiguration(faults)
+    notes = from_master.notes + master_notes(raw) + notes
+    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), notes, sources.told_by(environ, from_master), traces_to)
+
+
+def setting_faults(ours: Settings) -> list[ConfigFault]:
+    """Return what is wrong with settings that are each well-formed."""
+    lacking = tracing.lacking() if ours.tracing.endpoint else None
+    faults = ([lacking] if lacking else []) + token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_TEMPLATES)
+    return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)
+
+
+def tracing_of(ours: Settings, environ: Mapping[str, str]) -> tuple[str | None, tuple[ConfigFault, ...]]:
+    """
+    Return where traces go, and what is worth a word of it.
+
+    OpenTelemetry's variables may be everybody's on this machine, so what they ask for and cannot be had is no fault.
+    """
+    endpoint = tracing.endpoint_of(ours.tracing.endpoint, environ)
+    lacking = tracing.lacking() if endpoint else None
+    return (None, (lacking,)) if lacking else (endpoint, ())
+
+
+def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
+    """Return the names in the master configuration that enable nothing here: clients that are none, eauth modules that may be misspelt."""
+    clients, eauths = raw.get("netapi_enable_clients"), raw.get("external_auth")
+    strange = [client for client in clients if client not in CLIENTS] if isinstance(clients, list) else []
+    misspelt = [name for name in eauths if name not in EAUTH_MODULES] if isinstance(eauths, Mapping) else []
+    return (*map(_client_note, strange), *(note for note in map(_eauth_note, misspelt) if note))
+
+
+def _client_note(client: object) -> ConfigFault:
+    if client == "ssh":
+        problem, fix = "`ssh` is not served here: every call of it is refused", "remove it, unless salt-api runs beside the sidecar"
+    else:
+        problem, fix = f"`{str(client)[:64]}` is no client, so it enables nothing", f"{did_you_mean(str(client), CLIENTS)}There are {', '.join(CLIENTS)}"
+    return ConfigFault("netapi_enable_clients", problem, fix)
+
+
+def _eauth_note(name: object) -> ConfigFault | None:
+    """Return a note of a name that is near one of Salt's; any other is a module of the operator's."""
+    question = did_you_mean(str(name), EAUTH_MODULES)
+    if not question:
+        return None
+    return ConfigFault("external_auth", f"Salt comes without an eauth module `{str(name)[:64]}`", f"{question}A module of your own may be called so")

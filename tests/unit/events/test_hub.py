@@ -1,0 +1,377 @@
+"""Hub: who hears which event, what is kept, what is dropped and counted, and that no bytes disturb it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import salt.payload
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.errors import MasterUnreachable
+from service.events import hub as hub_module
+from service.events.hub import EVENT_TYPES, TAG_END, Event, Hub, Interruption, Waiter, jid_of, type_of
+
+JID = "20260101000000000000"
+OTHER_JID = "20260101000000000001"
+
+
+def raw(tag: str, data: object = None) -> bytes:
+    payload: bytes = salt.payload.dumps({"id": "a"} if data is None else data, use_bin_type=True)
+    return tag.encode() + TAG_END + payload
+
+
+RETURN = raw(f"salt/job/{JID}/ret/a")
+
+
+class Heard:
+    """A hub, and what it told its observer."""
+
+    def __init__(self, *, early_limit_bytes: int = 10_000) -> None:
+        self.events: list[tuple[str, int]] = []
+        self.drops = 0
+        self.hub = Hub(early_limit_bytes=early_limit_bytes, on_event=lambda kind, size: self.events.append((kind, size)), on_drop=self._dropped)
+        self.hub.opened()
+
+    def _dropped(self) -> None:
+        self.drops += 1
+
+
+def tags(waiter: Waiter) -> list[str]:
+    """Take all that is in the inbox."""
+    items = []
+    while (item := waiter.next(0)) is not None:
+        items.append(item.tag if isinstance(item, Event) else "interruption")
+    return items
+
+
+def test_a_waiter_hears_the_jobs_it_watches_and_no_other() -> None:
+    hub = Heard().hub
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+        hub.deliver(RETURN)
+        hub.deliver(raw(f"salt/job/{OTHER_JID}/ret/a"))
+        hub.deliver(raw("salt/auth"))
+
+        assert tags(waiter) == [f"salt/job/{JID}/ret/a"]
+
+
+def test_two_waiters_of_one_job_hear_the_same() -> None:
+    hub = Heard().hub
+    with hub.listen() as first, hub.listen() as second:
+        first.watch(JID)
+        second.watch(JID)
+        hub.deliver(RETURN)
+
+        assert tags(first) == tags(second) == [f"salt/job/{JID}/ret/a"]
+
+
+def test_one_waiter_can_watch_several_jobs() -> None:
+    hub = Heard().hub
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+        waiter.watch(OTHER_JID)
+        hub.deliver(raw(f"salt/job/{OTHER_JID}/ret/a"))
+        hub.deliver(RETURN)
+
+        assert tags(waiter) == [f"salt/job/{OTHER_JID}/ret/a", f"salt/job/{JID}/ret/a"]
+
+
+def test_a_waiter_that_left_hears_nothing_and_leaves_nothing_behind() -> None:
+    hub = Heard().hub
+    with hub.listen() as stays:
+        stays.watch(JID)
+        with hub.listen() as leaves:
+            leaves.watch(JID)
+            leaves.watch(OTHER_JID)
+        hub.deliver(RETURN)
+
+        assert (tags(leaves), tags(stays)) == ([], [f"salt/job/{JID}/ret/a"])
+    assert hub._watched == {}
+
+
+def test_events_of_a_job_that_is_being_published_are_kept_in_order() -> None:
+    hub = Heard().hub
+    with hub.listen() as waiter:
+        with hub.keep_early():
+            hub.deliver(raw(f"salt/job/{JID}/new"))
+            hub.deliver(RETURN)
+            waiter.watch(JID)
+        hub.deliver(raw(f"salt/job/{JID}/ret/b"))
+
+        assert tags(waiter) == [f"salt/job/{JID}/new", f"salt/job/{JID}/ret/a", f"salt/job/{JID}/ret/b"]
+
+
+def test_nothing_is_kept_while_nobody_publishes() -> None:
+    heard = Heard()
+    with heard.hub.listen() as waiter:
+        heard.hub.deliver(RETURN)
+        waiter.watch(JID)
+
+        assert (tags(waiter), heard.drops) == ([], 0)
+
+
+def test_early_events_live_until_the_last_publish_is_over() -> None:
+    hub = Heard().hub
+    with hub.listen() as waiter, hub.keep_early():
+        with hub.keep_early():
+            hub.deliver(RETURN)
+        waiter.watch(JID)
+
+        assert tags(waiter) == [f"salt/job/{JID}/ret/a"]
+
+
+def test_early_events_are_gone_after_the_publish() -> None:
+    hub = Heard().hub
+    with hub.keep_early():
+        hub.deliver(RETURN)
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+
+        assert tags(waiter) == []
+    assert hub._early_bytes == 0
+
+
+def test_early_events_are_bounded_in_bytes_and_drops_are_counted() -> None:
+    heard = Heard(early_limit_bytes=2 * len(RETURN))
+    with heard.hub.listen() as waiter, heard.hub.keep_early():
+        for _ in range(5):
+            heard.hub.deliver(RETURN)
+        waiter.watch(JID)
+
+        assert (len(tags(waiter)), heard.drops) == (2, 3)
+        heard.hub.deliver(raw(f"salt/job/{OTHER_JID}/ret/a"))
+    assert heard.drops == 3  # what was handed over makes room
+
+
+def test_a_waiter_that_reads_nothing_is_bounded_and_drops_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "INBOX_LIMIT_BYTES", 2 * len(RETURN))
+    heard = Heard()
+    with heard.hub.listen() as waiter:
+        waiter.watch(JID)
+        for _ in range(5):
+            heard.hub.deliver(RETURN)
+
+        assert (len(tags(waiter)), heard.drops) == (2, 3)
+        heard.hub.deliver(RETURN)
+        assert (len(tags(waiter)), heard.drops) == (1, 3)
+
+
+def test_early_events_that_fill_the_inbox_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "INBOX_LIMIT_BYTES", len(RETURN))
+    heard = Heard()
+    with heard.hub.listen() as waiter, heard.hub.keep_early():
+        heard.hub.deliver(RETURN)
+        heard.hub.deliver(RETURN)
+        waiter.watch(JID)
+
+        assert (len(tags(waiter)), heard.drops) == (1, 1)
+
+
+def test_an_interruption_wakes_every_waiter_even_one_whose_inbox_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "INBOX_LIMIT_BYTES", 0)
+    hub = Heard().hub
+    with hub.listen() as first, hub.listen() as second:
+        first.watch(JID)
+        hub.interrupted()
+
+        assert isinstance(first.next(60), Interruption)
+        assert isinstance(second.next(60), Interruption)
+        assert first.interrupted
+
+
+def test_a_closed_hub_takes_no_waiters_until_it_opens_again() -> None:
+    hub = Heard().hub
+    hub.interrupted()
+
+    with pytest.raises(MasterUnreachable, match="event bus is not connected"), hub.listen():
+        pass
+    assert not hub.is_open
+    hub.opened()
+    with hub.listen() as waiter:
+        assert not waiter.interrupted
+    assert hub.is_open
+
+
+def test_a_waiting_thread_wakes_when_its_event_comes() -> None:
+    hub = Heard().hub
+    heard: list[Any] = []
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+        thread = threading.Thread(target=lambda: heard.append(waiter.next(60)))
+        thread.start()
+        hub.deliver(RETURN)
+        thread.join(60)
+
+    assert [item.tag for item in heard] == [f"salt/job/{JID}/ret/a"]
+
+
+def test_a_thread_may_sleep_until_so_many_returns_wait_and_wakes_for_anything_else() -> None:
+    hub = Heard().hub
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+        waiter.wake_at(3)
+        for _ in range(2):
+            hub.deliver(RETURN)
+
+        assert waiter._bell.empty()
+        hub.deliver(RETURN)
+        assert not waiter._bell.empty()
+        assert (waiter.waiting, len(tags(waiter))) == (3, 3)
+        hub.deliver(raw(f"salt/job/{JID}/error"))
+        assert not waiter._bell.empty()
+
+
+def test_large_returns_wake_a_thread_before_the_last_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "INBOX_RING_BYTES", 2 * len(RETURN))
+    hub = Heard().hub
+    with hub.listen() as waiter:
+        waiter.watch(JID)
+        waiter.wake_at(100)
+        rung = []
+        for _ in range(3):
+            hub.deliver(RETURN)
+            rung.append(waiter._bell.qsize())
+        assert rung == [0, 1, 1]  # once, and again when they were taken
+        assert len(tags(waiter)) == 3
+        for _ in range(2):
+            hub.deliver(RETURN)
+        assert waiter._bell.qsize() == 1
+
+
+def test_many_threads_each_hear_their_own_job_whole() -> None:
+    hub = Heard(early_limit_bytes=10**6).hub
+    jids = [f"2026010100000000{number:04}" for number in range(8)]
+    heard: dict[str, list[str]] = {}
+
+    def wait_for(jid: str, published: threading.Barrier) -> None:
+        with hub.listen() as waiter:
+            with hub.keep_early():
+                published.wait(10)
+                waiter.watch(jid)
+            heard[jid] = []
+            ends_at = time.monotonic() + 60
+            while len(heard[jid]) < 50 and time.monotonic() < ends_at:
+                item = waiter.next(1)  # nothing, now and then: a bell may ring for what was taken already
+                heard[jid] += [item.tag] if isinstance(item, Event) else []
+
+    barrier = threading.Barrier(len(jids) + 1)
+    threads = [threading.Thread(target=wait_for, args=(jid, barrier)) for jid in jids]
+    for thread in threads:
+        thread.start()
+    barrier.wait(10)
+    for number in range(50):
+        for jid in jids:
+            hub.deliver(raw(f"salt/job/{jid}/ret/{number}"))
+    for thread in threads:
+        thread.join(60)
+
+    assert heard == {jid: [f"salt/job/{jid}/ret/{number}" for number in range(50)] for jid in jids}
+    assert hub._watched == {}
+
+
+def test_an_event_is_decoded_only_when_somebody_looks() -> None:
+    heard = Heard()
+    with heard.hub.listen() as waiter:
+        waiter.watch(JID)
+        heard.hub.deliver(f"salt/job/{JID}/ret/a".encode() + TAG_END + b"\xc1 no msgpack")
+        item = waiter.next(0)
+
+        assert isinstance(item, Event)
+        assert (item.jid, item.tag, item.data()) == (JID, f"salt/job/{JID}/ret/a", {})
+
+
+def test_an_events_data_is_the_mapping_after_the_tag() -> None:
+    tag = f"salt/job/{JID}/ret/a"
+
+    assert Event(JID, tag.encode(), raw(tag, {"return": "ünï"})).data() == {"return": "ünï"}
+    assert Event(JID, tag.encode(), raw(tag, [1, 2])).data() == {}
+    assert Event(JID, tag.encode(), tag.encode()).data() == {}
+
+
+def test_every_event_is_reported_by_type_and_size() -> None:
+    heard = Heard()
+    heard.hub.deliver(RETURN)
+    heard.hub.deliver(b"")
+
+    assert heard.events == [("job_ret", len(RETURN)), ("custom", 0)]
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind"),
+    [
+        (f"salt/job/{JID}/new", "job_new"),
+        (f"salt/job/{JID}/ret/minion-1", "job_ret"),
+        (f"salt/job/{JID}/ret/a/b", "job_ret"),
+        (f"salt/job/{JID}/error", "job_error"),
+        (f"salt/job/{JID}/prog/minion/0", "job_prog"),
+        (f"salt/job/{JID}/what", "other"),
+        ("salt/job/error", "job_error"),
+        (f"salt/run/{JID}/new", "run_new"),
+        (f"salt/run/{JID}/ret", "run_ret"),
+        (f"salt/run/{JID}/progress", "other"),
+        (f"salt/wheel/{JID}/ret", "wheel_ret"),
+        (f"salt/batch/{JID}/halted", "batch_halted"),
+        ("salt/minion/a/start", "minion_start"),
+        ("minion_start", "minion_start"),
+        ("salt/presence/change", "presence_change"),
+        ("salt/presence", "other"),
+        ("salt/auth", "auth"),
+        ("salt/key", "key"),
+        ("salt/what", "other"),
+        ("salt", "other"),
+        (f"syndic/{JID}", "syndic"),
+        ("minion/refresh/a", "minion_refresh"),
+        ("20260101000000000000", "custom"),
+        ("my/own/tag", "custom"),
+        ("", "custom"),
+    ],
+)
+def test_a_tag_has_one_of_the_known_types(tag: str, kind: str) -> None:
+    assert type_of(tag.encode()) == kind
+    assert kind in EVENT_TYPES
+
+
+@pytest.mark.parametrize(
+    ("tag", "jid"),
+    [
+        (f"salt/job/{JID}/ret/a", JID),
+        (f"salt/job/{JID}/new", JID),
+        (f"salt/run/{JID}/ret", JID),
+        (f"salt/run/{JID}/new", JID),
+        (f"salt/run/{JID}/progress", None),
+        (f"salt/run/{JID}/ret/more", None),
+        ("salt/job/error", None),
+        (f"salt/job/{JID}", None),
+        (f"salt/wheel/{JID}/ret", None),
+        (f"syndic/lower/salt/job/{JID}/ret/a", JID),
+        (f"syndic/lower/{JID}", JID),
+        ("syndic/lower", None),
+        (JID, None),
+        ("a/b", None),
+        ("", None),
+    ],
+)
+def test_a_jid_is_taken_from_the_tags_that_somebody_waits_for(tag: str, jid: str | None) -> None:
+    assert jid_of(tag.encode()) == jid
+
+
+SEGMENT = st.sampled_from(
+    [b"salt", b"job", b"run", b"syndic", b"ret", b"new", b"", b"\xff\xfe", JID.encode(), b"x" * 10_000, b"minion", b"presence"]
+) | st.binary(max_size=20)
+TAG = st.lists(SEGMENT, max_size=6).map(b"/".join) | st.binary(max_size=50)
+
+
+@given(TAG, st.binary(max_size=50))
+def test_any_bytes_have_a_type_and_disturb_nobody(tag: bytes, payload: bytes) -> None:
+    heard = Heard()
+    with heard.hub.listen() as waiter, heard.hub.keep_early():
+        heard.hub.deliver(tag + TAG_END + payload)
+        heard.hub.deliver(RETURN)
+        waiter.watch(JID)
+
+        assert tags(waiter)[-1] == f"salt/job/{JID}/ret/a"
+    assert heard.events[0][0] in EVENT_TYPES

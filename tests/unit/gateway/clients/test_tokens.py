@@ -1,0 +1,196 @@
+"""Token calls: what goes to the master, what its answers mean, and how far a revocation reaches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import BadRequest, Fault, Forbidden, JobTimeout, MasterUnreachable, Unauthenticated
+from service.gateway.clients import tokens as tokens_module
+from service.gateway.clients.local import Request
+from service.gateway.clients.result import LowResult
+from service.gateway.clients.tokens import MOST_REVOKED, Tokens
+from service.gateway.low import Low
+from service.gateway.master.options import MasterOptions
+
+TOKEN = "ab" * 32
+DATA = {"token": TOKEN, "name": "alice", "eauth": "pam", "start": 900.0, "expire": 2000.0}
+GOOD = {"username": "alice", "password": "secret", "eauth": "pam"}
+
+
+class Master:
+    """Answers every load with `reply`, and runs the runner by removing names from `files`."""
+
+    def __init__(self, reply: object = None, files: set[str] | None = None, fault: Fault | None = None) -> None:
+        self.reply = reply
+        self.files = files or set()
+        self.fault = fault
+        self.loads: list[dict[str, Any]] = []
+        self.lows: list[Low] = []
+        self.slow: list[bool] = []
+
+    def send(self, load: dict[str, Any], *, timeout: float | None = None, slow: bool = False) -> Any:
+        self.loads.append(load)
+        self.slow.append(slow)
+        return self.reply
+
+    def run(self, low: Low, _request: Request) -> LowResult:
+        self.lows.append(low)
+        if self.fault:
+            raise self.fault
+        (name,) = low.fields["arg"]
+        found = name in self.files
+        self.files.discard(name)
+        return LowResult(found)
+
+
+def tokens(master: Master, **raw: Any) -> Tokens:
+    options = MasterOptions.of({"ret_port": 1, "sock_dir": "/nonexistent", "token_dir": "/nonexistent/tokens", **raw})
+    return Tokens(master, options, master.run, time_of_day=lambda: 1000.0)
+
+
+def test_a_login_goes_to_the_master_with_what_else_the_eauth_module_may_want() -> None:
+    master = Master(DATA)
+
+    assert tokens(master).mk_token({**GOOD, "otp": 123, "empty": None, "token": "", "token_expire": "60"}) == DATA
+    assert master.loads == [{**GOOD, "otp": 123, "token_expire": 60.0, "cmd": "mk_token"}]
+    assert master.slow == [True]
+
+
+def test_a_login_cannot_become_another_command() -> None:
+    master = Master(DATA)
+    tokens(master).mk_token({**GOOD, "cmd": "publish", "key": "x", 5: "x"})  # type: ignore[dict-item]
+
+    assert master.loads == [{**GOOD, "cmd": "mk_token"}]
+
+
+def test_a_shared_secret_is_a_password() -> None:
+    master = Master(DATA)
+    tokens(master).mk_token({"eauth": "sharedsecret", "username": "a", "sharedsecret": "s"})
+
+    assert master.loads == [{"eauth": "sharedsecret", "username": "a", "password": "s", "cmd": "mk_token"}]
+
+
+@pytest.mark.parametrize(
+    "reply", ["", False, None, {}, [], "Some exception handling minion payload", {"error": "x"}, {**DATA, "expire": "soon"}, {**DATA, "name": None}]
+)
+def test_anything_but_token_data_is_a_refusal(reply: object) -> None:
+    with pytest.raises(Unauthenticated, match="Could not authenticate using provided credentials"):
+        tokens(Master(reply)).mk_token(GOOD)
+
+
+@pytest.mark.parametrize("credentials", [{}, {"eauth": "pam"}, {"eauth": "pam", "username": "a"}, {"eauth": "pam", "password": "a"}, {"username": "a", "password": "b"}, {"token": TOKEN}, {**GOOD, "eauth": ""}])  # fmt: skip
+def test_a_login_that_must_fail_does_not_reach_the_master(credentials: dict[str, Any]) -> None:
+    master = Master(DATA)
+
+    with pytest.raises(Unauthenticated):
+        tokens(master).mk_token(credentials)
+    assert master.loads == []
+
+
+@pytest.mark.parametrize("wrong", [{"username": 1}, {"password": ["x"]}, {"eauth": {}}, {"token": 5}, {"token_expire": "x"}, {"token_expire": True}, {"token_expire": 0}, {"token_expire": []}, {"token_expire": 10**400}])  # fmt: skip
+def test_a_field_of_the_wrong_kind_is_a_bad_request(wrong: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest):
+        tokens(Master(DATA)).mk_token({**GOOD, **wrong})
+
+
+def test_a_live_token_has_data() -> None:
+    master = Master(DATA)
+
+    assert tokens(master).get_token(TOKEN) == DATA
+    assert master.loads == [{"cmd": "get_token", "token": TOKEN}]
+
+
+@pytest.mark.parametrize("reply", [{}, False, "", None, {**DATA, "expire": 1000.0}, {**DATA, "expire": 1}, {"token": TOKEN}])
+def test_a_dead_token_has_none(reply: object) -> None:
+    assert tokens(Master(reply)).get_token(TOKEN) is None
+
+
+def test_a_master_in_trouble_says_nothing_about_the_token() -> None:
+    with pytest.raises(MasterUnreachable, match="cannot check"):
+        tokens(Master("Some exception handling minion payload")).get_token(TOKEN)
+
+
+@pytest.mark.parametrize("token", ["../x", "", "x" * 64, "ab", TOKEN + "\n"])
+def test_what_is_no_token_never_reaches_the_master(token: str) -> None:
+    master = Master(DATA)
+
+    assert tokens(master).get_token(token) is None
+    assert tokens(master).revoke(token, 2000.0) == "here"
+    assert (master.loads, master.lows) == ([], [])
+
+
+@pytest.mark.parametrize("suffix", ["", ".p"])
+def test_the_file_is_removed_where_we_share_the_folder(tmp_path: Path, suffix: str) -> None:
+    master = Master()
+    file = tmp_path / (TOKEN + suffix)
+    file.write_text("")
+
+    assert tokens(master, token_dir=str(tmp_path)).revoke(TOKEN, 2000.0) == "file"
+    assert not file.exists()
+    assert master.lows == []
+
+
+@pytest.mark.parametrize("suffix", ["", ".p"])
+def test_the_masters_runner_removes_it_where_we_do_not(suffix: str) -> None:
+    master = Master(files={TOKEN + suffix})
+
+    assert tokens(master).revoke(TOKEN, 2000.0) == "runner"
+    assert {(low.client, low.fun, low.fields["token"]) for low in master.lows} == {("runner", "auth.del_token", TOKEN)}
+    assert master.files == set()
+
+
+@pytest.mark.parametrize("fault", [Forbidden("no right"), Unauthenticated("no"), JobTimeout("slow"), MasterUnreachable("down"), None])
+def test_else_this_process_refuses_it(fault: Fault | None) -> None:
+    master = Master(DATA, fault=fault)
+    ours = tokens(master)
+
+    assert ours.revoke(TOKEN, 2000.0) == "here"
+    assert ours.is_revoked(TOKEN)
+    assert ours.get_token(TOKEN) is None
+    assert not ours.is_revoked("cd" * 32)
+
+
+@pytest.mark.parametrize("raw", [{"eauth_tokens": "redis"}, {"token_dir": ""}])
+def test_a_store_that_holds_no_files_is_left_alone(raw: dict[str, Any]) -> None:
+    master = Master(files={TOKEN})
+
+    assert tokens(master, **raw).revoke(TOKEN, 2000.0) == "here"
+    assert master.lows == []
+
+
+@pytest.mark.parametrize(("version", "expected"), [("3008.3", "here"), ("3007.15", "runner")])
+def test_from_3008_on_tokens_are_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, version: str, expected: str) -> None:
+    monkeypatch.setattr(tokens_module, "SALT_VERSION", version)
+    master = Master(files={TOKEN})
+
+    assert tokens(master, cache="redis").revoke(TOKEN, 2000.0) == expected
+
+
+def test_a_revocation_during_the_look_up_counts() -> None:
+    master = Master()
+    ours = tokens(master)
+
+    def send(load: dict[str, Any], *, timeout: float | None = None, slow: bool = False) -> Any:
+        ours.revoke(TOKEN, 2000.0)
+        return DATA
+
+    master.send = send  # type: ignore[method-assign]
+
+    assert ours.get_token(TOKEN) is None
+
+
+def test_what_is_remembered_has_an_end() -> None:
+    ours = tokens(Master())
+    ours._folder = None
+
+    for number in range(MOST_REVOKED + 5):
+        ours._revoked[number.to_bytes(4, "big")] = 2000.0
+    ours._revoked[b"old"] = 500.0
+    ours.revoke(TOKEN, 2000.0)
+
+    assert len(ours._revoked) == MOST_REVOKED
+    assert ours.is_revoked(TOKEN)
+    assert b"old" not in ours._revoked
