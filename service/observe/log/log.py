@@ -150,7 +150,7 @@ def install(level: str = "info", queue_lines: int = 10_000, shape: Shape = "json
     """
     Take over standard output, standard error, logging, warnings and uncaught exceptions of this process.
 
-    Call it first, and `gateway.quiet.tame_salt` right after. A second call sets the level, the bound of the queue and the shape.
+    Call it first, and `gateway.master.quiet_salt.tame_salt` right after. A second call sets the level, the bound of the queue and the shape.
     Returns False if the shape is not to be had: `console` is for a terminal, and elsewhere becomes `json`.
     """
     global _installation  # noqa: PLW0603
