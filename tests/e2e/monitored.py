@@ -33,8 +33,6 @@ EMPTY_WHEN_WELL = {
     "Labels over the limit": "only metrics that ran out of label values, by `> 0`",
 }
 KEY_FOLDERS = ["minions", "minions_denied", "minions_pre", "minions_rejected"]
-# It judges hours, and this story has upgraded the master under load before: a slow machine comes here after the two minutes it waits.
-REMEMBERED = {"SaltAPIErrorBudgetBurn"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +73,7 @@ class Prometheus:
 
 def full(stack: Stack, report: Report) -> None:
     """Hold the stack, with all profiles but Grafana up, to what its dashboards and rules need."""
-    # Once more, so that Prometheus is told of the second sidecar.
-    stack.up("prometheus")
+    _without_the_outages_before(stack)
     prometheus = Prometheus(stack.ports["PROMETHEUS_PORT"])
     seconds = eventually("both sidecars are scraped", lambda: prometheus.targets() == dict.fromkeys(INSTANCES, "up"), PATIENCE_SECONDS, 1)
     report.found("scraped", f"{', '.join(INSTANCES)}; after {seconds:.0f} s")
@@ -87,6 +84,13 @@ def full(stack: Stack, report: Report) -> None:
         _alerts(prometheus, report)
     _runbooks(prometheus, report)
     _the_second_sidecar_is_given_up(stack, prometheus, report)
+
+
+def _without_the_outages_before(stack: Stack) -> None:
+    """Start Prometheus with an empty memory: alerts that judge hours would rightly fire for what this story broke on purpose."""
+    stack.compose("rm", "--stop", "--force", "prometheus")
+    stack.engine.docker("volume", "rm", f"{stack.project}_prometheus")
+    stack.up("prometheus")
 
 
 def questions() -> list[Question]:
@@ -208,7 +212,7 @@ def _both_say(prometheus: Prometheus, expr: str) -> bool:
 
 
 def _alerts(prometheus: Prometheus, report: Report) -> None:
-    """Nothing fires but what remembers the outages before, and no alert lacks what it compares."""
+    """Nothing fires, and no alert lacks what it compares."""
     rules = prometheus.rules()
     require({rule["health"] for rule in rules} <= {"ok"}, f"rules that fail: {[rule for rule in rules if rule['health'] != 'ok']}")
     names = {name for rule in rules for name in re.findall(r"[a-z_:]*\bsalt_[\w:]+", rule["query"])}
@@ -217,9 +221,9 @@ def _alerts(prometheus: Prometheus, report: Report) -> None:
         return {name for name in names if not prometheus.values(f"count({name})")}
 
     eventually("rules have the series that they compare", lambda: not wrong(), PATIENCE_SECONDS, 1)
-    firing = {rule["name"] for rule in rules if rule["type"] == "alerting" and rule["state"] == "firing"}
-    require(firing <= REMEMBERED, f"alerts on a healthy stack: {sorted(firing - REMEMBERED)}")
-    report.found("rules", f"{len(rules)}, which compare {len(names)} metrics, all there; firing: {', '.join(firing) or 'none'}")
+    firing = [rule["name"] for rule in prometheus.rules() if rule["type"] == "alerting" and rule["state"] == "firing"]
+    require(not firing, f"alerts on a healthy stack: {firing}")
+    report.found("rules", f"{len(rules)}, which compare {len(names)} metrics, all there; none fires")
 
 
 def _runbooks(prometheus: Prometheus, report: Report) -> None:
