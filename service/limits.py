@@ -6,9 +6,9 @@ import contextlib
 import math
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
+from service.bounded import Bounded
 from service.errors import Overloaded
 
 # Addresses and users are invented without bound by those we want to slow down.
@@ -48,7 +48,7 @@ class Brake:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         # Allowance left and when it was counted, the longest unused first; guarded by _lock.
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._left: Bounded[str, tuple[float, float]] = Bounded(MOST_KEYS)
 
     def adjust(self, burst: int, per_minute: float) -> None:
         """Change the allowance; what has been used stays used."""
@@ -82,9 +82,7 @@ class Brake:
         return min(self._burst, left + (self._monotonic() - at) * self._per_second)
 
     def _store(self, key: str, left: float) -> None:
-        self._left[key] = (left, self._monotonic())
-        self._left.move_to_end(key)
         if left >= self._burst:
-            del self._left[key]
-        elif len(self._left) > MOST_KEYS:
-            self._left.popitem(last=False)
+            self._left.pop(key, None)
+        else:
+            self._left[key] = (left, self._monotonic())

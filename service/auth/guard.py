@@ -8,11 +8,11 @@ import functools
 import hashlib
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from service.bounded import Bounded
 from service.errors import Forbidden, Throttled, Unauthenticated
 from service.limits import Brake
 from service.secrets.digests import Digests
@@ -86,7 +86,7 @@ class Guard:
         self._monotonic = monotonic
         self._digests = Digests()
         self._lock = threading.Lock()
-        self._proven: OrderedDict[bytes, float] = OrderedDict()  # digest -> end; guarded by _lock
+        self._proven: Bounded[bytes, float] = Bounded(MOST_PROVEN)  # digest -> end; guarded by _lock
 
     def adjust(self, proven_seconds: float) -> None:
         """Change how long credentials stay proven, in a running process; those that are proven already keep their end."""
@@ -180,9 +180,6 @@ class Guard:
         """Remember that the master accepted these credentials."""
         with self._lock:
             self._proven[digest] = self._monotonic() + self._proven_seconds
-            self._proven.move_to_end(digest)
-            if len(self._proven) > MOST_PROVEN:
-                self._proven.popitem(last=False)
 
     def disprove(self, digest: bytes) -> None:
         """Forget credentials that the master refused."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.guard import Guard, TokenDied
 from service.auth.perms import EVERYTHING, perms_of
+from service.bounded import Bounded
 from service.errors import BadRequest, Fault, Unauthenticated
 from service.gateway.low import TOKEN
 from service.http.facts import ENVIRON_KEY, Facts
@@ -112,8 +112,8 @@ class Sessions:
         self._digests = Digests()
         self._lock = threading.Lock()
         # What the master said and when; the oldest first; both guarded by _lock.
-        self._alive: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
-        self._dead: OrderedDict[bytes, float] = OrderedDict()
+        self._alive: Bounded[bytes, tuple[Identity, float]] = Bounded(MOST_REMEMBERED)
+        self._dead: Bounded[bytes, float] = Bounded(MOST_REMEMBERED)
 
     def login(self, credentials: object, environ: Mapping[str, Any]) -> Identity:
         """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""
@@ -251,18 +251,12 @@ class Sessions:
     def _remember(self, digest: bytes, identity: Identity) -> None:
         with self._lock:
             self._alive[digest] = (identity, self._monotonic() + self._cache_seconds)
-            self._alive.move_to_end(digest)
             self._dead.pop(digest, None)
-            if len(self._alive) > MOST_REMEMBERED:
-                self._alive.popitem(last=False)
 
     def _bury(self, digest: bytes) -> None:
         with self._lock:
             self._alive.pop(digest, None)
             self._dead[digest] = self._monotonic()
-            self._dead.move_to_end(digest)
-            if len(self._dead) > MOST_REMEMBERED:
-                self._dead.popitem(last=False)
 
     def _identity(self, data: Mapping[str, Any]) -> Identity:
         perms = perms_of(data, self._external_auth)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
+from service.bounded import Bounded
 from service.events.payload import Peek, text_of
 from service.fleet.returns import States, label_of, names_of, runs_states, states_of, succeeded
 
@@ -129,13 +129,13 @@ class JobTracker:
         self._open: dict[str, TrackedJob] = {}
         self._minions = 0  # held by open jobs
         self._windows: list[tuple[float, str]] = []  # a heap; an entry is stale if its job says otherwise
-        self._closed: OrderedDict[str, ClosedJob] = OrderedDict()
+        self._closed: Bounded[str, ClosedJob] = Bounded(MOST_CLOSED, self._not_late)
         self._late = 0  # ids held by closed jobs
         self._nobody: set[str] = set()  # who is missing of nearly all closed jobs, which share it; stays empty
         self._held: dict[str, tuple[TrackedJob, float, Summary | None]] = {}  # jobs of unknown origin, and when they were announced
-        self._claimed: OrderedDict[str, None] = OrderedDict()  # ours, not announced yet
+        self._claimed: Bounded[str, None] = Bounded(MOST_JOBS)  # ours, not announced yet
         self._waited_for: dict[str, float] = {}  # by a request of ours, and until when
-        self._runners: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._runners: Bounded[str, tuple[str, float]] = Bounded(MOST_RUNNERS)
 
     # What the bus says.
 
@@ -150,7 +150,7 @@ class JobTracker:
             job = self._open[jid] = TrackedJob(jid, fun, now, now + (self._state_window if runs_states(fun) else self._window))
             if jid in self._closed:
                 # A further group of a batch.
-                self._drop(jid)
+                self._not_late(jid, self._closed.pop(jid))
                 job.origin = "other"
             else:
                 self._attribute(job, now, publishing=publishing)
@@ -179,8 +179,6 @@ class JobTracker:
         fun = text_of(event.fields, "fun").removeprefix("runner.")
         self._observer.runner_started(fun)
         self._runners[jid] = (fun, now)
-        if len(self._runners) > MOST_RUNNERS:
-            self._runners.popitem(last=False)
 
     def runner_returned(self, jid: str, event: Peek, now: float) -> None:
         """Take `salt/run/JID/ret`."""
@@ -195,8 +193,6 @@ class JobTracker:
             self._settle(jid, "api")
         elif jid not in self._open and jid not in self._closed:
             self._claimed[jid] = None
-            if len(self._claimed) > MOST_JOBS:
-                self._claimed.popitem(last=False)
 
     def waited_for(self, jid: str, until: float) -> None:
         """A request of ours waits for the job: its window is that request's."""
@@ -330,12 +326,10 @@ class JobTracker:
             missing = None
         self._closed[job.jid] = ClosedJob(job.fun, self._nobody if missing == self._nobody else missing)
         self._late += len(missing or ())
-        if len(self._closed) > MOST_CLOSED:
-            self._drop(next(iter(self._closed)))
 
-    def _drop(self, jid: str) -> None:
-        """Forget a closed job."""
-        self._late -= len(self._closed.pop(jid).missing or ())
+    def _not_late(self, _jid: str, job: ClosedJob) -> None:
+        """A closed job was forgotten: nobody can return late to it."""
+        self._late -= len(job.missing or ())
 
 
 def _texts(value: object) -> list[str]:

@@ -6,12 +6,13 @@ import fnmatch
 import threading
 import time
 from bisect import bisect_right
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
+from service.bounded import Bounded
 from service.events.payload import Peek, text_of
 
 MOST_MINIONS = 100_000
@@ -72,7 +73,7 @@ class Fleet:
         self._now = now
         self._lock = threading.Lock()
         # When each was heard of last, the longest silent first, and whether its last highstate went well; guarded by _lock, like all below.
-        self._heard: OrderedDict[str, tuple[float, bool | None]] = OrderedDict()
+        self._heard: Bounded[str, tuple[float, bool | None]] = Bounded(MOST_MINIONS, self._forgotten)
         self._ends: Counter[bool | None] = Counter()  # of those highstates
         self._shown: set[str] = set()  # have series of their own
         self._keys: Samples = {}
@@ -88,14 +89,11 @@ class Fleet:
             before = self._heard.get(minion)
             end = before[1] if before and highstate is None else highstate
             self._heard[minion] = (self._now(), end)
-            self._heard.move_to_end(minion)
             if before is None:
                 self._ends[end] += 1
             elif end is not before[1]:
                 self._ends[before[1]] -= 1
                 self._ends[end] += 1
-            if len(self._heard) > MOST_MINIONS:
-                self._forget_oldest()
         if before is None and self._per_minion.enabled:
             self._show(minion)
 
@@ -136,7 +134,7 @@ class Fleet:
         """Forget who has been silent for a day, and read the keys again when it is time."""
         with self._lock:
             while self._heard and next(iter(self._heard.values()))[0] <= self._now() - REMEMBERED_SECONDS:
-                self._forget_oldest()
+                self._forgotten(*self._heard.popitem(last=False))
         age = self._now() - self._keys_read_at
         if age < 0 or age >= (KEYS_PAUSE_SECONDS if self._keys_stale else KEYS_SECONDS):
             self._keys_stale, self._keys_read_at = False, self._now()
@@ -180,9 +178,8 @@ class Fleet:
         with self._lock:
             return [(minion, self._heard[minion]) for minion in sorted(self._shown)]
 
-    def _forget_oldest(self) -> None:
-        minion, (_, end) = self._heard.popitem(last=False)
-        self._ends[end] -= 1
+    def _forgotten(self, minion: str, heard: tuple[float, bool | None]) -> None:
+        self._ends[heard[1]] -= 1
         self._shown.discard(minion)
 
     def _show(self, minion: str) -> None:

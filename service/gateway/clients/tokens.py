@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from service.bounded import Bounded
 from service.errors import BadRequest, Fault, MasterUnreachable, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Sender
@@ -46,7 +46,7 @@ class Tokens:
         self._time_of_day = time_of_day
         self._digests = Digests()
         self._lock = threading.Lock()
-        self._revoked: OrderedDict[bytes, float] = OrderedDict()  # digest -> expiry; guarded by _lock
+        self._revoked: Bounded[bytes, float] = Bounded(MOST_REVOKED)  # digest -> expiry; guarded by _lock
 
     def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -99,12 +99,11 @@ class Tokens:
     def _forget(self, token: str, expire: float) -> None:
         now = self._time_of_day()
         with self._lock:
-            self._revoked[self._digests.of(token)] = expire
+            # What is over goes first, so that it pushes no living token out.
             dead = [digest for digest, end in self._revoked.items() if end <= now]
             for digest in dead:
                 del self._revoked[digest]
-            while len(self._revoked) > MOST_REVOKED:
-                self._revoked.popitem(last=False)
+            self._revoked[self._digests.of(token)] = expire
 
     def _unlink(self, name: str) -> bool:
         """Remove the file where we share the master's folder: at once, without a right, and without the token on the event bus."""
