@@ -16,7 +16,8 @@ from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
-from service.streaming.readers import Reader, View
+from service.streaming.owners import View
+from service.streaming.readers import Reader
 from service.streaming.sse import CONTENT_TYPE, EventStream
 
 MOST_GLOBS = 50

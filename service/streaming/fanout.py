@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from service.errors import Draining
-from service.streaming.readers import Batch, Reader, Replay, View
-from service.streaming.rendering import Encode, Owners, StreamEvent, frame
+from service.streaming.owners import Owners, View
+from service.streaming.readers import Batch, Reader
+from service.streaming.rendering import Encode, StreamEvent, frame
+from service.streaming.replay import Replay
 
 # Readers are woken at most this often: at 100 events a second that is a third of the work, and a lone event still leaves at once.
 PACE_SECONDS = 0.03

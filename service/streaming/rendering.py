@@ -14,9 +14,7 @@ Encode = Callable[[object], bytes]
 # Far above what jobs return: an event is shown whole or, beyond this, cut.
 DEPTH = 100
 NODES = 1_000_000
-MOST_OWNERS = 50_000
 ERROR_CHARACTERS = 500
-NEW_TYPES = frozenset({"job_new", "run_new"})
 # Their arguments are tokens, without a name to know them by.
 _TOKEN_FUNCTIONS = ("runner.auth.", "wheel.auth.", "auth.")
 _BARE_JID = re.compile(rb"\d{20}(?:_\d+)?")
@@ -116,33 +114,3 @@ class StreamEvent:
         if self._frame is None:
             self._frame = frame(self.tag, scrub(self.kind, self.data()), encode)
         return self._frame
-
-
-class Owners:
-    """
-    Who started which job, learned from the events that announce jobs. For one thread.
-
-    The first word counts: whoever may fire events on a minion could otherwise claim another user's job later.
-    Half of *most* are remembered at least; then the older half is forgotten at once, which needs no order and half of the memory of one.
-    """
-
-    def __init__(self, most: int = MOST_OWNERS) -> None:
-        self._half = most // 2
-        self._users: dict[str, str] = {}
-        self._before: dict[str, str] = {}
-        self._names: dict[str, str] = {}  # one text for all jobs of a user
-
-    def learn(self, event: StreamEvent) -> None:
-        """Look at an event, and remember the user if it announces a job."""
-        if event.kind not in NEW_TYPES or event.jid is None or self.of(event.jid):
-            return
-        user = event.data().get("user")
-        if not isinstance(user, str) or not user:
-            return
-        if len(self._users) >= self._half:
-            self._users, self._before, self._names = {}, self._users, {}
-        self._users[event.jid] = self._names.setdefault(user, user)
-
-    def of(self, jid: str | None) -> str | None:
-        """Return who started a job, None if that was not heard."""
-        return None if jid is None else self._users.get(jid) or self._before.get(jid)

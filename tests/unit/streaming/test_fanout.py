@@ -1,52 +1,18 @@
-"""Fan-out: what is queued, for whom, how much of it, and what comes back to those who left."""
+"""Fan-out: what is queued, and how much of it."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import salt.payload
 
 from service.errors import Draining
 from service.http.media import encode
 from service.streaming import fanout, readers
-from service.streaming.fanout import Streams
-from service.streaming.readers import Reader, View
-from tests.listening import Received, parse
-
-Make = Callable[..., Streams]
-
-
-@pytest.fixture
-def make() -> Iterator[Make]:
-    """Make fan-outs, and end them."""
-    made: list[Streams] = []
-
-    def one(**changes: Any) -> Streams:
-        made.append(Streams(**{"encode": encode, "queue_events": 100, "pace_seconds": 0.001, **changes}))
-        return made[-1]
-
-    yield one
-    for fan_out in made:
-        fan_out.stop()
-
-
-def fire(fan_out: Streams, tag: str, **data: Any) -> None:
-    fan_out.take(tag.encode(), tag.encode() + b"\n\n" + salt.payload.dumps(data))
-
-
-def until(reader: Reader, tag: str) -> list[Received]:
-    """Return the events a reader gets, up to *tag*."""
-    found: list[Received] = []
-    while not found or found[-1].tag != tag:
-        batch = reader.next(5)
-        assert batch is not None, found
-        events = parse(batch.data)
-        assert batch.count == len(events)
-        found += events
-    return found
+from service.streaming.owners import View
+from tests.listening import parse
+from tests.unit.streaming.streams import Make, fire, until
 
 
 def test_every_reader_gets_every_event_in_order(make: Make) -> None:
@@ -106,54 +72,6 @@ def test_an_event_is_serialised_once_for_all_readers_and_not_for_none(make: Make
         until(reader, "my/event")
 
     assert [value["tag"] for value in rendered] == ["nobodys/event", "my/event"]
-
-
-def test_a_reader_of_one_user_sees_that_users_jobs_only(make: Make) -> None:
-    fan_out = make()
-    reader = fan_out.open(View(user="alice"))
-
-    for jid, user in (("1", "alice"), ("2", "bob"), ("3", "alice")):
-        fire(fan_out, f"salt/job/{jid}/new", user=user)
-    for jid in ("2", "9", "1", "3"):
-        fire(fan_out, f"salt/job/{jid}/ret/m")
-    fire(fan_out, "salt/auth")
-    fire(fan_out, "salt/job/3/ret/last")
-
-    tags = [event.tag for event in until(reader, "salt/job/3/ret/last")]
-    assert tags == ["salt/job/1/new", "salt/job/3/new", "salt/job/1/ret/m", "salt/job/3/ret/m", "salt/job/3/ret/last"]
-
-
-def test_a_user_cannot_claim_a_job_that_another_started(make: Make) -> None:
-    fan_out = make()
-    reader = fan_out.open(View(user="mallory"))
-
-    fire(fan_out, "salt/job/1/new", user="alice")
-    fire(fan_out, "salt/job/1/new", user="mallory")
-    fire(fan_out, "salt/job/1/ret/m")
-    fire(fan_out, "salt/job/2/new", user="mallory")
-
-    assert [event.tag for event in until(reader, "salt/job/2/new")] == ["salt/job/2/new"]
-
-
-@pytest.mark.parametrize(
-    ("globs", "expected"),
-    [
-        (("a/*",), ["a/1", "a/b/2"]),
-        (("a/?",), ["a/1"]),
-        (("[ab]/*", "c"), ["a/1", "a/b/2", "b/1", "c"]),
-        (("A/*",), []),
-        (("",), []),
-        (("[", "(", "*+$"), []),
-    ],
-)
-def test_globs_select_tags_as_a_shell_would(make: Make, globs: tuple[str, ...], expected: list[str]) -> None:
-    fan_out = make()
-    reader = fan_out.open(View(globs=(*globs, "end")))
-
-    for tag in ("a/1", "a/b/2", "b/1", "c", "end"):
-        fire(fan_out, tag)
-
-    assert [event.tag for event in until(reader, "end")] == [*expected, "end"]
 
 
 def test_a_reader_that_does_not_read_is_dropped_and_the_others_notice_nothing(make: Make) -> None:
@@ -272,109 +190,3 @@ def test_the_thread_ends(make: Make) -> None:
 
     assert thread is not None
     assert not thread.is_alive()
-
-
-# Ids.
-
-IDS = View(ids=True)
-
-
-def test_who_comes_back_gets_what_it_missed_before_what_is_new(make: Make) -> None:
-    fan_out = make()
-    reader, other = fan_out.open(IDS), fan_out.open(View())
-    fire(fan_out, "my/1")
-    last = until(reader, "my/1")[-1].id
-    fan_out.close(reader)
-    fire(fan_out, "my/2")
-    fire(fan_out, "my/3")
-    until(other, "my/1")
-    until(other, "my/3")
-
-    again = fan_out.open(IDS, last)
-    fire(fan_out, "my/4")
-
-    assert [event.tag for event in until(again, "my/4")] == ["my/2", "my/3", "my/4"]
-
-
-def test_a_replay_shows_no_more_than_the_view_allows(make: Make) -> None:
-    fan_out = make()
-    reader = fan_out.open(View(user="alice", ids=True))
-    fire(fan_out, "salt/job/1/new", user="alice")
-    last = until(reader, "salt/job/1/new")[-1].id
-    other = fan_out.open(View())
-    fire(fan_out, "salt/job/2/new", user="bob")
-    fire(fan_out, "salt/job/1/ret/m")
-    until(other, "salt/job/1/ret/m")
-
-    again = fan_out.open(View(user="alice", ids=True), last)
-
-    assert [event.tag for event in until(again, "salt/job/1/ret/m")] == ["salt/job/1/ret/m"]
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def gap(fan_out: Streams, last: str | None) -> bool:
-    """Say whether a caller that comes back with an id is told that events are missing."""
-    reader = fan_out.open(IDS, last)
-    tags = [event.tag for event in parse(reader.first.data)] if reader.first else []
-    fan_out.close(reader)
-    return tags == ["salt/sidecar/stream/gap"]
-
-
-def test_after_a_time_in_which_nothing_was_kept_an_old_id_is_a_gap(make: Make) -> None:
-    clock, gaps = Clock(), []
-    fan_out = make(monotonic=clock, on_gap=lambda: gaps.append(1))
-    reader = fan_out.open(IDS)
-    fire(fan_out, "my/1")
-    last = until(reader, "my/1")[-1].id
-    fan_out.close(reader)
-
-    clock.now += readers.REPLAY_SECONDS - 1
-    in_time = gap(fan_out, last)
-    clock.now += readers.REPLAY_SECONDS + 1
-    too_late = gap(fan_out, last)
-
-    assert (in_time, too_late, len(gaps)) == (False, True, 1)
-
-
-def test_what_was_pushed_out_of_the_replay_is_a_gap(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "REPLAY_EVENTS", 2)
-    fan_out = make()
-    reader = fan_out.open(IDS)
-    for number in range(4):
-        fire(fan_out, f"my/{number}")
-    ids = [event.id for event in until(reader, "my/3")]
-
-    assert [gap(fan_out, last) for last in ids] == [True, False, False, False]
-
-
-def test_a_replay_is_bounded_in_bytes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "REPLAY_BYTES", 1000)
-    fan_out = make()
-    reader = fan_out.open(IDS)
-    for number in range(4):
-        fire(fan_out, f"my/{number}", text="x" * 400)
-    ids = [event.id for event in until(reader, "my/3")]
-
-    assert gap(fan_out, ids[0])
-    assert not gap(fan_out, ids[2])
-
-
-@pytest.mark.parametrize("junk", ["x", "-", "-1", "0badcafe-1", "0badcafe-", "²-²", "a" * 10_000, "\n", "%s-99999999999999999999"])
-def test_an_id_that_is_none_of_ours_is_a_gap(make: Make, junk: str) -> None:
-    fan_out = make()
-    fan_out.open(IDS)
-
-    assert gap(fan_out, junk.replace("%s", fan_out._replay._epoch))
-
-
-def test_the_first_time_there_is_no_gap(make: Make) -> None:
-    fan_out = make()
-
-    assert not gap(fan_out, None)
-    assert not gap(fan_out, "")

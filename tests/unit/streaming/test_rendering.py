@@ -1,4 +1,4 @@
-"""Rendering: tags of any kind, no secrets, one event is one event, and whose a job is."""
+"""Rendering: tags of any kind, no secrets, and one event is one event."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.http.media import encode
-from service.streaming.rendering import Owners, StreamEvent, frame, inner_tag, job_of, scrub
+from service.streaming.rendering import StreamEvent, frame, inner_tag, job_of, scrub
+from tests.unit.streaming.streams import event
 
 JID = "20261123085604306179"
-
-
-def event(tag: str, data: dict[str, Any] | None = None) -> StreamEvent:
-    raw = tag.encode() + b"\n\n" + salt.payload.dumps(data or {})
-    return StreamEvent(tag.encode(), raw, 0.0)
 
 
 def rendered(tag: str, data: dict[str, Any]) -> Any:
@@ -147,29 +143,3 @@ def test_an_event_is_rendered_once() -> None:
     one = event("my/tag", {"a": 1})
 
     assert one.render(encode) is one.render(encode)
-
-
-def test_the_first_to_announce_a_job_is_its_owner() -> None:
-    owners = Owners()
-    owners.learn(event(f"salt/job/{JID}/new", {"user": "alice"}))
-    owners.learn(event(f"salt/job/{JID}/new", {"user": "mallory"}))
-    owners.learn(event(f"salt/job/{JID}/ret/m", {"user": "mallory"}))
-
-    assert owners.of(JID) == "alice"
-
-
-@pytest.mark.parametrize("user", [None, "", 5, ["alice"]])
-def test_a_job_without_a_user_is_nobodys(user: object) -> None:
-    owners = Owners()
-    owners.learn(event(f"salt/run/{JID}/new", {"user": user}))
-
-    assert owners.of(JID) is None
-
-
-def test_at_least_half_of_the_owners_are_remembered() -> None:
-    owners = Owners(most=4)
-    for number in range(5):
-        owners.learn(event(f"salt/job/{number}/new", {"user": "alice"}))
-    owners.learn(event("salt/job/2/new", {"user": "mallory"}))
-
-    assert [owners.of(str(number)) for number in range(5)] == [None, None, "alice", "alice", "alice"]
