@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.cli.health import add_arguments as add_health_arguments
-from service.cli.options import add_arguments
+from service.settings.locations import CONFIG_VARIABLE, MASTER_CONFIG_VARIABLE, environ_name
 
 DESCRIPTION = "A sidecar for the salt-master that turns HTTP into Salt calls."
 SOURCES = "Settings: SIDECAR_* in the environment, over sidecar.yaml, over the master's rest_wsgi section, over defaults; see docs/settings.md."
@@ -18,6 +19,7 @@ SOURCES = "Settings: SIDECAR_* in the environment, over sidecar.yaml, over the m
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status."""
     args = parser().parse_args(argv)
+    args.environ = {**os.environ, **{name: value for name, value in vars(args).items() if name.isupper() and value is not None}}
     module, _, function = args.run.partition(":")
     run: Callable[[argparse.Namespace], int | None] = getattr(importlib.import_module(module), function)
     return run(args) or 0
@@ -26,11 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="salt-sidecar", description=DESCRIPTION)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    add_arguments(_command(commands, "serve", "service.cli.serve:main", "Serve until SIGTERM; JSON lines on stdout.", SOURCES))
+    _add_sources(_command(commands, "serve", "service.cli.serve:main", "Serve until SIGTERM; JSON lines on stdout.", SOURCES))
     purpose = "Ask the ops listener how the sidecar is: exit code 0 if it is well, else 1."
-    add_health_arguments(_command(commands, "health", "service.cli.health:main", purpose, SOURCES))
+    health = _command(commands, "health", "service.cli.health:main", purpose, SOURCES)
+    _add_sources(health)
+    add_health_arguments(health)
     purpose = "Validate settings, master configuration, sockets and the master itself; report all faults at once."
-    add_arguments(_command(commands, "check", "service.cli.check:main", purpose, SOURCES))
+    _add_sources(_command(commands, "check", "service.cli.check:main", purpose, SOURCES))
     demo = _command(commands, "demo", "service.cli.demo:main", "Start a salt-master, minions and the sidecar on this machine, until Ctrl-C.")
     demo.add_argument(
         "--dir", type=Path, default=None, metavar="DIR", help="folder that keeps keys and passwords (default: salt-sidecar/demo in the user's cache)"
@@ -46,12 +50,24 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    """Add the options that stand for a variable of the environment, and win over it; `args.environ` has them in it."""
+    command.add_argument("--master-config", dest=MASTER_CONFIG_VARIABLE, metavar="FILE", help="the master configuration (%(dest)s; default /etc/salt/master)")
+    _add_config(command)
+    command.add_argument("--api-port", dest=environ_name("api.port"), metavar="N", help="port of the API (%(dest)s; default 8001)")
+    command.add_argument("--ops-port", dest=environ_name("ops.port"), metavar="N", help="port of /metrics, /livez and /readyz (%(dest)s; default 9175)")
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", dest=CONFIG_VARIABLE, metavar="FILE", help="our settings (%(dest)s; default sidecar.yaml beside the master configuration)")
+
+
 def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     purpose = "Print the HMAC that stands for a value in the audit trail, to search for it there."
     hashing = _command(commands, "audit-hash", "service.cli.audit:hash_value", purpose, "Example: salt-sidecar audit-hash - < value | grep -f - audit.jsonl")
     hashing.add_argument("value", metavar="VALUE|-", help="the value; - reads it from standard input, where no other user of the machine sees it")
     hashing.add_argument("--key-file", type=Path, metavar="FILE", help="the key (default: audit.hmac_key_file of the settings)")
-    hashing.add_argument("--config", metavar="FILE", help="our settings (SIDECAR_CONFIG; default sidecar.yaml beside the master configuration)")
+    _add_config(hashing)
     purpose = "Follow the hash chain of audit files, in the order they were written; exit status 1 at the first line that breaks it."
     verify = _command(
         commands, "audit-verify", "service.cli.audit:verify", purpose, "Lines cut off at the end of the last file leave no trace; compare its last number."

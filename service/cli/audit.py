@@ -11,21 +11,18 @@ from typing import BinaryIO
 
 from service.audit.chain import Verifier
 from service.audit.hashing import Key, read_key
-from service.cli.options import EX_CONFIG
 from service.errors import ConfigFault, InvalidConfiguration
-from service.settings.locations import CONFIG_VARIABLE
 from service.settings.sources import load
 
 
 def hash_value(args: argparse.Namespace) -> int:
     """Print the HMAC of a value; 78 if there is no key to make it with."""
-    environ = {**os.environ, **({CONFIG_VARIABLE: args.config} if args.config else {})}
     try:
-        key = _key(args.key_file, environ)
+        key = _key(args.key_file, args.environ)
     except InvalidConfiguration as exc:
         for fault in exc.faults:
             print(f"FAULT  {fault}", file=sys.stderr)
-        return EX_CONFIG
+        return os.EX_CONFIG
     value = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n") if args.value == "-" else args.value
     print(key.of_text(value))
     return 0

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.cli.options import EX_CONFIG, environ_of
 from service.cli.pam import pam_notes
 from service.cli.serve import uid_faults
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
@@ -25,7 +24,7 @@ CONNECT_SECONDS = 2.0
 
 def main(args: argparse.Namespace) -> int:
     """Print every fault with its fix, and what of `rest_cherrypy` is not taken over; return 0 if there is no fault."""
-    faults, notes = find_faults(environ_of(args))
+    faults, notes = find_faults(args.environ)
     for note in notes:
         print(f"NOTE   {note}")
     for fault in faults:
@@ -33,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     print(
         f"{len(faults)} fault{'' if len(faults) == 1 else 's'} found" if faults else "all well: settings, master configuration, event bus, request port, ping"
     )
-    return EX_CONFIG if faults else 0
+    return os.EX_CONFIG if faults else 0
 
 
 def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[ConfigFault, ...]]:

@@ -10,9 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from service.cli.options import add_arguments as add_settings_arguments
-from service.cli.options import environ_of
-from service.settings.ops_address import NotPlain, OpsAddress, quick_address, read_token
+from service.settings.locations import NotPlain, OpsAddress, quick_address, read_token
 
 # An answer has a few hundred bytes; whoever else may have the port gets no more of our memory.
 ANSWER_BYTES = 64 * 1024
@@ -24,8 +22,7 @@ class _Unusable(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: those that say where the listener is, and what to ask it."""
-    add_settings_arguments(parser)
+    """Declare what to ask the listener, and how long to wait."""
     parser.add_argument("--ready", action="store_true", help="ask /readyz, which depends on the master, instead of /livez, which does not")
     parser.add_argument("--timeout", type=_seconds, default=3.0, metavar="SECONDS", help="longest wait for the answer (default: %(default)g)")
 
@@ -33,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print one line; return 0 if the answer is 200, else 1."""
     try:
-        ops = _address(environ_of(args))
+        ops = _address(args.environ)
     except _Unusable as exc:
         print(f"not well: {exc}")
         return 1
@@ -66,7 +63,7 @@ def _address(environ: Mapping[str, str]) -> OpsAddress:
     try:
         return quick_address(environ)
     except NotPlain:
-        # Half a second of imports: see service/settings/ops_address.py.
+        # Half a second of imports: see service/settings/locations.py.
         from service.errors import InvalidConfiguration  # noqa: PLC0415
         from service.settings.sources import load  # noqa: PLC0415
 

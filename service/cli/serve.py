@@ -7,7 +7,6 @@ import os
 import pwd
 import sys
 
-from service.cli.options import EX_CONFIG, environ_of
 from service.errors import ConfigFault, InvalidConfiguration
 from service.observe.log import log
 
@@ -30,11 +29,11 @@ def main(args: argparse.Namespace) -> int:
     # First of all: from here on only JSON leaves this process, whatever Salt prints when it is imported.
     log.install()
     try:
-        return _serve(environ_of(args))
+        return _serve(args.environ)
     except InvalidConfiguration as exc:
         for fault in exc.faults:
             log.get().error("config.invalid", where=fault.where, problem=fault.problem, fix=fault.fix)
-        return EX_CONFIG
+        return os.EX_CONFIG
     finally:
         log.close()
         sys.stdout.flush()

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from service.errors import ConfigFault
-from service.settings.ops_address import read_token
+from service.settings.locations import read_token
 from service.settings.settings import OpsSettings
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 
-from service.settings import ops_address
+from service.settings import locations
 from service.settings.audit_settings import AuditSettings
 from service.settings.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
 
@@ -29,8 +29,8 @@ class ApiSettings(Group):
 class OpsSettings(Group):
     """The listener of probes and Prometheus."""
 
-    host: str = Field(ops_address.HOST, description="Address of `/metrics`, `/livez` and `/readyz`.")
-    port: Port = Field(ops_address.PORT, description="Port of the ops listener. 0 picks a free one.")
+    host: str = Field(locations.HOST, description="Address of `/metrics`, `/livez` and `/readyz`.")
+    port: Port = Field(locations.PORT, description="Port of the ops listener. 0 picks a free one.")
     token_file: Path | None = Field(
         None, description="File with a bearer token that `/metrics` and the details of `/readyz` then ask for; read anew when it changes."
     )

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean, one_of
 from service.settings.inherited import Inherited
-from service.settings.locations import CONFIG_VARIABLE, ENV_PREFIX, environ_name, settings_path
-from service.settings.ops_address import NO_SUCH_FILE
+from service.settings.locations import CONFIG_VARIABLE, ENV_PREFIX, NO_SUCH_FILE, environ_name, settings_path
 from service.settings.option_types import Group
 from service.settings.settings import Settings, options
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from service.cli.options import EX_CONFIG
 from service.settings.settings import Settings
 
 UNIT = Path(__file__).parents[2] / "config" / "systemd" / "salt-sidecar.service"
@@ -43,7 +42,7 @@ def test_it_may_have_every_thread_and_every_connection_of_the_settings() -> None
 
 
 def test_a_configuration_that_cannot_work_is_not_tried_again() -> None:
-    assert section("Service")["RestartPreventExitStatus"] == str(EX_CONFIG)
+    assert section("Service")["RestartPreventExitStatus"] == str(os.EX_CONFIG)
 
 
 def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.errors import InvalidConfiguration
-from service.settings.ops_address import NotPlain, OpsAddress, plain_options, quick_address
+from service.settings.locations import NotPlain, OpsAddress, plain_options, quick_address
 from service.settings.settings import OpsSettings
 from service.settings.sources import load
 
