@@ -11,8 +11,7 @@ from service.api.events import Events
 from service.api.hook import Hook
 from service.api.jobs import Job, Jobs
 from service.api.keys import Key, Keys
-from service.api.login import Login
-from service.api.logout import Logout
+from service.api.login import Login, Logout, SessionCookie
 from service.api.minions import Minion, Minions
 from service.api.ops import Live, MetricsPage, Ready
 from service.api.root import Root
@@ -26,7 +25,6 @@ from service.auth.sessions import Sessions
 from service.auth.webhook import Webhooks
 from service.commands import Commands
 from service.health import Health
-from service.http.cookies import SessionCookie
 from service.http.files import Folder, Page
 from service.limits import Slots
 from service.observe.metrics.metrics import Metrics

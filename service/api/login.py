@@ -1,13 +1,44 @@
-"""`/login`: opens a session."""
+"""`/login` and `/logout`: a session begins and ends, and the cookie that carries it is set and cleared."""
 
 from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Literal
 
 import falcon
 
 from service.auth.sessions import Sessions
-from service.errors import BadRequest
-from service.http.cookies import SessionCookie
+from service.errors import BadRequest, Unauthenticated
 from service.http.media import decode, respond
+
+# One client compares the sentence.
+CLEARED = "Your token has been cleared"
+# The last second that a cookie's date can say.
+LATEST = 253_402_300_799.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SessionCookie:
+    """name, samesite, secure: as the settings of these names."""
+
+    name: str
+    samesite: Literal["lax", "strict", "none"]
+    secure: Literal["auto", "always", "never"]
+
+    def set(self, req: falcon.Request, resp: falcon.Response, token: str, expire: float) -> None:
+        """Set the cookie; it lives as long as the token. expire: seconds since 1970."""
+        expires = dt.datetime.fromtimestamp(min(expire, LATEST), dt.timezone.utc)
+        resp.set_cookie(self.name, token, expires=expires, path="/", secure=self._secure(req), http_only=True, same_site=self.samesite.capitalize())
+
+    def clear(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Make the caller drop the cookie."""
+        past = dt.datetime.fromtimestamp(0, dt.timezone.utc)
+        resp.set_cookie(self.name, "", expires=past, path="/", secure=self._secure(req), http_only=True, same_site=self.samesite.capitalize())
+
+    def _secure(self, req: falcon.Request) -> bool:
+        """Say whether the cookie is for https only; on plain http Java and Go clients would drop it and could not log out."""
+        return self.secure == "always" or (self.secure == "auto" and req.scheme == "https")
 
 
 class Login:
@@ -46,3 +77,23 @@ class Login:
             "perms": identity.perms,
         }
         respond(req, resp, {"return": [session]})
+
+
+class Logout:
+    """Ends the session everywhere: the token is revoked at the master, where its store or the user's rights let us."""
+
+    def __init__(self, sessions: Sessions, cookie: SessionCookie) -> None:
+        self._sessions = sessions
+        self._cookie = cookie
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Log out with `X-Auth-Token`, as Rundeck does; a cookie is not enough, or any page's image could log its readers out."""
+        if not (req.get_header("X-Auth-Token") or "").strip():
+            raise Unauthenticated("GET /logout needs X-Auth-Token; a cookie counts for POST only")
+        self.on_post(req, resp)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Log out. The body does not matter."""
+        self._sessions.logout(self._sessions.of(req.env), req.env)
+        self._cookie.clear(req, resp)
+        respond(req, resp, {"return": CLEARED})

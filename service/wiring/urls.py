@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from service.http.access import Access
 from service.http.app import build
-from service.http.browser import Browser
 from service.http.cors import Cors
 from service.http.facts import Facts
+from service.http.files import Browser
 from service.http.paths import Paths
 from service.routes import API, OPS, ApiParts, OpsParts, Parts, Route
 from service.settings.settings import Settings

@@ -10,7 +10,6 @@ from structlog.typing import FilteringBoundLogger
 
 from service.observe.metrics import domains
 from service.observe.metrics.families import Families, Samples
-from service.observe.metrics.limiter import Limiter
 
 MOST_COMMANDS = 40
 
@@ -215,8 +214,8 @@ class JobReport:
         """Count a value of a label that has no place."""
         self._overflowed(metric, "metrics.per_minion.max")
 
-    def _limiter(self, limit: int, listed: Iterable[str] = ()) -> Limiter:
-        return Limiter(limit, lambda metric, count: self._overflowed(metric, limit, count), listed)
+    def _limiter(self, limit: int, listed: Iterable[str] = ()) -> domains.Limiter:
+        return domains.Limiter(limit, lambda metric, count: self._overflowed(metric, limit, count), listed)
 
     def _overflowed(self, metric: str, limit: int | str, count: int = 1) -> None:
         self._families["salt_api_label_overflow_total"].counter(metric).inc(count)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.api.site import App, Static
-from service.http.browser import Browser
-from service.http.files import Folder, Page, site_faults
+from service.http.files import Browser, Folder, Page, site_faults
 from service.http.paths import Paths
 from service.settings.settings import SiteSettings
 from tests.unit.http.conftest import Application, Echo

@@ -8,7 +8,7 @@ import falcon
 import falcon.testing
 import pytest
 
-from service.http.cookies import SessionCookie
+from service.api.login import SessionCookie
 
 Secure = Literal["auto", "always", "never"]
 Samesite = Literal["lax", "strict", "none"]
