@@ -5,32 +5,48 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+RetryAfter = Literal["never", "sometimes", "always"]
 
 
 class Fault(Exception):
     """
-    Something a caller or an operator must be told.
+    Something went wrong that nobody expected; the log says more under the request's id.
+
+    Each class is one row of the table of faults: `status` is HTTP's, `outcome` a label value of the metrics, `retry_after` whether the answer has
+    that header, and the first line of the docstring says what it means. What body a fault becomes is up to its family of URLs (http/app.py).
 
     reason: one sentence for people, never holding a credential.
-    details: further keys of the error body (`jid`, `field`), also without credentials.
+    details: further keys of the error's body, also without credentials: `jid`, `field`, and of a lowstate that failed half-way `completed` and `jids`.
     """
 
-    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "Fault"
+    status: int = 500
     outcome: ClassVar[str] = "error"
+    retry_after: ClassVar[RetryAfter] = "never"
+
+    def __init_subclass__(cls, *, status: int | None = None, outcome: str | None = None, retry_after: RetryAfter | None = None) -> None:
+        """What a kind does not say is as in the kind it belongs to."""
+        cls.kind = cls.__name__
+        cls.status = status or cls.status
+        cls.outcome = outcome or cls.outcome
+        cls.retry_after = retry_after or cls.retry_after
 
     def __init__(self, reason: str, *, retry_after_seconds: float | None = None, **details: Any) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after_seconds = retry_after_seconds
-        self.details = details
+        self.details = {name: value for name, value in details.items() if value is not None}
+
+    @classmethod
+    def meaning(cls) -> str:
+        """Return what the kind means, in one sentence."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
-class BadRequest(Fault):
+class BadRequest(Fault, status=400, outcome="invalid"):
     """The request cannot be understood or asks for something that does not exist."""
-
-    status = 400
-    outcome = "invalid"
 
 
 class ClientDisabled(BadRequest):
@@ -41,134 +57,92 @@ class UnknownFunction(BadRequest):
     """The master has no such runner function."""
 
 
-class Unauthenticated(Fault):
+class Unauthenticated(Fault, status=401, outcome="authn_error"):
     """The master, or the shape of the credentials, says no: bad password, dead token, or a right that is missing."""
 
-    status = 401
-    outcome = "authn_error"
 
-
-class Forbidden(Unauthenticated):
+class Forbidden(Unauthenticated, outcome="authz_error"):
     """
     The credentials are good but do not allow this function.
 
     401 and not 403: clients of rest_cherrypy log in again on 401 and know no 403.
     """
 
-    outcome = "authz_error"
 
-
-class AddressRefused(Fault):
+class AddressRefused(Fault, status=403, outcome="authz_error"):
     """
     The caller's address is in none of `access.networks`.
 
     403, as rest_cherrypy's `authorized_ips`: logging in again would not help.
     """
 
-    status = 403
-    outcome = "authz_error"
 
-
-class NotFound(Fault):
+class NotFound(Fault, status=404, outcome="invalid"):
     """No such URL."""
 
-    status = 404
-    outcome = "invalid"
 
-
-class MethodNotAllowed(Fault):
+class MethodNotAllowed(Fault, status=405, outcome="invalid"):
     """The URL exists, the method does not."""
 
-    status = 405
-    outcome = "invalid"
+
+class NotAcceptable(Fault, status=406, outcome="invalid"):
+    """The body's media type, or every type that the caller accepts, is none of ours (rest_wsgi answers 406 here, where HTTP would say 415)."""
 
 
-class NotAcceptable(Fault):
-    """The body's media type is none of ours (rest_wsgi answers 406 here, where HTTP would say 415)."""
-
-    status = 406
-    outcome = "invalid"
-
-
-class Conflict(Fault):
+class Conflict(Fault, status=409, outcome="invalid"):
     """What is asked for would overwrite something."""
 
-    status = 409
-    outcome = "invalid"
+
+class TooLarge(Fault, status=413, outcome="invalid"):
+    """The body is over `api.body_limit_bytes`, or over the smaller limit of its type or URL."""
 
 
-class TooLarge(Fault):
-    """The body is over `api.body_limit_bytes`."""
-
-    status = 413
-    outcome = "invalid"
-
-
-class Throttled(Fault):
+class Throttled(Fault, status=429, outcome="authn_error", retry_after="always"):
     """
     Too many failed or too many concurrent authentications.
 
     Counted as a failed authentication: guessing passwords must not look as if we failed our callers.
     """
 
-    status = 429
-    outcome = "authn_error"
 
-
-class NotOffered(Fault):
+class NotOffered(Fault, status=501, outcome="invalid"):
     """A URL of rest_cherrypy or rest_tornado that we do not serve on purpose."""
 
-    status = 501
-    outcome = "invalid"
 
-
-class Overloaded(Fault):
+class Overloaded(Fault, status=503, outcome="overloaded", retry_after="always"):
     """All slots of this kind of work are taken."""
-
-    status = 503
-    outcome = "overloaded"
 
 
 class Draining(Overloaded):
     """The process is stopping and opens no more streams."""
 
 
-class AuditUnavailable(Fault):
-    """In strict mode, and no sink takes the audit record: the request was not run."""
-
-    status = 503
+class AuditUnavailable(Fault, status=503, retry_after="always"):
+    """The request was not run: `audit.mode` is `strict`, and no sink took its record."""
 
 
-class MasterUnreachable(Fault):
+class MasterUnreachable(Fault, status=503, outcome="master_unreachable", retry_after="sometimes"):
     """The master does not answer on its request port, or its event bus is closed."""
 
-    status = 503
-    outcome = "master_unreachable"
+
+class BusNotWritable(MasterUnreachable, retry_after="never"):
+    """The sidecar may not fire events: the master's socket for them belongs to the master's user."""
 
 
-class BusNotWritable(MasterUnreachable):
-    """We may not fire events: the master's socket for that is its own user's."""
-
-
-class MasterTimeout(Fault):
+class MasterTimeout(Fault, status=504, outcome="timeout"):
     """The master took the request and did not answer within `master.rpc_timeout_seconds`."""
 
-    status = 504
-    outcome = "timeout"
 
-
-class JobTimeout(Fault):
-    """The job did not finish before its deadline; `jid` is in the details."""
-
-    status = 504
-    outcome = "timeout"
+class JobTimeout(Fault, status=504, outcome="timeout"):
+    """The job did not finish before its deadline; `jid` says which."""
 
 
 class MasterRefused(Fault):
     """The master answered with an error that is neither authentication nor authorisation."""
 
-    status = 500
-    outcome = "error"
+
+# Every kind there is, by status.
+FAULTS = tuple(sorted((one for one in list(globals().values()) if isinstance(one, type) and issubclass(one, Fault)), key=lambda one: one.status))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ from service.auth.sessions import Sessions
 from service.auth.webhook import Webhooks
 from service.commands import Commands
 from service.health import Health
+from service.http.app import Renderer, rest_wsgi
 from service.http.files import Folder, Page
 from service.limits import Slots
 from service.observe.metrics.metrics import Metrics
@@ -160,5 +161,12 @@ OPS: tuple[Route[OpsParts], ...] = (
     Route("/readyz", Ready, lambda parts: Ready(parts.health, parts.token, parts.skew), {"GET": Needs.NOTHING}),
     Route("/metrics", MetricsPage, lambda parts: MetricsPage(parts.metrics, parts.refresh, parts.token), {"GET": Needs.OPS_BEARER}),
 )
+# How errors look below a URL, also where nobody serves it; the first that fits counts.
+FAMILIES: tuple[tuple[str, Renderer], ...] = (("/", rest_wsgi),)
 # What bounds the metrics' label `route`, and what `hook.url` and its like may not be.
 API_TEMPLATES = tuple(route.template for route in API)
+
+
+def renderer_of(path: str) -> Renderer:
+    """Return who writes the errors at a path, as the routes know it."""
+    return next(render for above, render in FAMILIES if f"{path}/".startswith(above))

@@ -1,4 +1,4 @@
-"""Builds a falcon application in which every error is one of ours, and looks like one of rest_wsgi's."""
+"""Builds a falcon application in which every error is one of ours, and looks as its family of URLs wants it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from service.http.media import JSON, check_accept, respond
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+# Writes a fault's status and body into an answer.
+Renderer = Callable[[falcon.Request, falcon.Response, Fault], None]
+
 
 def build(
     routes: Mapping[str, object],
@@ -24,11 +27,13 @@ def build(
     on_crash: Callable[[Facts], None],
     middleware: Sequence[Any] = (),
     unmatched: Callable[..., None] | None = None,
+    renderer_of: Callable[[falcon.Request], Renderer] = lambda _req: rest_wsgi,
 ) -> WSGIApplication:
     """
     Return a WSGI application that serves *routes*, a resource for each URL template.
 
     middleware: falcon's, in front of the routes, in this order. unmatched: answers where no route does.
+    renderer_of: who writes the errors of a request, which may match no route.
     labels: what a template is called in the log and the metrics, where that is not the template itself.
     What answers GET answers HEAD. A resource with `any_accept` is called whatever the caller's Accept header says.
     on_crash(facts) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
@@ -43,13 +48,24 @@ def build(
     if unmatched is not None:
         app.add_sink(unmatched)
 
-    def crashed(req: falcon.Request, resp: falcon.Response, _exc: Exception, _params: dict[str, Any]) -> None:
+    def fault(req: falcon.Request, resp: falcon.Response, fault: Fault, _params: dict[str, Any]) -> None:
+        facts: Facts = req.env[ENVIRON_KEY]
+        facts.error, facts.error_type = fault.reason[:500], fault.kind
+        if fault.retry_after_seconds is not None:
+            resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
+        renderer_of(req)(req, resp, fault)
+
+    def http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
+        resp.set_headers(error.headers or {})
+        fault(req, resp, _http_fault(error), params)
+
+    def crashed(req: falcon.Request, resp: falcon.Response, _exc: Exception, params: dict[str, Any]) -> None:
         on_crash(req.env[ENVIRON_KEY])
-        _answer(req, resp, Fault("internal error; the log tells more under this request_id"))
+        fault(req, resp, Fault("internal error; the log tells more under this request_id"), params)
 
     app.add_error_handler(Exception, crashed)
-    app.add_error_handler(falcon.HTTPError, _http_error)
-    app.add_error_handler(Fault, _fault)
+    app.add_error_handler(falcon.HTTPError, http_error)
+    app.add_error_handler(Fault, fault)
     return cast("WSGIApplication", app)
 
 
@@ -72,33 +88,20 @@ class _Route:
             resp.stream = None
 
 
-def _fault(req: falcon.Request, resp: falcon.Response, fault: Fault, _params: dict[str, Any]) -> None:
-    _answer(req, resp, fault)
-
-
-def _http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+def _http_fault(error: falcon.HTTPError) -> Fault:
     """Translate what falcon itself finds wrong."""
     if isinstance(error, falcon.HTTPNotFound):
-        fault: Fault = NotFound("Not Found")
-    elif isinstance(error, falcon.HTTPMethodNotAllowed):
-        fault = MethodNotAllowed("Method Not Allowed")
-    else:
-        fault = Fault(error.title or "error")
-    resp.set_headers(error.headers or {})
-    _answer(req, resp, fault, status=error.status_code)
+        return NotFound("Not Found")
+    if isinstance(error, falcon.HTTPMethodNotAllowed):
+        return MethodNotAllowed("Method Not Allowed")
+    fault = Fault(error.title or "error")
+    fault.status = error.status_code
+    return fault
 
 
-def _answer(req: falcon.Request, resp: falcon.Response, fault: Fault, *, status: int | None = None) -> None:
-    """Write an error as rest_wsgi does, "STATUS: reason" under `return`, with further keys that it lacks."""
+def rest_wsgi(req: falcon.Request, resp: falcon.Response, fault: Fault) -> None:
+    """Write a fault as rest_wsgi does, "STATUS: reason" under `return`, with further keys that it lacks."""
     facts: Facts = req.env[ENVIRON_KEY]
-    code = status or fault.status
-    facts.error, facts.error_type = fault.reason[:500], type(fault).__name__
-    if fault.retry_after_seconds is not None:
-        resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
-    details = {name: value for name, value in fault.details.items() if value is not None}
-    body = {"return": f"{code}: {fault.reason}", "status": code, "error": type(fault).__name__, "request_id": facts.request_id, **_trace(facts), **details}
-    respond(req, resp, body, code)
-
-
-def _trace(facts: Facts) -> dict[str, str]:
-    return {"trace_id": facts.trace_id} if facts.trace_id else {}
+    trace = {"trace_id": facts.trace_id} if facts.trace_id else {}
+    body = {"return": f"{fault.status}: {fault.reason}", "status": fault.status, "error": fault.kind, "request_id": facts.request_id, **trace, **fault.details}
+    respond(req, resp, body, fault.status)

@@ -25,12 +25,17 @@ class Paths:
 
         Raises NotFound outside the prefix.
         """
-        path = "/" + req.path.strip("/")
-        if self._prefix:
-            if path != self._prefix and not path.startswith(self._prefix + "/"):
-                raise NotFound("Not Found")
-            path = "/" + path[len(self._prefix) :].strip("/")
+        path = self.inside(req.path)
+        if path is None:
+            raise NotFound("Not Found")
         req.path = path
+
+    def inside(self, path: str) -> str | None:
+        """Return a path as the routes know it, None outside the prefix."""
+        path = "/" + path.strip("/")
+        if path != self._prefix and not path.startswith(self._prefix + "/"):
+            return None
+        return "/" + path[len(self._prefix) :].strip("/")
 
 
 def url_faults(ours: Settings, templates: Iterable[str]) -> list[ConfigFault]:

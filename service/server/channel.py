@@ -14,6 +14,8 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
+from service.errors import BadRequest, Fault, TooLarge
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,8 +28,8 @@ IDLE_SECONDS = 120.0
 # A larger answer is not copied, neither to be sent together with its header nor before it is sent.
 JOINED_BYTES = 64 * 1024
 
-# The names of our faults that say the same.
-_KINDS = {413: "TooLarge", 431: "TooLarge", 500: "Fault"}
+# Our faults that say the same.
+_FAULTS = {413: TooLarge, 431: TooLarge, 500: Fault}
 _REASONS = {413: "body_too_large", 431: "header_too_large", 400: "malformed", 501: "malformed"}
 
 
@@ -95,7 +97,7 @@ class FaultTask(ErrorTask):  # type: ignore[misc]
         """Answer in the form of all our errors."""
         error = self.request.error
         reason = _reason(error.code, str(error.body), self.channel.adj)
-        body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": _KINDS.get(error.code, "BadRequest")}).encode()
+        body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": _FAULTS.get(error.code, BadRequest).kind}).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/json"))
         self.set_close_on_finish()

@@ -11,7 +11,7 @@ from service.http.cors import Cors
 from service.http.facts import Facts
 from service.http.files import Browser
 from service.http.paths import Paths
-from service.routes import API, OPS, ApiParts, OpsParts, Parts, Route
+from service.routes import API, OPS, ApiParts, OpsParts, Parts, Route, renderer_of
 from service.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,9 +23,18 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Fac
     ours = parts.settings
     browser = Browser(parts.page, ours.site.app_path, ours.site.static_path)
     # Strangers first, whatever they ask for; OPTIONS before any route; the page last, for it wants the URL as the routes know it.
-    front = [access, Paths(ours.api.root_prefix), cors, browser]
+    paths = Paths(ours.api.root_prefix)
+    front = [access, paths, cors, browser]
     resources, labels = _served(API, parts, ours)
-    return build(resources, labels=labels, on_crash=on_crash, middleware=front, unmatched=browser.unmatched)
+    return build(
+        resources,
+        labels=labels,
+        on_crash=on_crash,
+        middleware=front,
+        unmatched=browser.unmatched,
+        # A stranger is turned away before `paths` has rewritten the request's path.
+        renderer_of=lambda req: renderer_of(paths.inside(req.env["PATH_INFO"]) or "/"),
+    )
 
 
 def ops_app(parts: OpsParts, ours: Settings, on_crash: Callable[[Facts], None]) -> WSGIApplication:

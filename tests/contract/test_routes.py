@@ -6,10 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import falcon
 import falcon.inspect
 import pytest
 from structlog.testing import CapturingLogger
 
+from service import routes
+from service.errors import Fault
+from service.http.media import respond_json
 from service.routes import API, OPS, Needs, Route
 from service.settings.settings import Settings
 from tests.caller import Caller
@@ -65,6 +69,27 @@ def test_every_url_is_logged_under_the_name_in_the_table(api: Api) -> None:
         api.caller.request("PUT", url.format(mid="a", jid="1", path="b", rest="c", name="d"), b"")
 
     assert [call.kwargs["http.route"] for call in lines.calls] == [template for _, template in urls]
+
+
+def as_problem(_req: falcon.Request, resp: falcon.Response, fault: Fault) -> None:
+    """Write a fault as RFC 9457 wants it."""
+    respond_json(resp, {"title": fault.meaning(), "status": fault.status, "detail": fault.reason, **fault.details}, fault.status)
+    resp.content_type = "application/problem+json"
+
+
+@pytest.mark.parametrize("prefix", ["", "/salt"])
+@pytest.mark.parametrize("path", ["/minions/a", "/minions/a/nobody/serves", "//minions/a/"])
+@pytest.mark.parametrize("networks", ["", "10.0.0.0/8"])
+def test_a_family_of_routes_has_error_bodies_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, path: str, networks: str) -> None:
+    monkeypatch.setattr(routes, "FAMILIES", (("/minions/a/", as_problem), *routes.FAMILIES))
+    api = fake_api(tmp_path, SIDECAR_API_ROOT_PREFIX=prefix, SIDECAR_ACCESS_NETWORKS=networks)
+
+    for url, its_type in ((path, "application/problem+json"), ("/minions/b", "application/json"), ("/minions/abc", "application/json")):
+        answer = api.caller.get(prefix + url)
+
+        assert (answer.headers["content-type"], answer.json()["status"]) == (its_type, answer.status), url
+        assert answer.status in ({403} if networks else {401, 404}), url
+        assert ("detail" in answer.json(), "error" in answer.json()) == (its_type != "application/json", its_type == "application/json"), url
 
 
 @pytest.mark.parametrize("route", OPS, ids=lambda route: route.template)

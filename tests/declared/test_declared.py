@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service import errors
-from service.errors import Fault
+from service.errors import FAULTS
 from service.observe.log.event_names import EVENTS
 from service.observe.metrics import domains
 from service.observe.metrics.catalogue import CATALOGUE
@@ -99,7 +98,7 @@ def test_every_option_is_read() -> None:
 
 def kinds_of_faults() -> set[str]:
     """Return the names of the faults that are declared."""
-    return {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, Fault)}
+    return {kind.kind for kind in FAULTS}
 
 
 def test_every_kind_of_fault_is_raised() -> None:
@@ -107,6 +106,16 @@ def test_every_kind_of_fault_is_raised() -> None:
     raised = {ast.unparse(node.exc) for node in outside() if isinstance(node, ast.Raise) and node.exc}
 
     assert kinds_of_faults() - made - raised == set()
+
+
+def test_a_fault_says_when_to_come_back_as_its_kind_declares() -> None:
+    said: dict[str, set[bool]] = {}
+    for node in outside("service/errors.py"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in kinds_of_faults():
+            said.setdefault(ast.unparse(node.func), set()).add(any(keyword.arg == "retry_after_seconds" for keyword in node.keywords))
+    meant = {"never": {False}, "sometimes": {False, True}, "always": {True}}
+
+    assert {kind.kind: meant[kind.retry_after] for kind in FAULTS if kind.kind in said} == said
 
 
 def test_a_refusal_is_counted_by_a_fault_that_exists_under_a_reason_that_is_declared() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service import errors
-from service.errors import BadRequest, ConfigFault, Fault, InvalidConfiguration
+from service.errors import FAULTS, BadRequest, BusNotWritable, ConfigFault, Fault, Forbidden, InvalidConfiguration
 
 
 def faults(base: type[Fault] = Fault) -> list[type[Fault]]:
@@ -20,7 +20,23 @@ STATUSES = {
 
 
 def test_every_fault_has_the_status_that_clients_know() -> None:
-    assert {fault.__name__: fault.status for fault in faults() if fault.__module__ == errors.__name__} == STATUSES
+    assert {fault.kind: fault.status for fault in FAULTS} == STATUSES
+
+
+def test_the_table_has_every_fault_under_its_name() -> None:
+    assert set(FAULTS) == {fault for fault in faults() if fault.__module__ == errors.__name__}
+    assert all(fault.kind == fault.__name__ for fault in faults())
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_says_in_one_sentence_what_it_means(fault: type[Fault]) -> None:
+    assert fault.meaning().endswith(".")
+    assert fault.meaning()[0].isupper()
+
+
+def test_a_kind_is_as_the_one_it_belongs_to_in_all_that_it_does_not_say() -> None:
+    assert (Forbidden.status, Forbidden.outcome, Forbidden.retry_after) == (401, "authz_error", "never")
+    assert (BusNotWritable.status, BusNotWritable.outcome, BusNotWritable.retry_after) == (503, "master_unreachable", "never")
 
 
 @pytest.mark.parametrize("fault", faults())
