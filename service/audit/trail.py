@@ -20,10 +20,7 @@ _ACCOUNT = ("jid", "minions_expected", "minions_returned", "minions_failed", "mi
 
 
 class Report(Protocol):
-    """Hears what became of records, and of requests that were refused for their sake. Called from any thread."""
-
-    def audit_written(self, count: int) -> None:
-        """So many records are in at least one sink."""
+    """Hears of records that were not written, and of requests that were refused for their sake. Called from any thread."""
 
     def audit_failed(self, sink: str, error: str, count: int, mode: str) -> None:
         """A sink did not take so many records."""
@@ -82,9 +79,15 @@ class _Policy:
 class Audit:
     """The audit trail; without sinks it does nothing. Called from request threads."""
 
-    def __init__(self, settings: AuditSettings, report: Report, write_line: Callable[[bytes], bool]) -> None:
-        """write_line: writes a line to standard output before it returns, False if it could not. Raises OSError and ValueError for a bad key file."""
+    def __init__(self, settings: AuditSettings, report: Report, on_written: Callable[[int], None], write_line: Callable[[bytes], bool]) -> None:
+        """
+        Read the key and make a writer for each sink.
+
+        on_written(count): records are in at least one sink. write_line: writes a line to standard output before it returns, False if it could not.
+        Raises OSError and ValueError for a bad key file.
+        """
         self._report = report
+        self._on_written = on_written
         self._wait_seconds = settings.write_seconds
         self._policy = _Policy.of(settings.mode, settings.rules, settings.hmac_key_file if settings.sinks else None)
         self._writers = [self._writer(settings, _sink(settings, name, write_line)) for name in dict.fromkeys(settings.sinks)]
@@ -150,14 +153,6 @@ class Audit:
         reason = f"not writing: {', '.join(failing)}" if failing else "writing"
         return works or not self._policy.strict, reason
 
-    def audit_written(self, count: int) -> None:
-        """Hear from the writers of records that are safe."""
-        self._report.audit_written(count)
-
-    def audit_failed(self, sink: str, error: str, count: int) -> None:
-        """Hear from a writer of records that its sink did not take."""
-        self._report.audit_failed(sink, error, count, "strict" if self._policy.strict else "best_effort")
-
     def close(self, timeout: float) -> None:
         """Write what is queued and end the threads, each within *timeout* seconds."""
         for writer in self._writers:
@@ -167,6 +162,9 @@ class Audit:
         subject = Subject(act.client or "", act.functions, act.user or "", act.groups, account.route)
         level = policy.rules.level(subject)
         return Entry(level, _of_request(account), act, policy.key)
+
+    def _failed(self, sink: str, error: str, count: int) -> None:
+        self._report.audit_failed(sink, error, count, "strict" if self._policy.strict else "best_effort")
 
     def _put(self, records: list[bytes], *, awaited: bool) -> bool:
         delivery = Delivery(records, len(self._writers), awaited=awaited)
@@ -178,8 +176,9 @@ class Audit:
         syncs = settings.fsync_seconds if sink.name == "file" and settings.fsync == "interval" else None
         return Writer(
             sink,
-            self,
             lambda lost: render("resumed", part({"action": "process", "lost": lost})),
+            on_written=self._on_written,
+            on_failed=self._failed,
             queue_records=settings.queue_records,
             write_seconds=settings.write_seconds,
             sync_seconds=syncs,

@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from service.audit.sinks import Sink
 
@@ -16,16 +15,6 @@ LINGER_SECONDS = 0.1
 MOST_AT_ONCE = 1000
 # While a sink fails and nobody writes, this is the pause between two attempts.
 RETRY_SECONDS = 1.0
-
-
-class Report(Protocol):
-    """Hears what became of records. Called from any thread."""
-
-    def audit_written(self, count: int) -> None:
-        """So many records are in at least one sink."""
-
-    def audit_failed(self, sink: str, error: str, count: int) -> None:
-        """A sink did not take so many records."""
 
 
 class Delivery:
@@ -62,14 +51,16 @@ class Writer:
     Hands records to one sink, in their order, in a thread of its own that starts with the first.
 
     resumed(lost): makes the record that is written first when a sink that failed takes records again.
+    on_written(count): records are in the first of their sinks. on_failed(sink, error, count): this one did not take them. Both from any thread.
     """
 
     def __init__(
         self,
         sink: Sink,
-        report: Report,
         resumed: Callable[[int], bytes],
         *,
+        on_written: Callable[[int], None],
+        on_failed: Callable[[str, str, int], None],
         queue_records: int,
         write_seconds: float,
         sync_seconds: float | None,
@@ -78,8 +69,8 @@ class Writer:
         """sync_seconds: how often the sink is synchronised; None: it does that by itself. write_seconds: a write that lasts longer counts as failing."""
         self.name = sink.name
         self._sink = sink
-        self._report = report
         self._resumed = resumed
+        self._on_written, self._on_failed = on_written, on_failed
         self._queue_records = queue_records
         self._write_seconds = write_seconds
         self._sync_seconds = sync_seconds
@@ -105,7 +96,7 @@ class Writer:
             else:
                 self._enqueue(delivery)
         if refused:
-            self._report.audit_failed(self.name, "QueueFull", len(delivery.records))
+            self._on_failed(self.name, "QueueFull", len(delivery.records))
             delivery.settle(written=False)
 
     def reopen(self) -> None:
@@ -178,10 +169,10 @@ class Writer:
             self._writing_since = None
             self._lost += len(records) if error else -lost
         if error and records:
-            self._report.audit_failed(self.name, error, len(records))
+            self._on_failed(self.name, error, len(records))
         written = sum(delivery.settle(written=not error) for delivery in batch)
         if written:
-            self._report.audit_written(written)
+            self._on_written(written)
 
     def _hand_over(self, records: list[bytes], *, reopen: bool) -> str | None:
         """Return the kind of error, None if all went well."""
@@ -204,7 +195,7 @@ class Writer:
         try:
             self._sink.sync()
         except OSError as exc:
-            self._report.audit_failed(self.name, _named(exc), 1)
+            self._on_failed(self.name, _named(exc), 1)
 
 
 def _named(exc: Exception) -> str:

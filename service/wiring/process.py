@@ -77,7 +77,7 @@ class Process:
         self.log = log.get()
         self.metrics = _make_metrics(master)
         self.report = Report(self.metrics, self.log)
-        self.audit = Audit(ours.audit, self.report, lambda line: log.write_record(line, ours.audit.write_seconds))
+        self.audit = Audit(ours.audit, self.report, self.metrics.audit_written, lambda line: log.write_record(line, ours.audit.write_seconds))
         self.gateway = (connect or connect_gateway)(configuration, self.report)
         self.health = Health({"master": self._master_check, "bus": self._bus_check, "audit": lambda: Check(*self.audit.check())})
         self._skew_of, self._skew = functools.partial(master_differs, master.bus_path, SALT_VERSION, pools=pools_enabled(master.raw)), ""

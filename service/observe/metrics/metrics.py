@@ -258,9 +258,13 @@ class Metrics:
         for check, passes in checks.items():
             self.families["salt_api_ready"].gauge(check).set(1 if passes else 0)
 
-    def audited(self, result: str, count: int) -> None:
-        """Count audit records, `written` or `failed`."""
-        self.families["salt_api_audit_events_total"].counter(result).inc(count)
+    def audit_written(self, count: int) -> None:
+        """Count audit records that are in at least one sink."""
+        self.families["salt_api_audit_events_total"].counter("written").inc(count)
+
+    def audit_failed(self, count: int) -> None:
+        """Count audit records that a sink did not take."""
+        self.families["salt_api_audit_events_total"].counter("failed").inc(count)
 
     def audit_rejected(self) -> None:
         """Count a request refused for want of an audit record."""

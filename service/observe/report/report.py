@@ -166,13 +166,9 @@ class Report:
         if count := self._seldom.count(f"dropped.{consumer}"):
             self._log.warning("bus.event.dropped", consumer=consumer, count=count)
 
-    def audit_written(self, count: int) -> None:
-        """So many audit records are in at least one sink."""
-        self._metrics.audited("written", count)
-
     def audit_failed(self, sink: str, error: str, count: int, mode: str) -> None:
         """A sink did not take so many audit records."""
-        self._metrics.audited("failed", count)
+        self._metrics.audit_failed(count)
         if not (failures := self._seldom.count(f"audit.{sink}")):
             return
         with self._lock:

@@ -46,15 +46,23 @@ class Report:
         self.written = 0
         self.failed: list[tuple[str, str, int]] = []
 
-    def audit_written(self, count: int) -> None:
+    def on_written(self, count: int) -> None:
         self.written += count
 
-    def audit_failed(self, sink: str, error: str, count: int) -> None:
+    def on_failed(self, sink: str, error: str, count: int) -> None:
         self.failed.append((sink, error, count))
 
 
 def writer(sink: Sink | LineSink, report: Report, *, queue: int = 100, write_seconds: float = SECONDS, sync_seconds: float | None = None) -> Writer:
-    return Writer(sink, report, lambda lost: b"lost %d" % lost, queue_records=queue, write_seconds=write_seconds, sync_seconds=sync_seconds)
+    return Writer(
+        sink,
+        lambda lost: b"lost %d" % lost,
+        on_written=report.on_written,
+        on_failed=report.on_failed,
+        queue_records=queue,
+        write_seconds=write_seconds,
+        sync_seconds=sync_seconds,
+    )
 
 
 def fails(one: Writer) -> bool:
