@@ -13,10 +13,11 @@ from service.audit.records import Act
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Identity
+from service.clients import Client
 from service.errors import Fault, Overloaded, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
-from service.gateway.low import CREDENTIAL_FIELDS, LOCAL_CLIENTS, Client, Low, parse_lowstate
+from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
 from service.http.facts import ENVIRON_KEY, Facts
 from service.limits import Slots
 from service.observe.redact import redact_text
@@ -134,7 +135,7 @@ class Commands:
             with caller.trail.stage("auth"):
                 for low in lows:
                     self._may_call(low.credentials, caller.address)
-        slots = self._sync_jobs if any(low.waits for low in lows) else self._quick_calls
+        slots = self._sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self._quick_calls
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(slots.take())
@@ -188,13 +189,13 @@ class Commands:
             if self._audit is not None:
                 self._audit.returned(caller, index, result.value)
             # rest_cherrypy gives the returns of a batch one element each.
-            values += result.value if low.client == "local_batch" else [result.value]
+            values += result.value if low.client is Client.LOCAL_BATCH else [result.value]
         return values
 
     def _run_one(self, low: Low, caller: Caller, deadline: float) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
-        tgt_type = low.fields["tgt_type"] if low.client in LOCAL_CLIENTS else None
-        entry: dict[str, Any] = {"client": low.client, "fun": low.function_names[:200], "tgt_type": tgt_type}
+        tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
+        entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
         if tgt_type is not None:
             entry |= _target(low.fields["tgt"], in_full=self.policy.include_target)
         caller.lows.append(entry)
@@ -240,7 +241,7 @@ def _completed(body: object, identity: Identity | None, client: Client | None) -
 def _act(low: Low, identity: Identity | None) -> Act:
     """Return what the audit trail is told of a low; credentials stay out."""
     fields = {name: value for name, value in low.fields.items() if name not in CREDENTIAL_FIELDS and value not in ({}, [], "")}
-    local = low.client in LOCAL_CLIENTS
+    local = low.client.kind == "local"
     return Act(
         "run",
         user=identity.user if identity else low.fields.get("username"),

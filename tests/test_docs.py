@@ -10,8 +10,8 @@ import pytest
 
 from helm.generate import CHART, copies, outdated, settings_schema
 from service.cli.docs import pages
+from service.clients import CLIENTS
 from service.events import hub
-from service.gateway.low import CLIENTS
 from service.observe.metrics import domains
 
 ROOT = Path(__file__).parent.parent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import falcon
 
 from service.auth.sessions import Sessions
+from service.clients import Client
 from service.commands import Caller, Commands
 from service.http.media import decode, respond
 
@@ -23,7 +24,7 @@ class Minions:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Start a job for each low (without `client`) and answer 202: {"return": [{"jid", "minions"}], "_links": {"jobs": [{"href"}]}}."""
         identity = self._sessions.of(req.env)
-        jobs = self._commands.run(decode(req), Caller.of(req.env), identity=identity, client="local_async")
+        jobs = self._commands.run(decode(req), Caller.of(req.env), identity=identity, client=Client.LOCAL_ASYNC)
         links = [{"href": f"/jobs/{job['jid']}"} for job in jobs if job]
         resp.set_header("Cache-Control", "private")
         respond(req, resp, {"return": jobs, "_links": {"jobs": links}}, 202)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import falcon
 
 from service.auth.sessions import Sessions
+from service.clients import CLIENTS
 from service.commands import Caller, Commands
-from service.gateway.low import CLIENTS
 from service.http.media import decode, respond
 
 # Upstream's own text; probes and old clients look for it. Source: salt/netapi/rest_wsgi.py, dispatch.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.cli.pam import pam_notes
 from service.cli.serve import uid_faults
+from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
 
 if TYPE_CHECKING:
@@ -83,8 +84,6 @@ def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]
 
 
 def _option_faults(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:
-    from service.gateway.low import CLIENTS  # noqa: PLC0415
-
     clients, eauths = raw.get("netapi_enable_clients") or [], raw.get("external_auth") or {}
     if isinstance(clients, list) and not any(client in CLIENTS for client in clients):
         yield ConfigFault(

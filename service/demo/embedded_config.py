@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from service.clients import CLIENTS
 from service.demo.ports import free_ports, is_free
 
 DEMO_FILES = Path(__file__).parent / "files"
@@ -25,7 +26,6 @@ QUICK_MINION = DEMO_FILES / "quick_minion.yaml"
 ADMIN = "demo"
 PINGER = "pinger"
 EVERYTHING = (".*", "@runner", "@wheel", "@jobs")
-CLIENTS = ("local", "local_async", "local_subset", "local_batch", "runner", "runner_async", "wheel", "wheel_async")
 # sun_path holds 107 characters; Salt's longest socket name, of a minion's event bus, takes 40.
 LONGEST_SOCKET_FOLDER = 66
 

@@ -10,6 +10,7 @@ import salt.loader
 import salt.utils.jid
 import zmq
 
+from service.clients import Client
 from service.errors import Fault, Unauthenticated
 from service.events.hub import Hub
 from service.gateway.clients.batch import Batches
@@ -19,7 +20,7 @@ from service.gateway.clients.result import LowResult
 from service.gateway.clients.runner_wheel import MasterFunctions
 from service.gateway.clients.signatures import Signatures
 from service.gateway.clients.tokens import Tokens
-from service.gateway.low import Client, Low
+from service.gateway.low import Low
 from service.gateway.master.options import MasterOptions
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.event_bus import Bus
@@ -82,14 +83,14 @@ class Runner:
             master_up=master_up,
         )
         self._by_client: dict[Client, Callable[[Low, Request], LowResult]] = {
-            "local": jobs.run,
-            "local_async": jobs.start,
-            "local_subset": jobs.run_on_subset,
-            "local_batch": batches.run,
-            "runner": functions.runner,
-            "runner_async": functions.runner_async,
-            "wheel": functions.wheel,
-            "wheel_async": functions.wheel_async,
+            Client.LOCAL: jobs.run,
+            Client.LOCAL_ASYNC: jobs.start,
+            Client.LOCAL_SUBSET: jobs.run_on_subset,
+            Client.LOCAL_BATCH: batches.run,
+            Client.RUNNER: functions.runner,
+            Client.RUNNER_ASYNC: functions.runner_async,
+            Client.WHEEL: functions.wheel,
+            Client.WHEEL_ASYNC: functions.wheel_async,
         }
         self.tokens = Tokens(channels, options, functions.runner)
 

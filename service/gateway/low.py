@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
+from service.clients import CLIENTS, Client
 from service.errors import BadRequest, ClientDisabled, Unauthenticated
-
-Client = Literal["local", "local_async", "local_subset", "local_batch", "runner", "runner_async", "wheel", "wheel_async"]
-# Written out and not taken from salt.netapi.CLIENTS, which also lists `destroy`.
-CLIENTS: tuple[Client, ...] = get_args(Client)
-LOCAL_CLIENTS = frozenset(client for client in CLIENTS if client.startswith("local"))
-WAITING_CLIENTS = frozenset({"local", "local_subset", "local_batch", "runner"})
 
 # Source: salt/utils/minions.py, CkMinions.check_minions.
 TARGET_TYPES = frozenset("glob pcre list grain grain_pcre pillar pillar_pcre pillar_exact nodegroup range compound compound_pillar_exact ipcidr".split())
@@ -44,7 +40,7 @@ class Low:
     fun: str | list[str]
     fields: Mapping[str, Any]
 
-    @property
+    @functools.cached_property
     def credentials(self) -> dict[str, Any]:
         """Return the fields that say who asks, as the caller sent them."""
         return {name: self.fields[name] for name in CREDENTIAL_FIELDS if name in self.fields}
@@ -53,11 +49,6 @@ class Low:
     def function_names(self) -> str:
         """Return the function as one string, for logs."""
         return self.fun if isinstance(self.fun, str) else ",".join(self.fun)
-
-    @property
-    def waits(self) -> bool:
-        """Say whether this client holds its caller until minions or a runner are done."""
-        return self.client in WAITING_CLIENTS
 
 
 def parse_lowstate(body: object, *, enabled: Collection[str], most: int) -> list[Low]:
@@ -86,7 +77,7 @@ def _parse_low(low: object, enabled: Collection[str], where: str) -> Low:
     fun = _function(low.get("fun"), client, where)
     _check_credentials(fields, where)
     rename_shared_secret(fields)
-    if client in LOCAL_CLIENTS:
+    if client.kind == "local":
         _check_local(fields, fun, where)
     else:
         _check_master_function(fields, client, where)
@@ -102,17 +93,18 @@ def _client(client: object, enabled: Collection[str], where: str) -> Client:
         raise BadRequest(f"{where}client is missing: one of {', '.join(CLIENTS)}", field="client")
     if client == "ssh":
         raise BadRequest(f"{where}client 'ssh' is refused: salt-ssh through an API has been the way into half of salt-api's CVEs", field="client")
-    if client not in CLIENTS:
+    found = next((one for one in Client if one == client), None)
+    if found is None:
         raise BadRequest(f"{where}Invalid client specified: '{client[:64] if isinstance(client, str) else _type_name(client)}'", field="client")
-    if client not in enabled:
+    if found not in enabled:
         raise ClientDisabled(f"{where}Client disabled: '{client}'. Add to 'netapi_enable_clients' master config option to enable.", field="client")
-    return client
+    return found
 
 
-def _function(fun: object, client: str, where: str) -> str | list[str]:
+def _function(fun: object, client: Client, where: str) -> str | list[str]:
     if fun is None:
         raise BadRequest(f"{where}fun is missing: the function to run, such as test.ping", field="fun")
-    if isinstance(fun, list) and client in LOCAL_CLIENTS and fun:
+    if isinstance(fun, list) and client.kind == "local" and fun:
         return [_function_name(one, where) for one in fun]
     return _function_name(fun, where)
 
@@ -197,11 +189,11 @@ def _scalar(value: object) -> str:
     return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
 
 
-def _check_master_function(fields: dict[str, Any], client: str, where: str) -> None:
+def _check_master_function(fields: dict[str, Any], client: Client, where: str) -> None:
     """Check what the runner and wheel clients take, in place."""
     if "arg" in fields:
         fields["arg"] = _arguments(fields["arg"])
-        if client.startswith("wheel") and not fields["arg"]:
+        if client.kind == "wheel" and not fields["arg"]:
             # Salt answers UnboundLocalError to an empty list here (salt/client/mixins.py, low).
             del fields["arg"]
     _expect(fields, "kwarg", dict, where)

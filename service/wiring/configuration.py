@@ -9,8 +9,8 @@ from typing import Any
 
 from service.audit.faults import audit_faults
 from service.auth.webhook import endpoint_faults
+from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
-from service.gateway.low import CLIENTS
 from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_master_config
 from service.http.files import site_faults
 from service.http.paths import url_faults

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from service.clients import CLIENTS
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
 from service.gateway.gateway import Gateway
-from service.gateway.low import CLIENTS
 from service.gateway.master.options import read_master_config
 from service.wiring.configuration import Configuration, read_configuration
 from service.wiring.process import Process

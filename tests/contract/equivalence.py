@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from service.clients import CLIENTS
 from service.demo.embedded import PATIENCE_SECONDS
 from service.errors import BadRequest, Fault, JobTimeout, Unauthenticated, UnknownFunction
 from service.gateway.clients.local import Request
-from service.gateway.low import CLIENTS, parse_lowstate
+from service.gateway.low import parse_lowstate
 from service.wiring.master import MasterSide
 from tests.contract.reference import Reference
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from service.clients import CLIENTS
 from service.errors import InvalidConfiguration
-from service.gateway.low import CLIENTS
 from service.wiring.configuration import read_configuration
 from tests.contract.conftest import MASTER_CONFIG, Api, fake_api, read_once
 from tests.fakes import FakeGateway, FakeMaster

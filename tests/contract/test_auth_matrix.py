@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import salt.payload
 
+from service.clients import CLIENTS
 from service.gateway.gateway import Gateway
-from service.gateway.low import CLIENTS
 from service.routes import API, Needs, Route
 from tests.caller import Response
 from tests.contract.conftest import Api, fake_api

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.gateway.low import CLIENTS
+from service.clients import CLIENTS
 from tests.contract.conftest import Api
 
 LOWS: dict[str, dict[str, object]] = {

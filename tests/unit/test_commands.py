@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from service.auth.guard import Guard
+from service.clients import CLIENTS
 from service.commands import Caller, Commands, Policy
 from service.errors import (
     BadRequest,
@@ -23,7 +24,7 @@ from service.errors import (
 )
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
-from service.gateway.low import CLIENTS, Low
+from service.gateway.low import Low
 from service.limits import Brake, Slots
 
 TOKEN = "ab" * 32

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Collection
 from typing import Any
 
+from service.clients import Client
 from service.events.hub import Waiter
 from service.gateway.clients.gathering import Gathering, Step
 from service.gateway.clients.local import Gatherer, Jobs, Request, as_full_return
@@ -45,7 +46,7 @@ class Batches:
         """
         fields = {name: value for name, value in low.fields.items() if name not in _BATCH_FIELDS}
         pinging = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": True}
-        ping = dataclasses.replace(low, client="local", fun="test.ping", fields=pinging)
+        ping = dataclasses.replace(low, client=Client.LOCAL, fun="test.ping", fields=pinging)
         answers = self._jobs.run(ping, request)
         minions = [minion for minion, data in answers.value.items() if data and data.get("out") != "no_return"]
         if not minions:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from service.clients import Client
 from service.errors import Fault, Forbidden
 from service.events.hub import Event, Hub, Interruption, Waiter
 from service.gateway.clients.gathering import Gathering, Step
@@ -100,13 +101,13 @@ class Jobs:
         """
         fields = {name: value for name, value in low.fields.items() if name not in {"sub", "subset", "progress", "cli"}}
         asking = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": False}
-        offered = self.run(dataclasses.replace(low, client="local", fun="sys.list_functions", fields=asking), request)
+        offered = self.run(dataclasses.replace(low, client=Client.LOCAL, fun="sys.list_functions", fields=asking), request)
         wanted = {low.fun} if isinstance(low.fun, str) else set(low.fun)
         able = [minion for minion, functions in offered.value.items() if isinstance(functions, (list, dict)) and wanted <= set(functions)]
         self._shuffle(able)
         size = low.fields.get("sub", low.fields.get("subset", DEFAULT_SUBSET))
         chosen = {**fields, "tgt": able[:size], "tgt_type": "list"}
-        return self.run(dataclasses.replace(low, client="local", fields=chosen), request) if able else LowResult({}, "no_match")
+        return self.run(dataclasses.replace(low, client=Client.LOCAL, fields=chosen), request) if able else LowResult({}, "no_match")
 
     def publish(self, low: Low, request: Request) -> Job | None:
         """Publish what a low asks for, on the account of its request; None when nobody matched."""

@@ -132,7 +132,7 @@ class MasterFunctions:
     def _start_runner(self, low: Low, request: Request) -> dict[str, str]:
         fields = {name: value for name, value in low.fields.items() if name not in _ENVELOPE}
         positional, keywords = runner_arguments(fields, self._runners.of(str(low.fun)))
-        load = {"cmd": "runner", "fun": low.fun, "kwarg": {"kwarg": keywords, "arg": positional}, **_credentials(low), **request.trail.carrier()}
+        load = {"cmd": "runner", "fun": low.fun, "kwarg": {"kwarg": keywords, "arg": positional}, **low.credentials, **request.trail.carrier()}
         with request.trail.stage("publish"):
             reply = self._channels.send(load)
         raise_error_of(reply)
@@ -177,7 +177,3 @@ class MasterFunctions:
         if self._hub.is_open:
             return False
         return not self._master_up() or self._monotonic() - since > BUS_GRACE_SECONDS
-
-
-def _credentials(low: Low) -> dict[str, Any]:
-    return {name: value for name, value in low.fields.items() if name in CREDENTIAL_FIELDS}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 from service.bounded import Bounded
+from service.clients import Client
 from service.errors import BadRequest, Fault, MasterUnreachable, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Sender
@@ -116,7 +117,7 @@ class Tokens:
     def _delete(self, token: str, name: str) -> bool:
         """Let the master remove the file, with the token as its own credential; most users lack the right."""
         # salt/runners/auth.py takes a file name below `token_dir`, and 3008.3 forgets the suffix that its store adds.
-        low = Low("runner", "auth.del_token", {"token": token, "arg": [name]})
+        low = Low(Client.RUNNER, "auth.del_token", {"token": token, "arg": [name]})
         try:
             return self._run(low, Request("", time.monotonic() + REVOKE_SECONDS, metadata=False)).value is True
         except Fault:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-CLIENTS = ("local", "local_async", "local_subset", "local_batch", "runner", "runner_async", "wheel", "wheel_async", "invalid")
+from service import clients
+
+CLIENTS = (*clients.CLIENTS, "invalid")
 OUTCOMES = ("ok", "partial", "failed", "no_match", "authn_error", "authz_error", "invalid", "timeout", "master_unreachable", "overloaded", "error")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "_OTHER")
 REJECTIONS = (

@@ -11,10 +11,11 @@ from typing import Any
 
 import salt.payload
 
+from service.clients import CLIENTS
 from service.events.hub import Hub, Waiter
 from service.gateway.clients.local import Jobs, Request
 from service.gateway.clients.publish import Publisher
-from service.gateway.low import CLIENTS, Low, parse_lowstate
+from service.gateway.low import Low, parse_lowstate
 from service.gateway.master.options import MasterOptions
 
 JID = "20260101000000000000"
