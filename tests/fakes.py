@@ -48,7 +48,7 @@ class FakeMaster:
         self._jids = itertools.count(20_260_000_000_000_000_000)
         self._lock = threading.Lock()
         self._jobs: dict[str, dict[str, Any]] = {}  # returns by jid; guarded by _lock
-        self._published: dict[str, dict[str, Any]] = {}  # loads by jid; guarded by _lock
+        self.published: dict[str, dict[str, Any]] = {}  # loads by jid; guarded by _lock
         self.minions = ["minion-1", "minion-2"]
         self.silent: set[str] = set()
         self.keys = set(self.minions)
@@ -96,7 +96,7 @@ class FakeMaster:
             return {"enc": "clear", "load": {"jid": None, "minions": [], "error": f"Master could not resolve minions for target {load['tgt']}"}}
         jid = load["jid"] or str(next(self._jids))
         with self._lock:
-            self._published[jid] = load
+            self.published[jid] = load
         self._fire(f"salt/job/{jid}/new", {"jid": jid, "minions": minions, "missing": missing, "fun": load["fun"], "user": self._user(load["kwargs"])})
         for minion in set(minions) - self.silent:
             self._return(jid, minion, load)
@@ -110,7 +110,7 @@ class FakeMaster:
         known: dict[str, Callable[..., Any]] = {
             "jobs.lookup_jid": lambda jid: self._jobs.get(jid, {}),
             "jobs.list_job": self._list_job,
-            "jobs.list_jobs": lambda: {jid: self._described(jid) for jid in self._published},
+            "jobs.list_jobs": lambda: {jid: self._described(jid) for jid in self.published},
             "auth.del_token": lambda name: self.tokens.pop(name.removesuffix(".p"), None) is not None,
             "test.arg": FUNCTIONS["test.arg"],
         }
@@ -155,12 +155,12 @@ class FakeMaster:
         return {}
 
     def _described(self, jid: str) -> dict[str, Any]:
-        load = self._published[jid]
+        load = self.published[jid]
         described = {"Function": load["fun"], "Arguments": load["arg"], "Target": load["tgt"], "Target-type": load["tgt_type"], "User": load["user"]}
         return {**described, "StartTime": "2026, Nov 23 08:56:04.306179"}
 
     def _list_job(self, jid: str) -> dict[str, Any]:
-        if jid not in self._published:
+        if jid not in self.published:
             return {"jid": jid, "Error": "Cannot contact returner or no job with this jid", "StartTime": "", "Result": {}}
         result = {minion: {"return": value, "retcode": 0, "success": True} for minion, value in self._jobs.get(jid, {}).items()}
         return {"jid": jid, **self._described(jid), "Minions": list(self.minions), "Result": result}

@@ -38,10 +38,10 @@ class Job:
         low = {"client": "runner", "fun": "jobs.list_job", "kwarg": {"jid": jid}}
         (job,) = self._commands.run([low], Caller.of(req.env), identity=self._sessions.of(req.env))
         resp.set_header("Cache-Control", "private")
-        respond(req, resp, _shown(job, jid))
+        respond(req, resp, shown(job, jid))
 
 
-def _shown(job: object, jid: str) -> dict[str, Any]:
+def shown(job: object, jid: str) -> dict[str, Any]:
     """Return the two lists; a sentence of the runner's in place of a job is its error."""
     info = job if isinstance(job, dict) else {"jid": jid, "Error": str(job)}
     results = info.get("Result")

@@ -73,12 +73,16 @@ class Guard:
         on_verdict: Callable[[Verdict], None] = lambda _verdict: None,
         on_decided: Callable[[str, float], None] = lambda _eauth, _seconds: None,
         monotonic: Callable[[], float] = time.monotonic,
+        most_proven: int = MOST_PROVEN,
+        gate_waiting: int = GATE_WAITING,
+        gate_wait_seconds: float = GATE_WAIT_SECONDS,
     ) -> None:
         self._addresses = addresses
         self._users = users
         self._everybody = everybody
         self._gate = threading.Semaphore(concurrency)
-        self._queue = threading.Semaphore(GATE_WAITING)
+        self._gate_waiting = gate_waiting
+        self._gate_wait_seconds = gate_wait_seconds
         self._proven_seconds = proven_seconds
         self._on_attempt = on_attempt
         self._on_verdict = on_verdict
@@ -86,7 +90,8 @@ class Guard:
         self._monotonic = monotonic
         self._digests = Digests()
         self._lock = threading.Lock()
-        self._proven: Bounded[bytes, float] = Bounded(MOST_PROVEN)  # digest -> end; guarded by _lock
+        self._proven: Bounded[bytes, float] = Bounded(most_proven)  # digest -> end; guarded by _lock
+        self.waiting = 0  # for a turn to authenticate; guarded by _lock
 
     def adjust(self, proven_seconds: float) -> None:
         """Change how long credentials stay proven, in a running process; those that are proven already keep their end."""
@@ -102,7 +107,7 @@ class Guard:
         asked: what they are used for, for the verdict; may still change inside the block. is_login: a success is always news. Yields a function to call when the master has accepted them. Raises Throttled.
         """
         eauth = "token" if "token" in credentials else str(credentials.get("eauth", "unknown"))
-        attempt = _Attempt(self, self._digest(credentials), lambda: self._keys(credentials, address), lambda seconds: self._on_decided(eauth, seconds))
+        attempt = _Attempt(self, self.digest_of(credentials), lambda: self._keys(credentials, address), lambda seconds: self._on_decided(eauth, seconds))
         result: str = "error"
         wait: float | None = None
         try:
@@ -155,13 +160,16 @@ class Guard:
 
     def enter_gate(self) -> None:
         """Wait for a turn to authenticate. Raises Throttled."""
-        if not self._queue.acquire(blocking=False):
-            raise Throttled("too many logins at one time", retry_after_seconds=GATE_WAIT_SECONDS)
+        with self._lock:
+            if self.waiting >= self._gate_waiting:
+                raise self._too_many()
+            self.waiting += 1
         try:
-            if not self._gate.acquire(timeout=GATE_WAIT_SECONDS):
-                raise Throttled("too many logins at one time", retry_after_seconds=GATE_WAIT_SECONDS)
+            if not self._gate.acquire(timeout=self._gate_wait_seconds):
+                raise self._too_many()
         finally:
-            self._queue.release()
+            with self._lock:
+                self.waiting -= 1
 
     def leave_gate(self) -> None:
         """Let the next one authenticate."""
@@ -188,15 +196,19 @@ class Guard:
 
     def vouch(self, credentials: Mapping[str, Any]) -> None:
         """Let credentials pass that the master has just made: failures of a neighbour at the same address are not theirs."""
-        self.prove(self._digest(credentials))
+        self.prove(self.digest_of(credentials))
 
     def forget(self, credentials: Mapping[str, Any]) -> None:
         """Let credentials that the master has called dead pay like any others."""
-        self.disprove(self._digest(credentials))
+        self.disprove(self.digest_of(credentials))
 
-    def _digest(self, credentials: Mapping[str, Any]) -> bytes:
+    def digest_of(self, credentials: Mapping[str, Any]) -> bytes:
+        """Return what `prove` and `is_proven` know credentials by; another guard knows them by another."""
         text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
         return self._digests.of(text)
+
+    def _too_many(self) -> Throttled:
+        return Throttled("too many logins at one time", retry_after_seconds=self._gate_wait_seconds)
 
     def _paid_to(self, keys: Keys) -> tuple[tuple[Brake, str], ...]:
         return (self._addresses, keys[0]), (self._users, keys[1]), (self._everybody, "")

@@ -96,6 +96,7 @@ class Sessions:
         audit: Callable[[Account, Sequence[Act]], Sequence[Entry]] = lambda _account, _acts: (),
         monotonic: Callable[[], float] = time.monotonic,
         time_of_day: Callable[[], float] = time.time,
+        most_remembered: int = MOST_REMEMBERED,
     ) -> None:
         self._tokens = tokens
         self._guard = guard
@@ -112,8 +113,8 @@ class Sessions:
         self._digests = Digests()
         self._lock = threading.Lock()
         # What the master said and when; the oldest first; both guarded by _lock.
-        self._alive: Bounded[bytes, tuple[Identity, float]] = Bounded(MOST_REMEMBERED)
-        self._dead: Bounded[bytes, float] = Bounded(MOST_REMEMBERED)
+        self._alive: Bounded[bytes, tuple[Identity, float]] = Bounded(most_remembered)
+        self._dead: Bounded[bytes, float] = Bounded(most_remembered)
 
     def login(self, credentials: object, environ: Mapping[str, Any]) -> Identity:
         """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""

@@ -50,7 +50,7 @@ class Canonical:
         proxies: Proxies | None = None,
         tracer: Tracer | None = None,
     ) -> None:
-        self._app = app
+        self.app = app
         self._metrics = metrics
         self._log = log
         self._proxies = proxies or Proxies()
@@ -77,7 +77,7 @@ class Canonical:
             return start_response(status, [*headers, *ours], exc_info)
 
         try:
-            return _Body(self._app(environ, start), facts, self._finished)
+            return _Body(self.app(environ, start), facts, self._finished)
         except BaseException:
             facts.status = 500
             self._finished(facts, complete=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,13 @@ LENIENT = {"SIDECAR_LIMITS_AUTH_FAILURES_BURST": "1000000"}
 
 @dataclasses.dataclass
 class Api:
-    """The application, and credentials that its master accepts. demo may do everything, pinger only test.ping."""
+    """The application, its master's configuration, and credentials that the master accepts. demo may do everything, pinger only test.ping."""
 
     caller: Caller
     process: Process
     demo: dict[str, str]
     pinger: dict[str, str]
+    master: Mapping[str, Any]
 
     def run(self, **low: Any) -> Response:
         """Send one low as demo."""
@@ -74,7 +76,7 @@ def fake_api(folder: Path, *, master: str = "", **environ: str) -> Api:
     configuration = read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ}, read=read_once)
     process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master))
     credentials = {"eauth": "sharedsecret", "password": SECRET}
-    return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"})
+    return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"}, configuration.master.raw)
 
 
 def connected(process: Process) -> Gateway:
@@ -93,14 +95,21 @@ def real_configuration(salt_master: EmbeddedSalt) -> Configuration:
     return read_configuration({"SALT_MASTER_CONFIG": str(salt_master.master_config), **LENIENT})
 
 
-@pytest.fixture(scope="session")
-def real_api(salt_master: EmbeddedSalt, real_configuration: Configuration) -> Iterator[Api]:
-    process = Process(real_configuration)
+@contextmanager
+def real_sidecar(salt: EmbeddedSalt, configuration: Configuration) -> Iterator[Api]:
+    """Run the application over a real master inside the block."""
+    process = Process(configuration)
     connected(process)
     try:
-        yield Api(Caller(process.api), process, salt_master.credentials, salt_master.credentials_of("pinger"))
+        yield Api(Caller(process.api), process, salt.credentials, salt.credentials_of("pinger"), configuration.master.raw)
     finally:
         process.stop()
+
+
+@pytest.fixture(scope="session")
+def real_api(salt_master: EmbeddedSalt, real_configuration: Configuration) -> Iterator[Api]:
+    with real_sidecar(salt_master, real_configuration) as api:
+        yield api
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.master)])

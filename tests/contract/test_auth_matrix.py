@@ -62,15 +62,14 @@ JUNK = {
 
 
 def dead_token(api: Api) -> str:
-    """Log in, then let the token's time be over."""
-    token = session_of(api, api.demo)
-    api.process.sessions._alive.clear()
+    """Make a token that no session was asked of yet, then let its time be over."""
     gateway = api.process.gateway
+    token: str = gateway.tokens.mk_token(api.demo)["token"]
     if isinstance(gateway, FakeGateway):
         gateway.master.tokens[token]["expire"] = 1.0
         return token
     assert isinstance(gateway, Gateway)
-    (path,) = Path(str(gateway.tokens._folder)).glob(f"{token}*")
+    (path,) = Path(api.master["token_dir"]).glob(f"{token}*")
     path.write_bytes(salt.payload.dumps({**salt.payload.loads(path.read_bytes()), "expire": 1.0}))
     return token
 
@@ -99,7 +98,7 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     gateway = made.process.gateway
     assert isinstance(gateway, FakeGateway)
     # local_batch pings its minions first, which pinger may do.
-    assert {load["fun"] for load in gateway.master._published.values()} <= {"test.ping"}
+    assert {load["fun"] for load in gateway.master.published.values()} <= {"test.ping"}
     assert gateway.master.keys == {"minion-1", "minion-2"}
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from salt.auth import LoadAuth
+from structlog.testing import capture_logs
 
-from service.api.jobs import _shown
+from service.api.jobs import shown
 from service.errors import MasterTimeout, MasterUnreachable
-from service.gateway.clients.tokens import Tokens
-from tests.contract.conftest import Api
+from tests.contract.conftest import Api, fake_api, real_sidecar
+from tests.fakes import FakeGateway
 
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
 
@@ -22,51 +26,60 @@ def login(api: Api, credentials: dict[str, str]) -> str:
 
 
 @pytest.fixture
-def tokens(api: Api, monkeypatch: pytest.MonkeyPatch) -> Tokens:
-    """The token calls of a sidecar that cannot see the master's disk."""
-    found = api.process.gateway.tokens
-    assert isinstance(found, Tokens)
-    monkeypatch.setattr(found, "_folder", "/nonexistent")
-    return found
+def lines() -> Iterator[list[MutableMapping[str, Any]]]:
+    """Collect what is logged."""
+    with capture_logs() as found:
+        yield found
 
 
-def known_to_the_master(tokens: Tokens, token: str) -> bool:
-    reply = tokens._channels.send({"cmd": "get_token", "token": token})
-    return bool(reply)
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.master)])
+def api(request: pytest.FixtureRequest, tmp_path: Path, lines: object) -> Iterator[Api]:
+    """A sidecar for each test: what it explains once, it has not explained yet."""
+    assert lines == []
+    if request.param == "fake":
+        yield fake_api(tmp_path)
+        return
+    with real_sidecar(request.getfixturevalue("salt_master"), request.getfixturevalue("real_configuration")) as real:
+        yield real
 
 
-def test_a_user_with_the_right_makes_the_master_forget_the_token(api: Api, tokens: Tokens) -> None:
+@pytest.fixture
+def _no_disk(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sidecar not see the disk that its master keeps tokens on."""
+    unlink, folder = os.unlink, Path(api.master["token_dir"])
+
+    def blind(path: str, **options: Any) -> None:
+        if Path(path).parent == folder:
+            raise FileNotFoundError(path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "unlink", blind)
+
+
+def known_to_the_master(api: Api, token: str) -> bool:
+    gateway = api.process.gateway
+    return token in gateway.master.tokens if isinstance(gateway, FakeGateway) else bool(LoadAuth(dict(api.master)).get_tok(token))
+
+
+@pytest.mark.usefixtures("_no_disk")
+def test_a_user_with_the_right_makes_the_master_forget_the_token(api: Api) -> None:
     token = login(api, api.demo)
 
     assert api.caller.request("POST", "/logout", x_auth_token=token).status == 200
-    assert not known_to_the_master(tokens, token)
+    assert not known_to_the_master(api, token)
 
 
-def test_a_user_without_the_right_is_at_least_refused_here(api: Api, tokens: Tokens) -> None:
+@pytest.mark.usefixtures("_no_disk")
+def test_a_user_without_the_right_is_at_least_refused_here(api: Api) -> None:
     token = login(api, api.pinger)
 
     assert api.caller.request("POST", "/logout", x_auth_token=token).status == 200
-    assert known_to_the_master(tokens, token)
+    assert known_to_the_master(api, token)
     assert api.caller.post(PING, x_auth_token=token).status == 401
     assert api.caller.post({**PING, "token": token}, "/run").status == 401
 
 
-@pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, api: Api) -> Iterator[list[dict[str, Any]]]:
-    """Collect what is logged."""
-    found: list[dict[str, Any]] = []
-
-    class Log:
-        def __getattr__(self, level: str) -> Any:
-            return lambda event, **fields: found.append({"event": event, "level": level, **fields})
-
-    monkeypatch.setattr(api.process, "log", Log())
-    monkeypatch.setattr(api.process.report, "_log", Log())
-    yield found
-    capsys.readouterr()
-
-
-def test_the_log_knows_the_session_and_never_the_token(api: Api, lines: list[dict[str, Any]]) -> None:
+def test_the_log_knows_the_session_and_never_the_token(api: Api, lines: list[MutableMapping[str, Any]]) -> None:
     token = login(api, api.demo)
     api.caller.post(PING, x_auth_token=token)
     api.caller.post({**api.demo, **PING}, "/run")
@@ -84,20 +97,19 @@ def test_the_log_knows_the_session_and_never_the_token(api: Api, lines: list[dic
     assert revoked["by"] in {"file", "runner"}
 
 
-def test_a_revocation_that_reaches_no_further_is_explained_once(api: Api, tokens: Tokens, lines: list[dict[str, Any]]) -> None:
-    api.process.report._told_local = False
+@pytest.mark.usefixtures("_no_disk")
+def test_a_revocation_that_reaches_no_further_is_explained_once(api: Api, lines: list[MutableMapping[str, Any]]) -> None:
     for _ in range(2):
         api.caller.request("POST", "/logout", x_auth_token=login(api, api.pinger))
 
     assert [line["by"] for line in lines if line["event"] == "auth.token.revoked"] == ["here", "here"]
-    assert [line["level"] for line in lines if line["event"] == "auth.revocation.local"] == ["warning"]
+    assert [line["log_level"] for line in lines if line["event"] == "auth.revocation.local"] == ["warning"]
 
 
 @pytest.mark.parametrize(("fault", "status"), [(MasterUnreachable("the master is down"), 503), (MasterTimeout("the master is slow"), 504)])
 @pytest.mark.parametrize("path", ["/", "/minions", "/logout"])
 def test_a_master_that_cannot_check_a_session_ends_none(api: Api, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, path: str) -> None:
-    token = login(api, api.demo)
-    api.process.sessions._alive.clear()
+    token = api.process.gateway.tokens.mk_token(api.demo)["token"]
 
     def get_token(_token: str) -> None:
         raise fault
@@ -111,6 +123,6 @@ def test_a_master_that_cannot_check_a_session_ends_none(api: Api, monkeypatch: p
 
 
 def test_a_sentence_in_place_of_a_job_is_its_error() -> None:
-    assert _shown("Exception occurred in runner", "1") == {"info": [{"jid": "1", "Error": "Exception occurred in runner"}], "return": [{}]}
-    assert _shown({"Result": None}, "1") == {"info": [{"Result": None}], "return": [{}]}
-    assert _shown({"Result": {"a": {"return": 1}, "b": 2, "c": {}}}, "1")["return"] == [{"a": 1, "b": 2, "c": None}]
+    assert shown("Exception occurred in runner", "1") == {"info": [{"jid": "1", "Error": "Exception occurred in runner"}], "return": [{}]}
+    assert shown({"Result": None}, "1") == {"info": [{"Result": None}], "return": [{}]}
+    assert shown({"Result": {"a": {"return": 1}, "b": 2, "c": {}}}, "1")["return"] == [{"a": 1, "b": 2, "c": None}]

@@ -50,14 +50,14 @@ def declared(table: Iterable[Route[Any]], ours: Settings) -> set[tuple[str, str,
 def test_what_is_served_is_what_the_table_declares(api: Api) -> None:
     process = api.process
 
-    assert router_of(process.api._app) == (declared(API, process.settings), 1)
-    assert router_of(process.ops._app) == (declared(OPS, process.settings), 0)
+    assert router_of(process.api.app) == (declared(API, process.settings), 1)
+    assert router_of(process.ops.app) == (declared(OPS, process.settings), 0)
 
 
 def test_without_a_page_and_files_all_the_rest_is_served(tmp_path: Path) -> None:
     process = fake_api(tmp_path).process
 
-    assert router_of(process.api._app)[0] == declared((route for route in API if route.template not in OF_THE_SITE), process.settings)
+    assert router_of(process.api.app)[0] == declared((route for route in API if route.template not in OF_THE_SITE), process.settings)
 
 
 def test_every_url_is_logged_under_the_name_in_the_table(api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from service.wiring.configuration import read_configuration
 from service.wiring.process import Process
 from tests.caller import Response
-from tests.contract.conftest import MASTER_CONFIG, Api, connected
+from tests.contract.conftest import MASTER_CONFIG, Api, real_sidecar
 from tests.fakes import FakeGateway
 
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
@@ -234,14 +235,10 @@ def other_sidecar(api: Api, request: pytest.FixtureRequest, tmp_path: Path) -> I
         (tmp_path / "master").write_text(MASTER_CONFIG)
         configuration = read_configuration({"SALT_MASTER_CONFIG": str(tmp_path / "master")})
         process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master, first.master.tokens))
-        yield Api(type(api.caller)(process.api), process, api.demo, api.pinger)
+        yield dataclasses.replace(api, caller=type(api.caller)(process.api), process=process)
         return
-    process = Process(request.getfixturevalue("real_configuration"))
-    gateway = connected(process)
-    try:
-        yield Api(type(api.caller)(process.api), process, api.demo, api.pinger)
-    finally:
-        gateway.stop()
+    with real_sidecar(request.getfixturevalue("salt_master"), request.getfixturevalue("real_configuration")) as other:
+        yield other
 
 
 def test_a_session_is_good_on_another_sidecar_and_after_a_restart(api: Api, other_sidecar: Api) -> None:

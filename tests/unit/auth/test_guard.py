@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
-from service.auth import guard as guard_module
-from service.auth.guard import Guard, TokenDied
+from service.auth.guard import GATE_WAIT_SECONDS, Guard, TokenDied
 from service.errors import Forbidden, MasterUnreachable, Throttled, Unauthenticated
 from service.limits import Brake
 
@@ -22,19 +22,24 @@ TOKEN = {"token": "ab" * 32}
 class Gatehouse:
     """A guard under a moved clock, and what it told its observer."""
 
-    def __init__(self, *, burst: int = 3, overall: int = 100, concurrency: int = 2, proven_seconds: float = 900) -> None:
+    def __init__(self, *, burst: int = 3, overall: int = 100, concurrency: int = 2, proven_seconds: float = 900, **limits: Any) -> None:
+        """limits: of the guard, where they are not its own."""
         self.now = 1000.0
         self.attempts: list[tuple[str, str]] = []
         self.decided: list[tuple[str, float]] = []
+        self.addresses = Brake(burst * 2, 6, monotonic=self._monotonic)
+        self.users = Brake(burst, 6, monotonic=self._monotonic)
+        self.everybody = Brake(overall, 12, monotonic=self._monotonic)
         self.guard = Guard(
-            addresses=Brake(burst * 2, 6, monotonic=self._monotonic),
-            users=Brake(burst, 6, monotonic=self._monotonic),
-            everybody=Brake(overall, 12, monotonic=self._monotonic),
+            addresses=self.addresses,
+            users=self.users,
+            everybody=self.everybody,
             concurrency=concurrency,
             proven_seconds=proven_seconds,
             on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
             on_decided=lambda eauth, seconds: self.decided.append((eauth, seconds)),
             monotonic=self._monotonic,
+            **limits,
         )
 
     def _monotonic(self) -> float:
@@ -120,13 +125,13 @@ def test_failed_logins_of_many_users_from_many_addresses_add_up() -> None:
     house.log_in()  # proven
 
     assert caught.value.retry_after_seconds == 5
-    assert not house.guard._addresses.wait("192.0.2.9")
+    assert not house.addresses.wait("192.0.2.9")
 
 
 def test_who_cannot_pay_all_pays_nothing(house: Gatehouse) -> None:
     keys = ("192.0.2.1", "me")
-    while not house.guard._everybody.wait(""):
-        house.guard._everybody.take("")
+    while not house.everybody.wait(""):
+        house.everybody.take("")
     for _ in range(20):
         with pytest.raises(Throttled):
             house.guard.pay(keys)
@@ -175,7 +180,7 @@ def test_credentials_that_worked_pass_though_their_user_and_address_are_throttle
 
 def test_credentials_are_proven_for_a_time(house: Gatehouse) -> None:
     house.log_in()
-    house.guard._users.adjust(3, 0.001)  # hardly anything grows back
+    house.users.adjust(3, 0.001)  # hardly anything grows back
     for _ in range(3):
         house.fail()
     house.now += 899
@@ -192,8 +197,8 @@ def test_credentials_are_proven_for_a_time(house: Gatehouse) -> None:
 def test_other_credentials_are_not_proven_by_these(house: Gatehouse, change: dict[str, str]) -> None:
     house.log_in()
 
-    assert house.guard.is_proven(house.guard._digest(ME))
-    assert not house.guard.is_proven(house.guard._digest({**ME, **change}))
+    assert house.guard.is_proven(house.guard.digest_of(ME))
+    assert not house.guard.is_proven(house.guard.digest_of({**ME, **change}))
 
 
 def test_a_missing_right_is_no_failed_login_and_proves_the_credentials(house: Gatehouse) -> None:
@@ -201,7 +206,7 @@ def test_a_missing_right_is_no_failed_login_and_proves_the_credentials(house: Ga
         house.fail(ME, fault=Forbidden("no right"))
 
     assert house.results() == ["forbidden"] * 10
-    assert house.guard.is_proven(house.guard._digest(ME))
+    assert house.guard.is_proven(house.guard.digest_of(ME))
 
 
 def test_a_proven_callers_refusal_counts_as_a_missing_right(house: Gatehouse) -> None:
@@ -254,13 +259,12 @@ def inside(house: Gatehouse, count: int, username: str = "me") -> Iterator[threa
 def await_waiting(house: Gatehouse, count: int) -> None:
     """Spin until so many logins wait for their turn."""
     deadline = time.monotonic() + 60
-    while house.guard._queue._value != guard_module.GATE_WAITING - count:
+    while house.guard.waiting != count:
         assert time.monotonic() < deadline
 
 
-def test_only_a_few_logins_are_at_the_master_at_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "GATE_WAIT_SECONDS", 0.001)
-    house = Gatehouse(burst=10)
+def test_only_a_few_logins_are_at_the_master_at_one_time() -> None:
+    house = Gatehouse(burst=10, gate_wait_seconds=0.001)
     house.log_in()
     with inside(house, 2):
         with pytest.raises(Throttled, match="too many logins at one time"), house.guard.admit(WRONG, "192.0.2.1"):
@@ -282,9 +286,8 @@ def test_a_login_takes_its_turn_when_another_is_done() -> None:
     assert house.results() == ["success"] * 3
 
 
-def test_a_login_leaves_the_gate_as_soon_as_the_master_has_accepted_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "GATE_WAIT_SECONDS", 0.001)
-    house = Gatehouse(concurrency=1)
+def test_a_login_leaves_the_gate_as_soon_as_the_master_has_accepted_it() -> None:
+    house = Gatehouse(concurrency=1, gate_wait_seconds=0.001)
     with house.guard.admit(ME, "192.0.2.1") as accepted:
         accepted()
         house.log_in({**ME, "username": "other"})
@@ -292,9 +295,8 @@ def test_a_login_leaves_the_gate_as_soon_as_the_master_has_accepted_it(monkeypat
     assert house.results() == ["success"] * 2
 
 
-def test_a_login_that_finds_no_turn_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "GATE_WAIT_SECONDS", 0.0)
-    house = Gatehouse(burst=2, concurrency=1)
+def test_a_login_that_finds_no_turn_costs_nothing() -> None:
+    house = Gatehouse(burst=2, concurrency=1, gate_wait_seconds=0.0)
     with inside(house, 1):
         for _ in range(5):
             with pytest.raises(Throttled, match="at one time"), house.guard.admit(ME, "192.0.2.1"):
@@ -321,7 +323,7 @@ def test_first_calls_with_good_credentials_do_not_use_up_each_others_allowance()
 @pytest.mark.parametrize("who", ["one user", "one address"])
 def test_an_attempt_whose_allowance_was_used_up_while_it_waited_is_throttled_and_leaves_the_gate(who: str) -> None:
     house = Gatehouse(burst=1, concurrency=1)
-    house.guard._addresses.adjust(1 if who == "one address" else 100, 6)
+    house.addresses.adjust(1 if who == "one address" else 100, 6)
     results: list[str] = []
 
     def try_once(number: int) -> None:
@@ -344,22 +346,20 @@ def test_an_attempt_whose_allowance_was_used_up_while_it_waited_is_throttled_and
     house.log_in({**ME, "username": "a third"}, "192.0.2.99")
 
 
-def test_the_queue_before_the_gate_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "GATE_WAITING", 0)
-    house = Gatehouse()
+def test_the_queue_before_the_gate_is_bounded() -> None:
+    house = Gatehouse(gate_waiting=0)
 
     with pytest.raises(Throttled, match="too many logins at one time") as caught, house.guard.admit(ME, "192.0.2.1"):
         pass
-    assert caught.value.retry_after_seconds == guard_module.GATE_WAIT_SECONDS
+    assert caught.value.retry_after_seconds == GATE_WAIT_SECONDS
 
 
-def test_the_memory_of_proven_credentials_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard_module, "MOST_PROVEN", 3)
-    house = Gatehouse()
+def test_the_memory_of_proven_credentials_is_bounded() -> None:
+    house = Gatehouse(most_proven=3)
     for number in range(5):
         house.log_in({**ME, "username": f"user-{number}"})
 
-    proven = [house.guard.is_proven(house.guard._digest({**ME, "username": f"user-{number}"})) for number in range(5)]
+    proven = [house.guard.is_proven(house.guard.digest_of({**ME, "username": f"user-{number}"})) for number in range(5)]
     assert proven == [False, False, True, True, True]
 
 
@@ -371,14 +371,14 @@ def test_no_credential_stays_in_memory_or_in_an_exception() -> None:
     with pytest.raises(Throttled) as caught, house.guard.admit({**WRONG, "password": "s3cret-2"}, "192.0.2.1"):
         pass
 
-    state = [vars(house.guard), vars(house.guard._users), vars(house.guard._addresses), vars(caught.value), caught.value.args, repr(house.guard)]
+    state = [vars(house.guard), vars(house.users), vars(house.addresses), vars(caught.value), caught.value.args, repr(house.guard)]
     assert "s3cret" not in repr(state)
     assert "guess" not in repr(state)
     assert "'me'" not in repr(state)
 
 
 def test_the_same_credentials_have_other_digests_in_another_process() -> None:
-    assert Gatehouse().guard._digest(ME) != Gatehouse().guard._digest(ME)
+    assert Gatehouse().guard.digest_of(ME) != Gatehouse().guard.digest_of(ME)
 
 
 def test_vouched_credentials_pass_though_the_neighbours_have_used_up_the_allowance(house: Gatehouse) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.auth.guard import Guard
-from service.auth.sessions import MOST_REMEMBERED, Identity, Sessions, token_of
+from service.auth.sessions import Identity, Sessions, token_of
 from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Throttled, Unauthenticated
 from service.http.access import Access
 from service.http.facts import ENVIRON_KEY, facts_of
@@ -71,10 +71,17 @@ class World:
     tokens: FakeTokens
     guard: Guard
     sessions: Sessions
+    slots: Slots
     revoked: list[tuple[Identity, str]]
 
 
-def world(*, burst: int = 2, slots: int = 10, access: Access | None = None, cache_seconds: float = 5.0, see_all: tuple[str, ...] = ()) -> World:
+RIGHTS = {"pam": {"alice": ["test.*"], "ops%": [".*"]}}
+
+
+def world(
+    *, burst: int = 2, slots: int = 10, access: Access | None = None, cache_seconds: float = 5.0, rights: Mapping[str, Any] = RIGHTS, **more: Any
+) -> World:
+    """Make sessions and all that they need. more: of their own parameters."""
     clock = Clock()
     tokens = FakeTokens(clock)
     brakes = [Brake(burst, 1.0, monotonic=clock) for _ in range(2)]
@@ -88,20 +95,21 @@ def world(*, burst: int = 2, slots: int = 10, access: Access | None = None, cach
         monotonic=clock,
     )
     revoked: list[tuple[Identity, str]] = []
+    quick_calls = Slots("quick calls", slots)
     sessions = Sessions(
         tokens,
         guard,
-        Slots("quick calls", slots),
+        quick_calls,
         access or Access(),
         cookie_name="session_id",
         cache_seconds=cache_seconds,
-        external_auth={"pam": {"alice": ["test.*"], "ops%": [".*"]}},
-        see_all=see_all,
+        external_auth=rights,
         on_revoked=lambda identity, how: revoked.append((identity, how)),
         monotonic=clock,
         time_of_day=clock,
+        **more,
     )
-    return World(clock, tokens, guard, sessions, revoked)
+    return World(clock, tokens, guard, sessions, quick_calls, revoked)
 
 
 def request(**headers: str) -> dict[str, Any]:
@@ -122,8 +130,8 @@ def test_a_session_tells_whose_it_is_and_the_log_line_too() -> None:
 
 
 def test_who_may_do_everything_sees_everything_and_so_may_others_by_name() -> None:
-    one, other = world(), world(see_all=("alice",))
-    one.sessions._external_auth = other.sessions._external_auth = {"pam": {"alice": ["test.*"]}}
+    few = {"pam": {"alice": ["test.*"]}}
+    one, other = world(rights=few), world(rights=few, see_all=("alice",))
 
     assert world().sessions.of(request(x_auth_token=TOKEN)).sees_everything
     assert not one.sessions.of(request(x_auth_token=TOKEN)).sees_everything
@@ -238,7 +246,7 @@ def test_a_token_that_died_is_no_longer_let_past_the_brakes() -> None:
     with pytest.raises(Unauthenticated):
         here.sessions.of(request(x_auth_token=TOKEN))
 
-    assert not here.guard.is_proven(here.guard._digest({"token": TOKEN}))
+    assert not here.guard.is_proven(here.guard.digest_of({"token": TOKEN}))
 
 
 def test_a_fresh_token_passes_though_the_neighbours_have_used_up_the_allowance() -> None:
@@ -305,24 +313,28 @@ def test_a_look_up_needs_a_slot_and_a_remembered_session_none() -> None:
     here = world(slots=1)
     here.sessions.of(request(x_auth_token=TOKEN))
 
-    with here.sessions._slots.take():
+    with here.slots.take():
         here.sessions.of(request(x_auth_token=TOKEN))
         with pytest.raises(Overloaded):
             here.sessions.of(request(x_auth_token=OTHER))
 
 
 def test_what_is_remembered_has_an_end() -> None:
-    here = world(burst=10**6)
-    somebody = world().sessions.of(request(x_auth_token=TOKEN))
-    for number in range(MOST_REMEMBERED):
-        here.sessions._dead[number.to_bytes(4, "big")] = 0.0
-        here.sessions._alive[number.to_bytes(4, "big")] = (somebody, 0.0)
+    here = world(burst=10**6, most_remembered=3)
+    alive, dead = ([f"{number:x}" * 64 for number in numbers] for numbers in (range(5), range(5, 10)))
+    here.tokens.alive.update(dict.fromkeys(alive, 2000.0))
+    for token in alive:
+        here.sessions.of(request(x_auth_token=token))
+    for token in dead:
+        with pytest.raises(Unauthenticated):
+            here.sessions.of(request(x_auth_token=token))
 
-    here.sessions.of(request(x_auth_token=TOKEN))
-    with pytest.raises(Unauthenticated):
-        here.sessions.of(request(x_auth_token="0" * 64))
-
-    assert len(here.sessions._alive) == len(here.sessions._dead) == MOST_REMEMBERED
+    assert here.sessions.active() == 3
+    here.tokens.asked = 0
+    for token in reversed(dead):
+        with pytest.raises(Unauthenticated):
+            here.sessions.of(request(x_auth_token=token))
+    assert here.tokens.asked == 2
 
 
 def test_a_user_may_be_bound_to_addresses() -> None:
