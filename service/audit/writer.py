@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from service.audit.sinks import Sink
+from service.batcher import Batcher
 
 # Time for which records that nobody waits for are collected: one write, and one change of threads, costs more than many records.
 LINGER_SECONDS = 0.1
@@ -64,6 +64,7 @@ class Writer:
         queue_records: int,
         write_seconds: float,
         sync_seconds: float | None,
+        linger_seconds: float = LINGER_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """sync_seconds: how often the sink is synchronised; None: it does that by itself. write_seconds: a write that lasts longer counts as failing."""
@@ -71,106 +72,86 @@ class Writer:
         self._sink = sink
         self._resumed = resumed
         self._on_written, self._on_failed = on_written, on_failed
-        self._queue_records = queue_records
         self._write_seconds = write_seconds
         self._sync_seconds = sync_seconds
         self._monotonic = monotonic
-        self._wake = threading.Condition()
-        self._queue: deque[Delivery] = deque()  # guarded by _wake
-        self._queued = 0  # records in it; guarded by _wake
-        self._hurry = False  # somebody waits, or the queue is half full; guarded by _wake
-        self._closed = False  # guarded by _wake
-        self._reopen = False  # guarded by _wake
-        self._lost = 0  # records since the sink last took one; guarded by _wake
-        self._writing_since: float | None = None  # guarded by _wake
-        self._thread: threading.Thread | None = None  # guarded by _wake
+        self._batcher: Batcher[Delivery] = Batcher(
+            f"audit-{self.name}",
+            self._handle,
+            limit_items=queue_records,
+            most_at_once=MOST_AT_ONCE,
+            linger_seconds=linger_seconds,
+            idle_seconds=self._pause,
+            on_crash=lambda batch: self._fail(batch, "Crashed"),
+            at_end=self._end,
+        )
+        self._lock = threading.Lock()
+        self._reopen = False  # guarded by _lock
+        self._lost = 0  # records since the sink last took one; guarded by _lock
+        self._writing_since: float | None = None  # guarded by _lock
         # The thread's alone:
         self._unsynced_since: float | None = None
 
     def put(self, delivery: Delivery) -> None:
         """Queue records; when the sink hangs or too many wait they have failed already."""
-        with self._wake:
-            refused = self._closed or self._hangs() or self._queued + len(delivery.records) > self._queue_records
-            if refused:
-                self._lost += len(delivery.records)
-            else:
-                self._enqueue(delivery)
-        if refused:
-            self._on_failed(self.name, "QueueFull", len(delivery.records))
-            delivery.settle(written=False)
+        records = len(delivery.records)
+        if self._hangs() or not self._batcher.put(delivery, items=records, urgent=delivery.awaited):
+            self._fail([delivery], "QueueFull")
 
     def reopen(self) -> None:
         """Open the sink anew before the next record."""
-        with self._wake:
+        with self._lock:
             self._reopen = True
 
     @property
     def failing(self) -> bool:
         """Whether records were lost since the sink last took one, or it has been busy with one for too long."""
-        with self._wake:
-            return bool(self._lost) or self._hangs()
+        return self._lost > 0 or self._hangs()
 
     def close(self, timeout: float) -> None:
         """Write what is queued, for at most *timeout* seconds."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify_all()
-            thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
+        self._batcher.stop(timeout)
 
     def _hangs(self) -> bool:
-        return self._writing_since is not None and self._monotonic() - self._writing_since > self._write_seconds
+        since = self._writing_since
+        return since is not None and self._monotonic() - since > self._write_seconds
 
-    def _enqueue(self, delivery: Delivery) -> None:
-        self._queue.append(delivery)
-        self._queued += len(delivery.records)
-        hurries = not self._hurry and (delivery.awaited or self._queued * 2 > self._queue_records)
-        self._hurry = self._hurry or hurries
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=f"audit-{self.name}", daemon=True)
-            self._thread.start()
-        if hurries or len(self._queue) == 1:
-            self._wake.notify()
+    def _fail(self, batch: Sequence[Delivery], error: str) -> None:
+        count = sum(len(delivery.records) for delivery in batch)
+        with self._lock:
+            self._lost += count
+        self._on_failed(self.name, error, count)
+        for delivery in batch:
+            delivery.settle(written=False)
 
-    def _run(self) -> None:
-        while (batch := self._next()) is not None:
-            self._write(batch)
-            self._sync_if_due()
-        self._sync_if_due(now=True)
-        self._sink.close()
-
-    def _next(self) -> list[Delivery] | None:
-        """Wait for records, or for something else that is due: then there are none. None at the end."""
-        with self._wake:
-            if not self._queue and not self._closed:
-                self._wake.wait(self._pause())
-            if self._queue and not self._hurry and not self._closed:
-                self._wake.wait_for(lambda: self._hurry or self._closed, LINGER_SECONDS)
-            if self._closed and not self._queue:
-                return None
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MOST_AT_ONCE))]
-            self._queued -= sum(len(delivery.records) for delivery in batch)
-            self._hurry = any(delivery.awaited for delivery in self._queue)
-            return batch
+    # The thread.
 
     def _pause(self) -> float | None:
         if self._lost:
             return RETRY_SECONDS
         return self._sync_seconds if self._unsynced_since is not None else None
 
+    def _handle(self, batch: list[Delivery]) -> None:
+        self._write(batch)
+        self._sync_if_due()
+
+    def _end(self) -> None:
+        self._sync_if_due(now=True)
+        self._sink.close()
+
     def _write(self, batch: list[Delivery]) -> None:
-        with self._wake:
+        records = [record for delivery in batch for record in delivery.records]
+        self._batcher.release(len(records))
+        with self._lock:
             lost, reopen, self._reopen = self._lost, self._reopen, False
             self._writing_since = self._monotonic()
-        records = [record for delivery in batch for record in delivery.records]
         error = self._hand_over([self._resumed(lost), *records] if lost else records, reopen=reopen)
-        with self._wake:
+        if error and batch:
+            self._fail(batch, error)
+        with self._lock:
             self._writing_since = None
-            self._lost += len(records) if error else -lost
-        if error and records:
-            self._on_failed(self.name, error, len(records))
-        written = sum(delivery.settle(written=not error) for delivery in batch)
+            self._lost -= 0 if error else lost
+        written = 0 if error else sum(delivery.settle(written=True) for delivery in batch)
         if written:
             self._on_written(written)
 

@@ -158,7 +158,7 @@ def install(level: str = "info", queue_lines: int = 10_000, shape: Shape = "json
         _installation = _Installation(level, queue_lines)
     else:
         _installation.set_level(level)
-        _installation.pipeline.sink.queue_lines = queue_lines
+        _installation.pipeline.sink.limit(queue_lines)
     possible = shape != "console" or _installation.pipeline.sink.is_terminal()
     _installation.pipeline.shape = shape if possible else "json"
     return possible

@@ -6,8 +6,10 @@ import os
 import select
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
+
+from service.batcher import Batcher
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 
@@ -28,23 +30,33 @@ class Sink:
     exit is lost. `write_now` is for writers that must know the line is out (the audit log).
     """
 
-    def __init__(self, fd: int, queue_lines: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, fd: int, queue_lines: int, *, linger_seconds: float = _LINGER_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self._fd = fd
-        self.queue_lines = queue_lines
         self._clock = clock
         self._closed = False
-        self._counts: Counter[str] = Counter(dict.fromkeys(LEVELS, 0))  # guarded by _wake
-        self._dropped = 0  # guarded by _wake
-        self._reset()
+        self._counts: Counter[str] = Counter(dict.fromkeys(LEVELS, 0))  # guarded by _counting
+        self._dropped = 0  # guarded by _counting
+        self._batcher: Batcher[bytes] = Batcher(
+            "log-writer",
+            self._write_batch,
+            limit_items=queue_lines,
+            most_at_once=_MOST_AT_ONCE,
+            linger_seconds=linger_seconds,
+            on_crash=self._lose,
+        )
+        self._make_locks()
 
     def put(self, line: bytes, level: str) -> None:
         """Queue one line; it must not hold a line feed."""
-        with self._wake:
-            if not self._closed:
-                self._enqueue(line, level)
-                return
-            self._counts[level] += 1
-        self.write_now(line, self._clock() + _LAST_WORDS_SECONDS)
+        queued = self._batcher.put(line, urgent=level in _URGENT)
+        late = self._closed and not queued
+        with self._counting:
+            if queued or late:
+                self._counts[level] += 1
+            else:
+                self._dropped += 1
+        if late:
+            self.write_now(line, self._clock() + _LAST_WORDS_SECONDS)
 
     def write_now(self, line: bytes, deadline: float | None = None) -> bool:
         """Write one line before returning; False if it could not be written by *deadline*."""
@@ -54,68 +66,45 @@ class Sink:
         """Tell whether a person reads the lines."""
         return os.isatty(self._fd)
 
+    def limit(self, queue_lines: int) -> None:
+        """Change how many lines may wait."""
+        self._batcher.limit_items = queue_lines
+
     def dropped(self) -> int:
         """Return how many lines were lost to a full queue or a dead reader."""
-        with self._wake:
+        with self._counting:
             return self._dropped
 
     def counts(self) -> dict[str, int]:
         """Return how many lines were accepted, by level."""
-        with self._wake:
+        with self._counting:
             return dict(self._counts)
 
     def close(self, timeout: float) -> bool:
         """Write what is queued, for at most *timeout* seconds; True if all of it went out."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-        return thread is None or not thread.is_alive()
+        self._closed = True
+        return not self._batcher.stop(timeout)
 
     def after_fork(self) -> None:
         """Start anew in a forked child: the queued lines are the parent's, and neither thread nor locks came along."""
-        self._reset()
+        self._batcher.after_fork()
+        self._make_locks()
 
-    def _reset(self) -> None:
-        self._wake = threading.Condition(threading.Lock())
-        self._write_lock = threading.Lock()
-        self._queue: deque[bytes] = deque()  # guarded by _wake
-        self._hurry = False  # until the queue is empty; guarded by _wake
-        self._thread: threading.Thread | None = None  # guarded by _wake
+    def _make_locks(self) -> None:
+        self._counting = threading.Lock()
+        self._writing = threading.Lock()
 
-    def _enqueue(self, line: bytes, level: str) -> None:
-        if len(self._queue) >= self.queue_lines:
-            self._dropped += 1
-            return
-        self._queue.append(line)
-        self._counts[level] += 1
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-            self._thread.start()
-        hurries = not self._hurry and (level in _URGENT or len(self._queue) >= _MOST_AT_ONCE)
-        self._hurry = self._hurry or hurries
-        if hurries or len(self._queue) == 1:
-            self._wake.notify()
+    def _write_batch(self, lines: list[bytes]) -> None:
+        if not self._write(b"\n".join([*lines, b""]), None):
+            self._lose(lines)
 
-    def _run(self) -> None:
-        while batch := self._next_batch():
-            if not self._write(b"".join(batch), None):
-                with self._wake:
-                    self._dropped += len(batch)
-
-    def _next_batch(self) -> list[bytes]:
-        with self._wake:
-            self._wake.wait_for(lambda: self._queue or self._closed)
-            self._wake.wait_for(lambda: self._hurry or self._closed, _LINGER_SECONDS)
-            batch = [self._queue.popleft() + b"\n" for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
-            self._hurry = bool(self._queue)
-            return batch
+    def _lose(self, lines: list[bytes]) -> None:
+        with self._counting:
+            self._dropped += len(lines)
 
     def _write(self, data: bytes, deadline: float | None) -> bool:
         seconds = -1 if deadline is None else max(0.0, deadline - self._clock())
-        if not self._write_lock.acquire(timeout=seconds):
+        if not self._writing.acquire(timeout=seconds):
             return False
         try:
             return self._write_all(data, deadline)
@@ -123,7 +112,7 @@ class Sink:
             # The reader is gone (EPIPE) or the disk is full: there is nobody left to tell, the counter says it.
             return False
         finally:
-            self._write_lock.release()
+            self._writing.release()
 
     def _write_all(self, data: bytes, deadline: float | None) -> bool:
         """Write to a descriptor that may be blocking or not; another process may share it and have made it non-blocking."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -53,16 +54,9 @@ class Report:
         self.failed.append((sink, error, count))
 
 
-def writer(sink: Sink | LineSink, report: Report, *, queue: int = 100, write_seconds: float = SECONDS, sync_seconds: float | None = None) -> Writer:
-    return Writer(
-        sink,
-        lambda lost: b"lost %d" % lost,
-        on_written=report.on_written,
-        on_failed=report.on_failed,
-        queue_records=queue,
-        write_seconds=write_seconds,
-        sync_seconds=sync_seconds,
-    )
+def writer(sink: Sink | LineSink, report: Report, *, queue: int = 100, **seconds: Any) -> Writer:
+    waits = {"write_seconds": SECONDS, "sync_seconds": None, **seconds}
+    return Writer(sink, lambda lost: b"lost %d" % lost, on_written=report.on_written, on_failed=report.on_failed, queue_records=queue, **waits)
 
 
 def fails(one: Writer) -> bool:
@@ -88,10 +82,9 @@ def test_records_come_in_order_and_all_are_written_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(("count", "awaited"), [(1, True), (41, False)], ids=["awaited", "half full"])
-def test_records_wait_for_company_until_somebody_waits_for_them_or_the_queue_fills(count: int, awaited: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.audit.writer.LINGER_SECONDS", SECONDS)
+def test_records_wait_for_company_until_somebody_waits_for_them_or_the_queue_fills(count: int, awaited: bool) -> None:
     sink, report = Sink(), Report()
-    one = writer(sink, report)
+    one = writer(sink, report, linger_seconds=SECONDS)
     one.put(Delivery([b"x"] * 10, 1, awaited=False))
     one.put(Delivery([b"x"] * count, 1, awaited=awaited))
 

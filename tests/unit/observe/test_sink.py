@@ -52,9 +52,8 @@ def test_lines_come_out_in_the_order_given(pipe: Pipe) -> None:
     assert sink.dropped() == 0
 
 
-def test_an_error_takes_along_what_waits_for_company(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.observe.log.sink._LINGER_SECONDS", 60.0)
-    sink = Sink(pipe.writer, 100)
+def test_an_error_takes_along_what_waits_for_company(pipe: Pipe) -> None:
+    sink = Sink(pipe.writer, 100, linger_seconds=60.0)
     for level in ("info", "warning", "error"):
         sink.put(level.encode(), level)
 
@@ -122,4 +121,4 @@ def test_a_forked_child_does_not_write_its_parents_lines(pipe: Pipe) -> None:
     sink.after_fork()
 
     assert sink.close(1)
-    assert not sink._queue
+    assert sink._batcher.waiting == 0

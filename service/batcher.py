@@ -1,0 +1,172 @@
+"""The batcher: a bounded queue and one thread that handles what waits in it, many items at a time."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Batcher(Generic[T]):
+    """
+    Hands items to a handler, in the order given, on a thread of its own; who gives them never waits for it.
+
+    Three waits save changes of threads: `linger_seconds` let more items come before a batch goes, `pace_seconds` pass between two batches, so that
+    the first item after a silence goes at once, and after `idle_seconds()` without an item the handler gets an empty batch (None: it does not).
+    A batch goes at once when it has an urgent item, is full, or when the queue is half full.
+
+    An item counts as waiting until the handler returns, or has called `release` for it.
+    most_at_once: items in a batch; None: all that wait. lazy: the thread starts with the first item, else when told.
+    on_crash(batch): called inside the `except` of a handler that raised; the thread goes on. at_end(): called by the thread when all is handled after `stop`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handle: Callable[[list[T]], None],
+        *,
+        limit_items: int,
+        on_crash: Callable[[list[T]], None],
+        limit_bytes: float = math.inf,
+        most_at_once: int | None = None,
+        linger_seconds: float = 0.0,
+        pace_seconds: float = 0.0,
+        idle_seconds: Callable[[], float | None] = lambda: None,
+        at_end: Callable[[], None] = lambda: None,
+        lazy: bool = True,
+    ) -> None:
+        self.limit_items = limit_items
+        self._name = name
+        self._handle, self._on_crash, self._at_end = handle, on_crash, at_end
+        self._limit_bytes = limit_bytes
+        self._most_at_once = most_at_once
+        self._linger_seconds, self._pace_seconds, self._idle_seconds = linger_seconds, pace_seconds, idle_seconds
+        self._lazy = lazy
+        self._closed = False  # guarded by _wake, like all in _reset
+        self._reset()
+
+    def _reset(self) -> None:
+        self._wake = threading.Condition(threading.Lock())
+        self._queue: deque[tuple[T, int, int]] = deque()  # item, what it counts for, bytes
+        self._items = self._bytes = 0  # waiting, those in work included
+        self._items_in_work = self._bytes_in_work = 0
+        self._urgent = False  # until the next batch
+        self._thread: threading.Thread | None = None
+
+    def put(self, item: T, *, items: int = 1, size: int = 0, urgent: bool = False) -> bool:
+        """
+        Queue an item; False if it does not fit or `stop` was called, and then it is the caller's to count.
+
+        items: what it counts for; one that counts for nothing, and has no size, always fits. size: bytes.
+        """
+        with self._wake:
+            if self._closed or self._exceeds(self._items + items, self._bytes + size):
+                return False
+            self._queue.append((item, items, size))
+            self._items += items
+            self._bytes += size
+            hurries = not self._urgent and (urgent or len(self._queue) == self._most_at_once or self._exceeds(self._items * 2, self._bytes * 2))
+            self._urgent = self._urgent or hurries
+            if self._lazy:
+                self._start()
+            if hurries or len(self._queue) == 1:
+                self._wake.notify()
+            return True
+
+    @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return self._items
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait."""
+        return self._bytes
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def start(self) -> None:
+        """Start the thread; a second time does nothing."""
+        with self._wake:
+            self._start()
+
+    def stop(self, timeout: float) -> int:
+        """Take nothing any more, and handle what waits for at most *timeout* seconds; return how many items are left."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        return self._items
+
+    def after_fork(self) -> None:
+        """Start anew in a forked child: what waits is the parent's, and neither thread nor lock came along."""
+        self._reset()
+
+    # The thread; the handler runs here.
+
+    def release(self, items: int, size: int = 0) -> None:
+        """Make room for others before the handler returns: so much of its batch is in the queue no more."""
+        with self._wake:
+            self._items -= items
+            self._bytes -= size
+            self._items_in_work -= items
+            self._bytes_in_work -= size
+
+    def handle_waiting(self) -> None:
+        """Handle one batch of what waits, none if nothing does, in the calling thread. For the tests of those who have not started theirs."""
+        with self._wake:
+            batch = self._take()
+        try:
+            self._handle(batch)
+        except Exception:
+            self._on_crash(batch)
+        self.release(self._items_in_work, self._bytes_in_work)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        pace_ends = 0.0
+        while self._wait(pace_ends):
+            pace_ends = time.monotonic() + self._pace_seconds
+            self.handle_waiting()
+        self._at_end()
+
+    def _wait(self, pace_ends: float) -> bool:
+        """Wait until a batch is due, which may be empty; False at the end."""
+        # Whoever says how long it is may take a lock of its own for that.
+        idle_seconds = self._idle_seconds()
+        with self._wake:
+            self._wake.wait_for(lambda: self._queue or self._closed, idle_seconds)
+            if self._queue:
+                self._wake.wait_for(lambda: self._urgent or self._closed, max(self._linger_seconds, pace_ends - time.monotonic()))
+            return bool(self._queue) or not self._closed
+
+    def _take(self) -> list[T]:
+        most = self._most_at_once
+        if most is None or len(self._queue) <= most:
+            # The others wait for this lock: whatever the length, it is held no longer.
+            taken, self._queue = self._queue, deque()
+            self._items_in_work, self._bytes_in_work = self._items, self._bytes
+        else:
+            taken = deque(self._queue.popleft() for _ in range(most))
+            self._items_in_work = sum(items for _, items, _ in taken)
+            self._bytes_in_work = sum(size for _, _, size in taken)
+        self._urgent = bool(self._queue)
+        return [item for item, _, _ in taken]
+
+    def _exceeds(self, items: int, size: int) -> bool:
+        return items > self.limit_items or size > self._limit_bytes
