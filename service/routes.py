@@ -31,7 +31,7 @@ from service.limits import Slots
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
-from service.secrets.bearer import BearerFile
+from service.secrets.secret_file import BearerFile
 from service.settings.settings import Settings
 from service.streaming.fanout import Streams
 
@@ -115,7 +115,7 @@ def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
 
 def _hook(parts: ApiParts) -> Hook:
     ours = parts.settings.hook
-    webhooks = Webhooks(ours.endpoints, require_login=ours.require_login)
+    webhooks = Webhooks(ours.endpoints, require_login=ours.require_login, on_fault=parts.report.secret_unreadable)
     return Hook(parts.fire, webhooks, parts.sessions, parts.quick_calls, ours.body_limit_bytes, audit=parts.audit.begin)
 
 

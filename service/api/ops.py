@@ -21,7 +21,7 @@ class Exposition(Protocol):
 
 
 class Token(Protocol):
-    """The ops token; see secrets/bearer.py."""
+    """The ops token; see secrets/secret_file.py."""
 
     def is_sent(self, authorization: str) -> bool:
         """Say whether a caller may see all."""

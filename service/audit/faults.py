@@ -6,8 +6,9 @@ import os
 import stat
 from pathlib import Path
 
-from service.audit.hashing import read_key
+from service.audit.hashing import key_of
 from service.errors import ConfigFault
+from service.secrets.secret_file import SecretFile, secret_faults
 from service.settings.audit_settings import AuditSettings
 
 
@@ -16,21 +17,14 @@ def audit_faults(settings: AuditSettings) -> list[ConfigFault]:
     if not settings.sinks:
         return []
     file = _file_fault(settings.file) if "file" in settings.sinks and settings.file else None
-    return [fault for fault in (file, key_fault(settings)) if fault]
+    return ([file] if file else []) + key_faults(settings)
 
 
-def key_fault(settings: AuditSettings) -> ConfigFault | None:
+def key_faults(settings: AuditSettings) -> list[ConfigFault]:
     """Return what is wrong with the key's file."""
-    path = settings.hmac_key_file
-    if path is None or not settings.sinks:
-        return None
-    try:
-        read_key(path)
-    except (OSError, ValueError) as exc:
-        problem = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        fix = "write a key into it, such as the output of `head -c 32 /dev/urandom | base64`, readable for the sidecar only"
-        return ConfigFault("audit.hmac_key_file", f"{path}: {problem}", fix)
-    return None
+    if settings.hmac_key_file is None or not settings.sinks:
+        return []
+    return secret_faults([SecretFile(settings.hmac_key_file, "audit.hmac_key_file", key_of)])
 
 
 def _file_fault(path: Path) -> ConfigFault | None:

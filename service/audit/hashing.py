@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import orjson
 
@@ -55,9 +54,8 @@ class Key:
         return name if isinstance(name, str) and _NAME.fullmatch(name) else self.of(name)
 
 
-def read_key(path: Path) -> Key:
-    """Read a key from its file. Raises OSError, and ValueError for one that is too short."""
-    secret = path.read_bytes().strip()
+def key_of(secret: bytes) -> Key:
+    """Make a key of its file's content. Raises ValueError for one that is too short."""
     if len(secret) < LEAST_KEY_BYTES:
         raise ValueError(f"holds {len(secret)} bytes, a key has at least {LEAST_KEY_BYTES}")
     return Key(secret)

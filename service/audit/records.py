@@ -13,7 +13,7 @@ import orjson
 
 from service import __version__
 from service.audit.hashing import Key
-from service.audit.rules import METADATA, NAMES, REQUEST
+from service.audit.rules import METADATA, NAMES, REQUEST, REQUEST_RESPONSE
 from service.observe.log.log import INSTANCE, SERVICE_NAME
 from service.observe.redact import MASK
 
@@ -60,6 +60,11 @@ class Entry:
         self._request = request
         self._act = act
         self._key = key
+
+    def returned(self, value: object) -> None:
+        """Hear what the act gave; only its HMACs are kept, under the key that the record names, and only if the level asks for them."""
+        if self._key is not None and self.level >= REQUEST_RESPONSE:
+            self.returns = self._key.returns(value)
 
     @functools.cached_property
     def common(self) -> bytes:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from service.audit.hashing import Key, read_key
+from service.audit.hashing import Key, key_of
 from service.audit.records import DENIED, Act, Entry, decision_of, new_id, outcome_of, part, render
-from service.audit.rules import METADATA, NAMES, NONE, REQUEST_RESPONSE, Rules, Subject
+from service.audit.rules import METADATA, NAMES, NONE, Rules, Subject
 from service.audit.sinks import FileSink, LineSink, Sink
 from service.audit.writer import Delivery, Writer
-from service.errors import AuditUnavailable
+from service.errors import AuditUnavailable, ConfigFault
+from service.secrets.secret_file import SecretFile
 from service.settings.audit_settings import AuditRule, AuditSettings
 
 RETRY_AFTER_SECONDS = 5.0
@@ -27,6 +28,9 @@ class Report(Protocol):
 
     def audit_rejected(self) -> None:
         """A request was refused because no sink took its record."""
+
+    def secret_unreadable(self, fault: ConfigFault) -> None:
+        """The key's file cannot be read any more."""
 
 
 class Account(Protocol):
@@ -69,11 +73,10 @@ class _Policy:
 
     strict: bool
     rules: Rules
-    key: Key | None
+    key_file: SecretFile[Key] | None
 
-    @classmethod
-    def of(cls, mode: str, rules: Sequence[AuditRule], key_file: Path | None) -> _Policy:
-        return cls(mode == "strict", Rules(rules), read_key(key_file) if key_file else None)
+    def key(self) -> Key | None:
+        return self.key_file.value() if self.key_file else None
 
 
 class Audit:
@@ -84,12 +87,12 @@ class Audit:
         Read the key and make a writer for each sink.
 
         on_written(count): records are in at least one sink. write_line: writes a line to standard output before it returns, False if it could not.
-        Raises OSError and ValueError for a bad key file.
+        Raises InvalidConfiguration for a bad key file.
         """
         self._report = report
         self._on_written = on_written
         self._wait_seconds = settings.write_seconds
-        self._policy = _Policy.of(settings.mode, settings.rules, settings.hmac_key_file if settings.sinks else None)
+        self._policy = self._policy_of(settings.mode, settings.rules, settings.hmac_key_file if settings.sinks else None)
         self._writers = [self._writer(settings, _sink(settings, name, write_line)) for name in dict.fromkeys(settings.sinks)]
 
     @property
@@ -98,8 +101,8 @@ class Audit:
         return bool(self._writers)
 
     def adjust(self, mode: str, rules: Sequence[AuditRule], hmac_key_file: Path | None) -> None:
-        """Take what can change in a running process, read the key again, and open the files anew. Raises as the constructor."""
-        self._policy = _Policy.of(mode, rules, hmac_key_file if self.enabled else None)
+        """Take what can change in a running process, and open the files anew. Raises as the constructor."""
+        self._policy = self._policy_of(mode, rules, hmac_key_file if self.enabled else None)
         for writer in self._writers:
             writer.reopen()
 
@@ -124,9 +127,8 @@ class Audit:
 
     def returned(self, account: Account, index: int, value: object) -> None:
         """Hear what one of a request's acts gave; only its HMACs are kept, and only if the level asks for them."""
-        key = self._policy.key
-        if index < len(account.audited) and key is not None and account.audited[index].level >= REQUEST_RESPONSE:
-            account.audited[index].returns = key.returns(value)
+        if index < len(account.audited):
+            account.audited[index].returned(value)
 
     def completed(self, request: Closed, seconds: float) -> None:
         """Record what came of a request, and who was turned away before anything could begin. seconds: what all of it took."""
@@ -158,10 +160,15 @@ class Audit:
         for writer in self._writers:
             writer.close(timeout)
 
+    def _policy_of(self, mode: str, rules: Sequence[AuditRule], path: Path | None) -> _Policy:
+        policy = _Policy(mode == "strict", Rules(rules), SecretFile(path, "audit.hmac_key_file", key_of, self._report.secret_unreadable) if path else None)
+        policy.key()
+        return policy
+
     def _entry(self, account: Account, act: Act, policy: _Policy) -> Entry:
         subject = Subject(act.client or "", act.functions, act.user or "", act.groups, account.route)
         level = policy.rules.level(subject)
-        return Entry(level, _of_request(account), act, policy.key)
+        return Entry(level, _of_request(account), act, policy.key())
 
     def _failed(self, sink: str, error: str, count: int) -> None:
         self._report.audit_failed(sink, error, count, "strict" if self._policy.strict else "best_effort")

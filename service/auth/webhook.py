@@ -7,10 +7,11 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from service.errors import ConfigFault, InvalidConfiguration, Unauthenticated
 from service.http.addresses import Networks
+from service.secrets.reading import whole
+from service.secrets.secret_file import SecretFile, secret_faults
 from service.settings.settings import HookEndpoint
 
 _PREFIX = "sha256="
@@ -19,34 +20,11 @@ _MOST_DIGITS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """What a path asks for. secret: of the signature, read anew for each call, so that it can be changed in place."""
+    """What a path asks for. secret: of the signature."""
 
     endpoint: HookEndpoint
     networks: Networks
-    secret: Secret | None
-
-
-class Secret:
-    """A key in a file. While the file cannot be read the key read last is used."""
-
-    def __init__(self, path: Path) -> None:
-        """Raises OSError, and ValueError for an empty file."""
-        self._path = path
-        self._last = self._read()
-
-    def key(self) -> bytes:
-        """Return the key."""
-        try:
-            self._last = self._read()
-        except (OSError, ValueError):
-            return self._last
-        return self._last
-
-    def _read(self) -> bytes:
-        key = self._path.read_bytes().strip()
-        if not key:
-            raise ValueError("is empty")
-        return key
+    secret: SecretFile[bytes] | None
 
 
 class Webhooks:
@@ -56,16 +34,22 @@ class Webhooks:
     require_login: ask those for a session who need not sign.
     """
 
-    def __init__(self, endpoints: Mapping[str, HookEndpoint], *, require_login: bool, time_of_day: Callable[[], float] = time.time) -> None:
-        """Raises InvalidConfiguration when a secret cannot be read."""
-        faults = endpoint_faults(endpoints)
+    def __init__(
+        self,
+        endpoints: Mapping[str, HookEndpoint],
+        *,
+        require_login: bool,
+        on_fault: Callable[[ConfigFault], object] = lambda _fault: None,
+        time_of_day: Callable[[], float] = time.time,
+    ) -> None:
+        """on_fault: hears of secrets that cannot be read any more. Raises InvalidConfiguration when one cannot be read now."""
+        secrets = _secrets_of(endpoints, on_fault)
+        faults = secret_faults(secrets.values())
         if faults:
             raise InvalidConfiguration(faults)
         self._require_login = require_login
         self._time_of_day = time_of_day
-        self._rules = {
-            segments_of(name): Rules(one, Networks(one.networks), Secret(one.secret_file) if one.secret_file else None) for name, one in endpoints.items()
-        }
+        self._rules = {segments_of(name): Rules(one, Networks(one.networks), secrets.get(name)) for name, one in endpoints.items()}
 
     def admit_address(self, path: tuple[str, ...], address: str) -> None:
         """Raise Unauthenticated if nobody may call the path from there."""
@@ -94,7 +78,7 @@ class Webhooks:
             stamp = (header(endpoint.timestamp_header) or "").strip()
             self._check_time(stamp, endpoint)
             signed = stamp.encode("ascii") + b"." + body
-        expected = hmac.digest(rules.secret.key(), signed, hashlib.sha256).hex()
+        expected = hmac.digest(rules.secret.value(), signed, hashlib.sha256).hex()
         if not hmac.compare_digest(expected.encode(), given[len(_PREFIX) :].lower().encode("utf-8", "surrogateescape")):
             raise Unauthenticated("the signature does not fit the body")
 
@@ -113,17 +97,12 @@ class Webhooks:
 
 def endpoint_faults(endpoints: Mapping[str, HookEndpoint]) -> list[ConfigFault]:
     """Return what is wrong with the files that the rules name."""
-    faults = (_secret_fault(f"hook.endpoints.{name}.secret_file", one.secret_file) for name, one in endpoints.items() if one.secret_file)
-    return [fault for fault in faults if fault]
+    return secret_faults(_secrets_of(endpoints).values())
 
 
-def _secret_fault(where: str, path: Path) -> ConfigFault | None:
-    try:
-        Secret(path)
-    except (OSError, ValueError) as exc:
-        problem = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        return ConfigFault(where, f"{path}: {problem}", "write the key into the file, readable for the sidecar")
-    return None
+def _secrets_of(endpoints: Mapping[str, HookEndpoint], on_fault: Callable[[ConfigFault], object] = lambda _fault: None) -> dict[str, SecretFile[bytes]]:
+    named = {name: one.secret_file for name, one in endpoints.items() if one.secret_file}
+    return {name: SecretFile(path, f"hook.endpoints.{name}.secret_file", whole, on_fault) for name, path in named.items()}
 
 
 def segments_of(path: str) -> tuple[str, ...]:

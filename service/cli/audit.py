@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.audit.chain import Verifier
-from service.audit.hashing import Key, read_key
+from service.audit.hashing import Key, key_of
 from service.errors import ConfigFault, InvalidConfiguration
+from service.secrets.secret_file import SecretFile
 from service.settings.sources import load
 
 
@@ -55,11 +56,8 @@ def _first_break(verifier: Verifier, file: BinaryIO) -> str | None:
 
 
 def _key(path: Path | None, environ: Mapping[str, str]) -> Key:
+    setting = "--key-file" if path else "audit.hmac_key_file"
     path = path or load(environ).audit.hmac_key_file
     if path is None:
-        raise InvalidConfiguration([ConfigFault("audit.hmac_key_file", "no key is set", "set it as for the sidecar, or name one with --key-file")])
-    try:
-        return read_key(path)
-    except (OSError, ValueError) as exc:
-        problem = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise InvalidConfiguration([ConfigFault(str(path), problem, "name the file that the sidecar has its key from")]) from None
+        raise InvalidConfiguration([ConfigFault(setting, "no key is set", "set it as for the sidecar, or name one with --key-file")])
+    return SecretFile(path, setting, key_of).value()

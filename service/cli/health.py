@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from service.settings.locations import NotPlain, OpsAddress, quick_address, read_token
+from service.secrets.reading import first_line, read
+from service.settings.locations import NotPlain, OpsAddress, quick_address
 
 # An answer has a few hundred bytes; whoever else may have the port gets no more of our memory.
 ANSWER_BYTES = 64 * 1024
@@ -35,8 +36,8 @@ def main(args: argparse.Namespace) -> int:
         print(f"not well: {exc}")
         return 1
     token = b""
-    with contextlib.suppress(OSError):  # Without it there is an answer too, with less in it.
-        token = read_token(ops.token_file) if ops.token_file else b""
+    with contextlib.suppress(OSError, ValueError):  # Without it there is an answer too, with less in it.
+        token = first_line(read(ops.token_file)) if ops.token_file else b""
     well, line = ask(_LOOPBACK.get(ops.host, ops.host), ops.port, "/readyz" if args.ready else "/livez", args.timeout, token)
     print(f"{'well' if well else 'not well'}: {line}")
     return 0 if well else 1

@@ -55,7 +55,7 @@ class AuditSettings(Group):
     )
     hmac_key_file: Path | None = Field(
         None,
-        description="File with the key of the HMACs that stand for arguments; needed by the levels `request` and `request_response`.",
+        description="File with the key of the HMACs that stand for arguments; needed by the levels `request` and `request_response`. Read again when it is replaced.",
         json_schema_extra=RELOADABLE,
     )
     chain: bool = Field(True, description="Let each line of the file carry the hash of the line before it, for `salt-sidecar audit-verify`.")

@@ -1,5 +1,5 @@
 """
-Where the configuration is: the names in the environment, and the files they lead to; and where the ops listener is, with the token it asks for.
+Where the configuration is: the names in the environment, and the files they lead to; and where the ops listener is, with the file of the token it asks for.
 
 A health check runs every few seconds and must not import pydantic and PyYAML for three options. They are read here with the standard library alone as long
 as sidecar.yaml is written plainly; anything else is left to the full reading. docs/decisions/0017-cheap-health-checks.md has the reasons.
@@ -8,7 +8,6 @@ as sidecar.yaml is written plainly; anything else is left to the full reading. d
 from __future__ import annotations
 
 import errno
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ DEFAULT_MASTER_CONFIG = Path("/etc/salt/master")
 HOST = "127.0.0.1"
 PORT = 9175
 MOST_PORT = 65535
-TOKEN_BYTES = 4096
 SETTINGS_CHARACTERS = 1_000_000
 # A master configuration's path that is really a JSON document makes a name too long for the one beside it.
 NO_SUCH_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
@@ -89,13 +87,6 @@ def plain_options(text: str) -> dict[str, str]:
     if len({option["name"] for option in options}) < len(lines) or len({option["indent"] for option in options}) > 1:
         raise NotPlain
     return _recognised({option["name"]: option["value"] for option in options if option["quote"] or option["value"] != "null"})
-
-
-def read_token(path: Path) -> bytes:
-    """Return the first line of a token file. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(TOKEN_BYTES).split(b"\n", 1)[0].strip()
 
 
 def _recognised(options: dict[str, str]) -> dict[str, str]:

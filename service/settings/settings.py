@@ -32,7 +32,7 @@ class OpsSettings(Group):
     host: str = Field(locations.HOST, description="Address of `/metrics`, `/livez` and `/readyz`.")
     port: Port = Field(locations.PORT, description="Port of the ops listener. 0 picks a free one.")
     token_file: Path | None = Field(
-        None, description="File with a bearer token that `/metrics` and the details of `/readyz` then ask for; read anew when it changes."
+        None, description="File with a bearer token that `/metrics` and the details of `/readyz` then ask for. Read again when it is replaced."
     )
 
 
@@ -162,7 +162,7 @@ class HookEndpoint(Group):
     """One path below the hook URL with rules of its own, which hold for everything below it too."""
 
     secret_file: Path | None = Field(
-        None, description="File with the key of the HMAC-SHA256 signature, read anew for each call; without one no signature is asked for."
+        None, description="File with the key of the HMAC-SHA256 signature; without one no signature is asked for. Read again when it is replaced."
     )
     signature_header: str = Field("X-Hub-Signature-256", description="Header with `sha256=HEX`, as GitHub sends it.")
     timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without it replays are not detected.")

@@ -16,7 +16,7 @@ from service.http.files import site_faults
 from service.http.paths import url_faults
 from service.observe.trace import tracing
 from service.routes import API_TEMPLATES
-from service.secrets.bearer import token_faults
+from service.secrets.secret_file import BearerFile
 from service.settings import inherited, sources
 from service.settings.locations import master_config_path
 from service.settings.settings import Settings
@@ -64,7 +64,7 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
 def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
     lacking = tracing.lacking() if ours.tracing.endpoint else None
-    faults = ([lacking] if lacking else []) + token_faults(ours.ops) + site_faults(ours.site) + url_faults(ours, API_TEMPLATES)
+    faults = ([lacking] if lacking else []) + BearerFile(ours.ops.token_file).faults() + site_faults(ours.site) + url_faults(ours, API_TEMPLATES)
     return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service import __version__
-from service.audit.faults import key_fault
+from service.audit.faults import key_faults
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Identity, Sessions
@@ -33,7 +33,7 @@ from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
 from service.observe.trace.tracing import Tracing
 from service.routes import API_TEMPLATES, ApiParts, OpsParts
-from service.secrets.bearer import BearerFile
+from service.secrets.secret_file import BearerFile
 from service.settings import inherited, settings, sources
 from service.settings.settings import Settings
 from service.streaming.fanout import Streams
@@ -176,7 +176,7 @@ class Process:
         return api_app(parts, self.access, self.cors, self.crashed)
 
     def _make_ops(self) -> WSGIApplication:
-        parts = OpsParts(self.health, self.metrics, BearerFile(self.settings.ops.token_file), self.look_for_skew, self.refresh)
+        parts = OpsParts(self.health, self.metrics, BearerFile(self.settings.ops.token_file, self.report.secret_unreadable), self.look_for_skew, self.refresh)
         return ops_app(parts, self.settings, self.crashed)
 
     def start(self) -> None:
@@ -297,9 +297,9 @@ class _Unmeasured:
 def _reloaded(environ: Mapping[str, str], master_raw: Mapping[str, Any]) -> Settings:
     """Read the settings anew, and the key that a new one of them may name."""
     new = sources.load(environ, inherited.inherit(master_raw))
-    fault = key_fault(new.audit)
-    if fault:
-        raise InvalidConfiguration([fault])
+    faults = key_faults(new.audit)
+    if faults:
+        raise InvalidConfiguration(faults)
     return new
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.audit.hashing import Key
 from service.clients import CLIENTS
 from service.errors import InvalidConfiguration
 from service.wiring.configuration import read_configuration
@@ -87,6 +88,25 @@ def test_the_first_record_is_there_before_the_master_hears_anything(tmp_path: Pa
     api.process.stop()
 
     assert seen == [("publish", 2), ("runner", 2)]
+
+
+def test_a_key_that_is_replaced_counts_from_the_next_request_and_a_record_names_the_one_it_used(tmp_path: Path, settings: dict[str, str]) -> None:
+    api = fake_api(tmp_path, SIDECAR_AUDIT_RULES=ALL, **settings)
+    master = master_of(api)
+    send, keys = master.send, [Key(KEY.encode()), Key(b"another key of sixteen")]
+
+    def rotating(load: dict[str, Any], **options: Any) -> Any:
+        (tmp_path / "key").write_text("another key of sixteen")
+        return send(load, **options)
+
+    master.send = rotating  # type: ignore[method-assign]
+    api.run(**call("runner_async"))
+    api.run(**call("runner_async"))
+    found = [record for record in records(api, tmp_path / "audit.jsonl") if record["stage"] == "response_complete"]
+
+    assert [record["key_id"] for record in found] == [key.id for key in keys]
+    for key, record in zip(keys, found, strict=True):
+        assert record["returns"] == key.returns({"tag": f"salt/run/{record['jid']}", "jid": record["jid"]})
 
 
 def test_strict_refuses_what_no_sink_takes_and_publishes_nothing(tmp_path: Path, settings: dict[str, str]) -> None:

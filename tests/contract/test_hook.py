@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.errors import InvalidConfiguration
 from service.wiring.configuration import read_configuration
@@ -237,9 +238,11 @@ def test_a_key_that_is_changed_in_its_file_counts_at_once_and_one_that_vanishes_
     (tmp_path / "secret").write_bytes(b"new")
     changed = send(api, x_hub_signature_256=signed(BODY, b"new")).status
     (tmp_path / "secret").unlink()
-    vanished = send(api, x_hub_signature_256=signed(BODY, b"new")).status
+    with capture_logs() as lines:
+        vanished = [send(api, x_hub_signature_256=signed(BODY, b"new")).status for _ in range(2)]
 
-    assert (changed, vanished) == (200, 200)
+    assert (changed, vanished) == (200, [200, 200])
+    assert [line["where"] for line in lines if line["event"] == "secret.unreadable"] == ["hook.endpoints.github.secret_file"]
 
 
 def test_a_missing_or_empty_key_is_a_fault_of_the_configuration(tmp_path: Path) -> None:

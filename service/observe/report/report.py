@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
+from service.errors import ConfigFault, Fault, MasterRefused, MasterTimeout, MasterUnreachable
 from service.observe.metrics.metrics import Metrics
 
 # Pause between two lines about something that may happen thousands of times a second.
@@ -180,6 +180,10 @@ class Report:
         self._metrics.audit_rejected()
         with self._lock:
             self._audit_rejected += 1
+
+    def secret_unreadable(self, fault: ConfigFault) -> None:
+        """A secret's file cannot be read, or holds none; what was read last stays in force."""
+        self._log.warning("secret.unreadable", where=fault.where, problem=fault.problem, fix=fault.fix)
 
     def bus(self, connected: bool, reason: str, cause: str) -> None:
         """The bus connection changed. cause: of a loss, `eof`, `error` or `stale`."""
