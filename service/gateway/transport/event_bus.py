@@ -75,15 +75,31 @@ class Bus:
     deliver(raw) must not block. on_state(connected, reason, cause) hears of every change; cause: why it was lost, `eof`, `error` or `stale`.
     """
 
-    def __init__(self, path: str | None, host: str, port: int, *, deliver: Callable[[bytes], None], on_state: Callable[[bool, str, str], None]) -> None:
+    def __init__(
+        self,
+        path: str | None,
+        host: str,
+        port: int,
+        *,
+        deliver: Callable[[bytes], None],
+        on_state: Callable[[bool, str, str], None],
+        first_pause_seconds: float = FIRST_PAUSE_SECONDS,
+        longest_pause_seconds: float = LONGEST_PAUSE_SECONDS,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
         self._host = host
         self._port = port
         self._deliver = deliver
         self._on_state = on_state
+        self._first_pause_seconds = first_pause_seconds
+        self._longest_pause_seconds = longest_pause_seconds
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._monotonic = monotonic
         self._connected = False
         self.reason = "not connected yet"
-        self.last_event_at: float | None = None  # time.monotonic()
+        self.last_event_at: float | None = None  # by `monotonic`
         self._expected_since: float | None = None  # an event must have come since then
         self._connection: _Connection | None = None
         self._stale = False
@@ -101,14 +117,14 @@ class Bus:
     def expect(self, seconds: float) -> None:
         """Take note that the master has put something on the bus within the last so many seconds. From any thread."""
         if self._expected_since is None:
-            self._expected_since = time.monotonic() - seconds
+            self._expected_since = self._monotonic() - seconds
 
     def check_alive(self) -> None:
         """Drop a connection that is silent although something was announced. Call it on the bus thread, when the master answers."""
         expected, self._expected_since = self._expected_since, None
         if expected is None or self._connection is None or (self.last_event_at or 0.0) >= expected:
             return
-        if time.monotonic() - expected < STALE_SECONDS:
+        if self._monotonic() - expected < STALE_SECONDS:
             self._expected_since = expected
             return
         self._stale = True
@@ -116,18 +132,18 @@ class Bus:
 
     async def run(self) -> None:
         """Connect, read until the connection breaks, and again, pausing longer while it fails."""
-        pause = FIRST_PAUSE_SECONDS
+        pause = self._first_pause_seconds
         while True:
             try:
                 await self._read()
-                pause = FIRST_PAUSE_SECONDS
+                pause = self._first_pause_seconds
             except (OSError, ValueError, asyncio.TimeoutError) as exc:
                 self._lost("error", f"{self.address}: {getattr(exc, 'strerror', None) or str(exc) or 'no connection in time'}")
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = min(2 * pause, self._longest_pause_seconds)
             await asyncio.sleep(pause)
 
     async def _read(self) -> None:
-        connection = await asyncio.wait_for(self._connect(), CONNECT_TIMEOUT_SECONDS)
+        connection = await asyncio.wait_for(self._connect(), self._connect_timeout_seconds)
         self._connected, self.reason = True, "connected"
         self._connection, self._stale, self._expected_since = connection, False, None
         self._on_state(True, self.reason, "")
@@ -150,7 +166,7 @@ class Bus:
         return _Connection(self._take)
 
     def _take(self, events: Iterator[bytes]) -> None:
-        self.last_event_at = time.monotonic()
+        self.last_event_at = self._monotonic()
         for raw in events:
             self._deliver(raw)
 

@@ -20,6 +20,13 @@ DOWN_PROBE_SECONDS = 1.0
 MISSES_BEFORE_DOWN = 2
 
 
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except asyncio.TimeoutError:
+        return
+
+
 class Monitor:
     """
     Pings the master and says `up` or `down`.
@@ -40,6 +47,9 @@ class Monitor:
         on_change: Callable[[bool, str], None],
         on_probe: Callable[[float], None],
         at_ease: Callable[[], bool] = lambda: True,
+        doubt_after_seconds: float = DOUBT_AFTER_SECONDS,
+        connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS,
+        wait: Callable[[asyncio.Event, float], Awaitable[None]] = _wait,
     ) -> None:
         self._address = urlsplit(uri)
         self._ping = ping
@@ -47,6 +57,9 @@ class Monitor:
         self._on_change = on_change
         self._on_probe = on_probe
         self._at_ease = at_ease
+        self._doubt_after_seconds = doubt_after_seconds
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._wait = wait
         self._doubt: asyncio.Event | None = None
         self._misses = 0
         self._up: bool | None = None
@@ -85,7 +98,7 @@ class Monitor:
             await self._probe()
             calm = self._up and not self._misses and self._at_ease()
             pause = self._interval_seconds if calm else DOWN_PROBE_SECONDS
-            await _wait(self._doubt, pause)
+            await self._wait(self._doubt, pause)
 
     async def _probe(self) -> None:
         started = time.monotonic()
@@ -109,14 +122,14 @@ class Monitor:
 
     async def _refused_meanwhile(self, ping: asyncio.Future[Any]) -> str:
         """Return why the master's port cannot be reached, or nothing; asks only when the ping is slow."""
-        done, _ = await asyncio.wait({ping}, timeout=DOUBT_AFTER_SECONDS)
+        done, _ = await asyncio.wait({ping}, timeout=self._doubt_after_seconds)
         if done:
             return ""
         try:
             connecting = asyncio.open_connection(self._address.hostname, self._address.port)
-            _, writer = await asyncio.wait_for(connecting, CONNECT_TIMEOUT_SECONDS)
+            _, writer = await asyncio.wait_for(connecting, self._connect_timeout_seconds)
         except asyncio.TimeoutError:
-            return f"no connection to {self._address.netloc} within {CONNECT_TIMEOUT_SECONDS:g} s"
+            return f"no connection to {self._address.netloc} within {self._connect_timeout_seconds:g} s"
         except OSError as exc:
             return f"{self._address.netloc}: {_words_of(exc)}"
         writer.close()
@@ -137,10 +150,3 @@ def _words_of(exc: OSError) -> str:
     """Return the system's words; asyncio puts the address into its own. A resolver's errors have negative numbers."""
     number = exc.errno or 0
     return os.strerror(number) if number > 0 else exc.strerror or str(exc)
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except asyncio.TimeoutError:
-        return

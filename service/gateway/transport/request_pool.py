@@ -65,13 +65,23 @@ class Channels:
     """
 
     def __init__(
-        self, bus: BusThread, sockets: list[Socket], breaker: Breaker, *, timeout_seconds: float, on_rpc: Callable[[str, float, Fault | None], None]
+        self,
+        bus: BusThread,
+        sockets: list[Socket],
+        breaker: Breaker,
+        *,
+        timeout_seconds: float,
+        on_rpc: Callable[[str, float, Fault | None], None],
+        doubt_after_seconds: float = DOUBT_AFTER_SECONDS,
+        net_seconds: float = NET_SECONDS,
     ) -> None:
         self._bus = bus
         self._sockets = sockets
         self._breaker = breaker
         self._timeout_seconds = timeout_seconds
         self._on_rpc = on_rpc
+        self._doubt_after_seconds = doubt_after_seconds
+        self._net_seconds = net_seconds
         # The loop thread's alone, all of it. The last channel that became free is the first one used: with little load
         # one does all the work and the others stay unopened.
         self._free = list(sockets)
@@ -79,7 +89,7 @@ class Channels:
         self._in_flight: set[_Call] = set()
         self._waiting: dict[bool, deque[_Call]] = {False: deque(), True: deque()}  # by `slow`
         self._ended = False
-        bus.at_end(self._end)
+        bus.at_end(self.end)
 
     def send(self, load: dict[str, Any], *, timeout: float | None = None, slow: bool = False) -> Any:
         """
@@ -105,6 +115,15 @@ class Channels:
         for call in list(self._in_flight):
             self._finish(call, MasterUnreachable("the salt-master went down during the call; whether it took it is unknown"))
 
+    def in_flight(self) -> int:
+        """Return how many calls wait for a channel or for their answer. Call it on the bus thread."""
+        return len(self._in_flight)
+
+    def end(self) -> None:
+        """End every call in flight, and each that comes later. Call it on the bus thread, which does so when it is stopped."""
+        self._ended = True
+        self.fail_in_flight()
+
     def close(self) -> None:
         """Drop all connections. Call it on the bus thread."""
         for sock in self._sockets:
@@ -113,7 +132,7 @@ class Channels:
     def _answer_to(self, call: _Call) -> bytes:
         self._bus.soon(self._begin, call)
         try:
-            outcome = call.outcome.get(timeout=call.limit + NET_SECONDS)
+            outcome = call.outcome.get(timeout=call.limit + self._net_seconds)
         except queue.Empty:
             self._bus.soon(self._expired, call)
             outcome = _unanswered(call)
@@ -129,8 +148,8 @@ class Channels:
             return
         loop = asyncio.get_running_loop()
         call.came_at = loop.time()
-        if call.limit > DOUBT_AFTER_SECONDS:
-            call.timer = loop.call_later(DOUBT_AFTER_SECONDS, self._doubt, call)
+        if call.limit > self._doubt_after_seconds:
+            call.timer = loop.call_later(self._doubt_after_seconds, self._doubt, call)
         else:
             call.timer = loop.call_later(call.limit, self._expired, call)
         self._in_flight.add(call)
@@ -179,10 +198,6 @@ class Channels:
             self._free.append(call.sock)
             self._slow_free += call.slow
         call.outcome.put(outcome)
-
-    def _end(self) -> None:
-        self._ended = True
-        self.fail_in_flight()
 
 
 def _unanswered(call: _Call) -> MasterTimeout:

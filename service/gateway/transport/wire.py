@@ -127,7 +127,9 @@ class FrameReader:
     Source: salt/transport/tcp.py PublishClient, salt/transport/ipc.py IPCMessageSubscriber.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, frame_limit_bytes: int = FRAME_LIMIT_BYTES, most_room_bytes: int = MOST_ROOM_BYTES) -> None:
+        self._frame_limit_bytes = frame_limit_bytes
+        self._most_room_bytes = most_room_bytes
         self._unpacker: msgpack.Unpacker | None = None
         self._fed = 0  # into this unpacker
         self._buffer = bytearray()
@@ -145,7 +147,7 @@ class FrameReader:
 
     def _feed_maps(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         if self._unpacker is None:
-            self._unpacker = msgpack.Unpacker(raw=True, read_size=ROOM_BYTES, max_buffer_size=FRAME_LIMIT_BYTES, strict_map_key=False)
+            self._unpacker = msgpack.Unpacker(raw=True, read_size=ROOM_BYTES, max_buffer_size=self._frame_limit_bytes, strict_map_key=False)
             self._fed = 0
         self._unpacker.feed(chunk)
         self._fed += len(chunk)
@@ -153,14 +155,14 @@ class FrameReader:
         for frame in self._unpacker:
             end = self._unpacker.tell()
             yield _body(frame)
-        if self._fed > MOST_ROOM_BYTES and self._fed == end:
+        if self._fed > self._most_room_bytes and self._fed == end:
             self._unpacker = None
 
     def _feed_prefixed(self, chunk: bytes | memoryview) -> Iterator[bytes]:
         self._buffer += chunk
         while len(self._buffer) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(self._buffer)
-            if length > FRAME_LIMIT_BYTES:
+            if length > self._frame_limit_bytes:
                 raise ValueError(f"a frame of {length} bytes")
             end = _LENGTH.size + length
             if len(self._buffer) < end:

@@ -58,6 +58,10 @@ async def set_event(event: asyncio.Event) -> None:
     event.set()
 
 
+async def the_thread() -> threading.Thread:
+    return threading.current_thread()
+
+
 def test_stopping_cancels_what_runs_for_ever_and_what_callers_wait_for() -> None:
     thread = BusThread()
     thread.start()
@@ -75,11 +79,12 @@ def test_stopping_cancels_what_runs_for_ever_and_what_callers_wait_for() -> None
     future = thread.submit(run("submitted", submitted))
     assert spawned.wait(10)
     assert submitted.wait(10)
+    its_own = thread.call(the_thread(), 10)
     thread.stop()
 
     assert sorted(ended) == ["spawned", "submitted"]
     assert future.cancelled()
-    assert not thread._thread.is_alive()
+    assert not its_own.is_alive()
 
 
 def test_a_thread_may_be_stopped_twice_or_without_a_start() -> None:
@@ -89,4 +94,6 @@ def test_a_thread_may_be_stopped_twice_or_without_a_start() -> None:
     started.stop()
     unstarted.stop()
 
-    assert (started._loop.is_closed(), unstarted._loop.is_closed()) == (True, True)
+    for thread in (started, unstarted):
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            thread.soon(print)

@@ -10,8 +10,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from service.gateway.transport import event_bus as bus_module
-from service.gateway.transport.event_bus import LONGEST_PAUSE_SECONDS, Bus
+from service.gateway.transport.event_bus import FIRST_PAUSE_SECONDS, STALE_SECONDS, Bus
 
 
 def frame(body: bytes) -> bytes:
@@ -48,7 +47,8 @@ class Publisher:
 class Subscriber:
     """A bus, and all that it told."""
 
-    def __init__(self, path: Path | None, port: int = 0) -> None:
+    def __init__(self, path: Path | None, port: int = 0, **limits: Any) -> None:
+        """limits: of the bus, where they are not its own; without any it makes no pauses to speak of."""
         self.events: asyncio.Queue[bytes] = asyncio.Queue()
         self.states: asyncio.Queue[tuple[bool, str, str]] = asyncio.Queue()
         self.bus = Bus(
@@ -57,6 +57,7 @@ class Subscriber:
             port,
             deliver=self.events.put_nowait,
             on_state=lambda connected, reason, cause: self.states.put_nowait((connected, reason, cause)),
+            **(limits or {"first_pause_seconds": 0.001, "longest_pause_seconds": 0.002}),
         )
 
     async def event(self) -> bytes:
@@ -80,12 +81,6 @@ def play(subscriber: Callable[[], Subscriber], act: Callable[[Subscriber, Publis
             await publisher.close()
 
     asyncio.run(asyncio.wait_for(run(), 60))
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus_module, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(bus_module, "LONGEST_PAUSE_SECONDS", 0.002)
 
 
 def test_events_of_a_unix_socket_are_handed_on_in_order(tmp_path: Path) -> None:
@@ -149,10 +144,12 @@ def test_a_stream_that_makes_no_sense_is_left_and_connected_anew(tmp_path: Path,
     play(lambda: Subscriber(path), act)
 
 
-def test_a_bus_that_is_silent_about_a_job_of_ours_is_connected_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bus_that_is_silent_about_a_job_of_ours_is_connected_anew(tmp_path: Path) -> None:
+    now = 1000.0
     path = tmp_path / "pub.ipc"
 
     async def act(subscriber: Subscriber, publisher: Publisher) -> None:
+        nonlocal now
         await publisher.listen(path)
         first = await publisher.connection()
         await subscriber.state()
@@ -160,10 +157,11 @@ def test_a_bus_that_is_silent_about_a_job_of_ours_is_connected_anew(tmp_path: Pa
         await subscriber.event()
         subscriber.bus.expect(1.0)  # the announcement came before the acknowledgement
         subscriber.bus.check_alive()
+        now += 1
         subscriber.bus.expect(0.0)
         subscriber.bus.check_alive()
         assert subscriber.states.empty()  # it may still come
-        monkeypatch.setattr(bus_module, "STALE_SECONDS", 0.0)
+        now += STALE_SECONDS
         subscriber.bus.check_alive()
         second = await publisher.connection()
 
@@ -173,7 +171,7 @@ def test_a_bus_that_is_silent_about_a_job_of_ours_is_connected_anew(tmp_path: Pa
         first.close()
         second.close()
 
-    play(lambda: Subscriber(path), act)
+    play(lambda: Subscriber(path, monotonic=lambda: now, first_pause_seconds=0.001), act)
 
 
 def test_a_master_without_ipc_is_heard_over_tcp() -> None:
@@ -213,9 +211,7 @@ def tried(monkeypatch: pytest.MonkeyPatch, subscriber: Subscriber, attempts: int
 
 
 def test_pauses_grow_while_nobody_listens_and_the_reason_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(bus_module, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(bus_module, "LONGEST_PAUSE_SECONDS", LONGEST_PAUSE_SECONDS)
-    subscriber = Subscriber(tmp_path / "absent.ipc")
+    subscriber = Subscriber(tmp_path / "absent.ipc", first_pause_seconds=FIRST_PAUSE_SECONDS)
 
     assert tried(monkeypatch, subscriber, 7) == [0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
     assert subscriber.bus.reason == f"{tmp_path}/absent.ipc: No such file or directory"
@@ -226,9 +222,8 @@ def test_a_connection_that_does_not_come_about_in_time_is_given_up(monkeypatch: 
     async def never(*_args: object, **_kwargs: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(bus_module, "CONNECT_TIMEOUT_SECONDS", 0.001)
     monkeypatch.setattr(asyncio.SelectorEventLoop, "create_unix_connection", never)
-    subscriber = Subscriber(tmp_path / "slow.ipc")
+    subscriber = Subscriber(tmp_path / "slow.ipc", connect_timeout_seconds=0.001)
     tried(monkeypatch, subscriber, 1)
 
     assert subscriber.bus.reason == f"{tmp_path}/slow.ipc: no connection in time"

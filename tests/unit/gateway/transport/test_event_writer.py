@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import struct
@@ -43,6 +44,15 @@ class PullSocket:
         body = msgpack.unpackb(self._exactly(length), raw=True)[b"body"]
         tag, _, _ = body.partition(b"\n\n")
         return tag.decode(), Event("", b"", body).data()
+
+    def drained(self) -> bool:
+        """Read what is left; say whether the sender has closed the connection."""
+        connection, _ = self.listener.accept()
+        with connection:
+            connection.settimeout(10)
+            while connection.recv(2**20):
+                pass
+        return True
 
     def hang_up(self) -> None:
         if self._connection is not None:
@@ -139,10 +149,10 @@ def test_a_socket_that_nobody_serves_is_no_master(pull: PullSocket, trigger: Tri
 
 
 def test_another_users_socket_is_answered_with_the_fix(pull: PullSocket, trigger: Trigger, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def refused() -> socket.socket:
+    async def refused(_loop: object, _socket: object, _address: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(trigger, "_connected", refused)
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", refused)
 
     with pytest.raises(BusNotWritable, match=rf"uid {os.getuid()} may not write .* run the sidecar as the user the salt-master runs as"):
         trigger.fire("my/tag", {})
@@ -157,7 +167,7 @@ def test_a_master_that_takes_nothing_costs_the_timeout_and_the_connection(pull: 
         fill()
 
     # What was half sent must not be read as the beginning of what follows.
-    assert trigger._socket is None
+    assert pull.drained()
 
 
 def test_a_large_event_is_cut_as_salt_does() -> None:

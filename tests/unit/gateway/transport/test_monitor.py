@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
-from service.gateway.transport import monitor as monitor_module
-from service.gateway.transport.monitor import DOWN_PROBE_SECONDS, PING_TIMEOUT_SECONDS, Monitor
+from service.gateway.transport.monitor import CONNECT_TIMEOUT_SECONDS, DOWN_PROBE_SECONDS, PING_TIMEOUT_SECONDS, Monitor
 
 INTERVAL = 3600.0
 
@@ -21,14 +20,15 @@ class ScriptIsOver(Exception):
 
 
 class Watched:
-    """A monitor that goes through a script of pings and pauses for no time: `ok`, `miss`, `junk` or `hang`."""
+    """A monitor that goes through a script of pings and pauses for no time: `ok`, `miss`, `junk`, `hang`, or `late` for an answer after `connected`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, port: int, *, at_ease: bool = True) -> None:
+    def __init__(self, port: int, *, at_ease: bool = True, connect_timeout_seconds: float = CONNECT_TIMEOUT_SECONDS) -> None:
         self.script: list[str] = []
         self.pauses: list[float] = []
         self.timeouts: list[float] = []
         self.changes: list[tuple[bool, str]] = []
         self.probes: list[float] = []
+        self.connected = asyncio.Event()
         uri = f"tcp://127.0.0.1:{port}"
         self.monitor = Monitor(
             uri,
@@ -37,15 +37,18 @@ class Watched:
             on_change=lambda up, reason: self.changes.append((up, reason)),
             on_probe=self.probes.append,
             at_ease=lambda: at_ease,
+            doubt_after_seconds=0.0,
+            connect_timeout_seconds=connect_timeout_seconds,
+            wait=self._pause,
         )
-        monkeypatch.setattr(monitor_module, "_wait", self._pause)
-        monkeypatch.setattr(monitor_module, "DOUBT_AFTER_SECONDS", 0.0)
 
     async def _ping(self, timeout: float) -> str:
         self.timeouts.append(timeout)
         kind = self.script.pop(0)
         if kind == "hang":
             await asyncio.Event().wait()
+        if kind == "late":
+            await self.connected.wait()
         if kind == "miss":
             raise MasterTimeout("no answer")
         if kind == "junk":
@@ -78,16 +81,16 @@ def open_port() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
-def test_before_the_first_probe_calls_are_let_through_and_nothing_is_known(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
-    monitor = Watched(monkeypatch, open_port).monitor
+def test_before_the_first_probe_calls_are_let_through_and_nothing_is_known(open_port: int) -> None:
+    monitor = Watched(open_port).monitor
     monitor.require_up()
     monitor.doubt()
 
     assert (monitor.up, monitor.reason) == (False, "not probed yet")
 
 
-def test_a_master_that_answers_is_up(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
-    watched = Watched(monkeypatch, open_port)
+def test_a_master_that_answers_is_up(open_port: int) -> None:
+    watched = Watched(open_port)
     watched.go_through("ok", "ok")
     watched.monitor.require_up()
 
@@ -96,16 +99,16 @@ def test_a_master_that_answers_is_up(monkeypatch: pytest.MonkeyPatch, open_port:
     assert (len(watched.probes), watched.monitor.up, watched.monitor.reason) == (2, True, "answers")
 
 
-def test_a_master_that_still_answers_while_its_bus_is_gone_is_pinged_every_second(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
-    watched = Watched(monkeypatch, open_port, at_ease=False)
+def test_a_master_that_still_answers_while_its_bus_is_gone_is_pinged_every_second(open_port: int) -> None:
+    watched = Watched(open_port, at_ease=False)
     watched.go_through("ok", "ok")
 
     assert watched.monitor.up
     assert watched.pauses == [DOWN_PROBE_SECONDS] * 2
 
 
-def test_a_refused_connection_means_down_at_once(monkeypatch: pytest.MonkeyPatch, refusing_port: int) -> None:
-    watched = Watched(monkeypatch, refusing_port)
+def test_a_refused_connection_means_down_at_once(refusing_port: int) -> None:
+    watched = Watched(refusing_port)
     watched.go_through("ok", "hang")
 
     assert watched.changes[0] == (True, "answers")
@@ -117,8 +120,8 @@ def test_a_refused_connection_means_down_at_once(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("failure", ["miss", "junk"])
-def test_one_unanswered_ping_is_a_reason_to_look_again_soon_and_two_mean_down(monkeypatch: pytest.MonkeyPatch, open_port: int, failure: str) -> None:
-    watched = Watched(monkeypatch, open_port)
+def test_one_unanswered_ping_is_a_reason_to_look_again_soon_and_two_mean_down(open_port: int, failure: str) -> None:
+    watched = Watched(open_port)
     watched.go_through("ok", failure)
 
     assert (watched.monitor.up, watched.pauses) == (True, [INTERVAL, DOWN_PROBE_SECONDS])
@@ -127,49 +130,40 @@ def test_one_unanswered_ping_is_a_reason_to_look_again_soon_and_two_mean_down(mo
 
 
 def test_a_master_whose_port_is_open_may_take_its_time(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
-    watched = Watched(monkeypatch, open_port)
-    connect, connected = asyncio.open_connection, asyncio.Event()
+    watched = Watched(open_port)
+    connect = asyncio.open_connection
 
     async def connect_and_tell(*address: Any) -> Any:
         pair = await connect(*address)
-        connected.set()
+        watched.connected.set()
         return pair
 
-    async def answer_late(_timeout: float) -> str:
-        watched.script.pop(0)
-        await connected.wait()
-        return "pong"
-
     monkeypatch.setattr(asyncio, "open_connection", connect_and_tell)
-    watched.monitor._ping = answer_late
     watched.go_through("late")
 
     assert watched.changes == [(True, "answers")]
 
 
-def test_misses_that_do_not_follow_each_other_mean_nothing(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
-    watched = Watched(monkeypatch, open_port)
+def test_misses_that_do_not_follow_each_other_mean_nothing(open_port: int) -> None:
+    watched = Watched(open_port)
     watched.go_through("ok", "miss", "ok", "miss", "ok")
 
     assert watched.changes == [(True, "answers")]
 
 
-def test_a_master_that_comes_back_is_up_with_the_first_answer(monkeypatch: pytest.MonkeyPatch, refusing_port: int) -> None:
-    watched = Watched(monkeypatch, refusing_port)
-    watched.monitor._set(False, "stopped")
-    monkeypatch.setattr(monitor_module, "DOUBT_AFTER_SECONDS", 5.0)
-    watched.go_through("ok")
+def test_a_master_that_comes_back_is_up_with_the_first_answer(refusing_port: int) -> None:
+    watched = Watched(refusing_port)
+    watched.go_through("hang", "ok")
     watched.monitor.require_up()
 
-    assert watched.changes == [(False, "stopped"), (True, "answers")]
+    assert watched.changes == [(False, f"127.0.0.1:{refusing_port}: Connection refused"), (True, "answers")]
 
 
 def test_a_master_that_cannot_be_connected_in_time_is_down(monkeypatch: pytest.MonkeyPatch, open_port: int) -> None:
     async def never(*_args: object) -> None:
         await asyncio.Event().wait()
 
-    watched = Watched(monkeypatch, open_port)
-    monkeypatch.setattr(monitor_module, "CONNECT_TIMEOUT_SECONDS", 0.01)
+    watched = Watched(open_port, connect_timeout_seconds=0.01)
     monkeypatch.setattr(asyncio, "open_connection", never)
     watched.go_through("hang")
 
@@ -180,7 +174,7 @@ def test_a_master_whose_name_is_unknown_is_down_in_the_resolvers_words(monkeypat
     async def unknown(*_args: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    watched = Watched(monkeypatch, open_port)
+    watched = Watched(open_port)
     monkeypatch.setattr(asyncio, "open_connection", unknown)
     watched.go_through("hang")
 

@@ -14,7 +14,6 @@ import pytest
 import salt.payload
 
 from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
-from service.gateway.transport import request_pool as channel_module
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.request_pool import Channels
 
@@ -61,7 +60,7 @@ class FakeBreaker:
 class Pool:
     """Channels over fake sockets, and threads that use them."""
 
-    def __init__(self, bus: BusThread, size: int, timeout_seconds: float = 10) -> None:
+    def __init__(self, bus: BusThread, size: int, timeout_seconds: float = 10, **limits: float) -> None:
         self.bus = bus
         self.begun: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.answers: dict[Any, Callable[[bytes], None]] = {}
@@ -69,7 +68,7 @@ class Pool:
         self.breaker = FakeBreaker()
         self.rpcs: list[tuple[str, Fault | None]] = []
         self.channels = Channels(
-            bus, [*self.sockets], self.breaker, timeout_seconds=timeout_seconds, on_rpc=lambda cmd, _seconds, fault: self.rpcs.append((cmd, fault))
+            bus, [*self.sockets], self.breaker, timeout_seconds=timeout_seconds, on_rpc=lambda cmd, _seconds, fault: self.rpcs.append((cmd, fault)), **limits
         )
         self.threads = ThreadPoolExecutor(20)
 
@@ -89,7 +88,7 @@ class Pool:
     def waiting(self) -> int:
         """Return how many calls are inside the pool, once all that were submitted are."""
         counted: list[int] = []
-        self.on_bus(lambda: counted.append(len(self.channels._in_flight)))
+        self.on_bus(lambda: counted.append(self.channels.in_flight()))
         return counted[0]
 
 
@@ -204,8 +203,8 @@ def test_without_sockets_every_waiting_call_fails_and_an_answer_that_is_no_messa
     assert [type(fault) for _, fault in pool.rpcs] == [MasterUnreachable] * 5 + [MasterRefused]
 
 
-def test_a_bus_thread_that_hangs_holds_no_caller_for_ever(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "NET_SECONDS", 0.01)
+def test_a_bus_thread_that_hangs_holds_no_caller_for_ever(bus_thread: BusThread) -> None:
+    pool = Pool(bus_thread, 4, net_seconds=0.01)
     release, hung = threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -229,7 +228,7 @@ def test_stopping_ends_the_calls_in_flight_and_those_that_come_too_late() -> Non
     call = pool.call(0)
     pool.begun.get(timeout=60)
 
-    pool.on_bus(pool.channels._end)
+    pool.on_bus(pool.channels.end)
 
     for ended in (call, pool.call(1)):
         with pytest.raises(MasterUnreachable):
@@ -237,8 +236,8 @@ def test_stopping_ends_the_calls_in_flight_and_those_that_come_too_late() -> Non
     bus.stop()
 
 
-def test_a_slow_answer_makes_the_monitor_look_at_the_master(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(channel_module, "DOUBT_AFTER_SECONDS", 0.001)
+def test_a_slow_answer_makes_the_monitor_look_at_the_master(bus_thread: BusThread) -> None:
+    pool = Pool(bus_thread, 4, doubt_after_seconds=0.001)
     call = pool.call(0)
 
     assert pool.breaker.doubted.wait(10)

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
-from service.gateway.transport import wire
 from service.gateway.transport.wire import FrameReader, RequestSocket
 
 BODIES = [b"salt/auth\n\n\x80", b"", b"\xff" * 300, b"x" * 70_000]
@@ -36,8 +35,8 @@ def prefixed(bodies: list[bytes]) -> bytes:
 FORMATS = pytest.mark.parametrize("packed", [maps, prefixed], ids=["3007", "3006"])
 
 
-def read(chunks: list[bytes]) -> list[bytes]:
-    reader = FrameReader()
+def read(chunks: list[bytes], **limits: int) -> list[bytes]:
+    reader = FrameReader(**limits)
     return [body for chunk in chunks if chunk for body in reader.feed(chunk)]
 
 
@@ -67,18 +66,17 @@ def test_any_events_come_out_as_they_went_in(packed: Callable[[list[bytes]], byt
     assert read(chunks) == bodies
 
 
-def test_what_a_large_event_took_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_large_event_took_is_given_back() -> None:
     bodies = [b"a", b"x" * 4_000_000, b"b", b"y" * 300, b"c"]
     stream, reader = maps(bodies), FrameReader()
     tracemalloc.start()
     sizes = [len(body) for at in range(0, len(stream), 1000) for body in reader.feed(stream[at : at + 1000])]
     kept = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    monkeypatch.setattr(wire, "MOST_ROOM_BYTES", 10)
 
     assert sizes == [len(body) for body in bodies]
     assert kept < 200_000
-    assert read([bytes([byte]) for byte in maps(BODIES)]) == BODIES
+    assert read([bytes([byte]) for byte in maps(BODIES)], most_room_bytes=10) == BODIES
 
 
 @given(st.binary(min_size=1, max_size=80), st.lists(st.binary(min_size=1, max_size=20), max_size=3))
@@ -109,11 +107,9 @@ def test_a_frame_that_is_none_of_salts_is_a_value_error(packed: Callable[[bytes]
 
 
 @pytest.mark.parametrize("frame", [maps([b"x" * 200]), struct.pack(">I", 200) + b"x"], ids=["3007", "3006"])
-def test_an_oversized_frame_is_a_value_error(monkeypatch: pytest.MonkeyPatch, frame: bytes) -> None:
-    monkeypatch.setattr(wire, "FRAME_LIMIT_BYTES", 100)
-
+def test_an_oversized_frame_is_a_value_error(frame: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the words are msgpack's or ours
-        read([frame])
+        read([frame], frame_limit_bytes=100)
 
 
 class Master:
@@ -239,12 +235,20 @@ def test_a_process_without_sockets_to_spare_says_that_the_master_is_unreachable(
 
 
 def test_an_address_of_version_6_is_understood() -> None:
+    sockets: list[zmq.Socket[bytes]] = []
+
+    class Context(zmq.Context[zmq.Socket[bytes]]):
+        def socket(self, *args: Any, **options: Any) -> Any:
+            sockets.append(super().socket(*args, **options))
+            return sockets[-1]
+
     async def run() -> list[int]:
-        context = zmq.Context()
+        context = Context()
         options = []
         for uri in ("tcp://[::1]:9", "tcp://127.0.0.1:9"):
             sock = RequestSocket(context, uri)
-            options.append(int(sock._connect().getsockopt(zmq.IPV6)))
+            sock.ask(b"", lambda _answer: None)
+            options.append(int(sockets[-1].getsockopt(zmq.IPV6)))
             sock.close()
             sock.close()  # closing twice is allowed
         context.destroy(linger=0)
