@@ -18,10 +18,9 @@ from service.errors import Fault, Overloaded, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
-from service.http.facts import ENVIRON_KEY, Facts
+from service.http.facts import Facts
 from service.limits import Slots
 from service.observe.redact import redact_text
-from service.observe.trace.timeline import Trail
 
 
 class LowRunner(Protocol):
@@ -44,32 +43,6 @@ class ClientMetrics(Protocol):
         """A low was refused before it began."""
 
 
-@dataclasses.dataclass
-class Caller:
-    """
-    Who asks, and the account of what was done for them.
-
-    lows: for the log line, one entry for each low that was begun. who: for the log line, whom the master took inline
-    credentials for. trail: where the time goes. route, trace_id, audited: for the audit trail. A caller that hangs up is not noticed: one that only
-    closed its sending side looks the same, and waits for its answer.
-    """
-
-    request_id: str
-    address: str
-    lows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    who: dict[str, str] = dataclasses.field(default_factory=dict)
-    trail: Trail = dataclasses.field(default_factory=Trail)
-    route: str = "unmatched"
-    trace_id: str | None = None
-    audited: list[Any] = dataclasses.field(default_factory=list)
-
-    @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> Caller:
-        """Return who sent a WSGI request; what we note of them lands in its log line."""
-        facts: Facts = environ[ENVIRON_KEY]
-        return cls(facts.request_id, facts.address, facts.lows, facts.who, facts.trail, facts.route, facts.trace_id, facts.audited)
-
-
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """The reloadable limits of a request."""
@@ -83,6 +56,8 @@ class Policy:
 class Commands:
     """
     The one way from a request to the gateway. Called from request threads.
+
+    A caller that hangs up is not noticed: one that only closed its sending side looks the same, and waits for its answer.
 
     may_call(credentials, address): raises Unauthenticated for users who may not call from there.
     audit: hears of every low before any of its request runs. whose(credentials, address): for it, who is behind a token; raises Unauthenticated.
@@ -119,7 +94,7 @@ class Commands:
         """Take new limits, all fields of Policy, in a running process."""
         self.policy = Policy(**limits)
 
-    def run(self, body: object, caller: Caller, *, identity: Identity | None = None, client: Client | None = None) -> list[Any]:
+    def run(self, body: object, facts: Facts, *, identity: Identity | None = None, client: Client | None = None) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.
 
@@ -130,11 +105,11 @@ class Commands:
         """
         lows = self._parse(_completed(body, identity, client))
         if self._audit is not None:
-            self._record(self._audit, lows, caller, identity)
+            self._record(self._audit, lows, facts, identity)
         if identity is None:
-            with caller.trail.stage("auth"):
+            with facts.trail.stage("auth"):
                 for low in lows:
-                    self._may_call(low.credentials, caller.address)
+                    self._may_call(low.credentials, facts.address)
         slots = self._sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self._quick_calls
         with contextlib.ExitStack() as held:
             try:
@@ -142,14 +117,14 @@ class Commands:
             except Overloaded as fault:
                 self._count_refused(lows, fault)
                 raise
-            return self._run_all(lows, caller)
+            return self._run_all(lows, facts)
 
-    def _record(self, audit: Audit, lows: list[Low], caller: Caller, identity: Identity | None) -> None:
+    def _record(self, audit: Audit, lows: list[Low], facts: Facts, identity: Identity | None) -> None:
         """Have recorded what is asked for. Raises AuditUnavailable, and Unauthenticated for a dead token: the master need not be asked of it again."""
-        with caller.trail.stage("auth"):
-            owners = [identity or self._owner(low, caller) for low in lows]
+        with facts.trail.stage("auth"):
+            owners = [identity or self._owner(low, facts) for low in lows]
         try:
-            audit.begin(caller, [_act(low, owner if isinstance(owner, Identity) else None) for low, owner in zip(lows, owners, strict=True)])
+            audit.begin(facts, [_act(low, owner if isinstance(owner, Identity) else None) for low, owner in zip(lows, owners, strict=True)])
             for owner in owners:
                 if isinstance(owner, Unauthenticated):
                     raise owner
@@ -157,9 +132,9 @@ class Commands:
             self._count_refused(lows, fault)
             raise
 
-    def _owner(self, low: Low, caller: Caller) -> Identity | Unauthenticated | None:
+    def _owner(self, low: Low, facts: Facts) -> Identity | Unauthenticated | None:
         try:
-            return self._whose(low.credentials, caller.address)
+            return self._whose(low.credentials, facts.address)
         except Unauthenticated as fault:
             return fault
 
@@ -175,35 +150,35 @@ class Commands:
             self._metrics.client_refused("invalid", fault.outcome)
             raise
 
-    def _run_all(self, lows: list[Low], caller: Caller) -> list[Any]:
+    def _run_all(self, lows: list[Low], facts: Facts) -> list[Any]:
         values: list[Any] = []
         deadline = self._monotonic() + self.policy.deadline_seconds
         for index, low in enumerate(lows):
             try:
-                result = self._run_one(low, caller, deadline)
+                result = self._run_one(low, facts, deadline)
             except Fault as fault:
                 if values or len(lows) > 1:
                     fault.details["completed"] = values
-                    fault.details["jids"] = [entry["jid"] for entry in caller.lows if entry.get("jid")]
+                    fault.details["jids"] = [entry["jid"] for entry in facts.lows if entry.get("jid")]
                 raise
             if self._audit is not None:
-                self._audit.returned(caller, index, result.value)
+                self._audit.returned(facts, index, result.value)
             # rest_cherrypy gives the returns of a batch one element each.
             values += result.value if low.client is Client.LOCAL_BATCH else [result.value]
         return values
 
-    def _run_one(self, low: Low, caller: Caller, deadline: float) -> LowResult:
+    def _run_one(self, low: Low, facts: Facts, deadline: float) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
         tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
         entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
         if tgt_type is not None:
             entry |= _target(low.fields["tgt"], in_full=self.policy.include_target)
-        caller.lows.append(entry)
+        facts.lows.append(entry)
         started = self._monotonic()
         outcome = "error"
         self._metrics.client_started(low.client)
         try:
-            result = self._through_guard(low, caller, deadline)
+            result = self._through_guard(low, facts, deadline)
             outcome = result.outcome
             entry.update(_account(result))
         except Fault as fault:
@@ -216,16 +191,16 @@ class Commands:
             self._metrics.client_finished(low.client, outcome, seconds)
         return result
 
-    def _through_guard(self, low: Low, caller: Caller, deadline: float) -> LowResult:
-        asked = {**caller.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
+    def _through_guard(self, low: Low, facts: Facts, deadline: float) -> LowResult:
+        asked = {**facts.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
         credentials = low.credentials
-        with caller.trail.entering("auth", self._guard.admit(credentials, caller.address, asked)) as accepted:
+        with facts.trail.entering("auth", self._guard.admit(credentials, facts.address, asked)) as accepted:
 
             def welcome() -> None:
-                caller.who.update(_claimed(credentials))
+                facts.who.update(_claimed(credentials))
                 accepted()
 
-            request = Request(caller.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, trail=caller.trail)
+            request = Request(facts.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, trail=facts.trail)
             return self._gateway.run(low, request)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import falcon
 
 from service.errors import BadRequest, Fault, Unauthenticated
-from service.http.facts import ENVIRON_KEY, Facts
+from service.http.facts import Facts
 from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
@@ -99,7 +99,7 @@ class Events:
         return View(None if everything else identity.user, globs, ids=req.get_param("ids") in {"1", "true", "yes"})
 
     def _body(self, req: falcon.Request, reader: Reader, held: contextlib.ExitStack) -> EventStream:
-        facts: Facts = req.env[ENVIRON_KEY]
+        facts = Facts.of(req.env)
         facts.kind = "stream"
         self._report.stream_opened(
             facts.request_id, {"filter": [glob[:100] for glob in reader.view.globs[:5]] or None, "sees_everything": reader.view.user is None}

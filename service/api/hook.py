@@ -11,7 +11,7 @@ from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.webhook import Webhooks, segments_of
 from service.errors import BadRequest, NotAcceptable, TooLarge
-from service.http.facts import ENVIRON_KEY, Facts
+from service.http.facts import Facts
 from service.http.media import decode, read_body, respond
 from service.limits import Slots
 from service.observe.redact import MASK
@@ -58,7 +58,7 @@ class Hook:
     def on_post(self, req: falcon.Request, resp: falcon.Response, path: str = "") -> None:
         """Fire an event: {"success": true}."""
         segments = segments_of(path)
-        facts: Facts = req.env[ENVIRON_KEY]
+        facts = Facts.of(req.env)
         self._webhooks.admit_address(segments, facts.address)
         if self._webhooks.needs_login(segments):
             self._sessions.of(req.env)

@@ -10,9 +10,10 @@ from typing import Any
 import falcon
 
 from service.auth.sessions import Sessions
-from service.commands import Caller, Commands
+from service.commands import Commands
 from service.errors import BadRequest, Conflict, MasterRefused
 from service.gateway.low import CREDENTIAL_FIELDS
+from service.http.facts import Facts
 from service.http.media import check_accept, decode, respond
 
 # key.gen_accept drops every other character, and dots at the ends, without a word: the key would be another minion's.
@@ -41,7 +42,7 @@ class Keys:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Make a pair for `mid`, accept it, and answer a tar of `minion.pub` and `minion.pem`. Needs credentials in the body; 409 if there is a key and no `force`."""
         low = _generation(decode(req))
-        (value,) = self._commands.run([low], Caller.of(req.env))
+        (value,) = self._commands.run([low], Facts.of(req.env))
         pair = value["data"].get("return") if isinstance(value.get("data"), dict) else None
         if not isinstance(pair, dict):
             raise MasterRefused("the master could not make the key")
@@ -67,7 +68,7 @@ class Key:
 
 
 def _answer_keys(commands: Commands, sessions: Sessions, fields: dict[str, str], req: falcon.Request, resp: falcon.Response) -> None:
-    (value,) = commands.run([{"client": "wheel", **fields}], Caller.of(req.env), identity=sessions.of(req.env))
+    (value,) = commands.run([{"client": "wheel", **fields}], Facts.of(req.env), identity=sessions.of(req.env))
     data = value.get("data")
     resp.set_header("Cache-Control", "private")
     respond(req, resp, {"return": data.get("return", {}) if isinstance(data, dict) else {}})

@@ -6,7 +6,8 @@ import falcon
 
 from service.auth.sessions import Sessions
 from service.clients import CLIENTS
-from service.commands import Caller, Commands
+from service.commands import Commands
+from service.http.facts import Facts
 from service.http.media import decode, respond
 
 # Upstream's own text; probes and old clients look for it. Source: salt/netapi/rest_wsgi.py, dispatch.
@@ -33,4 +34,4 @@ class Root:
         """Run a lowstate: {"return": [value of each low]}."""
         identity = self._sessions.given(req.env)
         lowstate = decode(req, required="JSON required")
-        respond(req, resp, {"return": self._commands.run(lowstate, Caller.of(req.env), identity=identity)})
+        respond(req, resp, {"return": self._commands.run(lowstate, Facts.of(req.env), identity=identity)})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import falcon
 
-from service.commands import Caller, Commands
+from service.commands import Commands
+from service.http.facts import Facts
 from service.http.media import decode, respond
 
 
@@ -16,4 +17,4 @@ class Run:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run a lowstate: {"return": [value of each low]}."""
-        respond(req, resp, {"return": self._commands.run(decode(req), Caller.of(req.env))})
+        respond(req, resp, {"return": self._commands.run(decode(req), Facts.of(req.env))})

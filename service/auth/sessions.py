@@ -15,7 +15,7 @@ from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
 from service.errors import BadRequest, Fault, Unauthenticated
 from service.gateway.low import TOKEN
-from service.http.facts import ENVIRON_KEY, Facts
+from service.http.facts import Facts
 from service.limits import Slots
 from service.secrets.digests import Digests
 
@@ -127,7 +127,7 @@ class Sessions:
         """Return a new token's data as the master gives it. Raises as `login`."""
         if not isinstance(credentials, dict):
             raise BadRequest("a login is an object with username, password and eauth")
-        facts: Facts = environ[ENVIRON_KEY]
+        facts = Facts.of(environ)
         user, eauth = (str(credentials.get(name, "")) for name in ("username", "eauth"))
         entries = self._audit(facts, [Act("login" if facts.route == "/login" else "token", user=user, eauth=eauth)])
         self._access.admit(facts.address, user)
@@ -148,7 +148,7 @@ class Sessions:
         The token comes from `X-Auth-Token`, else `Authorization: Bearer`, else the cookie. Raises Unauthenticated
         for a missing or dead one, Throttled, and MasterUnreachable or MasterTimeout when the master cannot say now.
         """
-        facts: Facts = environ[ENVIRON_KEY]
+        facts = Facts.of(environ)
         token = token_of(environ, self.cookie_name)
         if token is None:
             raise Unauthenticated("No session: log in first, or send credentials to /run")
@@ -210,7 +210,7 @@ class Sessions:
 
     def logout(self, identity: Identity, environ: Mapping[str, Any]) -> str:
         """End a session everywhere, as far as the master lets us; return how."""
-        self._audit(environ[ENVIRON_KEY], [Act("logout", user=identity.user, eauth=identity.eauth, groups=identity.groups)])
+        self._audit(Facts.of(environ), [Act("logout", user=identity.user, eauth=identity.eauth, groups=identity.groups)])
         self._bury(self._digests.of(identity.token))
         with self._slots.take():
             how = self._tokens.revoke(identity.token, identity.expire)
@@ -300,7 +300,7 @@ def _cookies(header: str, name: str) -> Iterator[str]:
 
 def _note(environ: Mapping[str, Any], identity: Identity) -> None:
     """Tell the log line who asked."""
-    facts: Facts = environ[ENVIRON_KEY]
+    facts = Facts.of(environ)
     facts.who.update({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session})
 
 

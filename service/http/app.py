@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import falcon
 
 from service.errors import Fault, MethodNotAllowed, NotFound
-from service.http.facts import ENVIRON_KEY, Facts
+from service.http.facts import Facts
 from service.http.media import JSON, check_accept, respond
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def build(
         app.add_sink(unmatched)
 
     def fault(req: falcon.Request, resp: falcon.Response, fault: Fault, _params: dict[str, Any]) -> None:
-        facts: Facts = req.env[ENVIRON_KEY]
+        facts = Facts.of(req.env)
         facts.error, facts.error_type = fault.reason[:500], fault.kind
         if fault.retry_after_seconds is not None:
             resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
@@ -60,7 +60,7 @@ def build(
         fault(req, resp, _http_fault(error), params)
 
     def crashed(req: falcon.Request, resp: falcon.Response, _exc: Exception, params: dict[str, Any]) -> None:
-        on_crash(req.env[ENVIRON_KEY])
+        on_crash(Facts.of(req.env))
         fault(req, resp, Fault("internal error; the log tells more under this request_id"), params)
 
     app.add_error_handler(Exception, crashed)
@@ -77,7 +77,7 @@ class _Route:
 
     def process_resource(self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: dict[str, Any]) -> None:
         template = req.uri_template or "unmatched"
-        req.env[ENVIRON_KEY].route = self._labels.get(template, template)
+        Facts.of(req.env).route = self._labels.get(template, template)
         if not getattr(resource, "any_accept", False):
             check_accept(req)
 
@@ -101,7 +101,7 @@ def _http_fault(error: falcon.HTTPError) -> Fault:
 
 def rest_wsgi(req: falcon.Request, resp: falcon.Response, fault: Fault) -> None:
     """Write a fault as rest_wsgi does, "STATUS: reason" under `return`, with further keys that it lacks."""
-    facts: Facts = req.env[ENVIRON_KEY]
+    facts = Facts.of(req.env)
     trace = {"trace_id": facts.trace_id} if facts.trace_id else {}
     body = {"return": f"{fault.status}: {fault.reason}", "status": fault.status, "error": fault.kind, "request_id": facts.request_id, **trace, **fault.details}
     respond(req, resp, body, fault.status)

@@ -49,6 +49,12 @@ class Facts:
     queue_wait_s: float | None = None
     trail: Trail = dataclasses.field(default_factory=Trail)
 
+    @classmethod
+    def of(cls, environ: Mapping[str, Any]) -> Facts:
+        """Return the account of a request that `Canonical` has begun."""
+        facts: Facts = environ[ENVIRON_KEY]
+        return facts
+
     @property
     def trace_id(self) -> str | None:
         """The trace the request belongs to, None while nobody traces."""
@@ -60,7 +66,7 @@ class Facts:
         return self.trail.context is not None and self.trail.context.sampled
 
 
-def facts_of(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
+def new_facts(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
     """Start the account of a request. Its id is the caller's, when that is a sane one and to be believed, else a new one."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
     length = str(environ.get("CONTENT_LENGTH") or "0")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.http.addresses import Proxies
-from service.http.facts import ENVIRON_KEY, Facts, facts_of
+from service.http.facts import ENVIRON_KEY, Facts, new_facts
 from service.observe.log import log
 from service.observe.trace.timeline import Trail
 
@@ -61,7 +61,7 @@ class Canonical:
         believe_id = self._proxies.believes(environ)
         # From here on the caller's own, for whoever looks, and not those of the proxy before us.
         environ["REMOTE_ADDR"], environ["wsgi.url_scheme"] = self._proxies.origin(environ)
-        facts = environ[ENVIRON_KEY] = facts_of(environ, believe_id=believe_id)
+        facts = environ[ENVIRON_KEY] = new_facts(environ, believe_id=believe_id)
         if self._tracer is not None:
             self._tracer.begin(facts.trail)
         self._metrics.http_started()

@@ -12,7 +12,7 @@ from service.auth.guard import Guard
 from service.auth.sessions import Identity, Sessions, token_of
 from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Throttled, Unauthenticated
 from service.http.access import Access
-from service.http.facts import ENVIRON_KEY, facts_of
+from service.http.facts import ENVIRON_KEY, new_facts
 from service.limits import Brake, Slots
 
 TOKEN = "ab" * 32
@@ -115,7 +115,7 @@ def world(
 def request(**headers: str) -> dict[str, Any]:
     environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": "192.0.2.1"}
     environ.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
-    environ[ENVIRON_KEY] = facts_of(environ)
+    environ[ENVIRON_KEY] = new_facts(environ)
     return environ
 
 

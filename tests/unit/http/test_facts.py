@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.facts import Facts, facts_of, new_request_id
+from service.http.facts import Facts, new_facts, new_request_id
 
 
 def facts(**environ: Any) -> Facts:
-    return facts_of({"REQUEST_METHOD": "POST", "PATH_INFO": "/", "REMOTE_ADDR": "192.0.2.1", **environ})
+    return new_facts({"REQUEST_METHOD": "POST", "PATH_INFO": "/", "REMOTE_ADDR": "192.0.2.1", **environ})
 
 
 @pytest.mark.parametrize("given", ["abc", "A-b_c.9", "x" * 128, "019b0000-0000-7000-8000-000000000000"])
@@ -52,7 +52,7 @@ def test_the_account_begins_with_what_the_request_says() -> None:
 
 
 def test_a_request_without_headers_has_an_account_too() -> None:
-    noted = facts_of({"REQUEST_METHOD": "GET"})
+    noted = new_facts({"REQUEST_METHOD": "GET"})
 
     assert (noted.path, noted.address, noted.user_agent, noted.body_bytes) == ("/", "", None, 0)
 
