@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
+from service.batcher import Batcher
 from service.errors import Draining
 from service.streaming.owners import Owners, View
 from service.streaming.readers import Batch, Reader
@@ -48,23 +48,30 @@ class Streams:
         on_gap: Callable[[], None] = lambda: None,
         on_crash: Callable[[], None] = lambda: None,
         pace_seconds: float = PACE_SECONDS,
+        feed_events: int = FEED_EVENTS,
+        feed_bytes: int = FEED_BYTES,
+        unread_events: int = UNREAD_EVENTS,
+        unread_bytes: int = UNREAD_BYTES,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._encode = encode
         self._queue_events = queue_events
-        self._on_drop, self._on_slow, self._on_gap, self._on_crash = on_drop, on_slow, on_gap, on_crash
-        self._pace_seconds = pace_seconds
+        self._on_drop, self._on_slow, self._on_gap = on_drop, on_slow, on_gap
         self._monotonic = monotonic
-        self._feed: queue.SimpleQueue[StreamEvent | None] = queue.SimpleQueue()
-        self._fed = self._fed_bytes = 0  # the bus thread's, like the unread
-        self._unread: list[StreamEvent] = []  # announcements that came while nobody read
+        self._feed: Batcher[StreamEvent] = Batcher(
+            "streams",
+            self._distribute,
+            limit_items=feed_events,
+            limit_bytes=feed_bytes,
+            pace_seconds=pace_seconds,
+            on_crash=lambda _events: on_crash(),
+        )
+        self._unread_limits = unread_events, unread_bytes
+        self._unread: list[StreamEvent] = []  # announcements that came while nobody read; the bus thread's
         self._unread_bytes = 0
-        self._eaten = self._eaten_bytes = 0  # the fan-out thread's, like the owners
-        self._owners = Owners()
-        self._stopping = threading.Event()
+        self._owners = Owners()  # the fan-out thread's
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None  # guarded by _lock, like all below
-        self._readers: dict[View, list[Reader]] = {}
+        self._readers: dict[View, list[Reader]] = {}  # guarded by _lock, like all below
         self._replay = Replay(monotonic)
         self._closing = False
         self._sent_before = 0  # by readers that are gone
@@ -80,7 +87,8 @@ class Streams:
         elif tag.endswith(b"/new"):
             self._unread.append(StreamEvent(tag, raw, self._monotonic(), unread=True))
             self._unread_bytes += len(raw)
-            if len(self._unread) >= UNREAD_EVENTS or self._unread_bytes >= UNREAD_BYTES:
+            most, most_bytes = self._unread_limits
+            if len(self._unread) >= most or self._unread_bytes >= most_bytes:
                 self._feed_unread()
 
     def _feed_unread(self) -> None:
@@ -90,14 +98,8 @@ class Streams:
         self._unread, self._unread_bytes = [], 0
 
     def _put(self, event: StreamEvent) -> None:
-        if self._fed - self._eaten >= FEED_EVENTS or self._fed_bytes - self._eaten_bytes + event.size > FEED_BYTES:
+        if not self._feed.put(event, size=event.size):
             self._on_drop()
-            return
-        self._fed += 1
-        self._fed_bytes += event.size
-        self._feed.put(event)
-        if self._thread is None:
-            self._start()
 
     # Request threads.
 
@@ -130,7 +132,7 @@ class Streams:
 
     def queued(self) -> int:
         """Return how many events wait to be handed out."""
-        return self._fed - self._eaten
+        return self._feed.waiting
 
     def sent_total(self) -> int:
         """Return how many events all streams have taken, those that are over included."""
@@ -150,41 +152,9 @@ class Streams:
     def stop(self, timeout: float = 2.0) -> None:
         """End every stream and the thread. timeout: seconds."""
         self.end_all()
-        self._stopping.set()
-        self._feed.put(None)
-        with self._lock:
-            thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
+        self._feed.stop(timeout)
 
     # The fan-out thread.
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None and not self._stopping.is_set():
-                self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
-                self._thread.start()
-
-    def _run(self) -> None:
-        while (first := self._feed.get()) is not None:
-            began = self._monotonic()
-            events = [first, *self._waiting()]
-            try:
-                self._distribute(events)
-            except Exception:
-                self._on_crash()
-            self._eaten += len(events)
-            self._eaten_bytes += sum(event.size for event in events)
-            self._stopping.wait(max(0.0, began + self._pace_seconds - self._monotonic()))
-
-    def _waiting(self) -> Iterator[StreamEvent]:
-        """Take what has gathered meanwhile."""
-        while not self._feed.empty():
-            event = self._feed.get()
-            if event is None:
-                self._feed.put(None)
-                return
-            yield event
 
     def _distribute(self, events: list[StreamEvent]) -> None:
         for event in events:

@@ -165,7 +165,7 @@ def test_a_reader_that_never_reads_a_byte_does_not_keep_the_thread_of_a_huge_eve
 
     for number in range(60):
         served.fire(f"my/{number}", text="x" * 1_000_000)
-        wait_for(served.api.process.streams._feed.empty)
+        wait_for(lambda: served.api.process.streams.queued() == 0)
 
     wait_for(lambda: served.subscribers() == 0)
     wait_for(lambda: served.listener.busy_threads() == 0)

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import Draining
 from service.http.media import encode
-from service.streaming import fanout, readers
+from service.streaming import readers
 from service.streaming.owners import View
 from tests.listening import parse
 from tests.unit.streaming.streams import Make, fire, until
@@ -31,7 +31,7 @@ def test_while_nobody_reads_no_thread_is_woken_and_who_comes_then_sees_its_job_s
     fire(fan_out, "salt/job/1/ret/early")
     fire(fan_out, "salt/job/1/new", user="alice")
     fire(fan_out, "salt/job/1/new", user="mallory")
-    assert (fan_out._thread, fan_out.queued()) == (None, 0)
+    assert (fan_out._feed.running, fan_out.queued()) == (False, 0)
 
     alices, mallorys, everybodys = fan_out.open(View(user="alice", ids=True)), fan_out.open(View(user="mallory")), fan_out.open(View())
     fire(fan_out, "salt/job/1/ret/m")
@@ -42,15 +42,15 @@ def test_while_nobody_reads_no_thread_is_woken_and_who_comes_then_sees_its_job_s
     assert [event.tag for event in until(mallorys, "salt/job/2/new")] == ["salt/job/2/new"]
 
 
-@pytest.mark.parametrize("bound", ["UNREAD_EVENTS", "UNREAD_BYTES"])
-def test_what_waits_for_a_reader_is_bounded(make: Make, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
-    monkeypatch.setattr(fanout, bound, 2)
-    fan_out = make()
+@pytest.mark.parametrize("bound", ["unread_events", "unread_bytes"])
+def test_what_waits_for_a_reader_is_bounded(make: Make, bound: str) -> None:
+    passed_on: list[int] = []
+    fan_out = make(**{bound: 2}, feed_events=0, on_drop=lambda: passed_on.append(1))
 
     for number in range(4):
         fire(fan_out, f"salt/job/{number}/new", user="alice")
 
-    assert fan_out._fed == 4
+    assert len(passed_on) == 4
     assert fan_out._unread == []
 
 
@@ -116,8 +116,7 @@ def test_one_burst_larger_than_the_queue_is_no_slowness(make: Make) -> None:
     assert len(until(reader, "my/39")) == 40
 
 
-def test_what_does_not_fit_between_the_threads_is_counted(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fanout, "FEED_EVENTS", 3)
+def test_what_does_not_fit_between_the_threads_is_counted(make: Make) -> None:
     blocked, dropped = threading.Event(), []
     entered = threading.Event()
 
@@ -126,7 +125,7 @@ def test_what_does_not_fit_between_the_threads_is_counted(make: Make, monkeypatc
         assert blocked.wait(10)
         return encode(value)
 
-    fan_out = make(encode=slowly, on_drop=lambda: dropped.append(1))
+    fan_out = make(encode=slowly, feed_events=3, on_drop=lambda: dropped.append(1))
     fan_out.open(View())
     fire(fan_out, "my/0")
     assert entered.wait(5)
@@ -184,9 +183,8 @@ def test_the_thread_ends(make: Make) -> None:
     fan_out = make()
     fan_out.open(View())
     fire(fan_out, "salt/job/1/new")
-    thread = fan_out._thread
+    assert fan_out._feed.running
 
     fan_out.stop()
 
-    assert thread is not None
-    assert not thread.is_alive()
+    assert not fan_out._feed.running
