@@ -130,12 +130,14 @@ class FakeMaster:
         known: dict[str, Callable[[dict[str, Any]], Any]] = {
             "key.list_all": self._list_keys,
             "key.finger": self._finger,
+            "key.name_match": lambda load: {"minions": fnmatch.filter(self.minions, load["match"])},
             "key.gen_accept": self._gen_accept,
             "key.delete": self._delete,
         }
         success = load["fun"] in known
         value = known[load["fun"]](load) if success else f"Exception occurred in wheel {load['fun']}: KeyError: '{load['fun']}'"
-        return {"tag": f"salt/wheel/{jid}", "data": {"jid": jid, "fun": f"wheel.{load['fun']}", "return": value, "success": success}}
+        tag = f"salt/wheel/{jid}"
+        return {"tag": tag, "data": {"fun": f"wheel.{load['fun']}", "jid": jid, "tag": tag, "user": self._user(load), "return": value, "success": success}}
 
     def _list_keys(self, _load: dict[str, Any]) -> Any:
         return {"minions": self.minions, "minions_pre": [], "minions_rejected": [], "minions_denied": [], "local": ["master.pem", "master.pub"]}

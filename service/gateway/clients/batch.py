@@ -16,8 +16,8 @@ from service.gateway.clients.local import Gatherer, Jobs, Request, as_full_retur
 from service.gateway.clients.publish import Job, extra_of
 from service.gateway.clients.result import LowResult, failed, outcome_of
 from service.gateway.low import Low
+from service.gateway.low_fields import DEFAULT_BATCH
 
-DEFAULT_BATCH = "10%"
 _BATCH_FIELDS = frozenset({"batch", "batch_wait", "failhard", "raw"})
 
 

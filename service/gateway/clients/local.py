@@ -16,6 +16,7 @@ from service.gateway.clients.gathering import Gathering, Step
 from service.gateway.clients.publish import Job, Publisher, Target, extra_of
 from service.gateway.clients.result import OVERDUE, SILENT, UNHEARD, LowResult, failed, no_return, outcome_of
 from service.gateway.low import Low
+from service.gateway.low_fields import DEFAULT_SUBSET
 from service.gateway.master.options import MasterOptions
 from service.observe.trace.timeline import Trail
 
@@ -25,7 +26,6 @@ LOOK_UP_SECONDS = 1.0
 OVERSLEPT_SECONDS = 0.5
 # How long a job waits for a lost bus to come back before it answers what it has.
 BUS_GRACE_SECONDS = 5.0
-DEFAULT_SUBSET = 3
 
 
 @dataclasses.dataclass(frozen=True)

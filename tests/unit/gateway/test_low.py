@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from service.clients import CLIENTS, Client
 from service.errors import BadRequest, ClientDisabled, Unauthenticated
-from service.gateway.low import TARGET_TYPES, Low, parse_lowstate
+from service.gateway.low import Low, parse_lowstate
+from service.gateway.low_fields import TARGET_TYPES
 
 TOKEN = "0123456789abcdef" * 4
 PING = {"client": "local", "tgt": "*", "fun": "test.ping", "token": TOKEN}
