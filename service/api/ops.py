@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from datetime import datetime, timezone
-from typing import Protocol
+from typing import Literal, Protocol
 
 import falcon
 
 from service.errors import Unauthenticated
 from service.health import Health
-from service.http.media import respond_json
+from service.http.accept import exposition_format
+from service.http.media import compress, respond_json
 
 
 class Exposition(Protocol):
     """The metrics, as text."""
 
-    def exposition(self, accept: str, accept_encoding: str, names: Collection[str]) -> tuple[str, bytes, dict[str, str]]:
-        """Return content type, body and further headers. names: of the samples to tell, all when empty."""
+    def exposition(self, form: Literal["text", "openmetrics"], names: Collection[str]) -> tuple[str, bytes]:
+        """Return content type and body. names: of the samples to tell, all when empty."""
 
 
 class Token(Protocol):
@@ -84,11 +85,10 @@ class MetricsPage:
             resp.set_header("WWW-Authenticate", 'Bearer realm="ops"')
             raise Unauthenticated("the bearer token of ops.token_file is missing or wrong")
         self._refresh()
-        accept, encoding = req.get_header("Accept") or "", req.get_header("Accept-Encoding") or ""
-        content_type, body, headers = self._metrics.exposition(accept, encoding, req.get_param_as_list("name[]") or ())
-        resp.content_type = content_type
-        resp.data = body
-        resp.set_headers(headers)
+        form = exposition_format(req.get_header("Accept") or "")
+        resp.content_type, resp.data = self._metrics.exposition(form, req.get_param_as_list("name[]") or ())
+        resp.set_header("Cache-Control", "no-store")
+        compress(req, resp)
 
 
 def _time_of(moment: float) -> str:

@@ -9,7 +9,8 @@ import falcon
 from falcon.routing import StaticRoute
 
 from service.errors import ConfigFault, NotFound
-from service.http.media import JSON, accepted, vary
+from service.http.accept import accepted
+from service.http.media import JSON, vary
 from service.settings.settings import SiteSettings
 
 HTML = "text/html"

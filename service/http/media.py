@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gzip
 import json
-import re
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,6 +13,7 @@ import orjson
 
 from service.errors import BadRequest, NotAcceptable, TooLarge
 from service.http import yaml_text
+from service.http.accept import accepted, accepts_gzip
 
 JSON = "application/json"
 YAML = "application/x-yaml"
@@ -29,8 +29,6 @@ GZIP_FROM_BYTES = 1024
 GZIP_LEVEL = 5
 # What was made of an Accept header is remembered for the next request, unless it is longer than any that makes sense.
 REMEMBERED_CHARACTERS = 256
-# RFC 9110, 12.4.2
-_QUALITY = re.compile(r"[01]?\.?[0-9]{0,3}(?<=[0-9])")
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
@@ -82,7 +80,7 @@ def respond(req: falcon.Request, resp: falcon.Response, value: object, status: i
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = media_type or JSON
     resp.data = data
-    _compress(req, resp)
+    compress(req, resp)
 
 
 def respond_json(resp: falcon.Response, value: object, status: int = 200) -> None:
@@ -124,19 +122,12 @@ def vary(resp: falcon.Response, *names: str) -> None:
     resp.set_header("Vary", ", ".join([*known, *(name for name in names if name not in known)]))
 
 
-def accepted(header: str) -> dict[str, float]:
-    """Return the entries of an Accept header with their qualities; a malformed quality counts as 1."""
-    found: dict[str, float] = {}
-    for entry in header.lower().split(","):
-        name, *parameters = (part.strip() for part in entry.split(";"))
-        quality = 1.0
-        for parameter in parameters:
-            key, _, number = parameter.partition("=")
-            if key.strip() == "q" and _QUALITY.fullmatch(number.strip()):
-                quality = float(number)
-        if name:
-            found[name] = max(quality, found.get(name, 0.0))
-    return found
+def compress(req: falcon.Request, resp: falcon.Response) -> None:
+    """Compress an answer that is long enough to be worth it, if the caller takes that."""
+    vary(resp, "Accept", "Accept-Encoding")
+    if resp.data is not None and len(resp.data) >= GZIP_FROM_BYTES and accepts_gzip(req.get_header("Accept-Encoding") or ""):
+        resp.data = gzip.compress(resp.data, GZIP_LEVEL, mtime=0)
+        resp.set_header("Content-Encoding", "gzip")
 
 
 def encode(value: object) -> bytes:
@@ -203,16 +194,6 @@ def _utf8(body: bytes) -> str:
         return body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise BadRequest(f"the body is not UTF-8: {exc.reason} at byte {exc.start}") from None
-
-
-def _compress(req: falcon.Request, resp: falcon.Response) -> None:
-    vary(resp, "Accept", "Accept-Encoding")
-    if resp.data is None or len(resp.data) < GZIP_FROM_BYTES:
-        return
-    entries = accepted(req.get_header("Accept-Encoding") or "")
-    if entries.get("gzip", entries.get("*", 0.0)) > 0:
-        resp.data = gzip.compress(resp.data, GZIP_LEVEL, mtime=0)
-        resp.set_header("Content-Encoding", "gzip")
 
 
 def _fit(entries: dict[str, float], media_type: str) -> tuple[float, int]:

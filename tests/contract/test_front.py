@@ -183,7 +183,7 @@ def test_a_token_in_the_query_reaches_no_log(tmp_path: Path, prefix: str) -> Non
 
     assert len(lines.calls) == 3 * len(URLS)
     assert canary not in repr(lines.calls)
-    assert canary not in api.process.metrics.exposition("text/plain", "")[1].decode()
+    assert canary not in api.process.metrics.exposition()[1].decode()
 
 
 @pytest.mark.parametrize("url", ["/ws/{}", "//ws/{}", "/all_events/{}", "/formatted_events/{}"])

@@ -13,6 +13,7 @@ import pytest
 from waitress.server import TcpWSGIServer
 
 from service.errors import InvalidConfiguration
+from service.http.accept import exposition_format
 from service.observe.metrics.metrics import Metrics
 from service.server.listener import Listener
 
@@ -247,8 +248,8 @@ def test_the_ops_listener_answers_while_every_api_thread_is_busy(listen: Listen,
     metrics.watch_pool(api)
 
     def scrape(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        content_type, body, headers = metrics.exposition(environ.get("HTTP_ACCEPT", ""))
-        start_response("200 OK", [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers.items()])
+        content_type, body = metrics.exposition(exposition_format(environ.get("HTTP_ACCEPT", "")))
+        start_response("200 OK", [("Content-Type", content_type), ("Content-Length", str(len(body)))])
         return [body]
 
     ops = listen(app=scrape, name="ops")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
-import gzip
 import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.observe.metrics import domains
-from service.observe.metrics.exposition import accepts_gzip, choose_format
 from service.observe.metrics.families import Families
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -284,19 +282,13 @@ class Metrics:
             self.families.watch_total("salt_api_log_events_total", (level,), lambda level=level: float(counts().get(level, 0)))  # type: ignore[misc]
         self.families.watch_total("salt_api_log_dropped_total", (), lambda: float(dropped()))
 
-    def exposition(self, accept: str = "", accept_encoding: str = "", names: Collection[str] = ()) -> tuple[str, bytes, dict[str, str]]:
-        """Return content type, body and further headers of a scrape. names: of the samples to tell, all when empty."""
+    def exposition(self, form: Literal["text", "openmetrics"] = "text", names: Collection[str] = ()) -> tuple[str, bytes]:
+        """Return content type and body of a scrape. names: of the samples to tell, all when empty."""
         self._settle()
         registry = self.families.registry.restricted_registry(names) if names else self.families.registry
-        headers = {"Vary": "Accept, Accept-Encoding", "Cache-Control": "no-store"}
-        if choose_format(accept) == "openmetrics":
-            content_type, body = openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
-        else:
-            content_type, body = CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
-        if accepts_gzip(accept_encoding):
-            body = gzip.compress(body, compresslevel=5, mtime=0)
-            headers["Content-Encoding"] = "gzip"
-        return content_type, body, headers
+        if form == "openmetrics":
+            return openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a sample as a scrape would show it now; None if there is no such series. For tests."""

@@ -9,11 +9,17 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from service.api.ops import MetricsPage
 from service.errors import InvalidConfiguration
+from service.http.app import build
+from service.http.middleware import Canonical
 from service.observe.metrics import catalogue
 from service.observe.metrics.catalogue import Declaration
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.metrics_doc import markdown
+from service.secrets.secret_file import BearerFile
+from tests.caller import Caller, Response
+from tests.unit.http.conftest import Unmeasured
 
 
 class FakeClock:
@@ -85,7 +91,7 @@ def test_the_page_lists_every_metric_with_its_label_values() -> None:
 
 def test_every_declared_family_is_served(metrics: Metrics) -> None:
     metrics.build_info(version="1", revision="abc", python="3", salt="3008.3")
-    _, body, _ = metrics.exposition()
+    _, body = metrics.exposition()
 
     families = {family.name for family in parse_text(body.decode())}
     assert {declaration.name.removesuffix("_total") for declaration in catalogue.CATALOGUE} <= families
@@ -115,7 +121,7 @@ def test_a_recorded_trace_is_the_exemplar_of_its_duration_in_openmetrics_alone(m
     metrics.http_finished("POST", "/run", 200, 0.2, trace_id="ab" * 16)
     metrics.http_finished("POST", "/run", 200, 0.02)
 
-    assert b'# {trace_id="abababababababababababababababab"} 0.2 ' in metrics.exposition("application/openmetrics-text")[1]
+    assert b'# {trace_id="abababababababababababababababab"} 0.2 ' in metrics.exposition("openmetrics")[1]
     assert b"trace_id" not in metrics.exposition()[1]
 
 
@@ -259,12 +265,18 @@ PROMETHEUS_3 = (
 )
 
 
+def scraped(metrics: Metrics, **headers: str) -> Response:
+    """Ask the ops listener's page for them."""
+    page = MetricsPage(metrics, lambda: None, BearerFile(None))
+    return Caller(Canonical(build({"/metrics": page}, on_crash=lambda _facts: None), Unmeasured(), lambda *_: None)).get("/metrics", **headers)
+
+
 @pytest.mark.parametrize("accept", [PROMETHEUS_3, "application/openmetrics-text", 'application/openmetrics-text; version="1.0.0"'])
 def test_openmetrics_is_served_to_who_prefers_it(metrics: Metrics, accept: str) -> None:
-    content_type, body, _ = metrics.exposition(accept)
+    answer = scraped(metrics, accept=accept)
 
-    assert content_type == "application/openmetrics-text; version=1.0.0; charset=utf-8"
-    assert list(parse_openmetrics(body.decode()))  # type: ignore[no-untyped-call]
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert list(parse_openmetrics(answer.body.decode()))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
@@ -284,18 +296,19 @@ def test_openmetrics_is_served_to_who_prefers_it(metrics: Metrics, accept: str) 
     ],
 )
 def test_anybody_else_gets_text(metrics: Metrics, accept: str) -> None:
-    content_type, body, headers = metrics.exposition(accept)
+    answer = scraped(metrics, accept=accept)
 
-    assert content_type == "text/plain; version=0.0.4; charset=utf-8"
-    assert list(parse_text(body.decode()))
-    assert headers["Vary"] == "Accept, Accept-Encoding"
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert list(parse_text(answer.body.decode()))
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+    assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(
     ("encoding", "zipped"), [("gzip", True), ("br, *", True), ("deflate, gzip;q=0.5", True), ("", False), ("gzip;q=0", False), ("identity", False)]
 )
 def test_gzip_is_used_where_it_is_accepted(metrics: Metrics, encoding: str, zipped: bool) -> None:
-    _, body, headers = metrics.exposition("", encoding)
+    answer = scraped(metrics, accept_encoding=encoding)
 
-    assert (headers.get("Content-Encoding") == "gzip") is zipped
-    assert (gzip.decompress(body) if zipped else body).startswith(b"# HELP salt_api_http_requests_total")
+    assert (answer.headers.get("content-encoding") == "gzip") is zipped
+    assert (gzip.decompress(answer.body) if zipped else answer.body).startswith(b"# HELP salt_api_http_requests_total")
