@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.auth.guard import GATE_WAIT_SECONDS, Guard, TokenDied
+from service.auth.guard import GATE_WAIT_SECONDS, Allowances, Guard, TokenDied
 from service.errors import Forbidden, MasterUnreachable, Throttled, Unauthenticated
 from service.limits import Brake
 
@@ -129,15 +129,15 @@ def test_failed_logins_of_many_users_from_many_addresses_add_up() -> None:
 
 
 def test_who_cannot_pay_all_pays_nothing(house: Gatehouse) -> None:
-    keys = ("192.0.2.1", "me")
+    allowances, keys = Allowances(house.addresses, house.users, house.everybody), ("192.0.2.1", "me")
     while not house.everybody.wait(""):
         house.everybody.take("")
     for _ in range(20):
         with pytest.raises(Throttled):
-            house.guard.pay(keys)
+            allowances.pay(keys)
     house.now += 5
 
-    house.guard.pay(keys)
+    allowances.pay(keys)
 
 
 def test_an_address_does_not_pay_for_a_user_that_is_throttled(house: Gatehouse) -> None:
@@ -197,8 +197,8 @@ def test_credentials_are_proven_for_a_time(house: Gatehouse) -> None:
 def test_other_credentials_are_not_proven_by_these(house: Gatehouse, change: dict[str, str]) -> None:
     house.log_in()
 
-    assert house.guard.is_proven(house.guard.digest_of(ME))
-    assert not house.guard.is_proven(house.guard.digest_of({**ME, **change}))
+    assert house.guard.proven.has(house.guard.proven.digest_of(ME))
+    assert not house.guard.proven.has(house.guard.proven.digest_of({**ME, **change}))
 
 
 def test_a_missing_right_is_no_failed_login_and_proves_the_credentials(house: Gatehouse) -> None:
@@ -206,7 +206,7 @@ def test_a_missing_right_is_no_failed_login_and_proves_the_credentials(house: Ga
         house.fail(ME, fault=Forbidden("no right"))
 
     assert house.results() == ["forbidden"] * 10
-    assert house.guard.is_proven(house.guard.digest_of(ME))
+    assert house.guard.proven.has(house.guard.proven.digest_of(ME))
 
 
 def test_a_proven_callers_refusal_counts_as_a_missing_right(house: Gatehouse) -> None:
@@ -259,7 +259,7 @@ def inside(house: Gatehouse, count: int, username: str = "me") -> Iterator[threa
 def await_waiting(house: Gatehouse, count: int) -> None:
     """Spin until so many logins wait for their turn."""
     deadline = time.monotonic() + 60
-    while house.guard.waiting != count:
+    while house.guard.gate.waiting != count:
         assert time.monotonic() < deadline
 
 
@@ -359,7 +359,7 @@ def test_the_memory_of_proven_credentials_is_bounded() -> None:
     for number in range(5):
         house.log_in({**ME, "username": f"user-{number}"})
 
-    proven = [house.guard.is_proven(house.guard.digest_of({**ME, "username": f"user-{number}"})) for number in range(5)]
+    proven = [house.guard.proven.has(house.guard.proven.digest_of({**ME, "username": f"user-{number}"})) for number in range(5)]
     assert proven == [False, False, True, True, True]
 
 
@@ -371,14 +371,15 @@ def test_no_credential_stays_in_memory_or_in_an_exception() -> None:
     with pytest.raises(Throttled) as caught, house.guard.admit({**WRONG, "password": "s3cret-2"}, "192.0.2.1"):
         pass
 
-    state = [vars(house.guard), vars(house.users), vars(house.addresses), vars(caught.value), caught.value.args, repr(house.guard)]
+    parts = house.guard, house.guard.gate, house.guard.proven, house.users, house.addresses, caught.value
+    state = [*map(vars, parts), caught.value.args, repr(house.guard)]
     assert "s3cret" not in repr(state)
     assert "guess" not in repr(state)
     assert "'me'" not in repr(state)
 
 
 def test_the_same_credentials_have_other_digests_in_another_process() -> None:
-    assert Gatehouse().guard.digest_of(ME) != Gatehouse().guard.digest_of(ME)
+    assert Gatehouse().guard.proven.digest_of(ME) != Gatehouse().guard.proven.digest_of(ME)
 
 
 def test_vouched_credentials_pass_though_the_neighbours_have_used_up_the_allowance(house: Gatehouse) -> None:

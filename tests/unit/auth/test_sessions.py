@@ -246,7 +246,7 @@ def test_a_token_that_died_is_no_longer_let_past_the_brakes() -> None:
     with pytest.raises(Unauthenticated):
         here.sessions.of(request(x_auth_token=TOKEN))
 
-    assert not here.guard.is_proven(here.guard.digest_of({"token": TOKEN}))
+    assert not here.guard.proven.has(here.guard.proven.digest_of({"token": TOKEN}))
 
 
 def test_a_fresh_token_passes_though_the_neighbours_have_used_up_the_allowance() -> None:
