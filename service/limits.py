@@ -42,13 +42,13 @@ class Brake:
     burst: failures at once; per_minute: the rate at which they are forgiven.
     """
 
-    def __init__(self, burst: int, per_minute: float, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, burst: int, per_minute: float, *, monotonic: Callable[[], float] = time.monotonic, most_keys: int = MOST_KEYS) -> None:
         self._burst = burst
         self._per_second = per_minute / 60
         self._monotonic = monotonic
         self._lock = threading.Lock()
         # Allowance left and when it was counted, the longest unused first; guarded by _lock.
-        self._left: Bounded[str, tuple[float, float]] = Bounded(MOST_KEYS)
+        self._left: Bounded[str, tuple[float, float]] = Bounded(most_keys)
 
     def adjust(self, burst: int, per_minute: float) -> None:
         """Change the allowance; what has been used stays used."""

@@ -62,7 +62,7 @@ class Collector:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 known = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
                 if known:
-                    collector._take(body)
+                    collector.take(body)
                 self.send_response(200 if known else 404)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -72,7 +72,7 @@ class Collector:
 
         return Handler
 
-    def _take(self, body: bytes) -> None:
+    def take(self, body: bytes) -> None:
         request = ExportTraceServiceRequest.FromString(body)
         self.texts.append(str(request))
         for of_service in request.resource_spans:

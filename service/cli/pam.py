@@ -22,12 +22,16 @@ PACKAGED_PYTHON = Path("/opt/saltstack/salt/bin/python3")
 LOAD = "import runpy, sys; sys.exit(not runpy.run_path(sys.argv[1])['__virtual__']())"
 
 
-def pam_notes(raw: Mapping[str, Any], environ: Mapping[str, str]) -> list[ConfigFault]:
-    """Return what would let PAM refuse everybody, as far as it can be seen from here; nothing without `pam` in `external_auth`."""
+def pam_notes(raw: Mapping[str, Any], environ: Mapping[str, str], *, shadow: Path = SHADOW, seconds: float = SECONDS) -> list[ConfigFault]:
+    """
+    Return what would let PAM refuse everybody, as far as it can be seen from here; nothing without `pam` in `external_auth`.
+
+    shadow: the file of passwords. seconds: longest wait for the Python that Salt starts.
+    """
     eauths = raw.get("external_auth")
     if not isinstance(eauths, Mapping) or "pam" not in eauths:
         return []
-    return [*_user_notes(str(raw.get("user") or "root")), *_python_notes(python_of(raw), environ)]
+    return [*_user_notes(str(raw.get("user") or "root"), shadow), *_python_notes(python_of(raw), environ, seconds)]
 
 
 def python_of(raw: Mapping[str, Any]) -> Path:
@@ -40,24 +44,24 @@ def python_of(raw: Mapping[str, Any]) -> Path:
     return Path(str(raw.get("auth.pam.python") or next(python for python in known if python.exists()))).resolve()
 
 
-def _user_notes(user: str) -> Iterator[ConfigFault]:
-    if not _may_read_shadow(user):
+def _user_notes(user: str, shadow: Path) -> Iterator[ConfigFault]:
+    if not _may_read_shadow(user, shadow):
         problem = f"the master seems to run as `{user}`, whom PAM tells nothing about other users' passwords"
         fix = f"run the master as root, or on Debian and Ubuntu add `{user}` to the group `shadow`, or take another eauth module: docs/eauth.md"
         yield ConfigFault(WHERE, problem, fix)
 
 
-def _may_read_shadow(user: str) -> bool:
+def _may_read_shadow(user: str, shadow: Path) -> bool:
     """Say whether a user is root, or in the group that may read the passwords."""
     try:
-        account, shadow = pwd.getpwnam(user), SHADOW.stat()
+        account, passwords = pwd.getpwnam(user), shadow.stat()
     except (KeyError, OSError):
         return user == "root"
     groups = os.getgrouplist(user, account.pw_gid)
-    return account.pw_uid == 0 or bool(shadow.st_mode & 0o040 and shadow.st_gid in groups)
+    return account.pw_uid == 0 or bool(passwords.st_mode & 0o040 and passwords.st_gid in groups)
 
 
-def _python_notes(python: Path, environ: Mapping[str, str]) -> Iterator[ConfigFault]:
+def _python_notes(python: Path, environ: Mapping[str, str], seconds: float) -> Iterator[ConfigFault]:
     from service.gateway.master.options import SALT_FOLDER  # noqa: PLC0415 - it imports Salt
 
     try:
@@ -69,11 +73,11 @@ def _python_notes(python: Path, environ: Mapping[str, str]) -> Iterator[ConfigFa
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        why = f"gave no answer in {SECONDS:g} s" if isinstance(exc, subprocess.TimeoutExpired) else f"cannot be run ({exc.strerror})"
+        why = f"gave no answer in {seconds:g} s" if isinstance(exc, subprocess.TimeoutExpired) else f"cannot be run ({exc.strerror})"
         yield ConfigFault(WHERE, f"{python}, which Salt starts to ask PAM, {why}", "name another in the master's option `auth.pam.python`: docs/eauth.md")
         return
     if tried.returncode:

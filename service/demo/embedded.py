@@ -215,13 +215,19 @@ class EmbeddedSalt(WhileNeeded):
                     end_session(pid, grace_seconds=3.0)
 
 
-def until(timeout_seconds: float, remind: Callable[[float], None] | None = None) -> Iterator[None]:
+def until(
+    timeout_seconds: float,
+    remind: Callable[[float], None] | None = None,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
     """Yield again and again, with short pauses, until the time is over. remind: told every five seconds how many have gone."""
-    began = reminded = now = time.monotonic()
+    began = reminded = now = monotonic()
     while now < began + timeout_seconds:
         if remind and now > reminded + REMIND_SECONDS:
             reminded = now
             remind(now - began)
         yield
-        time.sleep(POLL_SECONDS)
-        now = time.monotonic()
+        sleep(POLL_SECONDS)
+        now = monotonic()

@@ -14,14 +14,15 @@ EPHEMERAL_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 EPHEMERAL = 32_768
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, among: range | None = None) -> list[int]:
     """
-    Return ports of 127.0.0.1 that nobody listens on, each another.
+    Return ports of 127.0.0.1 that nobody listens on, each another. Raises OSError when there are not as many.
 
-    They are none of those that the kernel gives away: an outgoing connection of anybody's could take one before its server listens.
+    Without `among` they are none of those that the kernel gives away: an outgoing connection of anybody's could take one before its server listens.
     """
     found: list[int] = []
-    for port in secrets.SystemRandom().sample(_candidates(), len(_candidates())):
+    candidates = among or _candidates()
+    for port in secrets.SystemRandom().sample(candidates, len(candidates)):
         if is_free(port):
             found.append(port)
         if len(found) == count:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 BACKLOG = 1024
-_SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = 1.0
 _IDLE_CHECK_SECONDS = 0.05
 
 
@@ -96,12 +96,14 @@ class Listener:
         on_queue_wait: Callable[[float], None] = lambda _seconds: None,
         flag: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sweep_seconds: float = SWEEP_SECONDS,
     ) -> None:
         self.name = name
         self.host = host
         self.connection_limit = connection_limit
         self._receive_seconds = receive_seconds
         self._clock = clock
+        self._sweep_seconds = sweep_seconds
         self._stopping = False
         self._dispatcher = Dispatcher(name, threads, on_queue_wait, clock)
         sock = bind(name, host, port, flag)
@@ -190,14 +192,14 @@ class Listener:
             self._sockets.close()
 
     def _run(self) -> None:
-        next_sweep = self._clock() + _SWEEP_SECONDS
+        next_sweep = self._clock() + self._sweep_seconds
         while not self._stopping:
             # Whether the port takes callers depends on how many there are.
             self._sockets.ask_again(self._server.descriptor)
-            self._sockets.turn(_SWEEP_SECONDS)
+            self._sockets.turn(self._sweep_seconds)
             now = self._clock()
             if now >= next_sweep:
-                next_sweep = now + _SWEEP_SECONDS
+                next_sweep = now + self._sweep_seconds
                 self._sweep(now)
 
     def _sweep(self, now: float) -> None:
@@ -222,7 +224,7 @@ class Listener:
             done.set()
 
         self._server.trigger.pull_trigger(run)
-        while not done.wait(_SWEEP_SECONDS) and self.alive():
+        while not done.wait(self._sweep_seconds) and self.alive():
             continue
 
     def _close_port(self) -> None:

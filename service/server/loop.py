@@ -22,9 +22,10 @@ class Sockets(dict[int, Any]):
     All methods run in the loop's thread, except `ask_again` and the removal of a channel, which a thread of the pool may do too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, epoll: select.epoll | None = None) -> None:
+        """epoll: the kernel's list, a new one by default."""
         super().__init__()
-        self._epoll = select.epoll()
+        self._epoll = epoll or select.epoll()
         self._looked_for: dict[int, int] = {}  # flags by descriptor, those that are not 0
         self._to_ask: deque[int | None] = deque()
 
@@ -57,7 +58,7 @@ class Sockets(dict[int, Any]):
 
     def turn(self, seconds: float) -> None:
         """Ask who is to be asked, wait for an event, and tell all who have one."""
-        self._ask()
+        self.ask()
         # The descriptors are looked up before the first is told: who is told may close one, and the kernel gives its number to the next caller,
         # whom the event does not concern.
         ready = [(descriptor, self.get(descriptor), flags) for descriptor, flags in self._epoll.poll(seconds, _EVENTS)]
@@ -65,15 +66,16 @@ class Sockets(dict[int, Any]):
             if channel is not None and self.get(descriptor) is channel:
                 self._tell(descriptor, channel, flags)
 
-    def close(self) -> None:
-        """Give the kernel's list back."""
-        self._epoll.close()
-
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Ask who is to be asked, and tell the kernel what has changed."""
         while self._to_ask:
             descriptor = self._to_ask.popleft()
             if descriptor is not None and (channel := self.get(descriptor)) is not None:
                 self._look_for(descriptor, channel)
+
+    def close(self) -> None:
+        """Give the kernel's list back."""
+        self._epoll.close()
 
     def _look_for(self, descriptor: int, channel: Any) -> None:
         flags = _wanted(channel)

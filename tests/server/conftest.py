@@ -60,6 +60,9 @@ class Caller:
     def get(self, path: str = "/", *headers: str) -> Caller:
         return self.send("".join(f"{line}\r\n" for line in (f"GET {path} HTTP/1.1", "Host: x", *headers, "")))
 
+    def line(self) -> bytes:
+        return self._file.readline()
+
     def answer(self) -> tuple[int, dict[str, str], bytes]:
         """Read one answer that has a Content-Length."""
         status = int(self._file.readline().split()[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import struct
 import threading
@@ -11,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from service.server import listener as listener_module
 from service.server.channel import Channel
 from service.server.listener import Listener
 from service.server.loop import Sockets
@@ -24,10 +24,10 @@ pytestmark = pytest.mark.slow
 POST = "POST /?7 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
 
 
-@pytest.fixture(autouse=True)
-def no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sweep also asks everybody anew, and the loop wakes for it by itself: without it a lost wake-up is lost for good."""
-    monkeypatch.setattr(listener_module, "_SWEEP_SECONDS", 3600.0)
+@pytest.fixture
+def listen(listen: Listen) -> Listen:
+    """Leave out the sweep, which asks everybody anew, and for which the loop wakes by itself: without it a lost wake-up is lost for good."""
+    return functools.partial(listen, sweep_seconds=3600.0)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
@@ -48,7 +48,7 @@ class Halt:
         self._monkeypatch = monkeypatch
 
     def at(self, *, before_asking: bool) -> None:
-        ask = Sockets._ask
+        ask = Sockets.ask
 
         def halted(sockets: Sockets) -> None:
             if before_asking:
@@ -57,7 +57,7 @@ class Halt:
             if not before_asking:
                 self._pause()
 
-        self._monkeypatch.setattr(Sockets, "_ask", halted)
+        self._monkeypatch.setattr(Sockets, "ask", halted)
 
     def _pause(self) -> None:
         if self.wanted.is_set():
@@ -128,7 +128,7 @@ def _conversation(caller: Any, number: int) -> None:
     assert [len(caller.answer()[2]) for _ in range(5)] == [1, 2, 3, 4, 300_000]
     caller.get("/?3").send(POST + "Expect: 100-continue\r\n\r\n")
     assert len(caller.answer()[2]) == 3
-    assert caller._file.readline() + caller._file.readline() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert caller.line() + caller.line() == b"HTTP/1.1 100 Continue\r\n\r\n"
     assert len(caller.send("hello").answer()[2]) == 7
     caller.get("/?2000000").get("/?6", *(["Connection: close"] if number % 2 else []))
     if number % 3 == 0:
@@ -238,7 +238,7 @@ def test_a_loop_that_died_is_seen(listen: Listen, call: Call, monkeypatch: pytes
     def fail(_sockets: Sockets) -> None:
         raise OSError("out of memory")
 
-    monkeypatch.setattr(Sockets, "_ask", fail)
+    monkeypatch.setattr(Sockets, "ask", fail)
     call(listener)
 
     assert eventually(lambda: not listener.alive())

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service import limits
 from service.errors import Overloaded
 from service.limits import Brake, Slots
 
@@ -78,22 +77,23 @@ def test_a_changed_allowance_applies_from_now_on() -> None:
     assert [brake.take("b") for _ in range(4)] == [0, 0, 0, 1]
 
 
-def test_keys_that_nobody_uses_any_more_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MOST_KEYS", 3)
-    brake = Brake(1, 6, monotonic=Clock())
+def test_keys_that_nobody_uses_any_more_are_forgotten_first() -> None:
+    brake = Brake(1, 6, monotonic=Clock(), most_keys=3)
     for key in ("a", "b", "c", "d", "e"):
         brake.take(key)
 
-    assert list(brake._left) == ["c", "d", "e"]
+    assert [brake.wait(key) for key in ("a", "b", "c", "d", "e")] == [0, 0, 10, 10, 10]
     assert (brake.take("e"), brake.take("a")) == (10, 0)
 
 
 def test_a_key_whose_allowance_is_whole_takes_no_memory() -> None:
-    brake = Brake(1, 6, monotonic=Clock())
-    brake.take("a")
-    brake.give_back("a")
+    brake = Brake(1, 6, monotonic=Clock(), most_keys=2)
+    for key in ("a", "b"):
+        brake.take(key)
+    brake.give_back("b")
+    brake.take("c")
 
-    assert not brake._left
+    assert [brake.wait(key) for key in ("a", "b", "c")] == [10, 0, 10]
 
 
 @dataclasses.dataclass

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from service.demo import embedded, processes
+from service.demo.embedded import until
+from service.demo.processes import POLL_SECONDS
 
 
-def test_a_long_wait_is_reported_now_and_then_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_wait_is_reported_now_and_then_and_ends() -> None:
     clock = Clock()
-    monkeypatch.setattr(embedded, "time", clock)
     said: list[float] = []
 
-    rounds = sum(1 for _ in embedded.until(21, said.append))
+    rounds = sum(1 for _ in until(21, said.append, monotonic=clock.monotonic, sleep=clock.sleep))
 
     assert [round(seconds) for seconds in said] == [5, 10, 15, 20]
-    assert rounds == pytest.approx(21 / processes.POLL_SECONDS, abs=2)
+    assert rounds == pytest.approx(21 / POLL_SECONDS, abs=2)
 
 
 class Clock:

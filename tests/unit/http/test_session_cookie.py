@@ -15,13 +15,16 @@ Samesite = Literal["lax", "strict", "none"]
 
 
 def header(cookie: SessionCookie, scheme: str, *, clear: bool = False, expire: float = 1_800_000_000.5) -> str:
-    req, resp = falcon.testing.create_req(scheme=scheme), falcon.Response()
-    if clear:
-        cookie.clear(req, resp)
-    else:
-        cookie.set(req, resp, "ab" * 32, expire)
-    (value,) = [value for name, value in resp._wsgi_headers() if name.lower() == "set-cookie"]
-    return str(value)
+    class Resource:
+        def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+            if clear:
+                cookie.clear(req, resp)
+            else:
+                cookie.set(req, resp, "ab" * 32, expire)
+
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App()
+    app.add_route("/", Resource())
+    return str(falcon.testing.simulate_get(app, "/", protocol=scheme).headers["set-cookie"])
 
 
 @pytest.mark.parametrize(

@@ -175,14 +175,13 @@ def test_while_the_loop_asks_everything_is_news(pair: Pair, monkeypatch: pytest.
     seen: list[bool] = []
     pair.channel.readable()
     pair.channel.writable()
-    wants = pair.channel._wants
 
-    def asked() -> int:
+    def asked(channel: Channel) -> object:
         monkeypatch.undo()
-        seen.append(pair.channel.has_news())
-        return wants()
+        seen.append(channel.has_news())
+        return HTTPChannel.writable(channel)
 
-    monkeypatch.setattr(pair.channel, "_wants", asked)
+    monkeypatch.setattr(HTTPChannel, "writable", asked)
     pair.channel.readable()
 
     assert seen == [True]

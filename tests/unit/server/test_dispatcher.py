@@ -170,7 +170,8 @@ def test_waitress_still_has_the_internals_we_stand_on() -> None:
 
     assert list(inspect.signature(ThreadedTaskDispatcher.handler_thread).parameters) == ["self", "thread_no"]
     assert pool.active_count == 0
-    assert pool.queue_cv._lock is pool.lock
+    with pool.lock:
+        pool.queue_cv.notify()  # raises unless this is its lock
     assert list(inspect.signature(ThreadedTaskDispatcher.start_new_thread).parameters) == ["self", "target", "thread_no"]
     assert list(inspect.signature(ThreadedTaskDispatcher.shutdown).parameters) == ["self", "cancel_pending", "timeout"]
     assert len(pool.queue) == 0
