@@ -131,7 +131,7 @@ class FakeMaster:
             "key.list_all": self._list_keys,
             "key.finger": self._finger,
             "key.name_match": lambda load: {"minions": fnmatch.filter(self.minions, load["match"])},
-            "key.gen_accept": self._gen_accept,
+            "key.gen_accept": self.gen_accept,
             "key.delete": self._delete,
         }
         success = load["fun"] in known
@@ -146,7 +146,7 @@ class FakeMaster:
         found = {minion: ":".join(["ab"] * 32) for minion in self.minions if fnmatch.fnmatch(minion, load["match"])}
         return {"minions": found} if found else {}
 
-    def _gen_accept(self, load: dict[str, Any]) -> Any:
+    def gen_accept(self, load: dict[str, Any]) -> Any:
         if load["id_"] in self.keys and not load.get("force"):
             return {}
         self.keys.add(load["id_"])

@@ -228,7 +228,7 @@ def test_a_body_that_asks_for_no_key_is_a_bad_request(api: Api, body: bytes) -> 
 def test_a_master_that_makes_no_key_is_not_the_callers_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     api = fake_api(tmp_path)
     assert isinstance(api.process.gateway, FakeGateway)
-    monkeypatch.setattr(api.process.gateway.master, "_gen_accept", lambda _load: "Exception occurred in wheel key.gen_accept")
+    monkeypatch.setattr(api.process.gateway.master, "gen_accept", lambda _load: "Exception occurred in wheel key.gen_accept")
 
     assert api.caller.post({**api.demo, "mid": "fresh"}, "/keys").status == 500
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from service.bounded import Bounded
@@ -22,8 +22,6 @@ from service.secrets.digests import Digests
 Revocation = Literal["file", "runner", "here"]
 MOST_REVOKED = 10_000
 REVOKE_SECONDS = 10.0
-# The `localfs` store of 3006 and 3007 names a token's file after the token; from 3008 on it is a cache bank of `.p` files.
-_SUFFIXES = (".p", "") if SALT_VERSION >= "3008" else ("", ".p")
 # Rest_cherrypy's words, for every kind of login that fails.
 REFUSED = "Could not authenticate using provided credentials"
 
@@ -35,19 +33,28 @@ class Tokens:
     Keeps one thing: keyed digests of revoked tokens until those expire, because a revocation may reach no further than
     this process, and because a look-up may be under way while its token is revoked.
 
-    run: runs a low, for the runner that deletes a token.
+    run: runs a low, for the runner that deletes a token. salt_version: of the master, which decides where its tokens are.
     """
 
     def __init__(
-        self, channels: Sender, options: MasterOptions, run: Callable[[Low, Request], LowResult], *, time_of_day: Callable[[], float] = time.time
+        self,
+        channels: Sender,
+        options: MasterOptions,
+        run: Callable[[Low, Request], LowResult],
+        *,
+        salt_version: str = SALT_VERSION,
+        most_revoked: int = MOST_REVOKED,
+        time_of_day: Callable[[], float] = time.time,
     ) -> None:
         self._channels = channels
-        self._folder = _token_folder(options.raw)
+        self._folder = _token_folder(options.raw, salt_version)
+        # The `localfs` store of 3006 and 3007 names a token's file after the token; from 3008 on it is a cache bank of `.p` files.
+        self._suffixes = (".p", "") if salt_version >= "3008" else ("", ".p")
         self._run = run
         self._time_of_day = time_of_day
         self._digests = Digests()
         self._lock = threading.Lock()
-        self._revoked: Bounded[bytes, float] = Bounded(MOST_REVOKED)  # digest -> expiry; guarded by _lock
+        self._revoked: Bounded[bytes, float] = Bounded(most_revoked)  # digest -> expiry; guarded by _lock
 
     def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -84,9 +91,9 @@ class Tokens:
         self._forget(token, expire)
         if not TOKEN.fullmatch(token) or self._folder is None:
             return "here"
-        if any(self._unlink(name) for name in _file_names(token)):
+        if any(self._unlink(token + suffix) for suffix in self._suffixes):
             return "file"
-        if any(self._delete(token, name) for name in _file_names(token)):
+        if any(self._delete(token, token + suffix) for suffix in self._suffixes):
             return "runner"
         return "here"
 
@@ -158,13 +165,9 @@ def _is_token_data(reply: object) -> bool:
     return all(isinstance(reply.get(name), (int, float)) for name in ("start", "expire"))
 
 
-def _token_folder(raw: Mapping[str, Any]) -> str | None:
+def _token_folder(raw: Mapping[str, Any], salt_version: str) -> str | None:
     """Return where the master keeps tokens as files, None when it keeps them elsewhere."""
     stores = {raw.get("eauth_tokens") or "localfs"}
-    if SALT_VERSION >= "3008":
+    if salt_version >= "3008":
         stores.add(raw.get("eauth_tokens.cache_driver") or raw.get("cache") or "localfs")
     return str(raw["token_dir"]) if raw.get("token_dir") and stores == {"localfs"} else None
-
-
-def _file_names(token: str) -> Iterator[str]:
-    return (token + suffix for suffix in _SUFFIXES)

@@ -117,7 +117,7 @@ def test_a_piece_that_a_full_disk_took_is_cut_off_again(path: Path, monkeypatch:
         return write(fd, bytes(data)[: taken.pop()])
 
     with monkeypatch.context() as patched:
-        patched.setattr("service.audit.sinks.os.write", full)
+        patched.setattr(os, "write", full)
         with pytest.raises(OSError, match="space"):
             one.write([record(2)])
         with pytest.raises(OSError, match="space"):

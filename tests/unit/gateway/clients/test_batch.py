@@ -27,9 +27,9 @@ class Fleet(World):
         self.values: dict[str, Any] = {}
         self.codes: dict[str, int] = {}
         self.questions = 0
-        self.replies = [self._answer] * 40
+        self.replies = [self.answer] * 40
 
-    def _answer(self, load: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, load: dict[str, Any]) -> dict[str, Any]:
         if load["fun"] == "test.ping":
             for minion in self.minions:
                 self.returns(self.now, minion, jid=PING)
@@ -107,7 +107,7 @@ def test_minions_that_do_not_answer_the_ping_are_left_out() -> None:
     ping = published("a", "b", "down", jid=PING)
 
     def answer(load: dict[str, Any]) -> dict[str, Any]:
-        fleet._answer(load)
+        fleet.answer(load)
         return ping
 
     fleet.replies[0] = answer

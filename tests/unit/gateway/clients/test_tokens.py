@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from service.errors import BadRequest, Fault, Forbidden, JobTimeout, MasterUnreachable, Unauthenticated
-from service.gateway.clients import tokens as tokens_module
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
-from service.gateway.clients.tokens import MOST_REVOKED, Tokens
+from service.gateway.clients.tokens import Tokens
 from service.gateway.low import Low
 from service.gateway.master.options import MasterOptions
 
 TOKEN = "ab" * 32
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 DATA = {"token": TOKEN, "name": "alice", "eauth": "pam", "start": 900.0, "expire": 2000.0}
 GOOD = {"username": "alice", "password": "secret", "eauth": "pam"}
 
@@ -46,9 +48,9 @@ class Master:
         return LowResult(found)
 
 
-def tokens(master: Master, **raw: Any) -> Tokens:
+def tokens(master: Master, limits: Mapping[str, Any] = NOTHING, **raw: Any) -> Tokens:
     options = MasterOptions.of({"ret_port": 1, "sock_dir": "/nonexistent", "token_dir": "/nonexistent/tokens", **raw})
-    return Tokens(master, options, master.run, time_of_day=lambda: 1000.0)
+    return Tokens(master, options, master.run, **{"time_of_day": lambda: 1000.0, **limits})
 
 
 def test_a_login_goes_to_the_master_with_what_else_the_eauth_module_may_want() -> None:
@@ -162,11 +164,10 @@ def test_a_store_that_holds_no_files_is_left_alone(raw: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("version", "expected"), [("3008.3", "here"), ("3007.15", "runner")])
-def test_from_3008_on_tokens_are_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, version: str, expected: str) -> None:
-    monkeypatch.setattr(tokens_module, "SALT_VERSION", version)
+def test_from_3008_on_tokens_are_where_the_cache_is(version: str, expected: str) -> None:
     master = Master(files={TOKEN})
 
-    assert tokens(master, cache="redis").revoke(TOKEN, 2000.0) == expected
+    assert tokens(master, {"salt_version": version}, cache="redis").revoke(TOKEN, 2000.0) == expected
 
 
 def test_a_revocation_during_the_look_up_counts() -> None:
@@ -183,14 +184,13 @@ def test_a_revocation_during_the_look_up_counts() -> None:
 
 
 def test_what_is_remembered_has_an_end() -> None:
-    ours = tokens(Master())
-    ours._folder = None
-
-    for number in range(MOST_REVOKED + 5):
-        ours._revoked[number.to_bytes(4, "big")] = 2000.0
-    ours._revoked[b"old"] = 500.0
+    now = 400.0
+    ours = tokens(Master(), {"most_revoked": 3, "time_of_day": lambda: now}, token_dir="")
+    for name, expire in (("over", 500.0), ("first", 2000.0), ("second", 2000.0)):
+        ours.revoke(name, expire)
+    now = 1000.0
     ours.revoke(TOKEN, 2000.0)
 
-    assert len(ours._revoked) == MOST_REVOKED
-    assert ours.is_revoked(TOKEN)
-    assert b"old" not in ours._revoked
+    assert [ours.is_revoked(name) for name in ("over", "first", "second", TOKEN)] == [False, True, True, True]
+    ours.revoke("last", 2000.0)
+    assert [ours.is_revoked(name) for name in ("first", "second", TOKEN, "last")] == [False, True, True, True]
