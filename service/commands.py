@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from service.audit.records import Act
 from service.audit.trail import Audit
 from service.auth.guard import Guard
-from service.auth.sessions import Identity
+from service.auth.identity import Identity, Proof
 from service.clients import Client
 from service.errors import Fault, Overloaded, Unauthenticated
 from service.gateway.clients.local import Request
@@ -94,19 +94,19 @@ class Commands:
         """Take new limits, all fields of Policy, in a running process."""
         self.policy = Policy(**limits)
 
-    def run(self, body: object, facts: Facts, *, identity: Identity | None = None, client: Client | None = None) -> list[Any]:
+    def run(self, body: object, facts: Facts, *, proof: Proof | None = None, client: Client | None = None) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.
 
-        identity: whose session this is; its token takes the place of any credentials in the lows, as in rest_cherrypy.
+        proof: of who calls, a session for example; its credentials take the place of those in the lows, as in rest_cherrypy.
         client: takes the place of the lows' own client, in a session.
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
-        lows = self._parse(_completed(body, identity, client))
+        lows = self._parse(_completed(body, proof, client))
         if self._audit is not None:
-            self._record(self._audit, lows, facts, identity)
-        if identity is None:
+            self._record(self._audit, lows, facts, proof)
+        if proof is None:
             with facts.trail.stage("auth"):
                 for low in lows:
                     self._may_call(low.credentials, facts.address)
@@ -119,10 +119,10 @@ class Commands:
                 raise
             return self._run_all(lows, facts)
 
-    def _record(self, audit: Audit, lows: list[Low], facts: Facts, identity: Identity | None) -> None:
+    def _record(self, audit: Audit, lows: list[Low], facts: Facts, proof: Proof | None) -> None:
         """Have recorded what is asked for. Raises AuditUnavailable, and Unauthenticated for a dead token: the master need not be asked of it again."""
         with facts.trail.stage("auth"):
-            owners = [identity or self._owner(low, facts) for low in lows]
+            owners = [proof.identity if proof else self._owner(low, facts) for low in lows]
         try:
             audit.begin(facts, [_act(low, owner if isinstance(owner, Identity) else None) for low, owner in zip(lows, owners, strict=True)])
             for owner in owners:
@@ -204,12 +204,12 @@ class Commands:
             return self._gateway.run(low, request)
 
 
-def _completed(body: object, identity: Identity | None, client: Client | None) -> object:
+def _completed(body: object, proof: Proof | None, client: Client | None) -> object:
     """Return the lowstate of a session with what the session says put into its lows; what is no low stays, to be refused."""
     lows = [body] if isinstance(body, dict) else body
-    if identity is None or not isinstance(lows, list):
+    if proof is None or not isinstance(lows, list):
         return body
-    ours = {"token": identity.token} if client is None else {"token": identity.token, "client": client}
+    ours = {**proof.credentials} if client is None else {**proof.credentials, "client": client}
     return [{**{name: value for name, value in low.items() if name not in CREDENTIAL_FIELDS}, **ours} if isinstance(low, dict) else low for low in lows]
 
 

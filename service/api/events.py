@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import falcon
 
+from service.auth.identity import Identity, Session
 from service.errors import BadRequest, Fault, Unauthenticated
 from service.http.facts import Facts
 from service.limits import Slots
@@ -25,19 +26,10 @@ MOST_GLOB_CHARACTERS = 512
 _TOKEN_PARAMETERS = ("token", "salt_token")
 
 
-class Identity(Protocol):
-    """Who reads."""
-
-    @property
-    def user(self) -> str: ...
-    @property
-    def sees_everything(self) -> bool: ...
-
-
 class Sessions(Protocol):
     """The sessions, as far as a stream needs them."""
 
-    def of(self, environ: Mapping[str, Any]) -> Identity:
+    def of(self, environ: Mapping[str, Any]) -> Session:
         """Return whose request this is. Raises Unauthenticated when that cannot be, or is over."""
 
 
@@ -75,7 +67,7 @@ class Events:
         """Send events until the caller leaves, its token dies or the sidecar stops."""
         if self._settings.query_token:
             _take_token_from_query(req)
-        view = self._view(req, self._sessions.of(req.env))
+        view = self._view(req, self._sessions.of(req.env).identity)
         with contextlib.ExitStack() as held:
             held.enter_context(self._slots.take())
             reader = self._streams.open(view, req.get_header("Last-Event-ID"))

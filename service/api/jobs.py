@@ -22,7 +22,7 @@ class Jobs:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List them: {"return": [{jid: job}]}."""
         low = {"client": "runner", "fun": "jobs.list_jobs"}
-        value = self._commands.run([low], Facts.of(req.env), identity=self._sessions.of(req.env))
+        value = self._commands.run([low], Facts.of(req.env), proof=self._sessions.of(req.env))
         resp.set_header("Cache-Control", "private")
         respond(req, resp, {"return": value})
 
@@ -37,7 +37,7 @@ class Job:
     def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
         """Look it up: {"info": [job], "return": [{minion: value}]}; a job that is not known has `Error` in `info`."""
         low = {"client": "runner", "fun": "jobs.list_job", "kwarg": {"jid": jid}}
-        (job,) = self._commands.run([low], Facts.of(req.env), identity=self._sessions.of(req.env))
+        (job,) = self._commands.run([low], Facts.of(req.env), proof=self._sessions.of(req.env))
         resp.set_header("Cache-Control", "private")
         respond(req, resp, shown(job, jid))
 

@@ -68,7 +68,7 @@ class Key:
 
 
 def _answer_keys(commands: Commands, sessions: Sessions, fields: dict[str, str], req: falcon.Request, resp: falcon.Response) -> None:
-    (value,) = commands.run([{"client": "wheel", **fields}], Facts.of(req.env), identity=sessions.of(req.env))
+    (value,) = commands.run([{"client": "wheel", **fields}], Facts.of(req.env), proof=sessions.of(req.env))
     data = value.get("data")
     resp.set_header("Cache-Control", "private")
     respond(req, resp, {"return": data.get("return", {}) if isinstance(data, dict) else {}})

@@ -64,19 +64,13 @@ class Login:
             if not body:
                 raise BadRequest("a login is an object with username, password and eauth")
             body = body[0]
-        identity = self._sessions.login(body, req.env)
-        resp.set_header("X-Auth-Token", identity.token)
+        session = self._sessions.login(body, req.env)
+        resp.set_header("X-Auth-Token", session.token)
         resp.set_header("Cache-Control", "no-store")
-        self._cookie.set(req, resp, identity.token, identity.expire)
-        session = {
-            "token": identity.token,
-            "expire": identity.expire,
-            "start": identity.start,
-            "user": identity.user,
-            "eauth": identity.eauth,
-            "perms": identity.perms,
-        }
-        respond(req, resp, {"return": [session]})
+        self._cookie.set(req, resp, session.token, session.expire)
+        who = session.identity
+        content = {"token": session.token, "expire": session.expire, "start": session.start, "user": who.user, "eauth": who.eauth, "perms": who.perms}
+        respond(req, resp, {"return": [content]})
 
 
 class Logout:

@@ -24,8 +24,8 @@ class Minions:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Start a job for each low (without `client`) and answer 202: {"return": [{"jid", "minions"}], "_links": {"jobs": [{"href"}]}}."""
-        identity = self._sessions.of(req.env)
-        jobs = self._commands.run(decode(req), Facts.of(req.env), identity=identity, client=Client.LOCAL_ASYNC)
+        session = self._sessions.of(req.env)
+        jobs = self._commands.run(decode(req), Facts.of(req.env), proof=session, client=Client.LOCAL_ASYNC)
         links = [{"href": f"/jobs/{job['jid']}"} for job in jobs if job]
         resp.set_header("Cache-Control", "private")
         respond(req, resp, {"return": jobs, "_links": {"jobs": links}}, 202)
@@ -45,6 +45,6 @@ class Minion:
 
 def _answer_grains(commands: Commands, sessions: Sessions, tgt: str, req: falcon.Request, resp: falcon.Response) -> None:
     low = {"client": "local", "tgt": tgt, "fun": "grains.items"}
-    value = commands.run([low], Facts.of(req.env), identity=sessions.of(req.env))
+    value = commands.run([low], Facts.of(req.env), proof=sessions.of(req.env))
     resp.set_header("Cache-Control", "private")
     respond(req, resp, {"return": value})

@@ -32,6 +32,6 @@ class Root:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run a lowstate: {"return": [value of each low]}."""
-        identity = self._sessions.given(req.env)
+        session = self._sessions.find(req.env)
         lowstate = decode(req, required="JSON required")
-        respond(req, resp, {"return": self._commands.run(lowstate, Facts.of(req.env), identity=identity)})
+        respond(req, resp, {"return": self._commands.run(lowstate, Facts.of(req.env), proof=session)})

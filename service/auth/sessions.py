@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.guard import Guard, TokenDied
+from service.auth.identity import Identity, Session
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
 from service.errors import BadRequest, Fault, Unauthenticated
@@ -51,33 +51,13 @@ class Access(Protocol):
         """Raise Unauthenticated if this user may not call from there."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Identity:
-    """
-    Whom a session belongs to.
-
-    session: a keyed digest of the token, for the log. start, expire: seconds since 1970. perms: a list, or {} when empty.
-    sees_everything: may read the whole event bus.
-    """
-
-    token: str = dataclasses.field(repr=False)
-    session: str
-    user: str
-    eauth: str
-    groups: tuple[str, ...]
-    start: float
-    expire: float
-    perms: list[Any] | dict[str, Any]
-    sees_everything: bool
-
-
 class Sessions:
     """
     Opens, finds and ends sessions. Called from request threads.
 
     Remembers for a few seconds what the master said of a token, under keyed digests, and nothing else.
 
-    slots: held while the master is asked. access: asked about every user, however they come. on_revoked(identity, how) hears of every logout.
+    slots: held while the master is asked. access: asked about every user, however they come. on_revoked(session, how) hears of every logout.
     audit: hears of logins and logouts before they are done; it may refuse them.
     """
 
@@ -92,7 +72,7 @@ class Sessions:
         cache_seconds: float,
         external_auth: Mapping[str, Any],
         see_all: Collection[str] = (),
-        on_revoked: Callable[[Identity, str], None],
+        on_revoked: Callable[[Session, str], None],
         audit: Callable[[Account, Sequence[Act]], Sequence[Entry]] = lambda _account, _acts: (),
         monotonic: Callable[[], float] = time.monotonic,
         time_of_day: Callable[[], float] = time.time,
@@ -113,15 +93,15 @@ class Sessions:
         self._digests = Digests()
         self._lock = threading.Lock()
         # What the master said and when; the oldest first; both guarded by _lock.
-        self._alive: Bounded[bytes, tuple[Identity, float]] = Bounded(most_remembered)
+        self._alive: Bounded[bytes, tuple[Session, float]] = Bounded(most_remembered)
         self._dead: Bounded[bytes, float] = Bounded(most_remembered)
 
-    def login(self, credentials: object, environ: Mapping[str, Any]) -> Identity:
+    def login(self, credentials: object, environ: Mapping[str, Any]) -> Session:
         """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""
-        identity = self._identity(self.mk_token(credentials, environ))
-        self._remember(self._digests.of(identity.token), identity)
-        _note(environ, identity)
-        return identity
+        session = self._session(self.mk_token(credentials, environ))
+        self._remember(self._digests.of(session.token), session)
+        Facts.of(environ).who.update(session.log_fields)
+        return session
 
     def mk_token(self, credentials: object, environ: Mapping[str, Any]) -> dict[str, Any]:
         """Return a new token's data as the master gives it. Raises as `login`."""
@@ -141,7 +121,7 @@ class Sessions:
             entry.done = True
         return data
 
-    def of(self, environ: Mapping[str, Any]) -> Identity:
+    def of(self, environ: Mapping[str, Any]) -> Session:
         """
         Return whose request this is.
 
@@ -153,27 +133,21 @@ class Sessions:
         if token is None:
             raise Unauthenticated("No session: log in first, or send credentials to /run")
         with facts.trail.stage("auth"):
-            identity = self._find(token, facts.address)
-        _note(environ, identity)
-        self._access.admit(facts.address, identity.user)
-        return identity
+            session = self._look_up(token, facts.address)
+        facts.who.update(session.log_fields)
+        self._access.admit(facts.address, session.identity.user)
+        return session
 
-    def given(self, environ: Mapping[str, Any]) -> Identity | None:
+    def find(self, environ: Mapping[str, Any]) -> Session | None:
         """Return whose request this is, None when it names no session at all. Raises as `of`."""
         return None if token_of(environ, self.cookie_name) is None else self.of(environ)
-
-    def identify(self, token: str, address: str) -> Identity:
-        """Return whose token this is. Raises as `of`."""
-        identity = self._find(token, address)
-        self._access.admit(address, identity.user)
-        return identity
 
     def whose(self, credentials: Mapping[str, Any], address: str) -> Identity | None:
         """Return who is behind the token inside a low; None where there is none, or where nobody can say now. Raises Unauthenticated for a dead one."""
         if "token" not in credentials:
             return None
         try:
-            return self._find(credentials["token"], address)
+            return self._look_up(credentials["token"], address).identity
         except Unauthenticated:
             raise
         except Fault:
@@ -183,22 +157,20 @@ class Sessions:
         """Raise Unauthenticated if the user of credentials inside a low may not call from there; says nothing of whether they are good."""
         if not self._access.knows_users:
             return
-        if "token" in credentials:
-            self.identify(credentials["token"], address)
-        else:
-            self._access.admit(address, str(credentials.get("username", "")))
+        token = credentials.get("token")
+        self._access.admit(address, str(credentials.get("username", "")) if token is None else self._look_up(token, address).identity.user)
 
-    def _find(self, token: str, address: str) -> Identity:
+    def _look_up(self, token: str, address: str) -> Session:
         if not TOKEN.fullmatch(token):
             raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
         return self._cached(token) or self._ask(token, address)
 
-    def _cached(self, token: str) -> Identity | None:
+    def _cached(self, token: str) -> Session | None:
         digest = self._digests.of(token)
         with self._lock:
-            identity, until = self._alive.get(digest, (None, 0.0))
-        if identity is not None and until > self._monotonic() and identity.expire > self._time_of_day() and not self._tokens.is_revoked(token):
-            return identity
+            session, until = self._alive.get(digest, (None, 0.0))
+        if session is not None and until > self._monotonic() and session.expire > self._time_of_day() and not self._tokens.is_revoked(token):
+            return session
         return None
 
     def active(self) -> int:
@@ -206,18 +178,19 @@ class Sessions:
         with self._lock:
             known = list(self._alive.values())
         now = self._time_of_day()
-        return sum(identity.expire > now for identity, _ in known)
+        return sum(session.expire > now for session, _ in known)
 
-    def logout(self, identity: Identity, environ: Mapping[str, Any]) -> str:
+    def logout(self, session: Session, environ: Mapping[str, Any]) -> str:
         """End a session everywhere, as far as the master lets us; return how."""
-        self._audit(Facts.of(environ), [Act("logout", user=identity.user, eauth=identity.eauth, groups=identity.groups)])
-        self._bury(self._digests.of(identity.token))
+        who = session.identity
+        self._audit(Facts.of(environ), [Act("logout", user=who.user, eauth=who.eauth, groups=who.groups)])
+        self._bury(self._digests.of(session.token))
         with self._slots.take():
-            how = self._tokens.revoke(identity.token, identity.expire)
-        self._on_revoked(identity, how)
+            how = self._tokens.revoke(session.token, session.expire)
+        self._on_revoked(session, how)
         return how
 
-    def _ask(self, token: str, address: str) -> Identity:
+    def _ask(self, token: str, address: str) -> Session:
         """Ask the master. A token that it called dead lately is no further guess, so only its first use pays at the guard."""
         digest = self._digests.of(token)
         with self._lock:
@@ -230,9 +203,9 @@ class Sessions:
         if data is None:
             self._bury(digest)
             raise _dead()
-        identity = self._identity(data)
-        self._remember(digest, identity)
-        return identity
+        session = self._session(data)
+        self._remember(digest, session)
+        return session
 
     def _guarded(self, token: str, address: str) -> dict[str, Any] | None:
         credentials = {"token": token}
@@ -249,9 +222,9 @@ class Sessions:
             return None
         return data
 
-    def _remember(self, digest: bytes, identity: Identity) -> None:
+    def _remember(self, digest: bytes, session: Session) -> None:
         with self._lock:
-            self._alive[digest] = (identity, self._monotonic() + self._cache_seconds)
+            self._alive[digest] = (session, self._monotonic() + self._cache_seconds)
             self._dead.pop(digest, None)
 
     def _bury(self, digest: bytes) -> None:
@@ -259,18 +232,20 @@ class Sessions:
             self._alive.pop(digest, None)
             self._dead[digest] = self._monotonic()
 
-    def _identity(self, data: Mapping[str, Any]) -> Identity:
+    def _session(self, data: Mapping[str, Any]) -> Session:
         perms = perms_of(data, self._external_auth)
-        return Identity(
+        return Session(
+            Identity(
+                user=data["name"],
+                eauth=data["eauth"],
+                groups=tuple(str(group) for group in data.get("groups") or ()),
+                perms=perms,
+                sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or data["name"] in self._see_all,
+            ),
             token=data["token"],
-            session=self._digests.of(data["token"]).hex()[:16],
-            user=data["name"],
-            eauth=data["eauth"],
-            groups=tuple(str(group) for group in data.get("groups") or ()),
+            digest=self._digests.of(data["token"]).hex()[:16],
             start=float(data["start"]),
             expire=float(data["expire"]),
-            perms=perms,
-            sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or data["name"] in self._see_all,
         )
 
 
@@ -296,12 +271,6 @@ def _cookies(header: str, name: str) -> Iterator[str]:
         key, _, value = pair.partition("=")
         if key.strip() == name:
             yield value.strip().strip('"')
-
-
-def _note(environ: Mapping[str, Any], identity: Identity) -> None:
-    """Tell the log line who asked."""
-    facts = Facts.of(environ)
-    facts.who.update({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session})
 
 
 def _dead() -> Unauthenticated:

@@ -12,7 +12,8 @@ from service import __version__
 from service.audit.faults import key_faults
 from service.audit.trail import Audit
 from service.auth.guard import Guard
-from service.auth.sessions import Identity, Sessions
+from service.auth.identity import Session
+from service.auth.sessions import Sessions
 from service.commands import Commands, Policy
 from service.errors import InvalidConfiguration
 from service.fleet.follower import Follower
@@ -229,8 +230,8 @@ class Process:
             Applier(self._everybody.adjust, burst=burst, per_minute=overall),
         )
 
-    def _revoked(self, identity: Identity, how: str) -> None:
-        self.report.revoked({"user.name": identity.user, "auth.eauth": identity.eauth, "auth.session": identity.session}, how)
+    def _revoked(self, session: Session, how: str) -> None:
+        self.report.revoked(session.log_fields, how)
 
     def _master_check(self) -> Check:
         health = self.gateway.health()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, cast
 
 import pytest
 
+from service.audit.records import Act
+from service.audit.trail import Audit
 from service.auth.guard import Guard
+from service.auth.identity import Identity
 from service.clients import CLIENTS
 from service.commands import Commands, Policy
 from service.errors import (
@@ -69,10 +74,34 @@ class FakeMetrics:
         self.refused.append((client, outcome))
 
 
+class FakeAudit:
+    """Remembers who was said to do something."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.acts: list[Act] = []
+
+    def begin(self, _account: object, acts: list[Act]) -> None:
+        self.acts += acts
+
+    def returned(self, _account: object, _index: int, _value: object) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Assertion:
+    """A proof that is no session: a signed sentence, which the master's eauth module checks."""
+
+    identity: Identity
+    credentials: Mapping[str, str]
+    log_fields: Mapping[str, str]
+
+
 class Desk:
     """Commands over fakes."""
 
-    def __init__(self) -> None:
+    def __init__(self, audit: FakeAudit | None = None) -> None:
         self.now = 100.0
         self.gateway = FakeGateway()
         self.metrics = FakeMetrics()
@@ -94,6 +123,7 @@ class Desk:
             enabled_clients=tuple(client for client in CLIENTS if client != "wheel"),
             sync_jobs=self.sync_jobs,
             quick_calls=self.quick_calls,
+            audit=cast("Audit | None", audit),
             monotonic=self._monotonic,
         )
 
@@ -278,3 +308,15 @@ def test_failed_logins_are_throttled_before_they_reach_the_master(desk: Desk) ->
     assert len(desk.gateway.lows) == 1
     assert desk.attempts == [("token", "bad_credentials"), ("token", "throttled")]
     assert desk.outcomes() == [("local", "authn_error"), ("local", "authn_error")]
+
+
+def test_whatever_proves_who_calls_takes_the_place_of_the_lows_credentials() -> None:
+    audit = FakeAudit()
+    desk = Desk(audit)
+    credentials = {"eauth": "sidecar", "username": "ci:group/app", "password": "signed"}
+    proof = Assertion(Identity("ci:group/app", "sidecar", ("ops",), [".*"], sees_everything=True), credentials, {})
+
+    desk.commands.run([PING, {**RUNNER_ASYNC, "username": "root", "eauth": "pam"}], desk.facts, proof=proof)
+
+    assert [low.credentials for low in desk.gateway.lows] == [credentials] * 2
+    assert [(act.user, act.eauth, act.groups) for act in audit.acts] == [("ci:group/app", "sidecar", ("ops",))] * 2

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from service.auth.guard import Guard
-from service.auth.sessions import Identity, Sessions, token_of
+from service.auth.identity import Session
+from service.auth.sessions import Sessions, token_of
 from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Throttled, Unauthenticated
 from service.http.access import Access
 from service.http.facts import ENVIRON_KEY, new_facts
@@ -72,7 +73,7 @@ class World:
     guard: Guard
     sessions: Sessions
     slots: Slots
-    revoked: list[tuple[Identity, str]]
+    revoked: list[tuple[Session, str]]
 
 
 RIGHTS = {"pam": {"alice": ["test.*"], "ops%": [".*"]}}
@@ -94,7 +95,7 @@ def world(
         on_attempt=lambda _eauth, _result: None,
         monotonic=clock,
     )
-    revoked: list[tuple[Identity, str]] = []
+    revoked: list[tuple[Session, str]] = []
     quick_calls = Slots("quick calls", slots)
     sessions = Sessions(
         tokens,
@@ -104,7 +105,7 @@ def world(
         cookie_name="session_id",
         cache_seconds=cache_seconds,
         external_auth=rights,
-        on_revoked=lambda identity, how: revoked.append((identity, how)),
+        on_revoked=lambda session, how: revoked.append((session, how)),
         monotonic=clock,
         time_of_day=clock,
         **more,
@@ -112,8 +113,8 @@ def world(
     return World(clock, tokens, guard, sessions, quick_calls, revoked)
 
 
-def request(**headers: str) -> dict[str, Any]:
-    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": "192.0.2.1"}
+def request(address: str = "192.0.2.1", **headers: str) -> dict[str, Any]:
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": address}
     environ.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
     environ[ENVIRON_KEY] = new_facts(environ)
     return environ
@@ -121,21 +122,21 @@ def request(**headers: str) -> dict[str, Any]:
 
 def test_a_session_tells_whose_it_is_and_the_log_line_too() -> None:
     environ = request(x_auth_token=TOKEN)
-    identity = world().sessions.of(environ)
+    session = world().sessions.of(environ)
 
-    assert (identity.user, identity.eauth, identity.groups, identity.start, identity.expire) == ("alice", "pam", ("ops",), 900.0, 2000.0)
-    assert identity.perms == [".*", "test.*"]
-    assert environ[ENVIRON_KEY].who == {"user.name": "alice", "auth.eauth": "pam", "auth.session": identity.session}
-    assert TOKEN not in repr(identity)
+    assert (session.identity.user, session.identity.eauth, session.identity.groups, session.start, session.expire) == ("alice", "pam", ("ops",), 900.0, 2000.0)
+    assert session.identity.perms == [".*", "test.*"]
+    assert environ[ENVIRON_KEY].who == {"user.name": "alice", "auth.eauth": "pam", "auth.session": session.digest}
+    assert TOKEN not in repr(session)
 
 
 def test_who_may_do_everything_sees_everything_and_so_may_others_by_name() -> None:
     few = {"pam": {"alice": ["test.*"]}}
     one, other = world(rights=few), world(rights=few, see_all=("alice",))
 
-    assert world().sessions.of(request(x_auth_token=TOKEN)).sees_everything
-    assert not one.sessions.of(request(x_auth_token=TOKEN)).sees_everything
-    assert other.sessions.of(request(x_auth_token=TOKEN)).sees_everything
+    assert world().sessions.of(request(x_auth_token=TOKEN)).identity.sees_everything
+    assert not one.sessions.of(request(x_auth_token=TOKEN)).identity.sees_everything
+    assert other.sessions.of(request(x_auth_token=TOKEN)).identity.sees_everything
 
 
 def test_the_master_is_asked_again_after_some_seconds() -> None:
@@ -180,10 +181,10 @@ def test_a_token_dies_on_time_though_it_is_remembered() -> None:
 def test_a_request_without_a_session_has_none() -> None:
     here = world()
 
-    assert here.sessions.given(request()) is None
+    assert here.sessions.find(request()) is None
     with pytest.raises(Unauthenticated, match="No session"):
         here.sessions.of(request())
-    assert here.sessions.given(request(x_auth_token=TOKEN)) is not None
+    assert here.sessions.find(request(x_auth_token=TOKEN)) is not None
 
 
 @pytest.mark.parametrize("fault", [MasterUnreachable("down"), MasterTimeout("slow")])
@@ -195,7 +196,7 @@ def test_a_master_that_cannot_say_is_no_refusal_and_no_guess(fault: Exception) -
         with pytest.raises(type(fault)):
             here.sessions.of(request(x_auth_token=TOKEN))
     here.tokens.fault = None
-    assert here.sessions.of(request(x_auth_token=TOKEN)).user == "alice"
+    assert here.sessions.of(request(x_auth_token=TOKEN)).identity.user == "alice"
 
 
 def test_a_remembered_session_outlives_a_short_absence_of_the_master() -> None:
@@ -203,7 +204,7 @@ def test_a_remembered_session_outlives_a_short_absence_of_the_master() -> None:
     here.sessions.of(request(x_auth_token=TOKEN))
     here.tokens.fault = MasterUnreachable("down")
 
-    assert here.sessions.of(request(x_auth_token=TOKEN)).user == "alice"
+    assert here.sessions.of(request(x_auth_token=TOKEN)).identity.user == "alice"
 
 
 def test_guessing_is_braked() -> None:
@@ -236,7 +237,7 @@ def test_a_dead_token_pays_again_after_a_long_time_and_may_even_come_back() -> N
     here.tokens.alive["0" * 64] = 9000.0
     here.clock.now += 700.0
 
-    assert here.sessions.of(request(x_auth_token="0" * 64)).user == "alice"
+    assert here.sessions.of(request(x_auth_token="0" * 64)).identity.user == "alice"
 
 
 def test_a_token_that_died_is_no_longer_let_past_the_brakes() -> None:
@@ -256,16 +257,16 @@ def test_a_fresh_token_passes_though_the_neighbours_have_used_up_the_allowance()
         here.sessions.of(request(x_auth_token="0" * 64))
     here.clock.now += 6.0
 
-    assert here.sessions.of(request(x_auth_token=OTHER)).user == "alice"
+    assert here.sessions.of(request(x_auth_token=OTHER)).identity.user == "alice"
     with here.guard.admit({"token": OTHER}, "192.0.2.1"):
         pass
 
 
 def test_a_login_is_remembered_and_told_to_the_log_line() -> None:
     here, environ = world(), request()
-    identity = here.sessions.login({**GOOD, "otp": "1"}, environ)
+    session = here.sessions.login({**GOOD, "otp": "1"}, environ)
 
-    assert here.sessions.of(request(x_auth_token=identity.token)) == identity
+    assert here.sessions.of(request(x_auth_token=session.token)) == session
     assert here.tokens.asked == 0
     assert environ[ENVIRON_KEY].who["user.name"] == "alice"
 
@@ -288,20 +289,20 @@ def test_wrong_logins_are_braked_whatever_else_they_carry() -> None:
 
 def test_logout_ends_the_session_at_once_and_is_told() -> None:
     here = world()
-    identity = here.sessions.of(request(x_auth_token=TOKEN))
+    session = here.sessions.of(request(x_auth_token=TOKEN))
 
-    assert here.sessions.logout(identity, request()) == "here"
+    assert here.sessions.logout(session, request()) == "here"
 
     with pytest.raises(Unauthenticated):
         here.sessions.of(request(x_auth_token=TOKEN))
-    assert here.revoked == [(identity, "here")]
+    assert here.revoked == [(session, "here")]
 
 
 def test_a_look_up_that_was_under_way_does_not_bring_the_session_back() -> None:
     here = world(cache_seconds=0.001)
-    identity = here.sessions.of(request(x_auth_token=TOKEN))
+    session = here.sessions.of(request(x_auth_token=TOKEN))
     here.clock.now += 1.0
-    here.tokens.during_look_up = lambda: here.sessions.logout(identity, request())
+    here.tokens.during_look_up = lambda: here.sessions.logout(session, request())
     here.sessions.of(request(x_auth_token=TOKEN))
     here.tokens.during_look_up = lambda: None
 
@@ -344,7 +345,7 @@ def test_a_user_may_be_bound_to_addresses() -> None:
         here.sessions.of(request(x_auth_token=TOKEN))
     with pytest.raises(Unauthenticated, match="may not call from this address"):
         here.sessions.login(GOOD, request())
-    assert here.sessions.identify(TOKEN, "198.51.100.7").user == "alice"
+    assert here.sessions.of(request("198.51.100.7", x_auth_token=TOKEN)).identity.user == "alice"
 
 
 def test_credentials_inside_a_low_are_bound_too() -> None:

@@ -1,0 +1,62 @@
+"""Who calls, and what they proved it with: two values, so that a new kind of proof changes nothing about who."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """
+    Who somebody is to the master, whatever they proved it with.
+
+    perms: a list, or {} when empty. sees_everything: may read the whole event bus.
+    """
+
+    user: str
+    eauth: str
+    groups: tuple[str, ...]
+    perms: list[Any] | dict[str, Any]
+    sees_everything: bool
+
+
+class Proof(Protocol):
+    """What somebody proved with who they are."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def credentials(self) -> Mapping[str, str]:
+        """What the master is shown in each low: some of `CREDENTIAL_FIELDS`."""
+
+    @property
+    def log_fields(self) -> Mapping[str, str]:
+        """Who it was, for the log line; no credentials."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """
+    The proof by a Salt token that the master knows.
+
+    digest: keyed, of the token, for the log. start, expire: seconds since 1970.
+    """
+
+    identity: Identity
+    token: str = dataclasses.field(repr=False)
+    digest: str
+    start: float
+    expire: float
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The token."""
+        return {"token": self.token}
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """Who it was, and in which session."""
+        return {"user.name": self.identity.user, "auth.eauth": self.identity.eauth, "auth.session": self.digest}
