@@ -12,6 +12,7 @@ from typing import Any
 
 import salt.payload
 
+from service.events.event import Event
 from service.events.hub import Hub
 from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Ledger
@@ -224,7 +225,7 @@ class FakeGateway:
     def tokens(self) -> Tokens:
         return self._runner.tokens
 
-    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+    def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
         self.hub.subscribe(take, on_cut)
 
     def keep_account(self, ledger: Ledger) -> None:

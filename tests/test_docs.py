@@ -11,7 +11,7 @@ import pytest
 from helm.generate import CHART, copies, outdated, settings_schema
 from service.cli.docs import pages
 from service.clients import CLIENTS
-from service.events import hub
+from service.events.tags import KINDS
 from service.observe.metrics import domains
 
 ROOT = Path(__file__).parent.parent
@@ -44,4 +44,4 @@ def test_the_index_has_every_decision_under_its_number() -> None:
 
 def test_the_gateways_names_are_the_metrics_label_values() -> None:
     assert {*CLIENTS, "invalid"} == set(domains.CLIENTS)
-    assert set(hub.EVENT_TYPES) <= set(domains.EVENT_TYPES)
+    assert set(KINDS) <= set(domains.EVENT_TYPES)

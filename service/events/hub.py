@@ -5,104 +5,21 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import queue
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import salt.payload
-from salt.exceptions import SaltDeserializationError
-
 from service.errors import MasterUnreachable
+from service.events.event import Event, OnUndecodable, read
 
-TAG_END = b"\n\n"
-Undecodable = Callable[[str, int], None]  # takes the tag and the size in bytes
 # A waiter that reads nothing must not eat the memory of the process.
 INBOX_LIMIT_BYTES = 512 * 1024 * 1024
 # With so much waiting its thread is woken before the last return is there: decoding takes memory too, and lets go of what was waiting.
 INBOX_RING_BYTES = 128 * 1024
 LAG_SAMPLE_BYTES = 4096
 LAG_SAMPLE_SECONDS = 1.0
-_SYNDIC_JID = re.compile(rb"/(\d{20}(?:_\d+)?)(?:/|$)")
-
-# Types of events by their tags, the names of the metric's label values. Source: Salt's documentation, "Salt Master events".
-_JOB_TYPES = {
-    b"new": "job_new",
-    b"publish": "job_publish",
-    b"ret": "job_ret",
-    b"start": "job_start",
-    b"prog": "job_prog",
-    b"sub": "job_sub_error",
-    b"error": "job_error",
-}
-_RUN_TYPES = {b"new": "run_new", b"ret": "run_ret"}
-_WHEEL_TYPES = {b"ret": "wheel_ret"}
-_BATCH_TYPES = {name.encode(): f"batch_{name}" for name in ("new", "progress", "complete", "halted", "recover")}
-_PRESENCE_TYPES = {b"change": "presence_change", b"present": "presence_present"}
-# For salt/KIND/JID/TYPE/...; the rest of the tag says nothing about the type.
-_BY_FOURTH = {b"job": _JOB_TYPES, b"run": _RUN_TYPES, b"wheel": _WHEEL_TYPES, b"batch": _BATCH_TYPES, b"minion": {b"start": "minion_start"}}
-_BY_SECOND = {b"auth": "auth", b"key": "key", b"stats": "stats", b"beacon": "beacon", b"fileserver": "fileserver", b"cluster": "cluster"}
-_BY_FIRST = {b"syndic": "syndic", b"minion_start": "minion_start", b"salt": "other"}
-EVENT_TYPES = (
-    *(name for types in (*_BY_FOURTH.values(), _PRESENCE_TYPES) for name in types.values()),
-    *_BY_SECOND.values(),
-    *("syndic", "minion_refresh", "custom", "other"),
-)
-
-
-def type_of(tag: bytes) -> str:
-    """Return the type of an event, one of EVENT_TYPES. Takes any bytes."""
-    parts = tag.split(b"/", 4)
-    if parts[0] != b"salt" or len(parts) == 1:
-        return "minion_refresh" if parts[:2] == [b"minion", b"refresh"] else _BY_FIRST.get(parts[0], "custom")
-    if parts[1] in _BY_FOURTH:
-        # `salt/job/error` has no jid.
-        return _BY_FOURTH[parts[1]].get(parts[3] if len(parts) > 3 else parts[-1], "other")
-    if parts[1] == b"presence":
-        return _PRESENCE_TYPES.get(parts[2] if len(parts) > 2 else b"", "other")
-    return _BY_SECOND.get(parts[1], "other")
-
-
-def jid_of(tag: bytes) -> str | None:
-    """
-    Return the jid of an event that somebody may wait for, else None. Takes any bytes.
-
-    `salt/job/JID/...`, `salt/run/JID/new` and `/ret`, and whatever a syndic forwards of a job.
-    """
-    parts = tag.split(b"/", 4)
-    if len(parts) >= 4 and parts[0] == b"salt" and parts[1] == b"job":
-        return parts[2].decode("ascii", "replace")
-    if len(parts) == 4 and parts[:2] == [b"salt", b"run"] and parts[3] in {b"new", b"ret"}:
-        return parts[2].decode("ascii", "replace")
-    if parts[0] == b"syndic" and (found := _SYNDIC_JID.search(tag)):
-        return found[1].decode("ascii")
-    return None
-
-
-class Event:
-    """One event: its tag, and its data, decoded when somebody looks."""
-
-    __slots__ = ("_on_undecodable", "_raw", "jid", "size", "tag")
-
-    def __init__(self, jid: str, tag: bytes, raw: bytes, on_undecodable: Undecodable | None = None) -> None:
-        self.jid = jid
-        self.tag = tag.decode("utf-8", "replace")
-        self.size = len(raw)
-        self._raw = raw
-        self._on_undecodable = on_undecodable
-
-    def data(self) -> dict[str, Any]:
-        """Decode the payload; one that is no mapping, or cannot be decoded (Salt logs that), counts as empty."""
-        _, _, payload = self._raw.partition(TAG_END)
-        try:
-            data = salt.payload.loads(payload, encoding="utf-8")
-        except SaltDeserializationError:
-            if self._on_undecodable is not None:
-                self._on_undecodable(self.tag, self.size)
-            return {}
-        return data if isinstance(data, dict) else {}
 
 
 class Interruption:
@@ -157,6 +74,10 @@ class Waiter:
             self._taken_bytes += item.size
         return item
 
+    def decode(self, event: Event) -> dict[str, Any]:
+        """Decode what came; the hub's `on_undecodable` hears of an event that cannot be."""
+        return event.data(self._hub.on_undecodable)
+
     def put(self, item: Event | Interruption) -> bool:
         """Accept an item; False when the inbox is full. The hub's alone."""
         heavy = False
@@ -186,13 +107,13 @@ class LagSampler:
         self._now = now
         self._next = 0.0
 
-    def look(self, raw: bytes) -> None:
-        """Take a raw event, and mostly ignore it."""
-        if self._monotonic() < self._next or len(raw) > LAG_SAMPLE_BYTES:
+    def look(self, event: Event) -> None:
+        """Take an event, and mostly ignore it."""
+        if self._monotonic() < self._next or event.size > LAG_SAMPLE_BYTES:
             return
         self._next = self._monotonic() + LAG_SAMPLE_SECONDS
         try:
-            stamp = dt.datetime.fromisoformat(str(Event("", b"", raw).data().get("_stamp")))
+            stamp = dt.datetime.fromisoformat(str(event.data().get("_stamp")))
         except ValueError:
             return
         self._on_lag(self._now() - (stamp if stamp.tzinfo else stamp.replace(tzinfo=dt.timezone.utc)).timestamp())
@@ -205,7 +126,7 @@ class Hub:
     A minion may answer before the publish is acknowledged, so while a publish is under way, events of jids that
     nobody watches yet are kept, bounded in bytes; `watch` hands them over.
 
-    on_event(type, bytes) hears of every event; on_drop() of every one we had to drop; on_lag(seconds) of a sample's lateness;
+    on_event(kind, bytes) hears of every event; on_drop() of every one we had to drop; on_lag(seconds) of a sample's lateness;
     on_undecodable(tag, bytes) of an event that somebody waited for and that cannot be decoded.
     """
 
@@ -216,14 +137,14 @@ class Hub:
         on_event: Callable[[str, int], None],
         on_drop: Callable[[], None],
         on_lag: Callable[[float], None] = lambda _seconds: None,
-        on_undecodable: Undecodable | None = None,
+        on_undecodable: OnUndecodable | None = None,
     ) -> None:
         self._early_limit_bytes = early_limit_bytes
         self._on_event = on_event
         self._on_drop = on_drop
         self._lag = LagSampler(on_lag)
-        self._on_undecodable = on_undecodable
-        self._subscribers: tuple[Callable[[bytes, bytes], None], ...] = ()
+        self.on_undecodable = on_undecodable
+        self._subscribers: tuple[Callable[[Event], None], ...] = ()
         self._on_cut: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
         self._open = False  # guarded by _lock, like all below
@@ -255,9 +176,9 @@ class Hub:
         finally:
             self._forget(waiter)
 
-    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+    def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
         """
-        Hand every event, as tag and raw bytes, to *take* too, and tell when the bus was cut; both on the bus thread, so they must not block.
+        Hand every event to *take* too, and tell when the bus was cut; both on the bus thread, so they must not block.
 
         Call it before the bus is connected.
         """
@@ -289,19 +210,18 @@ class Hub:
 
     def deliver(self, raw: bytes) -> None:
         """Take one raw event. Called on the bus thread; never blocks, decodes nothing."""
-        tag, _, _ = raw.partition(TAG_END)
-        self._on_event(type_of(tag), len(raw))
-        self._lag.look(raw)
+        event = read(raw)
+        self._on_event(event.kind, len(raw))
+        self._lag.look(event)
         for take in self._subscribers:
-            take(tag, raw)
-        jid = jid_of(tag)
+            take(event)
+        jid = event.jid
         if jid is None:
             return
-        event = Event(jid, tag, raw, self._on_undecodable)
         with self._lock:
             waiters = self._watched.get(jid)
             if waiters is None:
-                dropped = bool(self._publishing) and not self._keep_early(event)
+                dropped = bool(self._publishing) and not self._keep_early(jid, event)
             else:
                 dropped = bool([waiter for waiter in waiters if not waiter.put(event)])
         if dropped:
@@ -322,10 +242,10 @@ class Hub:
         for tell in self._on_cut:
             tell()
 
-    def _keep_early(self, event: Event) -> bool:
+    def _keep_early(self, jid: str, event: Event) -> bool:
         if self._early_bytes + event.size > self._early_limit_bytes:
             return False
-        self._early.setdefault(event.jid, []).append(event)
+        self._early.setdefault(jid, []).append(event)
         self._early_bytes += event.size
         return True
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import msgpack
 
-from service.events.hub import TAG_END
-
 # Up to here decoding all is cheaper than passing anything over.
 SMALL_BYTES = 4096
 # In a large event decoded only when somebody asks.
@@ -24,15 +22,12 @@ class Undecodable(Exception):
 
 class Peek:
     """
-    The fields of an event.
+    The fields of an event's payload.
 
     fields: decoded; of a large event's `return`, `fun_args` and `arg` only where they lie is known until `later` is called. Raises Undecodable.
     """
 
-    def __init__(self, raw: bytes) -> None:
-        _, found, payload = raw.partition(TAG_END)
-        if not found:
-            raise Undecodable
+    def __init__(self, payload: bytes) -> None:
         self._payload = payload
         self._places: dict[str, tuple[int, int]] = {}
         self.fields: dict[str, Any] = {}

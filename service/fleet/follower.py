@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from service.events.hub import jid_of, type_of
+from service.events.event import Event
 from service.events.payload import Peek, Undecodable, text_of
 from service.fleet.job_tracker import QUESTION, JobTracker
 from service.fleet.minions import Fleet
@@ -34,12 +34,10 @@ _MAY_BE_TRIMMED = frozenset({"job_new", "job_ret", "run_ret"})
 class FollowedEvent:
     """An event on its way from the bus thread to ours. publishing: a publish of ours was under way when it came."""
 
-    __slots__ = ("at", "kind", "publishing", "raw", "tag")
+    __slots__ = ("at", "event", "publishing")
 
-    def __init__(self, kind: str, tag: bytes, raw: bytes, at: float, *, publishing: bool) -> None:
-        self.kind = kind
-        self.tag = tag
-        self.raw = raw
+    def __init__(self, event: Event, at: float, *, publishing: bool) -> None:
+        self.event = event
         self.at = at
         self.publishing = publishing
 
@@ -63,7 +61,7 @@ class Follower:
         *,
         on_published: Callable[[str, str, int, int, float], None],
         on_drop: Callable[[], None],
-        on_undecodable: Callable[[bytes, int], None],
+        on_undecodable: Callable[[str, int], None],
         on_trimmed: Callable[[], None],
         on_batch: Callable[[str], None],
         on_crash: Callable[[], None],
@@ -85,21 +83,20 @@ class Follower:
 
     # The bus thread.
 
-    def take(self, tag: bytes, raw: bytes) -> None:
+    def take(self, event: Event) -> None:
         """Take an event of the bus if it matters. Never blocks."""
-        kind = type_of(tag)
-        if kind in _TAG_ALONE:
-            raw = b""
-        elif kind not in _DECODED:
+        if event.kind in _TAG_ALONE:
+            event = event._replace(raw=b"")
+        elif event.kind not in _DECODED:
             return
-        if self._queued - self._handled >= QUEUE_EVENTS or self._queued_bytes - self._handled_bytes + len(raw) > QUEUE_BYTES:
+        if self._queued - self._handled >= QUEUE_EVENTS or self._queued_bytes - self._handled_bytes + event.size > QUEUE_BYTES:
             self._on_drop()
             return
         self._queued += 1
-        self._queued_bytes += len(raw)
+        self._queued_bytes += event.size
         if self._queued_bytes - self._handled_bytes > HURRY_BYTES:
             self._hurry.set()
-        self._queue.put(FollowedEvent(kind, tag, raw, self._monotonic(), publishing=self._publishes > 0))
+        self._queue.put(FollowedEvent(event, self._monotonic(), publishing=self._publishes > 0))
 
     def cut(self) -> None:
         """The bus was cut."""
@@ -192,7 +189,7 @@ class Follower:
         try:
             if isinstance(item, FollowedEvent):
                 self._handled += 1
-                self._handled_bytes += len(item.raw)
+                self._handled_bytes += item.event.size
                 self._handle(item)
             elif item is not None:
                 item()
@@ -200,51 +197,51 @@ class Follower:
             self._on_crash()
 
     def _handle(self, item: FollowedEvent) -> None:
-        if item.kind in _TAG_ALONE:
-            self._handle_tag(item)
+        event = item.event
+        if event.kind in _TAG_ALONE:
+            self._handle_tag(event)
             return
         try:
-            event = Peek(item.raw)
-            if item.kind in _MAY_BE_TRIMMED and event.trimmed:
+            peek = Peek(event.payload)
+            if event.kind in _MAY_BE_TRIMMED and peek.trimmed:
                 self._on_trimmed()
-            self._handle_event(item, event)
+            self._handle_event(item, peek)
         except Undecodable:
-            self._on_undecodable(item.tag, len(item.raw))
+            self._on_undecodable(event.tag, event.size)
 
-    def _handle_tag(self, item: FollowedEvent) -> None:
-        parts = item.tag.decode("utf-8", "replace").split("/")
-        if item.kind in _BATCH_ENDS:
-            self._on_batch(_BATCH_ENDS[item.kind])
-        elif item.kind == "key":
+    def _handle_tag(self, event: Event) -> None:
+        parts = event.tag.split("/")
+        if event.kind in _BATCH_ENDS:
+            self._on_batch(_BATCH_ENDS[event.kind])
+        elif event.kind == "key":
             self._fleet.keys_changed()
-        elif item.kind == "minion_start" and len(parts) == 4:
+        elif event.kind == "minion_start" and len(parts) == 4:
             # `minion_start`, in one word, tells of the same start.
             self._fleet.minion_started(parts[2])
-        elif item.kind in {"beacon", "minion_refresh"} and len(parts) > 2 and parts[2]:
+        elif event.kind in {"beacon", "minion_refresh"} and len(parts) > 2 and parts[2]:
             self._fleet.heard(parts[2])
 
-    def _handle_event(self, item: FollowedEvent, event: Peek) -> None:
-        if item.kind in _FLEET:
-            _FLEET[item.kind](self._fleet, event)
-            return
-        jid = jid_of(item.tag)
-        if jid is None or len(jid) > LONGEST_JID:
+    def _handle_event(self, item: FollowedEvent, peek: Peek) -> None:
+        kind, jid = item.event.kind, item.event.jid
+        if kind in _FLEET:
+            _FLEET[kind](self._fleet, peek)
+        elif jid is None or len(jid) > LONGEST_JID:
             # Not Salt's; `salt/job/new`, say.
             return
-        if item.kind == "job_new":
-            self._jobs.announced(jid, event, item.at, publishing=item.publishing)
-        elif item.kind == "job_ret":
-            self._handle_return(jid, item, event)
-        elif item.kind == "run_new":
-            self._jobs.runner_announced(jid, event, item.at)
+        elif kind == "job_new":
+            self._jobs.announced(jid, peek, item.at, publishing=item.publishing)
+        elif kind == "job_ret":
+            self._handle_return(jid, item, peek)
+        elif kind == "run_new":
+            self._jobs.runner_announced(jid, peek, item.at)
         else:
-            self._jobs.runner_returned(jid, event, item.at)
+            self._jobs.runner_returned(jid, peek, item.at)
 
-    def _handle_return(self, jid: str, item: FollowedEvent, event: Peek) -> None:
-        minion = text_of(event.fields, "id")
+    def _handle_return(self, jid: str, item: FollowedEvent, peek: Peek) -> None:
+        minion = text_of(peek.fields, "id")
         if not 0 < len(minion) <= LONGEST_ID:
-            self._on_undecodable(item.tag, len(item.raw))
+            self._on_undecodable(item.event.tag, item.event.size)
             return
-        success = self._jobs.returned(jid, text_of(event.fields, "resource_id") or minion, event, item.at)
-        full = is_full_highstate(event.fields.get("fun"), event.later("fun_args"))
+        success = self._jobs.returned(jid, text_of(peek.fields, "resource_id") or minion, peek, item.at)
+        full = is_full_highstate(peek.fields.get("fun"), peek.later("fun_args"))
         self._fleet.heard(minion, success if full else None)

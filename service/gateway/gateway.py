@@ -12,6 +12,7 @@ import zmq
 
 from service.clients import Client
 from service.errors import Fault, Unauthenticated
+from service.events.event import Event
 from service.events.hub import Hub
 from service.gateway.clients.batch import Batches
 from service.gateway.clients.local import Jobs, Request
@@ -169,7 +170,7 @@ class Gateway:
         """Put an event on the master's bus. Raises a Fault."""
         self._trigger.fire(tag, data)
 
-    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+    def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
         """Hand every event of the bus, as tag and raw bytes, to *take*, on the bus thread, and tell when the bus was cut."""
         self._hub.subscribe(take, on_cut)
 

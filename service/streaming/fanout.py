@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from service.batcher import Batcher
 from service.errors import Draining
+from service.events.event import Event
 from service.streaming.owners import Owners, View
 from service.streaming.readers import Batch, Reader
 from service.streaming.rendering import Encode, StreamEvent, frame
@@ -78,15 +79,15 @@ class Streams:
 
     # The bus thread.
 
-    def take(self, tag: bytes, raw: bytes) -> None:
+    def take(self, event: Event) -> None:
         """Take an event of the bus if anybody may want it. Never blocks."""
         if self._readers or self._replay.wanted:
             if self._unread:
                 self._feed_unread()
-            self._put(StreamEvent(tag, raw, self._monotonic()))
-        elif tag.endswith(b"/new"):
-            self._unread.append(StreamEvent(tag, raw, self._monotonic(), unread=True))
-            self._unread_bytes += len(raw)
+            self._put(StreamEvent(event, self._monotonic()))
+        elif event.tag.endswith("/new"):
+            self._unread.append(StreamEvent(event, self._monotonic(), unread=True))
+            self._unread_bytes += event.size
             most, most_bytes = self._unread_limits
             if len(self._unread) >= most or self._unread_bytes >= most_bytes:
                 self._feed_unread()

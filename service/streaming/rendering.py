@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from service.events.hub import Event, jid_of, type_of
+from service.events.event import Event
+from service.events.tags import origin
 from service.observe.redact import MASK, redact, redact_text
 
 Encode = Callable[[object], bytes]
@@ -17,8 +18,6 @@ NODES = 1_000_000
 ERROR_CHARACTERS = 500
 # Their arguments are tokens, without a name to know them by.
 _TOKEN_FUNCTIONS = ("runner.auth.", "wheel.auth.", "auth.")
-_BARE_JID = re.compile(rb"\d{20}(?:_\d+)?")
-_SYNDICS = re.compile(rb"(?:syndic/[^/]+/)+")
 _LINE_ENDS = re.compile(r"[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 # A JSON string that begins so. Where the quote is an escaped one, the string around it ends there, and JSON stays JSON.
 _SECRET_ARGUMENT = re.compile(
@@ -26,21 +25,6 @@ _SECRET_ARGUMENT = re.compile(
 )
 # Many readers cut lines as Python's str.splitlines does, where these end one too; JSON need not contain them.
 _UNICODE_LINE_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
-
-
-def inner_tag(tag: bytes) -> bytes:
-    """Return the tag without what syndics put before it, `syndic/ID/` each. Takes any bytes."""
-    before = _SYNDICS.match(tag)
-    return tag[before.end() :] if before else tag
-
-
-def job_of(tag: bytes) -> str | None:
-    """Return the jid of the job or runner that an event belongs to, else None. Takes any bytes."""
-    inner = inner_tag(tag)
-    parts = inner.split(b"/", 3)
-    if len(parts) == 4 and parts[:2] == [b"salt", b"run"]:
-        return parts[2].decode("ascii", "replace")
-    return inner.decode("ascii") if _BARE_JID.fullmatch(inner) else jid_of(inner)
 
 
 def scrub(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,23 +75,22 @@ class StreamEvent:
     unread: it came while nobody read, so it is there to be learned from, and for no reader.
     """
 
-    __slots__ = ("_frame", "_raw", "id", "jid", "kind", "number", "owner", "received_at", "size", "tag", "unread")
+    __slots__ = ("_event", "_frame", "id", "jid", "kind", "number", "owner", "received_at", "size", "tag", "unread")
 
-    def __init__(self, tag: bytes, raw: bytes, received_at: float, *, unread: bool = False) -> None:
-        self.tag = tag.decode("utf-8", "replace")
-        self.kind = type_of(inner_tag(tag))
-        self.jid = job_of(tag)
-        self.size = len(raw)
+    def __init__(self, event: Event, received_at: float, *, unread: bool = False) -> None:
+        self.tag = event.tag
+        self.kind, self.jid = origin(event.kind, event.jid, event.tag)
+        self.size = event.size
         self.received_at = received_at
         self.unread = unread
         self.owner: str | None = None
         self.number, self.id = 0, ""
-        self._raw = raw
+        self._event = event
         self._frame: bytes | None = None
 
     def data(self) -> dict[str, Any]:
         """Decode the payload; {} if it is no mapping."""
-        return Event("", b"", self._raw).data()
+        return self._event.data()
 
     def render(self, encode: Encode) -> bytes:
         """Return the event as a stream sends it."""

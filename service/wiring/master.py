@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from service.auth.sessions import Tokens
 from service.commands import LowRunner
+from service.events.event import Event
 from service.gateway.clients.publish import Ledger
 from service.gateway.gateway import Gateway, Health
 from service.observe.report.report import Report
@@ -20,7 +21,7 @@ class MasterSide(LowRunner, Protocol):
     def tokens(self) -> Tokens:
         """Return the master's token calls."""
 
-    def subscribe(self, take: Callable[[bytes, bytes], None], on_cut: Callable[[], None] = lambda: None) -> None:
+    def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
         """Hand every event of the bus on, and tell when the bus was cut."""
 
     def keep_account(self, ledger: Ledger) -> None:

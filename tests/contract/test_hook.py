@@ -49,7 +49,7 @@ def test_a_webhook_becomes_an_event_of_the_known_shape(api: Api) -> None:
 def test_what_logs_in_here_does_not_get_onto_the_bus(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     raw: list[bytes] = []
-    api.process.gateway.subscribe(lambda _tag, event: raw.append(event))
+    api.process.gateway.subscribe(lambda event: raw.append(event.raw))
     token = login(api, api.demo)
 
     api.caller.request("POST", "/hook", x_auth_token=token, authorization=f"Bearer {token}", cookie=f"session_id={token}", x_my_secret_key="theirs")

@@ -11,7 +11,8 @@ from typing import Any
 
 from service.clients import Client
 from service.errors import Fault, Forbidden
-from service.events.hub import Event, Hub, Interruption, Waiter
+from service.events.event import Event
+from service.events.hub import Hub, Interruption, Waiter
 from service.gateway.clients.gathering import Gathering, Step
 from service.gateway.clients.publish import Job, Publisher, Target, extra_of
 from service.gateway.clients.result import OVERDUE, SILENT, UNHEARD, LowResult, failed, no_return, outcome_of
@@ -236,7 +237,7 @@ class Gatherer:
         if event.jid in self._questions:
             self._book_answer(event, gathering)
             return None
-        data = event.data()
+        data = self._waiter.decode(event)
         if "error" in data:
             raise Forbidden("Authorization error occurred.")
         if "minions" in data:
@@ -254,7 +255,7 @@ class Gatherer:
 
     def _book_answer(self, event: Event, gathering: Gathering) -> None:
         """Take a minion's answer to `saltutil.find_job`: {} when it does not run the job."""
-        data = event.data()
+        data = self._waiter.decode(event)
         minion = data.get("id")
         if "/ret/" not in event.tag or not isinstance(minion, str):
             return

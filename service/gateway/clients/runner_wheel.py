@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from service.errors import JobTimeout, MasterRefused, MasterTimeout, MasterUnreachable, UnknownFunction
-from service.events.hub import Event, Hub, Interruption, Waiter
+from service.events.event import Event
+from service.events.hub import Hub, Interruption, Waiter
 from service.gateway.clients.local import BUS_GRACE_SECONDS, LOOK_UP_SECONDS, Request
 from service.gateway.clients.publish import Sender, raise_error_of
 from service.gateway.clients.result import LowResult
@@ -97,7 +98,7 @@ class MasterFunctions:
             with request.trail.stage("gather"):
                 event = self._wait(waiter, job, until)
             request.trail.returned()
-        data = event.data()
+        data = waiter.decode(event)
         if not (job.known or job.started) and data.get("success") is False:
             raise job.unknown()  # 3006 and 3007 do fire a return then, with a traceback in it
         value = {"tag": event.tag, "data": data} if low.fields.get("full_return") else data.get("return")

@@ -17,7 +17,7 @@ import salt.utils.dicttrim
 from salt.exceptions import SaltDeserializationError
 
 from service.errors import BadRequest, BusNotWritable, MasterTimeout, MasterUnreachable
-from service.events.hub import TAG_END
+from service.events.event import TAG_END
 from service.gateway.master.options import MasterOptions
 from service.gateway.transport.bus_thread import BusThread
 

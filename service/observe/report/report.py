@@ -146,10 +146,10 @@ class Report:
         self._metrics.stream_closed(reason)
         self._log.info("stream.closed", request_id=request_id, reason=reason, sent=sent, dropped=dropped, duration_s=round(seconds, 3))
 
-    def unreadable(self, tag: bytes, size: int) -> None:
+    def unreadable(self, tag: str, size: int) -> None:
         """An event of a job or a minion could not be decoded."""
         self._metrics.bus_undecodable()
-        self.undecodable(tag.decode("utf-8", "replace"), size)
+        self.undecodable(tag, size)
 
     def job_published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
         """The master took a job of ours."""

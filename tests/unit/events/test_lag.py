@@ -7,12 +7,13 @@ import datetime as dt
 import pytest
 import salt.payload
 
-from service.events.hub import TAG_END, LagSampler
+from service.events.event import TAG_END, Event, read
+from service.events.hub import LagSampler
 
 
-def raw(tag: str, data: object) -> bytes:
+def event(tag: str, data: object) -> Event:
     payload: bytes = salt.payload.dumps(data, use_bin_type=True)
-    return tag.encode() + TAG_END + payload
+    return read(tag.encode() + TAG_END + payload)
 
 
 class Lags:
@@ -27,24 +28,26 @@ class Lags:
 @pytest.mark.parametrize("stamp", ["2025-12-31T23:59:58", "2026-01-01T00:59:58+01:00"])
 def test_lag_is_the_age_of_an_events_stamp(stamp: str) -> None:
     lags = Lags()
-    lags.sampler.look(raw("salt/auth", {"_stamp": stamp}))
+    lags.sampler.look(event("salt/auth", {"_stamp": stamp}))
 
     assert lags.seconds == [pytest.approx(2)]
 
 
 def test_one_event_a_second_is_looked_at() -> None:
     lags = Lags()
-    event = raw("salt/auth", {"_stamp": dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).isoformat()})
+    stamped = event("salt/auth", {"_stamp": dt.datetime(2026, 1, 1, tzinfo=dt.timezone.utc).isoformat()})
     for second in (10.0, 10.9, 11.0, 11.5):
         lags.now = second
-        lags.sampler.look(event)
+        lags.sampler.look(stamped)
 
     assert lags.seconds == [0, 0]
 
 
-@pytest.mark.parametrize("event", [raw("t", {"_stamp": "yesterday"}), raw("t", {}), b"", b"t\n\n\xc1", raw("t", {"_stamp": "2026-01-01", "x": "y" * 5000})])
-def test_an_event_without_a_stamp_or_too_long_tells_no_lag(event: bytes) -> None:
+@pytest.mark.parametrize(
+    "heard", [event("t", {"_stamp": "yesterday"}), event("t", {}), read(b""), read(b"t\n\n\xc1"), event("t", {"_stamp": "2026-01-01", "x": "y" * 5000})]
+)
+def test_an_event_without_a_stamp_or_too_long_tells_no_lag(heard: Event) -> None:
     lags = Lags()
-    lags.sampler.look(event)
+    lags.sampler.look(heard)
 
     assert lags.seconds == []

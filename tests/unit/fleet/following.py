@@ -38,7 +38,7 @@ class Following:
         routes: Iterable[str] = ("/",),
     ) -> None:
         self.now = 1000.0
-        self.undecodable: list[bytes] = []
+        self.undecodable: list[str] = []
         self.dropped = self.crashes = 0
         self.published: list[tuple[str, str, int, int]] = []
         self.metrics = Metrics(routes=routes, eauths=("pam", "ldap"), environ={}, clock=lambda: self.now, now=lambda: self.now)

@@ -7,6 +7,7 @@ from typing import Any
 
 import salt.payload
 
+from service.events.event import read
 from service.streaming.fanout import Streams
 from service.streaming.readers import Reader
 from service.streaming.rendering import StreamEvent
@@ -17,11 +18,11 @@ Make = Callable[..., Streams]
 
 def event(tag: str, data: dict[str, Any] | None = None) -> StreamEvent:
     raw = tag.encode() + b"\n\n" + salt.payload.dumps(data or {})
-    return StreamEvent(tag.encode(), raw, 0.0)
+    return StreamEvent(read(raw), 0.0)
 
 
 def fire(fan_out: Streams, tag: str, **data: Any) -> None:
-    fan_out.take(tag.encode(), tag.encode() + b"\n\n" + salt.payload.dumps(data))
+    fan_out.take(read(tag.encode() + b"\n\n" + salt.payload.dumps(data)))
 
 
 def until(reader: Reader, tag: str) -> list[Received]:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BadRequest, BusNotWritable, MasterTimeout, MasterUnreachable
-from service.events.hub import Event
+from service.events.event import read
 from service.gateway.master.options import MasterOptions
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.event_writer import Trigger, packed
@@ -42,8 +42,8 @@ class PullSocket:
             self.accepted += 1
         (length,) = struct.unpack(">I", self._exactly(4))
         body = msgpack.unpackb(self._exactly(length), raw=True)[b"body"]
-        tag, _, _ = body.partition(b"\n\n")
-        return tag.decode(), Event("", b"", body).data()
+        event = read(body)
+        return event.tag, event.data()
 
     def drained(self) -> bool:
         """Read what is left; say whether the sender has closed the connection."""
@@ -173,7 +173,7 @@ def test_a_master_that_takes_nothing_costs_the_timeout_and_the_connection(pull: 
 def test_a_large_event_is_cut_as_salt_does() -> None:
     event = packed("my/tag", {"text": "x" * 5000, "small": 1}, 1000)
 
-    data = Event("", b"", event).data()
+    data = read(event).data()
     assert data["text"] == "VALUE_TRIMMED"
     assert data["small"] == 1
 
