@@ -37,8 +37,8 @@ class Case:
     One row of calls.
 
     minions: how many of the fleet are asked. seconds: how long callers begin requests, in one round; slow peers get no more.
-    each: at most so many requests of one caller. rounds: 0 for those of the run. fresh: the server is started anew before.
-    who: the minions that are asked, when they are not the fleet's first; silent: more of them, from whom nothing comes.
+    each: most requests of one caller. rounds: 0 for those of the run. fresh: the server is started anew before.
+    who: the minions that are asked, when they are not the fleet's first; silent: more of them, which never answer.
     """
 
     name: str
@@ -80,12 +80,12 @@ class StreamCase:
 
 
 def rate(bound: float) -> Target:
-    """At least so many times the requests per second of rest_cherrypy."""
+    """At least *bound* times the requests per second of rest_cherrypy."""
     return Target("rate", bound, at_least=True, to=CHERRYPY)
 
 
 def cpu(part: float) -> Target:
-    """At most one part in so many of rest_cherrypy's CPU time per request."""
+    """At most one *part*-th of rest_cherrypy's CPU time per request."""
     return Target("cpu_ms", 1 / part, to=CHERRYPY)
 
 
@@ -94,7 +94,7 @@ NONE_LOST = Target("lost", 0)
 DISTANCE = (Target("cpu_ms", 1.5, minus=PROOF), Target("cpu_ms", 1.5, minus=GATEWAY))
 TAIL = Target("p99_ms", 1 / 5, to=CHERRYPY)
 PING = {"client": "local", "fun": "test.ping"}
-# So many returns take the master longer than Salt's 5 s, and a minion that waits for the master is not silent.
+# This many returns take the master longer than Salt's 5 s, and a minion that waits for the master is not silent.
 PATIENT = {"timeout": 60}
 FLOORS = (GATEWAY, PROOF, WAITRESS)
 
@@ -127,7 +127,7 @@ CASES = (
         (*EVERYBODY, *FLOORS),
     ),
     Case("local-128", "`local *`, 128 callers", {**PING, **PATIENT}, "returns", 128, (NONE_LOST,), rounds=1),
-    # rest_tornado loses every answer of so many callers, with a job of 3 s already of 128.
+    # rest_tornado loses every answer with this many callers, and with a job of 3 s already with 128.
     Case("local-500", "`local *`, 500 callers", {**PING, **PATIENT}, "returns", 500, (NONE_LOST,), (SIDECAR, CHERRYPY), rounds=1),
     Case(
         "sleep-128",

@@ -24,13 +24,13 @@ READ_BYTES = 32 * 1024 * 1024
 @dataclasses.dataclass(frozen=True)
 class Load:
     """
-    What to send, to whom, and when to stop.
+    What to send, to which minions, and when to stop.
 
     session: process id of the server, for its CPU time and memory; 0 for none. beside: those of what works for it, by name.
-    seconds: callers begin no request after that. each: at most so many requests of one caller; 0 for no limit.
-    grace_seconds: an answer that is not there so long after the end is lost.
+    seconds: callers begin no request after that. each: most requests of one caller; 0 for no limit.
+    grace_seconds: an answer that is not there that long after the end is lost.
     small_body: what is sent once before, so that what any first request loads does not count as memory of this one.
-    repeat: each minion returns so many x; 0 for True. silent: further minions, of whom the answer says that they did not return.
+    repeat: how many x each minion returns; 0 for True. silent: further minions, which the answer says did not return.
     """
 
     port: int

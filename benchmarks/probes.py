@@ -97,7 +97,7 @@ def owner_of(path: str, candidates: Iterable[int]) -> int | None:
 
 class BusWatch:
     """
-    Counts the connections that are opened on a Unix socket, by looking so often that none lives shorter than a look.
+    Counts the connections that are opened on a Unix socket, by looking more often than any of them could come and go.
 
     active: look at all.
     """

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # A process that generates load gets this long more than its load may take.
 LATE_SECONDS = 60.0
-# Before a measurement: all that runs here together uses less than this share of a core, or has had so long to come to rest.
+# Before a measurement: all that runs here together uses less than this share of a core, or has had this long to settle.
 QUIET_SHARE = 0.25
 QUIET_LOOK_SECONDS = 0.5
 QUIET_WITHIN_SECONDS = 45.0
@@ -86,7 +86,7 @@ class Rig:
         return resident_bytes([owner]) if owner else 0
 
     def use_fleet(self, minions: int, **behaviour: float) -> None:
-        """Have a fleet of so many minions, in the place of the one there was. behaviour: what is bad about it."""
+        """Replace the fleet by one of *minions*. behaviour: what is bad about it."""
         if self._fleet is not None:
             self._fleet.stop()
         self._fleet = running.fleet(self.salt.master_config, self.folder / "fleet", minions, **behaviour)

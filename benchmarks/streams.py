@@ -32,7 +32,7 @@ class Watch:
 
     path: of the readers. stalled: one more reader that asks for everything and never reads; then large events are fired too.
     session, beside: process ids, as of a load.
-    grace_seconds: what has not come so long after the last event is lost.
+    grace_seconds: what has not come that long after the last event is lost.
     """
 
     port: int

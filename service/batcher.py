@@ -116,7 +116,7 @@ class Batcher(Generic[T]):
     # The thread; the handler runs here.
 
     def release(self, items: int, size: int = 0) -> None:
-        """Make room for others before the handler returns: so much of its batch is in the queue no more."""
+        """Make room for others before the handler returns: this much of its batch has left the queue."""
         with self._wake:
             self._items -= items
             self._bytes -= size

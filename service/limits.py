@@ -1,4 +1,4 @@
-"""Bulkheads and brakes: slots for each kind of work, and an allowance of failures for each address and user."""
+"""Slots for each kind of work, and an allowance of failures for each address and user."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_the_last_line_of_ci_counts_and_names_them(tmp_path: Path, make: str, st
 
 
 class Steps:
-    """An e2e of the steps a, b and c, of which some fail so many times; each engine is stopped in a step of its own."""
+    """An e2e of the steps a, b and c, some of which fail a given number of times; each engine is stopped in a step of its own."""
 
     def __init__(self, **failures: int) -> None:
         self.report = Report()

@@ -40,7 +40,7 @@ class Report(Protocol):
         """A stream begins."""
 
     def stream_lag(self, seconds: float) -> None:
-        """Events were so old when their connection had them."""
+        """Events were *seconds* old when their connection had them."""
 
     def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
         """A stream is over."""
@@ -51,7 +51,7 @@ class Events:
     The event stream (SSE), for any Accept header: `retry: 400` at once and as heartbeat, then a `tag:` and a `data:` line for each event.
 
     `?tag=` (a glob, repeatable) selects events; `?ids=1` adds `id:` lines, and `Last-Event-ID` then sends what was missed, as far as it is
-    kept. Callers without the right `.*` see the events of the jobs they started. docs/events.md tells all of it.
+    kept. Callers without the right `.*` see the events of the jobs they started. docs/events.md has the details.
     """
 
     any_accept = True

@@ -25,7 +25,7 @@ _TRUE = frozenset({"true", "yes", "on", "1"})
 
 
 class Keys:
-    """The names of all keys, by state; and new keys for a minion that is yet to come."""
+    """The names of all keys, by state; and key pairs for new minions."""
 
     # A kickstart script pipes the answer into tar whatever its Accept header says.
     any_accept = True
@@ -35,7 +35,7 @@ class Keys:
         self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """List them: {"return": {"minions": [], "minions_pre": [], ...}}, an object and no list."""
+        """List them: {"return": {"minions": [], "minions_pre": [], ...}}, an object, not a list."""
         check_accept(req)
         _answer_keys(self._commands, self._sessions, {"fun": "key.list_all"}, req, resp)
 
@@ -63,7 +63,7 @@ class Key:
         self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, mid: str) -> None:
-        """Look it up: {"return": {"minions": {mid: fingerprint}}}, an object and no list."""
+        """Look it up: {"return": {"minions": {mid: fingerprint}}}, an object, not a list."""
         _answer_keys(self._commands, self._sessions, {"fun": "key.finger", "match": mid}, req, resp)
 
 

@@ -87,7 +87,7 @@ class Logout:
         self.on_post(req, resp)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Log out. The body does not matter."""
+        """Log out. The body is ignored."""
         self._sessions.logout(self._sessions.of(req.env), req.env)
         self._cookie.clear(req, resp)
         respond(req, resp, {"return": CLEARED})

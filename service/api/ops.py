@@ -29,7 +29,7 @@ class Token(Protocol):
 
 
 class Live:
-    """Alive: this listener answers. Says nothing of the master, whose absence no restart of ours would mend."""
+    """Alive: this listener answers. It does not look at the master, which no restart of the sidecar would bring back."""
 
     any_accept = True
 
@@ -54,7 +54,7 @@ class Ready:
         self._skew = skew
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200 or 503, with every check by its name: whether it passes, why, and since when; `warnings` keep nobody from being ready."""
+        """Answer 200 or 503, with every check by its name: whether it passes, why, and since when; `warnings` do not make the process unready."""
         report = self._health.report()
         ready = all(check.ok for check in report.values())
         content: dict[str, object] = {"status": "ready" if ready else "not ready"}

@@ -27,7 +27,7 @@ class Root:
         self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Say that somebody is here."""
+        """Greet the caller, and list the clients."""
         respond(req, resp, {"return": WELCOME, "clients": list(CLIENTS)})
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:

@@ -18,7 +18,7 @@ class Figures(Protocol):
 
 
 class Stats:
-    """Requests, bytes and threads under CherryPy's names, the server's under both that it has had."""
+    """CherryPy's figures of requests, bytes and threads; the server's appear under its old and its new name."""
 
     def __init__(self, figures: Figures, sessions: Sessions, *, require_login: bool) -> None:
         self._figures = figures

@@ -1,1 +1,1 @@
-"""The audit trail: who asked for what, whether they were let, and what came of it; docs/audit.md tells all of it."""
+"""The audit trail: who asked for what, whether it was allowed, and what came of it; docs/audit.md has the details."""

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from service.audit.chain import Chain
 
-# No line of ours is longer; so much of a file's end is read for its last one.
+# No line of ours is longer, so this much of a file's end holds its last one.
 _TAIL_BYTES = 1024 * 1024
 # What fsync says of a device that has nothing to sync.
 _NO_FSYNC = frozenset({errno.EINVAL, errno.ENOTSUP})

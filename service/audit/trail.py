@@ -24,7 +24,7 @@ class Report(Protocol):
     """Hears of records that were not written, and of requests that were refused for their sake. Called from any thread."""
 
     def audit_failed(self, sink: str, error: str, count: int, mode: str) -> None:
-        """A sink did not take so many records."""
+        """A sink did not take *count* records."""
 
     def audit_rejected(self) -> None:
         """A request was refused because no sink took its record."""

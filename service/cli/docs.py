@@ -81,7 +81,7 @@ def _yaml(value: object) -> str:
 def _bounds(field: Any) -> str:
     bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "gt", "le") if getattr(rule, name, None) is not None}
     words = {"ge": "at least", "gt": "above", "le": "at most"}
-    return "".join(f", {words[name]} {bound:g}" for name, bound in bounds.items())
+    return "".join(f", {words[name]} {int(bound) if bound == int(bound) else bound}" for name, bound in bounds.items())
 
 
 def _reloadable(field: Any) -> str:

@@ -46,7 +46,7 @@ def python_of(raw: Mapping[str, Any]) -> Path:
 
 def _user_notes(user: str, shadow: Path) -> Iterator[ConfigFault]:
     if not _may_read_shadow(user, shadow):
-        problem = f"the master seems to run as `{user}`, whom PAM tells nothing about other users' passwords"
+        problem = f"the master seems to run as `{user}`, and PAM does not check other users' passwords for that user"
         fix = f"run the master as root, or on Debian and Ubuntu add `{user}` to the group `shadow`, or take another eauth module: docs/eauth.md"
         yield ConfigFault(WHERE, problem, fix)
 

@@ -109,7 +109,7 @@ class EmbeddedSalt(WhileNeeded):
             self._start(name)
 
     def wait_ready(self, timeout_seconds: float = PATIENCE_SECONDS, say: Callable[[str], None] | None = None) -> None:
-        """Wait until the master takes requests and every minion listens to it. say: told now and then for whom. Raises StartFailed."""
+        """Wait until the master takes requests and every minion listens to it. say: called now and then with what is waited for. Raises StartFailed."""
         self._wait(list(self._children), timeout_seconds, say)
 
     def get_ready(self) -> None:

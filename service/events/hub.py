@@ -16,7 +16,7 @@ from service.events.event import Event, OnUndecodable, read
 
 # A waiter that reads nothing must not eat the memory of the process.
 INBOX_LIMIT_BYTES = 512 * 1024 * 1024
-# With so much waiting its thread is woken before the last return is there: decoding takes memory too, and lets go of what was waiting.
+# With this much waiting its thread is woken before the last return is there: decoding takes memory too, and frees what was waiting.
 INBOX_RING_BYTES = 128 * 1024
 LAG_SAMPLE_BYTES = 4096
 LAG_SAMPLE_SECONDS = 1.0
@@ -54,7 +54,7 @@ class Waiter:
 
     def wake_at(self, returns: int) -> None:
         """
-        Let `next` sleep until so many returns wait, or INBOX_RING_BYTES of them; anything else still wakes it at once.
+        Let `next` sleep until *returns* are waiting, or INBOX_RING_BYTES of them; anything else still wakes it at once.
 
         Waking a thread costs more than the return it is woken for.
         """

@@ -132,13 +132,13 @@ class Follower:
                 self._publishes -= 1
 
     def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
-        """The master took a job of ours, after so many seconds."""
+        """The master took a job of ours; the publish took *seconds*."""
         self._queue.put(lambda: self._jobs.claimed(jid))
         if fun != QUESTION:
             self._on_published(jid, fun, minions, missing, seconds)
 
     def waits(self, jid: str, seconds: float) -> None:
-        """A request waits for the job, at most so long."""
+        """A request waits for the job, for at most *seconds*."""
         until = self._monotonic() + seconds
         self._queue.put(lambda: self._jobs.waited_for(jid, until))
 

@@ -47,13 +47,13 @@ class JobObserver(Protocol):
         """A job was announced."""
 
     def targeted(self, fun: str, minions: int, unknown: int) -> None:
-        """A job was sent to so many minions; the master named so many more missing."""
+        """A job was sent to *minions*; the master named *unknown* more without an accepted key."""
 
     def returned(self, fun: str, success: bool, origin: str) -> None:
         """A minion returned."""
 
     def latency(self, kind: str, seconds: float) -> None:
-        """A return came so long after its job's announcement."""
+        """A return came *seconds* after its job's announcement."""
 
     def states(self, states: States) -> None:
         """A return had states in it."""
@@ -65,7 +65,7 @@ class JobObserver(Protocol):
         """A return came after its job's window."""
 
     def missing(self, fun: str, count: int) -> None:
-        """A job's window closed and so many had not returned."""
+        """A job's window closed and *count* minions had not returned."""
 
     def completed(self, outcome: str, seconds: float) -> None:
         """A job is over."""

@@ -18,7 +18,7 @@ from service.events.payload import Peek, text_of
 MOST_MINIONS = 100_000
 REMEMBERED_SECONDS = 86_400.0
 KEYS_SECONDS = 3600.0
-# Keys change in bursts; the folders are read at most so often.
+# Keys change in bursts; this is the shortest pause between two readings of the folders.
 KEYS_PAUSE_SECONDS = 5.0
 # The master tells who is connected about once a minute (`loop_interval`); what is older says nothing.
 PRESENCE_SECONDS = 300.0
@@ -39,10 +39,10 @@ class FleetObserver(Protocol):
         """A minion started."""
 
     def presence_changed(self, new: int, lost: int) -> None:
-        """So many minions came and went."""
+        """*new* minions came, and *lost* minions went."""
 
     def worker_stats(self, cmd: str, runs: float, seconds: float) -> None:
-        """The master's workers handled so many requests."""
+        """The master's workers handled *runs* requests, in *seconds*."""
 
     def unlisted(self, metric: str) -> None:
         """A minion has no series of its own, because there are as many as there may be."""

@@ -41,7 +41,7 @@ class Observer(Protocol):
         """One event came over the bus; size in bytes."""
 
     def lag(self, seconds: float) -> None:
-        """An event was so old when it came."""
+        """An event was *seconds* old when it came."""
 
     def dropped(self) -> None:
         """An event had to be dropped."""

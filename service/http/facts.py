@@ -25,7 +25,7 @@ class Facts:
     route: the template of the URL, never the URL itself; `unmatched` until one matches.
     kind: of the answer, `unary` or `stream`. audited: what the audit trail keeps of it. crashed: an exception nobody expected ended it.
     protocol: HTTP's version. queue_wait_s: seconds until a thread took the request. trail: where its time goes, and its trace.
-    lows: one entry for each low begun. who: names of the log line for whom the master has taken the caller. Times are seconds of the monotonic clock.
+    lows: one entry for each low begun. who: the user, as the log line names it, that the master took the caller for. Times are seconds of the monotonic clock.
     """
 
     request_id: str

@@ -63,7 +63,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         return descriptor
 
     def accept_waiting(self) -> None:
-        """Accept all callers whom the kernel has already let in."""
+        """Accept all callers that the kernel has already let in."""
         for _ in range(BACKLOG):
             before = len(self.active_channels)
             self.handle_accept()

@@ -18,7 +18,7 @@ class Sockets(dict[int, Any]):
     waitress' map from a descriptor to its channel, port or trigger, and what the kernel looks for on each.
 
     `wasyncore.loop` asks everybody at each turn what to look for and tells the kernel all of it anew. Here they are asked whose answer can
-    have changed: who is new, who had an event, and for whom `ask_again` was called. So an idle connection costs a turn nothing.
+    have changed: those that are new, those that had an event, and those that `ask_again` was called for. So an idle connection costs a turn nothing.
     All methods run in the loop's thread, except `ask_again` and the removal of a channel, which a thread of the pool may do too.
     """
 

@@ -136,7 +136,7 @@ def _drain(life: Life, signals: Signals) -> bool:
     Answer what has been asked, and nothing new; True if a second signal cut it short.
 
     1. Say that we are not ready, and keep serving while those who route to us notice; kept-alive connections end with their next answer.
-    2. Close the API's port: late callers are refused at once, and can go elsewhere; whom the kernel had let in is served.
+    2. Close the API's port: late callers are refused at once, and can go elsewhere; those that the kernel had let in are served.
     3. Wait for running requests and unsent bytes. The ops listener answers to the end.
     """
     life.on_draining()

@@ -1,1 +1,1 @@
-"""What we can be told, and by whom."""
+"""The options, and where their values come from."""

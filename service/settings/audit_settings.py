@@ -36,7 +36,7 @@ class AuditRule(Group):
 
 
 class AuditSettings(Group):
-    """The audit trail: who asked for what, whether they were let, and what came of it; docs/audit.md."""
+    """The audit trail: who asked for what, whether it was allowed, and what came of it; docs/audit.md."""
 
     sinks: Annotated[tuple[Literal["file", "stdout"], ...], FromWords] = Field(
         (), description="Where records go: `file`, `stdout` or both; a record counts as written when one of them has it. Empty: there is no audit trail."
@@ -50,7 +50,7 @@ class AuditSettings(Group):
     rules: Annotated[tuple[AuditRule, ...], FromText] = Field(
         _AUDIT_RULES,
         validate_default=True,
-        description="How much is recorded, by client, function, user, group and route; the first rule that matches decides. By default reads are not recorded.",
+        description="How much is recorded of which calls, by client, function, user, group and route; the first rule that matches decides. By default reads are not recorded.",
         json_schema_extra=RELOADABLE,
     )
     hmac_key_file: Path | None = Field(
@@ -58,13 +58,13 @@ class AuditSettings(Group):
         description="File with the key of the HMACs that stand for arguments; needed by the levels `request` and `request_response`. Read again when it is replaced.",
         json_schema_extra=RELOADABLE,
     )
-    chain: bool = Field(True, description="Let each line of the file carry the hash of the line before it, for `salt-sidecar audit-verify`.")
+    chain: bool = Field(True, description="Give each line of the audit file the hash of the line before it, for `salt-sidecar audit-verify`.")
     fsync: Literal["always", "interval"] = Field(
         "interval", description="`always`: a record counts as written when the disk has it; `interval`: as soon as the system has it."
     )
     fsync_seconds: Seconds = Field(1.0, description="Seconds between fsyncs when `audit.fsync` is `interval`.")
-    write_seconds: Seconds = Field(2.0, description="Longest wait for a sink to take a record; in strict mode the request is refused then.")
-    queue_records: int = Field(10_000, ge=100, le=1_000_000, description="Records that may wait for a sink; further ones count as failed.")
+    write_seconds: Seconds = Field(2.0, description="Longest wait for a sink to take a record; after that, in strict mode, the request is refused.")
+    queue_records: int = Field(10_000, ge=100, le=1_000_000, description="Most records waiting for a sink; further ones count as failed.")
 
     @model_validator(mode="after")
     def _check(self) -> AuditSettings:

@@ -16,10 +16,10 @@ from service.settings.option_types import RELOADABLE, FromText, Group, Networks,
 
 
 class ApiSettings(Group):
-    """The listener callers use."""
+    """The API's listener."""
 
     host: str = Field("127.0.0.1", description="Address the API listens on; 0.0.0.0 for all.")
-    port: Port = Field(8001, description="Port of the API; `rest_wsgi: {port: N}` in the master configuration also sets it. 0 picks a free one.")
+    port: Port = Field(8001, description="Port of the API; `rest_wsgi: {port: N}` in the master configuration also sets it; 0 picks a free one.")
     root_prefix: str = Field("", pattern=r"^(/[A-Za-z0-9_/-]*[A-Za-z0-9_-])?$", description="Path before every URL of the API, such as /salt-api.")
     body_limit_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body; a larger one is answered 413.")
     connection_limit: int = Field(2000, ge=10, description="Most open connections; further ones wait in the listen queue.")
@@ -30,14 +30,14 @@ class OpsSettings(Group):
     """The listener of probes and Prometheus."""
 
     host: str = Field(locations.HOST, description="Address of `/metrics`, `/livez` and `/readyz`.")
-    port: Port = Field(locations.PORT, description="Port of the ops listener. 0 picks a free one.")
+    port: Port = Field(locations.PORT, description="Port of `/metrics`, `/livez` and `/readyz`; 0 picks a free one.")
     token_file: Path | None = Field(
         None, description="File with a bearer token that `/metrics` and the details of `/readyz` then ask for. Read again when it is replaced."
     )
 
 
 class MasterSettings(Group):
-    """How we talk to the master."""
+    """The connection to the master."""
 
     uri: str | None = Field(
         None,
@@ -64,13 +64,13 @@ class JobSettings(Group):
 
 
 class LimitSettings(Group):
-    """Bulkheads and brakes."""
+    """Limits on what runs at one time, and on failed logins."""
 
-    sync_jobs: Slots = Field(256, description="Requests that may wait for minions or runners at one time.")
-    quick_calls: Slots = Field(32, description="Requests running at one time that wait for no minion and no runner: asynchronous publishes, wheel, `GET /`.")
+    sync_jobs: Slots = Field(256, description="Most requests that wait for minions or runners at one time.")
+    quick_calls: Slots = Field(32, description="Most requests at one time that wait for the master only: asynchronous publishes, wheel, `GET /`.")
     lows_per_request: int = Field(100, ge=1, description="Most lows in one request.", json_schema_extra=RELOADABLE)
     auth_concurrency: int = Field(
-        2, ge=1, description="Authentications with unproven credentials at one time; a failed one holds a master worker for a second."
+        2, ge=1, description="Most authentications with unproven credentials at one time; a failed one occupies a worker of the master for a second."
     )
     auth_failures_burst: int = Field(
         3,
@@ -100,14 +100,14 @@ class LimitSettings(Group):
 class LogSettings(Group):
     """The JSON log on standard output."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level written.", json_schema_extra=RELOADABLE)
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level of the lines that are written.", json_schema_extra=RELOADABLE)
     format: Literal["json", "ecs", "console"] = Field(
         "json", description="`json`, `ecs` (names of the Elastic Common Schema), or `console`: for people, on a terminal only; elsewhere it means `json`."
     )
     include_target: bool = Field(
         False, description="Write jobs' targets into the log. Otherwise it has only a hash, which is equal for equal targets.", json_schema_extra=RELOADABLE
     )
-    queue_lines: int = Field(10_000, ge=100, description="Lines that may wait for a slow reader of standard output; further ones are dropped and counted.")
+    queue_lines: int = Field(10_000, ge=100, description="Most lines waiting for a slow reader of standard output; further ones are dropped and counted.")
 
 
 class PerMinionSettings(Group):
@@ -132,18 +132,23 @@ class MetricSettings(Group):
 class SessionSettings(Group):
     """Sessions: the session token is the Salt token, so they live as long as that does, on every sidecar beside the master."""
 
-    cookie_name: str = Field("session_id", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the cookie that /login sets.")
-    cookie_samesite: Literal["lax", "strict", "none"] = Field("lax", description="SameSite of the cookie; `none` lets other sites' pages use it.")
-    cookie_secure: Literal["auto", "always", "never"] = Field("auto", description="Secure on the cookie; `auto`: when the request came by https.")
+    cookie_name: str = Field("session_id", pattern=r"^[A-Za-z0-9_-]+$", description="Name of the session cookie, which /login sets.")
+    cookie_samesite: Literal["lax", "strict", "none"] = Field(
+        "lax", description="SameSite attribute of the session cookie; `none` lets other sites' pages use it."
+    )
+    cookie_secure: Literal["auto", "always", "never"] = Field("auto", description="When the cookie is marked Secure; `auto`: when the request came by https.")
     cache_seconds: float = Field(5.0, ge=0, le=5, description="Seconds that a token which the master confirmed is accepted without asking again.")
 
 
 class EventSettings(Group):
     """The event stream, `GET /events`."""
 
-    streams: Slots = Field(200, description="Readers at one time; each holds a thread.")
+    streams: Slots = Field(200, description="Most readers at one time; each occupies a thread.")
     queue_events: int = Field(
-        1000, ge=10, le=100_000, description="Most events waiting for one reader; a reader that falls further behind is told so and disconnected."
+        1000,
+        ge=10,
+        le=100_000,
+        description="Most events waiting for one reader; a reader that falls further behind gets a last event that says so, and is disconnected.",
     )
     heartbeat_seconds: float = Field(
         10.0, gt=0, le=15, description="Pause between two `retry:` lines while there are no events; they also show which readers have left."
@@ -176,19 +181,19 @@ class HookSettings(Group):
     url: str = Field(
         "/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="URL of the webhooks; what follows it in the path is appended to the event's tag."
     )
-    require_login: bool = Field(True, description="Ask for a session; a path with a signature of its own in `hook.endpoints` needs none.")
+    require_login: bool = Field(True, description="Ask webhooks for a session; a path with a signature of its own in `hook.endpoints` needs none.")
     body_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest body of a webhook.")
     endpoints: Annotated[dict[str, HookEndpoint], FromText] = Field(
-        {}, description="Rules by path below the URL, such as `github/push`; they hold for everything below it too."
+        {}, description="Rules for single webhooks, by path below `hook.url`, such as `github/push`; they hold for everything below that path too."
     )
 
 
 class CorsSettings(Group):
-    """Pages of other origins in a browser."""
+    """Browser pages from other origins."""
 
     origins: Origins = Field(
         (),
-        description="Origins that may call, such as https://gui.example.org; none when empty. `*` for all, without credentials.",
+        description="Origins whose pages may call, such as https://gui.example.org; none when empty. `*` for all, without credentials.",
         json_schema_extra=RELOADABLE,
     )
     credentials: bool = Field(False, description="Let pages of `cors.origins` use the session cookie.", json_schema_extra=RELOADABLE)
@@ -206,11 +211,11 @@ class CorsSettings(Group):
 
 
 class AccessSettings(Group):
-    """Who may connect at all, in front of every URL of the API."""
+    """Who may connect at all; checked before anything else, at every URL of the API."""
 
     networks: Networks = Field(
         (),
-        description="Networks that may call, such as 10.0.0.0/8; all when empty. An IPv6 network has no IPv4 callers in it, however they connect.",
+        description="Networks that may call the API, such as 10.0.0.0/8; all when empty. An IPv6 network has no IPv4 callers in it, however they connect.",
         json_schema_extra=RELOADABLE,
     )
     users: Annotated[dict[str, Networks], FromText] = Field(
@@ -218,7 +223,7 @@ class AccessSettings(Group):
         description="Networks by user name; the network `*` is every address, the user `*` is everybody not listed. Once any user is listed, users who match no entry are refused.",
         json_schema_extra=RELOADABLE,
     )
-    trusted_proxies: Networks = Field((), description="Networks of the proxies whose statements about their caller, and whose request ids, are believed.")
+    trusted_proxies: Networks = Field((), description="Networks of the proxies that are believed about who called them, and whose request ids are kept.")
     proxy_header: Literal["x-forwarded-for", "forwarded", "x-real-ip"] = Field(
         "x-forwarded-for",
         description="Header in which the trusted proxies name their caller. The other two are ignored, because a proxy passes on headers that it does not set itself.",
@@ -237,7 +242,7 @@ class SiteSettings(Group):
 class StatsSettings(Group):
     """Figures in the shape of rest_cherrypy's, `GET /stats`; `/metrics` says more."""
 
-    require_login: bool = Field(True, description="Ask for a session.")
+    require_login: bool = Field(True, description="Ask for a session at `/stats`.")
 
 
 class TracingSettings(Group):

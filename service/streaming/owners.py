@@ -1,4 +1,4 @@
-"""Which job belongs to whom, and who may see an event."""
+"""Which user a job belongs to, and who may see an event."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Protocol
 CONTENT_TYPE = "text/event-stream;charset=utf-8"
 # The first bytes, and the heartbeat. Not a comment, not followed by an empty line: parsers of Salt's streams choke on both.
 RETRY = b"retry: 400\n"
-# A connection that has not taken so much gets no more until it has; meanwhile events wait in its reader's bounded queue.
+# Most unsent bytes of a connection; until it has taken some, its events wait in the reader's bounded queue.
 UNSENT_BYTES = 256 * 1024
 UNSENT_LOOK_SECONDS = 0.1
 # A caller that closed its sending side has probably left. The kernel says so after a write or two, so these come quickly.

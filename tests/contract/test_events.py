@@ -128,7 +128,7 @@ def test_everybody_sees_everything_when_the_settings_say_so(tmp_path: Path) -> N
         assert stream.until("my/event")
 
 
-def test_a_user_whom_the_settings_name_sees_everything(tmp_path: Path) -> None:
+def test_a_user_named_in_the_settings_sees_everything(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_EVENTS_SEE_ALL="pinger")
 
     with listening(api, api.pinger) as stream:

@@ -1,4 +1,4 @@
-"""What a request leaves behind: its trace in answer, job and log; and what the ops listener shows to whom."""
+"""What a request leaves behind: its trace in answer, job and log; and what the ops listener shows with and without its token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batcher: order, bounds, who hurries whom, a handler that raises, and the end."""
+"""The batcher: order, bounds, who may hurry it, a handler that raises, and the end."""
 
 from __future__ import annotations
 

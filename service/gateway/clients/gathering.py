@@ -79,7 +79,7 @@ class Gathering:
         self._next_check = now + self._ask_timeout
 
     def ask_soon(self, *, now: float) -> None:
-        """Ask at the next step: we were deaf for a while."""
+        """Ask at the next step: the event bus was lost for a while."""
         self._still_running = True
         self._next_check = now
 

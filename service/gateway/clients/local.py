@@ -21,9 +21,9 @@ from service.gateway.low_fields import DEFAULT_SUBSET
 from service.gateway.master.options import MasterOptions
 from service.observe.trace.timeline import Trail
 
-# So often a waiting thread looks up whether a lost bus came back.
+# Pause between two looks of a waiting thread at whether a lost bus is back.
 LOOK_UP_SECONDS = 1.0
-# Who wakes so much too late was not alone: the whole process stood still, and the bus thread has yet to read what came meanwhile.
+# A thread that wakes this much too late was not the only one: the whole process stood still, and the bus thread has yet to read what came meanwhile.
 OVERSLEPT_SECONDS = 0.5
 # How long a job waits for a lost bus to come back before it answers what it has.
 BUS_GRACE_SECONDS = 5.0
@@ -147,7 +147,7 @@ class Jobs:
         """Return the time of our clock."""
         return self._monotonic()
 
-    def deaf_for_good(self, since: float) -> bool:
+    def bus_is_lost(self, since: float) -> bool:
         """Say whether the bus, lost at *since*, is not worth waiting for any longer."""
         return not self.hub.is_open and (not self._master_up() or self._monotonic() - since > BUS_GRACE_SECONDS)
 
@@ -175,7 +175,7 @@ class Gatherer:
         self._request = request
         self._waiter = waiter
         self._questions: set[str] = set()
-        self._deaf_since: float | None = None
+        self._bus_lost_at: float | None = None
 
     def gather(self, gathering: Gathering) -> None:
         """Wait until the gathering is done, the deadline passed or the bus is lost for good."""
@@ -201,7 +201,7 @@ class Gatherer:
         """Say whether waiting has lost its sense."""
         if self._jobs.now() >= self._request.deadline:
             return True
-        return self._deaf_since is not None and self._jobs.deaf_for_good(self._deaf_since)
+        return self._bus_lost_at is not None and self._jobs.bus_is_lost(self._bus_lost_at)
 
     def ask(self, gathering: Gathering) -> None:
         """Ask the silent minions whether they still run the job."""
@@ -223,14 +223,14 @@ class Gatherer:
             self._hear_again(gathering)
             return None
         if isinstance(item, Interruption):
-            self._deaf_since = self._jobs.now()
+            self._bus_lost_at = self._jobs.now()
             return None
         return self._book(item, gathering)
 
     def _hear_again(self, gathering: Gathering) -> None:
         """After an interruption, ask at once who still runs the job: the others may have returned unheard."""
-        if self._deaf_since is not None and self._jobs.hub.is_open:
-            self._deaf_since = None
+        if self._bus_lost_at is not None and self._jobs.hub.is_open:
+            self._bus_lost_at = None
             gathering.ask_soon(now=self._jobs.now())
 
     def _book(self, event: Event, gathering: Gathering) -> str | None:

@@ -53,10 +53,10 @@ class Ledger(Protocol):
         """A publish is under way inside the block."""
 
     def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
-        """The master took a job of ours, after so many seconds."""
+        """The master took a job of ours; the publish took *seconds*."""
 
     def waits(self, jid: str, seconds: float) -> None:
-        """A request waits for the job, at most so long."""
+        """A request waits for the job, for at most *seconds*."""
 
     def ended(self, jid: str) -> None:
         """The request waits no longer."""
@@ -77,7 +77,7 @@ class Publisher:
     """
     Turns lows into publish loads, as LocalClient.pub does, and sends them.
 
-    on_announced(seconds) hears of every job that the master must have announced on its bus within the last so many seconds.
+    on_announced(seconds) is called after each publish: the master must have announced the job on its bus within the last *seconds*.
     """
 
     def __init__(self, channels: Sender, options: MasterOptions, on_announced: Callable[[float], None] = lambda _seconds: None) -> None:

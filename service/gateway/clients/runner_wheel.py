@@ -159,7 +159,7 @@ class MasterFunctions:
 
     def _wait(self, waiter: Waiter, job: RunnerJob, until: float) -> Event:
         """Wait for a runner's return event."""
-        deaf_since: float | None = None
+        bus_lost_at: float | None = None
         while (left := until - self._monotonic()) > 0:
             item = waiter.next(min(left, LOOK_UP_SECONDS))
             if isinstance(item, Event):
@@ -167,8 +167,8 @@ class MasterFunctions:
                     return item
                 job.started = True
             elif isinstance(item, Interruption):
-                deaf_since = self._monotonic()
-            elif deaf_since is not None and self._lost(deaf_since):
+                bus_lost_at = self._monotonic()
+            elif bus_lost_at is not None and self._lost(bus_lost_at):
                 raise MasterUnreachable(f"the event bus was lost; the outcome of runner job {job.jid} is unknown", jid=job.jid)
             job.check_started(self._monotonic())
         # Salt's own words, as RunnerClient.cmd_sync raises them.

@@ -50,7 +50,7 @@ class _Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is closed, by whomever."""
+        """The socket is closed, by us or by the master."""
         self._finish(exc)
 
     def abort(self) -> None:
@@ -115,7 +115,7 @@ class Bus:
         return self._path or f"{self._host}:{self._port}"
 
     def expect(self, seconds: float) -> None:
-        """Take note that the master has put something on the bus within the last so many seconds. From any thread."""
+        """Take note that the master has put something on the bus within the last *seconds*. From any thread."""
         if self._expected_since is None:
             self._expected_since = self._monotonic() - seconds
 

@@ -17,7 +17,7 @@ from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
 # Source: salt/channel/client.py, AsyncReqChannel._package_load; 3006 to 3008 send 3.
 ENVELOPE_VERSION = 3
 FRAME_LIMIT_BYTES = 256 * 1024 * 1024
-# An unpacker begins with room for so much, by default a megabyte, and keeps what it has grown to; after so much it is let go.
+# First size of an unpacker's buffer (msgpack's default is a megabyte), and the size above which it is not kept for the next frame.
 ROOM_BYTES = 64 * 1024
 MOST_ROOM_BYTES = 1024 * 1024
 _LENGTH = struct.Struct(">I")

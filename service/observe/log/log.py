@@ -202,7 +202,7 @@ def dropped() -> int:
 
 
 def write_record(line: bytes, seconds: float) -> bool:
-    """Write a line that must not be lost, past the queue; False if standard output did not take it in so many seconds."""
+    """Write a line that must not be lost, past the queue; False if standard output did not take it in time."""
     return _installation is not None and _installation.pipeline.sink.write_now(line, time.monotonic() + seconds)
 
 

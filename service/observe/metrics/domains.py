@@ -74,7 +74,7 @@ class Limiter:
     Folds what is over the limit into `other`.
 
     limit: how many values besides `other`. listed: values that always have a place.
-    on_overflow(metric, count): so many samples were folded because there was no place left. For one thread.
+    on_overflow(metric, count): `count` samples became `other` because no place was left. For one thread.
     """
 
     def __init__(self, limit: int, on_overflow: Callable[[str, int], None], listed: Iterable[str] = ()) -> None:
@@ -89,7 +89,7 @@ class Limiter:
         return self.known(metric, value)
 
     def known(self, metric: str, value: str, count: int = 1) -> str:
-        """Return the label for so many samples with a value; one that has no place gets none."""
+        """Return the label for `count` samples with a value; one that has no place gets none."""
         if value in self._values:
             return value
         if len(self._values) >= self._limit and _NAME.fullmatch(value):

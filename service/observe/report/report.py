@@ -97,7 +97,7 @@ class Report:
         self._metrics.bus_event(kind, size)
 
     def lag(self, seconds: float) -> None:
-        """An event was so old when it came."""
+        """An event was *seconds* old when it came."""
         self._metrics.bus_lag(seconds)
         if seconds > LAG_SECONDS and self._seldom.count("bus.lagging"):
             self._log.warning("bus.lagging", lag_s=round(seconds, 3), queue_depth=self.queue_depth())
@@ -121,7 +121,7 @@ class Report:
             self._log.warning("auth.failure", **who, result=verdict.result, throttled_until=until.isoformat(timespec="seconds"), count=count)
 
     def traces(self, result: str, count: int, reason: str) -> None:
-        """So many spans were `exported`, `failed` or `dropped`."""
+        """*count* spans were `exported`, `failed` or `dropped`."""
         self._metrics.trace_spans(result, count)
         if result != "exported" and self._seldom.count(f"tracing.{result}"):
             self._log.warning("tracing.failed", result=result, count=count, message=reason)
@@ -138,7 +138,7 @@ class Report:
         self._log.info("stream.opened", request_id=request_id, **fields)
 
     def stream_lag(self, seconds: float) -> None:
-        """Events were so old when their stream's connection had them."""
+        """Events were *seconds* old when their stream's connection had them."""
         self._metrics.stream_lag(seconds)
 
     def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
@@ -167,7 +167,7 @@ class Report:
             self._log.warning("bus.event.dropped", consumer=consumer, count=count)
 
     def audit_failed(self, sink: str, error: str, count: int, mode: str) -> None:
-        """A sink did not take so many audit records."""
+        """A sink did not take *count* audit records."""
         self._metrics.audit_failed(count)
         if not (failures := self._seldom.count(f"audit.{sink}")):
             return

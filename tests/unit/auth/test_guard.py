@@ -235,7 +235,7 @@ def test_credentials_without_a_backend_are_reported_as_such(house: Gatehouse) ->
 
 @contextmanager
 def inside(house: Gatehouse, count: int, username: str = "me") -> Iterator[threading.Event]:
-    """Hold so many logins at the master, until the event is set or the block ends."""
+    """Hold *count* logins at the master, until the event is set or the block ends."""
     entered, release = threading.Semaphore(0), threading.Event()
 
     def hold(number: int) -> None:
@@ -257,7 +257,7 @@ def inside(house: Gatehouse, count: int, username: str = "me") -> Iterator[threa
 
 
 def await_waiting(house: Gatehouse, count: int) -> None:
-    """Spin until so many logins wait for their turn."""
+    """Spin until *count* logins wait for their turn."""
     deadline = time.monotonic() + 60
     while house.guard.gate.waiting != count:
         assert time.monotonic() < deadline

@@ -44,7 +44,7 @@ class Task:
 
 
 def _until_active(pool: Dispatcher, threads: int) -> None:
-    """Wait until only so many threads are not idle. They change the number and fall asleep in one hold of the lock."""
+    """Wait until only *threads* threads are not idle. They change the number and fall asleep in one hold of the lock."""
     deadline = time.monotonic() + 60
     while pool.active_count != threads and time.monotonic() < deadline:
         time.sleep(0.001)

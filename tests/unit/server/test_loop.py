@@ -1,4 +1,4 @@
-"""The loop's sockets, without a network: who is asked, who is told, and whom a number belongs to."""
+"""The loop's sockets, without a network: which are asked, which are told, and which one a number belongs to."""
 
 from __future__ import annotations
 

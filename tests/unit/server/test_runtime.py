@@ -1,4 +1,4 @@
-"""The runtime: what malloc is told, and by whom; what systemd is told."""
+"""The runtime: the settings of malloc and who may change them; what systemd is told."""
 
 from __future__ import annotations
 

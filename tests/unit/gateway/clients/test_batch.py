@@ -1,4 +1,4 @@
-"""Batches: so many minions at one time, each return in its order, and no minion lost from the answer."""
+"""Batches: a few minions at one time, each return in its order, and no minion lost from the answer."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_being_named_again_does_not_prolong_the_wait_for_a_minion() -> None:
     assert job.step(now=TIMEOUT + ASK) is Step.DONE
 
 
-def test_after_a_deaf_time_the_silent_are_asked_at_once() -> None:
+def test_after_the_bus_was_lost_the_silent_are_asked_at_once() -> None:
     job = asked("a", now=TIMEOUT)
     job.ask_soon(now=6)
 

@@ -193,7 +193,7 @@ def test_a_master_without_ipc_is_heard_over_tcp() -> None:
 
 
 def tried(monkeypatch: pytest.MonkeyPatch, subscriber: Subscriber, attempts: int) -> list[float]:
-    """Let the bus try so often, and return its pauses."""
+    """Let the bus make *attempts*, and return its pauses."""
     pauses: list[float] = []
 
     class Enough(Exception):
