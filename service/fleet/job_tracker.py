@@ -12,17 +12,31 @@ from service.events.payload import Peek, text_of
 from service.fleet.returns import States, label_of, names_of, runs_states, states_of, succeeded
 
 Origin = Literal["api", "other"]
-MOST_JOBS = 2000
-MOST_MINIONS = 500_000  # over all jobs together
-MOST_CLOSED = 10_000
-MOST_LATE = 100_000  # minions that may still return, over all closed jobs together
-MOST_WINDOWS = 5000
-MOST_RUNNERS = 2000
 # Longest wait, while publishes of ours are under way, for a job on the bus to turn out to be ours.
 HOLD_SECONDS = 10.0
 MOST_NAMED_MISSING = 10
 # Salt's own question about a job; its answers are nobody's work.
 QUESTION = "saltutil.find_job"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """
+    How much of each the tracker holds at one time; then the oldest goes.
+
+    minions: over all open jobs together. late: minions that may still return, over all closed jobs together.
+    windows: ends of windows, those included that count no longer.
+    """
+
+    jobs: int = 2000
+    minions: int = 500_000
+    closed: int = 10_000
+    late: int = 100_000
+    windows: int = 5000
+    runners: int = 2000
+
+
+LIMITS = Limits()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,21 +135,22 @@ class JobTracker:
     a job is over only at the end of its window.
     """
 
-    def __init__(self, observer: JobObserver, *, window: float, state_window: float, syndics: bool = False) -> None:
+    def __init__(self, observer: JobObserver, *, window: float, state_window: float, syndics: bool = False, limits: Limits = LIMITS) -> None:
         self._observer = observer
         self._window = window
         self._state_window = state_window
         self._syndics = syndics
+        self._limits = limits
         self._open: dict[str, TrackedJob] = {}
         self._minions = 0  # held by open jobs
         self._windows: list[tuple[float, str]] = []  # a heap; an entry is stale if its job says otherwise
-        self._closed: Bounded[str, ClosedJob] = Bounded(MOST_CLOSED, self._not_late)
+        self._closed: Bounded[str, ClosedJob] = Bounded(limits.closed, self._not_late)
         self._late = 0  # ids held by closed jobs
         self._nobody: set[str] = set()  # who is missing of nearly all closed jobs, which share it; stays empty
         self._held: dict[str, tuple[TrackedJob, float, Summary | None]] = {}  # jobs of unknown origin, and when they were announced
-        self._claimed: Bounded[str, None] = Bounded(MOST_JOBS)  # ours, not announced yet
+        self._claimed: Bounded[str, None] = Bounded(limits.jobs)  # ours, not announced yet
         self._waited_for: dict[str, float] = {}  # by a request of ours, and until when
-        self._runners: Bounded[str, tuple[str, float]] = Bounded(MOST_RUNNERS)
+        self._runners: Bounded[str, tuple[str, float]] = Bounded(limits.runners)
 
     # What the bus says.
 
@@ -228,6 +243,10 @@ class JobTracker:
         awaited = [len(job.awaited) for job in tuple(self._open.values()) if job.awaited]
         return len(awaited), sum(awaited)
 
+    def held(self) -> Limits:
+        """Return how much of each it holds."""
+        return Limits(len(self._open), self._minions, len(self._closed), self._late, len(self._windows), len(self._runners))
+
     # How it is done.
 
     def _attribute(self, job: TrackedJob, now: float, *, publishing: bool) -> None:
@@ -260,7 +279,7 @@ class JobTracker:
     def _set_window(self, job: TrackedJob, until: float) -> None:
         job.until = until
         heapq.heappush(self._windows, (until, job.jid))
-        if len(self._windows) > MOST_WINDOWS:
+        if len(self._windows) > self._limits.windows:
             self._windows = [(job.until, job.jid) for job in self._open.values()]
             heapq.heapify(self._windows)
 
@@ -314,15 +333,16 @@ class JobTracker:
             self._observer.summed_up(summary)
 
     def _make_room(self) -> None:
-        while len(self._open) > MOST_JOBS or (self._minions > MOST_MINIONS and len(self._open) > 1):
-            reason = "capacity" if len(self._open) > MOST_JOBS else "memory"
+        most = self._limits
+        while len(self._open) > most.jobs or (self._minions > most.minions and len(self._open) > 1):
+            reason = "capacity" if len(self._open) > most.jobs else "memory"
             self._forget(next(iter(self._open.values())), None)
             self._observer.evicted(reason)
 
     def _forget(self, job: TrackedJob, missing: set[str] | None) -> None:
         del self._open[job.jid]
         self._minions -= job.minions
-        if missing is not None and self._late + len(missing) > MOST_LATE:
+        if missing is not None and self._late + len(missing) > self._limits.late:
             missing = None
         self._closed[job.jid] = ClosedJob(job.fun, self._nobody if missing == self._nobody else missing)
         self._late += len(missing or ())

@@ -66,14 +66,16 @@ class Fleet:
     pki_dir: the master's, or None when it keeps keys elsewhere. now is Unix time.
     """
 
-    def __init__(self, observer: FleetObserver, per_minion: PerMinion, pki_dir: Path | None, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, observer: FleetObserver, per_minion: PerMinion, pki_dir: Path | None, *, now: Callable[[], float] = time.time, most_minions: int = MOST_MINIONS
+    ) -> None:
         self._observer = observer
         self._per_minion = per_minion
         self._pki_dir = pki_dir
         self._now = now
         self._lock = threading.Lock()
         # When each was heard of last, the longest silent first, and whether its last highstate went well; guarded by _lock, like all below.
-        self._heard: Bounded[str, tuple[float, bool | None]] = Bounded(MOST_MINIONS, self._forgotten)
+        self._heard: Bounded[str, tuple[float, bool | None]] = Bounded(most_minions, self._forgotten)
         self._ends: Counter[bool | None] = Counter()  # of those highstates
         self._shown: set[str] = set()  # have series of their own
         self._keys: Samples = {}

@@ -11,7 +11,7 @@ from service.batcher import Batcher
 from service.errors import Draining
 from service.events.event import Event
 from service.streaming.owners import Owners, View
-from service.streaming.readers import Batch, Reader
+from service.streaming.readers import QUEUE_BYTES, Batch, Reader
 from service.streaming.rendering import Encode, StreamEvent, frame
 from service.streaming.replay import Replay
 
@@ -53,10 +53,12 @@ class Streams:
         feed_bytes: int = FEED_BYTES,
         unread_events: int = UNREAD_EVENTS,
         unread_bytes: int = UNREAD_BYTES,
+        queue_bytes: int = QUEUE_BYTES,
+        replay: Replay | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._encode = encode
-        self._queue_events = queue_events
+        self._queue_limits = queue_events, queue_bytes
         self._on_drop, self._on_slow, self._on_gap = on_drop, on_slow, on_gap
         self._monotonic = monotonic
         self._feed: Batcher[StreamEvent] = Batcher(
@@ -73,7 +75,7 @@ class Streams:
         self._owners = Owners()  # the fan-out thread's
         self._lock = threading.Lock()
         self._readers: dict[View, list[Reader]] = {}  # guarded by _lock, like all below
-        self._replay = Replay(monotonic)
+        self._replay = replay or Replay(monotonic)
         self._closing = False
         self._sent_before = 0  # by readers that are gone
 
@@ -110,7 +112,7 @@ class Streams:
 
         Raises Draining.
         """
-        reader = Reader(view, self._queue_events)
+        reader = Reader(view, *self._queue_limits)
         with self._lock:
             if self._closing:
                 raise Draining("the sidecar is stopping", retry_after_seconds=1)
@@ -130,6 +132,10 @@ class Streams:
         """Return how many readers there are."""
         with self._lock:
             return sum(len(readers) for readers in self._readers.values())
+
+    def alive(self) -> bool:
+        """Tell whether the fan-out thread runs; it starts with the first event that somebody wants."""
+        return self._feed.running
 
     def queued(self) -> int:
         """Return how many events wait to be handed out."""

@@ -29,9 +29,9 @@ class Reader:
     ended: why no more will come. farewell: what to send last. dropped: events meant for this reader that it does not get.
     """
 
-    def __init__(self, view: View, limit_events: int) -> None:
+    def __init__(self, view: View, limit_events: int, limit_bytes: int) -> None:
         self.view = view
-        self._limit_events = limit_events
+        self._limit_events, self._limit_bytes = limit_events, limit_bytes
         self._inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._put = self._put_bytes = 0  # the fan-out thread's
         self._taken = self._taken_bytes = self._extra = 0  # the stream's
@@ -64,7 +64,7 @@ class Reader:
     def offer(self, batch: Batch) -> bool:
         """Take a batch, unless too much is waiting already; one batch is always taken. The fan-out's alone."""
         waiting, waiting_bytes = self._put - self._taken, self._put_bytes - self._taken_bytes
-        if waiting and (waiting + batch.count > self._limit_events or waiting_bytes + len(batch.data) > QUEUE_BYTES):
+        if waiting and (waiting + batch.count > self._limit_events or waiting_bytes + len(batch.data) > self._limit_bytes):
             self.dropped = waiting + batch.count
             return False
         self._put += batch.count

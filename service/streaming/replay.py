@@ -22,8 +22,9 @@ class Replay:
     An id is valid within one unbroken time of keeping: after a pause, in another process or after a restart, ids are others.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], *, most_events: int = REPLAY_EVENTS, most_bytes: int = REPLAY_BYTES) -> None:
         self._monotonic = monotonic
+        self._most_events, self._most_bytes = most_events, most_bytes
         self._events: deque[StreamEvent] = deque()
         self._bytes = 0
         self._numbers = itertools.count(1)
@@ -59,7 +60,7 @@ class Replay:
         event.id = f"{self._epoch}-{event.number}"
         self._events.append(event)
         self._bytes += event.size
-        while len(self._events) > REPLAY_EVENTS or self._bytes > REPLAY_BYTES:
+        while len(self._events) > self._most_events or self._bytes > self._most_bytes:
             oldest = self._events.popleft()
             self._bytes -= oldest.size
             self._forgotten = oldest.number

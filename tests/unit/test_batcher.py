@@ -53,7 +53,7 @@ def handler() -> Iterator[Handler]:
 
 
 def make(handler: Handler, **changes: Any) -> Batcher[str]:
-    return Batcher("batcher", handler, **{"limit_items": 100, "on_crash": handler.crashed.append, "at_end": handler.end, **changes})
+    return Batcher("batcher", **{"handle": handler, "limit_items": 100, "on_crash": handler.crashed.append, "at_end": handler.end, **changes})
 
 
 def busy(handler: Handler, **changes: Any) -> Batcher[str]:
@@ -226,14 +226,19 @@ def test_its_own_handler_may_stop_it() -> None:
 
 
 def test_a_forked_child_begins_with_nothing_and_can_go_on(handler: Handler) -> None:
-    batcher = busy(handler)
+    handlers = [handler]
+
+    def handle(batch: list[str]) -> None:
+        handlers[-1](batch)
+
+    batcher = busy(handler, handle=handle)
     batcher.put("parent's")
 
     batcher.after_fork()
 
     assert (batcher.waiting, batcher.running) == (0, False)
     child = Handler()
-    batcher._handle = child
+    handlers.append(child)
     assert batcher.put("child's")
     assert child.wait() == ["child's"]
     assert batcher.stop(SECONDS) == 0

@@ -11,8 +11,8 @@ import structlog
 
 from service.events.hub import Hub
 from service.fleet.follower import Follower
-from service.fleet.job_tracker import JobTracker
-from service.fleet.minions import Fleet
+from service.fleet.job_tracker import LIMITS, JobTracker, Limits
+from service.fleet.minions import MOST_MINIONS, Fleet
 from service.observe.metrics.metrics import Metrics
 from service.observe.report.job_report import JobReport
 from service.settings.settings import PerMinionSettings
@@ -36,6 +36,8 @@ class Following:
         pki: Path | None = None,
         syndics: bool = False,
         routes: Iterable[str] = ("/",),
+        limits: Limits = LIMITS,
+        most_minions: int = MOST_MINIONS,
     ) -> None:
         self.now = 1000.0
         self.undecodable: list[str] = []
@@ -43,8 +45,8 @@ class Following:
         self.published: list[tuple[str, str, int, int]] = []
         self.metrics = Metrics(routes=routes, eauths=("pam", "ldap"), environ={}, clock=lambda: self.now, now=lambda: self.now)
         report = JobReport(self.metrics.families, structlog.get_logger(), functions)
-        self.fleet = Fleet(report, per_minion or PerMinionSettings(), pki, now=lambda: self.now)
-        self.tracker = JobTracker(report, window=900, state_window=3600, syndics=syndics)
+        self.fleet = Fleet(report, per_minion or PerMinionSettings(), pki, now=lambda: self.now, most_minions=most_minions)
+        self.tracker = JobTracker(report, window=900, state_window=3600, syndics=syndics, limits=limits)
         self.follower = Follower(
             self.tracker,
             self.fleet,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from service.fleet import follower, job_tracker
+from service.fleet import follower
+from service.fleet.job_tracker import LIMITS, Limits
 from service.routes import API_TEMPLATES
 from tests.unit.fleet.following import JID, Following, packed
 
@@ -319,18 +320,16 @@ def test_ten_thousand_minions_and_five_thousand_functions_stay_below_3500_series
     assert bus.value("salt_jobs_started_total", function="other", origin="other") == 4900
     assert bus.value("salt_api_label_overflow_total", metric="salt_jobs_started_total") == 4900
     assert bus.value("salt_minions_seen", window="24h") == 10_000
-    assert bus.value("salt_job_tracker_evictions_total", reason="capacity") == 5000 - job_tracker.MOST_JOBS
+    assert bus.value("salt_job_tracker_evictions_total", reason="capacity") == 5000 - LIMITS.jobs
 
 
-def test_the_limits_of_the_tracker_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_tracker, "MOST_JOBS", 3)
-    monkeypatch.setattr(job_tracker, "MOST_MINIONS", 10)
-    monkeypatch.setattr(job_tracker, "MOST_LATE", 4)
-    monkeypatch.setattr(job_tracker, "MOST_CLOSED", 5)
-    monkeypatch.setattr(job_tracker, "MOST_WINDOWS", 4)
-    bus = Following()
+def test_the_limits_of_the_tracker_hold() -> None:
+    limits = Limits(jobs=3, minions=10, closed=5, late=4, windows=4)
+    bus = Following(limits=limits)
     for number in range(20):
         bus.announce(*(f"m{one}" for one in range(4)), jid=str(number))
+        held = bus.tracker.held()
+        assert all(getattr(held, name) <= most for name, most in vars(limits).items()), held
     assert bus.value("salt_job_returns_outstanding") == 8
     evicted = bus.values("salt_job_tracker_evictions_total")
     assert evicted["memory"] == 18
@@ -342,7 +341,7 @@ def test_the_limits_of_the_tracker_hold(monkeypatch: pytest.MonkeyPatch) -> None
     assert bus.values("salt_job_returns_total") == {"test.ping,success,published": 3}
     assert bus.values("salt_job_missing_returns_total") == {"test.ping,no_return": 8}
     assert bus.values("salt_job_late_returns_total") == {"": 1}  # of one it is known who was missing
-    assert (len(bus.tracker._closed), len(bus.tracker._windows)) == (5, 0)
+    assert (bus.tracker.held().closed, bus.tracker.held().windows) == (5, 0)
 
 
 def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:

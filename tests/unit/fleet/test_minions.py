@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from structlog.testing import capture_logs
 
-from service.fleet import minions as minions_module
 from service.fleet.minions import key_folder
 from service.settings.settings import PerMinionSettings
 from tests.unit.fleet.following import Following
@@ -118,9 +116,8 @@ def test_single_minions_have_series_only_when_asked_for() -> None:
     assert plain.values("salt_minion_last_seen_timestamp_seconds") == {}
 
 
-def test_the_memory_for_minions_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(minions_module, "MOST_MINIONS", 3)
-    bus = Following(per_minion=PerMinionSettings(enabled=True))
+def test_the_memory_for_minions_has_an_end() -> None:
+    bus = Following(per_minion=PerMinionSettings(enabled=True), most_minions=3)
     for number in range(5):
         bus.answer(f"m{number}", jid=str(number))
 

@@ -9,7 +9,6 @@ import pytest
 
 from service.errors import Draining
 from service.http.media import encode
-from service.streaming import readers
 from service.streaming.owners import View
 from tests.listening import parse
 from tests.unit.streaming.streams import Make, fire, until
@@ -31,7 +30,7 @@ def test_while_nobody_reads_no_thread_is_woken_and_who_comes_then_sees_its_job_s
     fire(fan_out, "salt/job/1/ret/early")
     fire(fan_out, "salt/job/1/new", user="alice")
     fire(fan_out, "salt/job/1/new", user="mallory")
-    assert (fan_out._feed.running, fan_out.queued()) == (False, 0)
+    assert (fan_out.alive(), fan_out.queued()) == (False, 0)
 
     alices, mallorys, everybodys = fan_out.open(View(user="alice", ids=True)), fan_out.open(View(user="mallory")), fan_out.open(View())
     fire(fan_out, "salt/job/1/ret/m")
@@ -51,7 +50,9 @@ def test_what_waits_for_a_reader_is_bounded(make: Make, bound: str) -> None:
         fire(fan_out, f"salt/job/{number}/new", user="alice")
 
     assert len(passed_on) == 4
-    assert fan_out._unread == []
+    for number in range(2):
+        fire(fan_out, f"salt/job/{number}/new", user="alice")
+    assert len(passed_on) == 6
 
 
 def test_an_event_is_serialised_once_for_all_readers_and_not_for_none(make: Make) -> None:
@@ -92,9 +93,8 @@ def test_a_reader_that_does_not_read_is_dropped_and_the_others_notice_nothing(ma
     assert fan_out.subscribers() == 1
 
 
-def test_large_events_fill_a_queue_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "QUEUE_BYTES", 1000)
-    fan_out = make()
+def test_large_events_fill_a_queue_too(make: Make) -> None:
+    fan_out = make(queue_bytes=1000)
     slow, quick = fan_out.open(View()), fan_out.open(View())
 
     for number in range(3):
@@ -183,8 +183,8 @@ def test_the_thread_ends(make: Make) -> None:
     fan_out = make()
     fan_out.open(View())
     fire(fan_out, "salt/job/1/new")
-    assert fan_out._feed.running
+    assert fan_out.alive()
 
     fan_out.stop()
 
-    assert not fan_out._feed.running
+    assert not fan_out.alive()

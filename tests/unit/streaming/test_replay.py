@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from service.streaming import replay
 from service.streaming.fanout import Streams
 from service.streaming.owners import View
+from service.streaming.replay import REPLAY_SECONDS, Replay
 from tests.listening import parse
 from tests.unit.streaming.streams import Make, fire, until
 
@@ -68,17 +70,16 @@ def test_after_a_time_in_which_nothing_was_kept_an_old_id_is_a_gap(make: Make) -
     last = until(reader, "my/1")[-1].id
     fan_out.close(reader)
 
-    clock.now += replay.REPLAY_SECONDS - 1
+    clock.now += REPLAY_SECONDS - 1
     in_time = gap(fan_out, last)
-    clock.now += replay.REPLAY_SECONDS + 1
+    clock.now += REPLAY_SECONDS + 1
     too_late = gap(fan_out, last)
 
     assert (in_time, too_late, len(gaps)) == (False, True, 1)
 
 
-def test_what_was_pushed_out_of_the_replay_is_a_gap(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "REPLAY_EVENTS", 2)
-    fan_out = make()
+def test_what_was_pushed_out_of_the_replay_is_a_gap(make: Make) -> None:
+    fan_out = make(replay=Replay(time.monotonic, most_events=2))
     reader = fan_out.open(IDS)
     for number in range(4):
         fire(fan_out, f"my/{number}")
@@ -87,9 +88,8 @@ def test_what_was_pushed_out_of_the_replay_is_a_gap(make: Make, monkeypatch: pyt
     assert [gap(fan_out, last) for last in ids] == [True, False, False, False]
 
 
-def test_a_replay_is_bounded_in_bytes(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "REPLAY_BYTES", 1000)
-    fan_out = make()
+def test_a_replay_is_bounded_in_bytes(make: Make) -> None:
+    fan_out = make(replay=Replay(time.monotonic, most_bytes=1000))
     reader = fan_out.open(IDS)
     for number in range(4):
         fire(fan_out, f"my/{number}", text="x" * 400)
@@ -102,9 +102,11 @@ def test_a_replay_is_bounded_in_bytes(make: Make, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("junk", ["x", "-", "-1", "0badcafe-1", "0badcafe-", "²-²", "a" * 10_000, "\n", "%s-99999999999999999999"])
 def test_an_id_that_is_none_of_ours_is_a_gap(make: Make, junk: str) -> None:
     fan_out = make()
-    fan_out.open(IDS)
+    reader = fan_out.open(IDS)
+    fire(fan_out, "my/1")
+    epoch = str(until(reader, "my/1")[-1].id).partition("-")[0]
 
-    assert gap(fan_out, junk.replace("%s", fan_out._replay._epoch))
+    assert gap(fan_out, junk.replace("%s", epoch))
 
 
 def test_the_first_time_there_is_no_gap(make: Make) -> None:
