@@ -15,6 +15,7 @@ from service.cli.pam import pam_notes
 from service.cli.serve import uid_faults
 from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
+from service.observe.trace import tracing
 
 if TYPE_CHECKING:
     from service.settings.settings import Settings
@@ -45,7 +46,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     from service.settings.inherited import inherit  # noqa: PLC0415
     from service.settings.locations import master_config_path  # noqa: PLC0415
     from service.settings.sources import load  # noqa: PLC0415
-    from service.wiring.configuration import master_notes, setting_faults, tracing_of  # noqa: PLC0415
+    from service.wiring.configuration import master_notes, setting_faults  # noqa: PLC0415
 
     faults: list[ConfigFault] = []
     settings = None
@@ -62,7 +63,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
         faults += exc.faults
     if settings is not None:
         faults += setting_faults(settings)
-        notes += tracing_of(settings, environ)[1] if not settings.tracing.endpoint else ()
+        notes += tracing.destination(None, environ)[1] if not settings.tracing.endpoint else ()
         faults += _listener_faults(settings)
     if raw:
         faults += [*_option_faults(raw), *_master_faults(raw, settings.master.uri if settings else None)]

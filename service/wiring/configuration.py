@@ -48,7 +48,7 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
     try:
         ours = sources.load(environ, from_master)
         faults += setting_faults(ours)
-        traces_to, notes = tracing_of(ours, environ)
+        traces_to, notes = tracing.destination(ours.tracing.endpoint, environ)
     except InvalidConfiguration as exc:
         faults += exc.faults
     if raw.get("transport", "zeromq") != "zeromq":
@@ -66,17 +66,6 @@ def setting_faults(ours: Settings) -> list[ConfigFault]:
     lacking = tracing.lacking() if ours.tracing.endpoint else None
     faults = ([lacking] if lacking else []) + BearerFile(ours.ops.token_file).faults() + site_faults(ours.site) + url_faults(ours, API_TEMPLATES)
     return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)
-
-
-def tracing_of(ours: Settings, environ: Mapping[str, str]) -> tuple[str | None, tuple[ConfigFault, ...]]:
-    """
-    Return where traces go, and what is worth a word of it.
-
-    OpenTelemetry's variables may be everybody's on this machine, so what they ask for and cannot be had is no fault.
-    """
-    endpoint = tracing.endpoint_of(ours.tracing.endpoint, environ)
-    lacking = tracing.lacking() if endpoint else None
-    return (None, (lacking,)) if lacking else (endpoint, ())
 
 
 def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:

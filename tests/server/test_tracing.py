@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.observe.trace import tracing
+from service.observe.trace import spans as span_module
+from service.observe.trace.spans import Tracing
 from service.observe.trace.timeline import Trail
 from tests.collector import Collector
 from tests.contract.conftest import Api, fake_api
@@ -75,8 +77,7 @@ def test_a_callers_own_decision_is_followed_and_nothing_secret_is_told(tmp_path:
 
 
 def test_a_collector_that_never_answers_holds_up_nobody_and_what_it_misses_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "QUEUE_SPANS", 8)
-    monkeypatch.setattr(tracing, "BATCH_SPANS", 4)
+    monkeypatch.setattr(span_module, "Tracing", functools.partial(Tracing, queue_spans=8, batch_spans=4))
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         api = fake_api(tmp_path, SIDECAR_TRACING_ENDPOINT=f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/traces")
         for _ in range(20):
@@ -87,12 +88,11 @@ def test_a_collector_that_never_answers_holds_up_nobody_and_what_it_misses_is_co
     assert (api.process.metrics.value("salt_api_trace_spans_total", result="dropped") or 0) > 60
 
 
-def test_a_collector_that_is_away_is_told_of_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "EXPORT_SECONDS", 0.5)
+def test_a_collector_that_is_away_is_told_of_with_the_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     told: list[tuple[str, int, str]] = []
-    ours = tracing.Tracing(f"http://127.0.0.1:{port}/v1/traces", 1.0, {}, lambda *what: told.append(what))
+    ours = Tracing(f"http://127.0.0.1:{port}/v1/traces", 1.0, {}, lambda *what: told.append(what), export_seconds=0.5)
     trail = Trail()
     ours.begin(trail)
     ours.finish(trail, {"http.request.method": "GET", "http.route": "/", "http.response.status_code": 503, "error.type": "MasterUnreachable"})

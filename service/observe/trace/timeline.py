@@ -32,7 +32,7 @@ class Trail:
     Only the request's own thread writes it.
 
     context: the place in a trace that all we cause belongs to, None while nobody traces: a trace that nobody samples would
-    keep Salt from starting its own. span: the tracer's, see observe/trace/tracing.py.
+    keep Salt from starting its own. span: the tracer's, see observe/trace/spans.py.
     """
 
     __slots__ = ("_clock", "_published", "_sums", "context", "first_return_s", "span", "stages")
