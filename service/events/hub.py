@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from service.errors import MasterUnreachable
 from service.events.event import Event, OnUndecodable, read
@@ -26,6 +26,16 @@ class Interruption:
     """In a waiter's inbox: the bus was cut here, so events may be missing."""
 
 
+class Bell(Protocol):
+    """What a waiter's thread sleeps on."""
+
+    def put(self, item: None, /) -> None:
+        """Ring it."""
+
+    def get(self, *, timeout: float) -> None:
+        """Sleep until it rings. Raises queue.Empty after *timeout* seconds."""
+
+
 class Waiter:
     """
     The inbox of one request. Only the hub puts, only the request's thread takes.
@@ -33,10 +43,12 @@ class Waiter:
     interrupted: the bus was cut while we listened, so what we did not hear may have happened all the same.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, bell: Bell, *, limit_bytes: int, ring_bytes: int) -> None:
+        """bell: may ring once too often, never once too seldom. limit_bytes: of the inbox; ring_bytes: how many wake the thread whatever it waits for."""
         self._hub = hub
+        self._bell = bell
+        self._limit_bytes, self._ring_bytes = limit_bytes, ring_bytes
         self._items: deque[Event | Interruption] = deque()
-        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # may ring once too often, never once too seldom
         self._ring_at = 1
         self.jids: set[str] = set()  # guarded by the hub's lock
         self._put_bytes = 0  # the hub's
@@ -54,7 +66,7 @@ class Waiter:
 
     def wake_at(self, returns: int) -> None:
         """
-        Let `next` sleep until *returns* are waiting, or INBOX_RING_BYTES of them; anything else still wakes it at once.
+        Let `next` sleep until *returns* are waiting, or `ring_bytes` of them; anything else still wakes it at once.
 
         Waking a thread costs more than the return it is woken for.
         """
@@ -83,9 +95,9 @@ class Waiter:
         heavy = False
         if isinstance(item, Event):
             before = self._put_bytes - self._taken_bytes
-            if before + item.size > INBOX_LIMIT_BYTES:
+            if before + item.size > self._limit_bytes:
                 return False
-            heavy = before < INBOX_RING_BYTES <= before + item.size
+            heavy = before < self._ring_bytes <= before + item.size
             self._put_bytes += item.size
         self._items.append(item)
         # The thread sleeps only after it has seen nothing wait, so it cannot miss the one that makes the number full.
@@ -138,12 +150,16 @@ class Hub:
         on_drop: Callable[[], None],
         on_lag: Callable[[float], None] = lambda _seconds: None,
         on_undecodable: OnUndecodable | None = None,
+        inbox_limit_bytes: int = INBOX_LIMIT_BYTES,
+        inbox_ring_bytes: int = INBOX_RING_BYTES,
+        new_bell: Callable[[], Bell] = queue.SimpleQueue,
     ) -> None:
         self._early_limit_bytes = early_limit_bytes
         self._on_event = on_event
         self._on_drop = on_drop
         self._lag = LagSampler(on_lag)
         self.on_undecodable = on_undecodable
+        self._new_waiter: Callable[[], Waiter] = lambda: Waiter(self, new_bell(), limit_bytes=inbox_limit_bytes, ring_bytes=inbox_ring_bytes)
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
         self._on_cut: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
@@ -159,6 +175,12 @@ class Hub:
         """Say whether events arrive."""
         return self._open
 
+    @property
+    def is_idle(self) -> bool:
+        """Say whether nobody listens, no job is watched and no event is kept."""
+        with self._lock:
+            return not (self._listening or self._watched or self._early_bytes)
+
     @contextlib.contextmanager
     def listen(self) -> Iterator[Waiter]:
         """
@@ -166,7 +188,7 @@ class Hub:
 
         Raises MasterUnreachable while the bus is not connected.
         """
-        waiter = Waiter(self)
+        waiter = self._new_waiter()
         with self._lock:
             if not self._open:
                 raise MasterUnreachable("the master's event bus is not connected", retry_after_seconds=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from typing import Any
@@ -12,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import MasterUnreachable
-from service.events import hub as hub_module
 from service.events.event import TAG_END, Event
 from service.events.hub import Hub, Interruption, Waiter
 from service.events.tags import KINDS
@@ -32,11 +32,22 @@ RETURN = raw(f"salt/job/{JID}/ret/a")
 class Heard:
     """A hub, and what it told its observer."""
 
-    def __init__(self, *, early_limit_bytes: int = 10_000) -> None:
+    def __init__(self, *, early_limit_bytes: int = 10_000, **limits: Any) -> None:
+        self.bells: list[queue.SimpleQueue[None]] = []  # of its waiters
         self.events: list[tuple[str, int]] = []
         self.drops = 0
-        self.hub = Hub(early_limit_bytes=early_limit_bytes, on_event=lambda kind, size: self.events.append((kind, size)), on_drop=self._dropped)
+        self.hub = Hub(
+            early_limit_bytes=early_limit_bytes,
+            on_event=lambda kind, size: self.events.append((kind, size)),
+            on_drop=self._dropped,
+            new_bell=self._new_bell,
+            **limits,
+        )
         self.hub.opened()
+
+    def _new_bell(self) -> queue.SimpleQueue[None]:
+        self.bells.append(queue.SimpleQueue())
+        return self.bells[-1]
 
     def _dropped(self) -> None:
         self.drops += 1
@@ -92,7 +103,7 @@ def test_a_waiter_that_left_hears_nothing_and_leaves_nothing_behind() -> None:
         hub.deliver(RETURN)
 
         assert (tags(leaves), tags(stays)) == ([], [f"salt/job/{JID}/ret/a"])
-    assert hub._watched == {}
+    assert hub.is_idle
 
 
 def test_events_of_a_job_that_is_being_published_are_kept_in_order() -> None:
@@ -134,7 +145,7 @@ def test_early_events_are_gone_after_the_publish() -> None:
         waiter.watch(JID)
 
         assert tags(waiter) == []
-    assert hub._early_bytes == 0
+    assert hub.is_idle
 
 
 def test_early_events_are_bounded_in_bytes_and_drops_are_counted() -> None:
@@ -149,9 +160,8 @@ def test_early_events_are_bounded_in_bytes_and_drops_are_counted() -> None:
     assert heard.drops == 3  # what was handed over makes room
 
 
-def test_a_waiter_that_reads_nothing_is_bounded_and_drops_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "INBOX_LIMIT_BYTES", 2 * len(RETURN))
-    heard = Heard()
+def test_a_waiter_that_reads_nothing_is_bounded_and_drops_are_counted() -> None:
+    heard = Heard(inbox_limit_bytes=2 * len(RETURN))
     with heard.hub.listen() as waiter:
         waiter.watch(JID)
         for _ in range(5):
@@ -162,9 +172,8 @@ def test_a_waiter_that_reads_nothing_is_bounded_and_drops_are_counted(monkeypatc
         assert (len(tags(waiter)), heard.drops) == (1, 3)
 
 
-def test_early_events_that_fill_the_inbox_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "INBOX_LIMIT_BYTES", len(RETURN))
-    heard = Heard()
+def test_early_events_that_fill_the_inbox_are_dropped_and_counted() -> None:
+    heard = Heard(inbox_limit_bytes=len(RETURN))
     with heard.hub.listen() as waiter, heard.hub.keep_early():
         heard.hub.deliver(RETURN)
         heard.hub.deliver(RETURN)
@@ -173,9 +182,8 @@ def test_early_events_that_fill_the_inbox_are_dropped_and_counted(monkeypatch: p
         assert (len(tags(waiter)), heard.drops) == (1, 1)
 
 
-def test_an_interruption_wakes_every_waiter_even_one_whose_inbox_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "INBOX_LIMIT_BYTES", 0)
-    hub = Heard().hub
+def test_an_interruption_wakes_every_waiter_even_one_whose_inbox_is_full() -> None:
+    hub = Heard(inbox_limit_bytes=0).hub
     with hub.listen() as first, hub.listen() as second:
         first.watch(JID)
         hub.interrupted()
@@ -212,36 +220,39 @@ def test_a_waiting_thread_wakes_when_its_event_comes() -> None:
 
 
 def test_a_thread_may_sleep_until_so_many_returns_wait_and_wakes_for_anything_else() -> None:
-    hub = Heard().hub
+    heard = Heard()
+    hub = heard.hub
     with hub.listen() as waiter:
+        (bell,) = heard.bells
         waiter.watch(JID)
         waiter.wake_at(3)
         for _ in range(2):
             hub.deliver(RETURN)
 
-        assert waiter._bell.empty()
+        assert bell.empty()
         hub.deliver(RETURN)
-        assert not waiter._bell.empty()
+        assert not bell.empty()
         assert (waiter.waiting, len(tags(waiter))) == (3, 3)
         hub.deliver(raw(f"salt/job/{JID}/error"))
-        assert not waiter._bell.empty()
+        assert not bell.empty()
 
 
-def test_large_returns_wake_a_thread_before_the_last_one_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "INBOX_RING_BYTES", 2 * len(RETURN))
-    hub = Heard().hub
+def test_large_returns_wake_a_thread_before_the_last_one_is_there() -> None:
+    heard = Heard(inbox_ring_bytes=2 * len(RETURN))
+    hub = heard.hub
     with hub.listen() as waiter:
+        (bell,) = heard.bells
         waiter.watch(JID)
         waiter.wake_at(100)
         rung = []
         for _ in range(3):
             hub.deliver(RETURN)
-            rung.append(waiter._bell.qsize())
+            rung.append(bell.qsize())
         assert rung == [0, 1, 1]  # once, and again when they were taken
         assert len(tags(waiter)) == 3
         for _ in range(2):
             hub.deliver(RETURN)
-        assert waiter._bell.qsize() == 1
+        assert bell.qsize() == 1
 
 
 def test_many_threads_each_hear_their_own_job_whole() -> None:
@@ -272,7 +283,7 @@ def test_many_threads_each_hear_their_own_job_whole() -> None:
         thread.join(60)
 
     assert heard == {jid: [f"salt/job/{jid}/ret/{number}" for number in range(50)] for jid in jids}
-    assert hub._watched == {}
+    assert hub.is_idle
 
 
 def test_an_event_is_decoded_only_when_somebody_looks() -> None:

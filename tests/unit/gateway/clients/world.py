@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import salt.payload
 
 from service.clients import CLIENTS
-from service.events.hub import Hub, Waiter
+from service.events.hub import Hub
 from service.gateway.clients.local import Jobs, Request
 from service.gateway.clients.publish import Publisher
 from service.gateway.low import Low, parse_lowstate
@@ -44,27 +43,14 @@ class Bell:
         self._rung -= 1
 
 
-class WorldHub(Hub):
-    """The real hub, whose waiters wait in the world's time."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(early_limit_bytes=10**6, on_event=lambda _kind, _size: None, on_drop=lambda: None)
-        self._world = world
-
-    @contextlib.contextmanager
-    def listen(self) -> Iterator[Waiter]:
-        with super().listen() as waiter:
-            waiter._bell = Bell(self._world)  # type: ignore[assignment]
-            yield waiter
-
-
 class World:
     """What happens, and when. Replies to loads are given in order: a value, an exception, or a function of the load."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.up = True
-        self.hub = WorldHub(self)
+        # The real hub, whose waiters wait in the world's time.
+        self.hub = Hub(early_limit_bytes=10**6, on_event=lambda _kind, _size: None, on_drop=lambda: None, new_bell=lambda: Bell(self))
         self.hub.opened()
         self.replies: list[Any] = []
         self.loads: list[dict[str, Any]] = []
