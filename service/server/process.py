@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_SECONDS = 1.0
-_CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Signals:
@@ -34,7 +33,8 @@ class Signals:
 
     def __init__(self) -> None:
         self._told: SimpleQueue[int] = SimpleQueue()
-        self._previous = {number: signal.signal(number, self._tell) for number in _CAUGHT}
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._tell)
 
     def next(self, timeout: float | None = None) -> int | None:
         """Return the next signal, or None after *timeout* seconds without one."""
@@ -57,11 +57,6 @@ class Signals:
             if told in _STOP:
                 return True
         return False
-
-    def restore(self) -> None:
-        """Give the signals back to whoever had them."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
     def _take(self) -> int | None:
         try:
