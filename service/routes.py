@@ -24,6 +24,7 @@ from service.audit.trail import Audit
 from service.auth.sessions import Sessions
 from service.auth.webhook import Webhooks
 from service.commands import Commands
+from service.errors import ConfigFault
 from service.health import Health
 from service.http.app import Renderer, rest_wsgi
 from service.http.files import Folder, Page
@@ -62,7 +63,8 @@ class Route(Generic[Parts]):
 
     template: the route's name in the docs, the log and the metrics. resource: the class that `build` makes; the docs are its docstrings.
     build(parts): None when the settings do not ask for the route. access: by method; no other method is served.
-    at(settings): the URL templates, when they are not just `template`.
+    at(settings): the URL templates, when they are not just `template`. moved_by: the option that says where.
+    pageless: below it a browser never gets the page, not even where nothing is served: it may be a stream's, a webhook's or a file's.
     """
 
     template: str
@@ -70,6 +72,8 @@ class Route(Generic[Parts]):
     build: Callable[[Parts], object | None]
     access: Mapping[Method, Needs]
     at: Callable[[Settings], tuple[str, ...]] | None = None
+    moved_by: str | None = None
+    pageless: bool = False
 
     def urls(self, ours: Settings) -> tuple[str, ...]:
         """Return the URL templates that the route is served at."""
@@ -126,7 +130,7 @@ def _events(parts: ApiParts) -> Events:
 
 def _no_websocket(path: str) -> Route[ApiParts]:
     # What may follow was a token, so it is no part of the route's name.
-    return Route(path, NoWebsocket, lambda _: NoWebsocket(), {"GET": Needs.NOTHING}, at=lambda _: _and_below(path))
+    return Route(path, NoWebsocket, lambda _: NoWebsocket(), {"GET": Needs.NOTHING}, at=lambda _: _and_below(path), pageless=True)
 
 
 API: tuple[Route[ApiParts], ...] = (
@@ -141,19 +145,28 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/jobs/{jid}", Job, lambda parts: Job(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
     Route("/keys", Keys, lambda parts: Keys(parts.commands, parts.sessions), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
     Route("/keys/{mid}", Key, lambda parts: Key(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
-    Route("/hook", Hook, _hook, {"POST": Needs.WEBHOOK}, at=lambda ours: _and_below(ours.hook.url, "path")),
-    Route("/events", Events, _events, {"GET": Needs.SESSION}),
+    Route("/hook", Hook, _hook, {"POST": Needs.WEBHOOK}, at=lambda ours: _and_below(ours.hook.url, "path"), moved_by="hook.url", pageless=True),
+    Route("/events", Events, _events, {"GET": Needs.SESSION}, pageless=True),
     _no_websocket("/ws"),
     _no_websocket("/all_events"),
     _no_websocket("/formatted_events"),
     Route("/stats", Stats, lambda parts: Stats(parts.traffic, parts.sessions, require_login=parts.settings.stats.require_login), {"GET": Needs.SESSION}),
-    Route("/app", App, lambda parts: App(parts.page) if parts.page else None, {"GET": Needs.NOTHING}, at=lambda ours: _and_below(ours.site.app_path)),
+    Route(
+        "/app",
+        App,
+        lambda parts: App(parts.page) if parts.page else None,
+        {"GET": Needs.NOTHING},
+        at=lambda ours: _and_below(ours.site.app_path),
+        moved_by="site.app_path",
+    ),
     Route(
         "/static",
         Static,
         lambda parts: Static(Folder(parts.settings.site.static)) if parts.settings.site.static else None,
         {"GET": Needs.NOTHING},
         at=lambda ours: (f"{ours.site.static_path}/{{name:path}}",),
+        moved_by="site.static_path",
+        pageless=True,
     ),
 )
 OPS: tuple[Route[OpsParts], ...] = (
@@ -163,10 +176,32 @@ OPS: tuple[Route[OpsParts], ...] = (
 )
 # How errors look below a URL, also where nobody serves it; the first that fits counts.
 FAMILIES: tuple[tuple[str, Renderer], ...] = (("/", rest_wsgi),)
-# What bounds the metrics' label `route`, and what `hook.url` and its like may not be.
+# What bounds the metrics' label `route`.
 API_TEMPLATES = tuple(route.template for route in API)
 
 
 def renderer_of(path: str) -> Renderer:
     """Return who writes the errors at a path, as the routes know it."""
     return next(render for above, render in FAMILIES if f"{path}/".startswith(above))
+
+
+def pageless_urls(ours: Settings) -> frozenset[str]:
+    """Return the URLs below which a browser never gets the page."""
+    return frozenset(url.partition("/{")[0] for route in API if route.pageless for url in route.urls(ours))
+
+
+def url_faults(ours: Settings) -> list[ConfigFault]:
+    """Return the URLs that the settings move onto one that stays where it is, or onto each other."""
+    taken = {_first(route.template) for route in API if route.moved_by is None} - {""}
+    faults = []
+    for route in API:
+        if route.moved_by is not None:
+            first = _first(route.urls(ours)[0])
+            if first in taken:
+                faults.append(ConfigFault(route.moved_by, f"/{first} is the URL of something else", "choose another one"))
+            taken.add(first)
+    return faults
+
+
+def _first(url: str) -> str:
+    return url.split("/")[1]

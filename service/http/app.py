@@ -69,6 +69,31 @@ def build(
     return cast("WSGIApplication", app)
 
 
+class Paths:
+    """falcon's middleware that makes the URL what the routes know: without prefix, doubled slashes in front, or slashes at the end."""
+
+    def __init__(self, root_prefix: str = "") -> None:
+        self._prefix = root_prefix.rstrip("/")
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        """
+        Rewrite the path: a base URL with a slash at its end gives `//login`, and `/login/` is `/login`.
+
+        Raises NotFound outside the prefix.
+        """
+        path = self.inside(req.path)
+        if path is None:
+            raise NotFound("Not Found")
+        req.path = path
+
+    def inside(self, path: str) -> str | None:
+        """Return a path as the routes know it, None outside the prefix."""
+        path = "/" + path.strip("/")
+        if path != self._prefix and not path.startswith(self._prefix + "/"):
+            return None
+        return "/" + path[len(self._prefix) :].strip("/")
+
+
 class _Route:
     """Tells the account which route matched, and turns callers away who would take none of our types."""
 

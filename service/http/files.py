@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 import falcon
@@ -66,14 +67,13 @@ class Browser:
     """
     falcon's middleware for `GET /`, and its sink for URLs that no route knows.
 
-    page: the application, None without one. page_url: where it is mounted. files_url: below it a missing file stays missing.
+    page: the application, None without one. page_url: where it is mounted. apart: URLs below which it is never the answer, not even where there is none.
     """
 
-    def __init__(self, page: Page | None, page_url: str, files_url: str) -> None:
+    def __init__(self, page: Page | None, page_url: str, apart: Iterable[str]) -> None:
         self._page = page
         self._page_url = page_url
-        # Streams and webhooks are never answered with a page, not even at URLs that do not exist below them.
-        self._apart = tuple(f"{url}/" for url in (files_url, "/ws", "/events", "/hook", "/all_events", "/formatted_events"))
+        self._apart = tuple(f"{url}/" for url in apart)
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Take a browser at `/` to the page."""

@@ -13,9 +13,8 @@ from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
 from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_master_config
 from service.http.files import site_faults
-from service.http.paths import url_faults
 from service.observe.trace import tracing
-from service.routes import API_TEMPLATES
+from service.routes import url_faults
 from service.secrets.secret_file import BearerFile
 from service.settings import inherited, sources
 from service.settings.locations import master_config_path
@@ -64,7 +63,7 @@ def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Map
 def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
     lacking = tracing.lacking() if ours.tracing.endpoint else None
-    faults = ([lacking] if lacking else []) + BearerFile(ours.ops.token_file).faults() + site_faults(ours.site) + url_faults(ours, API_TEMPLATES)
+    faults = ([lacking] if lacking else []) + BearerFile(ours.ops.token_file).faults() + site_faults(ours.site) + url_faults(ours)
     return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)
 
 

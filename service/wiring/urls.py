@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from service.http.access import Access
-from service.http.app import build
+from service.http.app import Paths, build
 from service.http.cors import Cors
 from service.http.facts import Facts
 from service.http.files import Browser
-from service.http.paths import Paths
-from service.routes import API, OPS, ApiParts, OpsParts, Parts, Route, renderer_of
+from service.routes import API, OPS, ApiParts, OpsParts, Parts, Route, pageless_urls, renderer_of
 from service.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Facts], None]) -> WSGIApplication:
     """Build the API. What stands in front of the routes stands here, in its order."""
     ours = parts.settings
-    browser = Browser(parts.page, ours.site.app_path, ours.site.static_path)
+    browser = Browser(parts.page, ours.site.app_path, pageless_urls(ours))
     # Strangers first, whatever they ask for; OPTIONS before any route; the page last, for it wants the URL as the routes know it.
     paths = Paths(ours.api.root_prefix)
     front = [access, paths, cors, browser]

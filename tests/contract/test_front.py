@@ -170,6 +170,13 @@ def test_a_url_that_is_taken_is_a_fault(tmp_path: Path, setting: str, url: str) 
         fake_api(tmp_path, **{setting: url})
 
 
+def test_what_the_settings_move_leaves_its_url_free_and_may_not_meet(tmp_path: Path) -> None:
+    fake_api(tmp_path, SIDECAR_SITE_APP_PATH="/hook", SIDECAR_HOOK_URL="/static/in", SIDECAR_SITE_STATIC_PATH="/files")
+
+    with pytest.raises(InvalidConfiguration, match="is the URL of something else"):
+        fake_api(tmp_path, SIDECAR_SITE_APP_PATH="/files", SIDECAR_SITE_STATIC_PATH="/files")
+
+
 @pytest.mark.parametrize("prefix", ["", "/", "//"])
 def test_a_token_in_the_query_reaches_no_log(tmp_path: Path, prefix: str) -> None:
     api = fake_api(tmp_path)

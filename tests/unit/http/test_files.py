@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from service.api.site import App, Static
+from service.http.app import Paths
 from service.http.files import Browser, Folder, Page, site_faults
-from service.http.paths import Paths
-from service.settings.settings import SiteSettings
+from service.routes import pageless_urls
+from service.settings.settings import Settings, SiteSettings
 from tests.unit.http.conftest import Application, Echo
 
 HTML = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
@@ -42,7 +43,7 @@ def site(tmp_path: Path) -> Path:
 @pytest.fixture
 def app(application: Callable[..., Application], site: Path) -> Application:
     page = Page(site / "index.html")
-    browser = Browser(page, "/app", "/static")
+    browser = Browser(page, "/app", pageless_urls(Settings()))
     routes = {
         "/": Echo(),
         "/echo": Echo(),
@@ -148,7 +149,7 @@ def test_the_page_is_for_a_browser_that_navigates(app: Application, method: str,
 
 
 def test_without_a_page_a_browser_gets_the_api(application: Callable[..., Application]) -> None:
-    browser = Browser(None, "/app", "/static")
+    browser = Browser(None, "/app", pageless_urls(Settings()))
     app = application(middleware=(Paths(), browser), unmatched=browser.unmatched)
 
     assert app.caller.get("/", accept=HTML).headers["content-type"] == "application/json"

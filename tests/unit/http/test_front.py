@@ -8,8 +8,8 @@ import pytest
 
 from service.errors import Unauthenticated
 from service.http.access import Access
+from service.http.app import Paths
 from service.http.cors import Cors
-from service.http.paths import Paths
 from tests.unit.http.conftest import Application
 
 GUI = "https://gui.example.org"
