@@ -6,14 +6,14 @@ import contextlib
 import dataclasses
 import math
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any
 
 from service.clients import Client
 from service.events.hub import Waiter
-from service.gateway.clients.gathering import Gathering, Step
-from service.gateway.clients.local import Gatherer, Jobs, Request, as_full_return
-from service.gateway.clients.publish import Job, extra_of
+from service.gateway.clients.gathering import Ask, Gathering, GivenUp, Returned
+from service.gateway.clients.local import Jobs, Request, as_full_return
+from service.gateway.clients.publish import Job
 from service.gateway.clients.result import LowResult, failed, outcome_of
 from service.gateway.low import Low
 from service.gateway.low_fields import DEFAULT_BATCH
@@ -75,7 +75,7 @@ class _BatchRun:
         self._waiter = waiter
         self._jid = ""  # known when the first publish is acknowledged
         self._active: dict[Gathering, list[str]] = {}  # each with the minions it was published to
-        self._account = _AllOf(self._active)
+        self._gatherer = jobs.gatherer(waiter, self._active, request)
         self._resting: list[float] = []  # ends of the `batch_wait` of minions that returned
         self._results: list[dict[str, Any]] = []
         self._returned = 0
@@ -84,14 +84,13 @@ class _BatchRun:
     def through(self, minions: list[str]) -> LowResult:
         """Run on all minions, batch by batch; when the wait ends early, those that are left count as silent."""
         pending = deque(minions)
-        gatherer: Gatherer | None = None
-        while (pending or self._active) and not (gatherer and gatherer.over()) and not self._failed:
+        over = False
+        while (pending or self._active) and not over and not self._failed:
             self._publish_next(pending)
-            gatherer = gatherer or Gatherer(self._jobs, self._jid, extra_of(self._low.fields), self._request, self._waiter)
-            gatherer.jid = self._jid
-            self._turn(gatherer)
-        if gatherer and not self._failed:
-            self._take_waiting(gatherer)
+            self._turn()
+            over = self._gatherer.over()
+        if not self._failed:
+            self._book(self._gatherer.hear())
             for gathering, batch in self._active.items():
                 self._give_up(batch, gathering)
             self._results += [{minion: {}} for minion in pending]
@@ -118,7 +117,7 @@ class _BatchRun:
                 self._waiter.watch(job.jid)
                 self.account.enter_context(self._jobs.waiting_for(job.jid, self._request))
         # The master may know fewer of them by now: nobody waits for the others, but they are in the answer.
-        gathering = self._jobs.gathering(self._low.fields, job or Job(self._jid, [], []))
+        gathering = self._jobs.gathering(self._low.fields, job or Job(self._jid, [], []), closed=True)
         self._active[gathering] = batch
 
     def _publish(self, batch: list[str]) -> Job | None:
@@ -126,76 +125,33 @@ class _BatchRun:
         low = dataclasses.replace(self._low, fields={**self._low.fields, "tgt": batch, "tgt_type": "list", "jid": jid})
         return self._jobs.publish(low, self._request)
 
-    def _turn(self, gatherer: Gatherer) -> None:
-        """Take what waits already. If nothing does, settle the groups that are done, and take the next event."""
-        if self._take_waiting(gatherer):
-            return
-        now = self._jobs.now()
-        for gathering in list(self._active):
-            step = gathering.step(now=now)
-            if step is Step.ASK:
-                gatherer.ask(gathering)
-            elif step is Step.DONE:
-                self._give_up(self._active.pop(gathering), gathering)
-        self._take(gatherer)
+    def _turn(self) -> None:
+        """
+        Take what waits already. If nothing does, settle the groups that are done, and take the next event.
 
-    def _take_waiting(self, gatherer: Gatherer) -> int:
-        """Book what waits: on a busy machine the time of a group can be over before we get to its returns. Returns how many waited."""
-        waiting = self._waiter.waiting
-        for _ in range(waiting):
-            if not self._failed:
-                self._take(gatherer)
-        return waiting
+        On a busy machine the time of a group can be over before we get to its returns.
+        """
+        if self._waiter.waiting:
+            self._book(self._gatherer.hear())
+            return
+        for step in self._gatherer.settle():
+            if isinstance(step, Ask):
+                self._jobs.ask(step, self._jid, self._low, self._gatherer)
+            else:
+                self._give_up(self._active.pop(step.group), step.group)
+        self._book([self._gatherer.wait(self._resting)])
 
     def _give_up(self, batch: list[str], gathering: Gathering) -> None:
         self._results += [{minion: {}} for minion in sorted(set(batch) - gathering.returns.keys())]
 
-    def _take(self, gatherer: Gatherer) -> None:
-        wakes = [gathering.wake_at(now=self._jobs.now()) for gathering in self._active] + self._resting
-        minion = gatherer.take(self._account, until=min(wakes, default=self._jobs.now()))
-        if minion is None:
-            return
-        data = self._account.taken.pop(minion)
-        self._returned += 1
-        self._failures += failed(data)
-        self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
-        self._results.append({minion: as_full_return(data)["ret"]})
-
-
-class _AllOf(Gathering):
-    """
-    Books an event into whichever group of the batch it belongs to.
-
-    groups: those under way now. taken: returns that were booked and not yet looked at, by minion.
-    """
-
-    def __init__(self, groups: Collection[Gathering]) -> None:
-        super().__init__((), now=0.0, timeout=0.0, ask_timeout=0.0)
-        self._groups = groups
-        self.taken: dict[str, dict[str, Any]] = {}
-
-    def returned(self, minion: str, data: dict[str, Any]) -> bool:
-        """Take a return for the group that awaits the minion; late and double ones count for nothing."""
-        booked = any(group.returned(minion, data) for group in self._groups if minion in group.expected)
-        if booked:
-            self.taken[minion] = data
-        return booked
-
-    def runs(self, minion: str, *, now: float) -> None:
-        """Prolong the wait of the group that awaits the minion."""
-        for group in self._groups:
-            if minion in group.pending:
-                group.runs(minion, now=now)
-
-    def give_up_on(self, minion: str) -> None:
-        """Stop waiting for the minion."""
-        for group in self._groups:
-            group.give_up_on(minion)
-
-    def ask_soon(self, *, now: float) -> None:
-        """Ask in every group."""
-        for group in self._groups:
-            group.ask_soon(now=now)
-
-    def expect(self, minions: Any, unknown: Any, *, now: float) -> None:
-        """Ignore the announcements of our own publishes: each group knows its minions."""
+    def _book(self, steps: Iterable[Returned | GivenUp | None]) -> None:
+        """Keep the returns, up to a failure that ends the batch."""
+        for step in steps:
+            if isinstance(step, Returned):
+                self._request.trail.returned()
+                self._returned += 1
+                self._failures += failed(step.data)
+                self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
+                self._results.append({step.minion: as_full_return(step.data)["ret"]})
+            if self._failed:
+                return

@@ -1,10 +1,25 @@
-"""Which minions of a job are still awaited: a state machine without clock, threads or sockets."""
+"""
+The wait for a job: `Gathering` decides about its minions, without clock, threads or sockets; `Gatherer` listens and says, step by step, what happened.
+
+Who owns a Gatherer carries out its steps: asks the minions of an `Ask`, and keeps the return of a `Returned`.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
+
+from service.errors import Forbidden
+from service.events.event import Event
+from service.events.hub import Hub, Interruption, Waiter
+from service.gateway.clients.result import OVERDUE, SILENT, UNHEARD
+
+# Pause between two looks of a waiting thread at whether a lost bus is back.
+LOOK_UP_SECONDS = 1.0
+# A thread that wakes this much too late was not the only one: the whole process stood still, and the bus thread has yet to read what came meanwhile.
+OVERSLEPT_SECONDS = 0.5
 
 
 class Step(enum.Enum):
@@ -23,13 +38,25 @@ class Gathering:
     All times are seconds of one monotonic clock. Source: salt/client/__init__.py, LocalClient.get_iter_returns.
     """
 
-    def __init__(self, minions: Iterable[str], *, now: float, timeout: float, ask_timeout: float, syndic_wait: float | None = None) -> None:
+    def __init__(
+        self,
+        minions: Iterable[str],
+        unknown: Iterable[str] = (),
+        *,
+        now: float,
+        timeout: float,
+        ask_timeout: float,
+        syndic_wait: float | None = None,
+        closed: bool = False,
+    ) -> None:
         """
-        minions: the ids named in the publish reply.
+        minions, unknown: the ids named in the publish reply, and its targets without a key.
         ask_timeout: `gather_job_timeout`. syndic_wait: given on a master of masters, where lower masters name further minions.
+        closed: nobody else belongs to it, because other groups share its jid.
         """
         self.expected = set(minions)
-        self.unknown: set[str] = set()
+        self.unknown = set(unknown)
+        self._closed = closed
         self.syndics: set[str] = set()
         self.returns: dict[str, dict[str, Any]] = {}
         self._timeout = timeout
@@ -50,14 +77,16 @@ class Gathering:
         return (self.expected | self.unknown) - self.returns.keys() - self.syndics
 
     def returned(self, minion: str, data: dict[str, Any]) -> bool:
-        """Take a return; False if the minion has returned before."""
-        if minion in self.returns:
+        """Take a return; False if the minion has returned before, or does not belong here."""
+        if minion in self.returns or (self._closed and minion not in self.expected):
             return False
         self.returns[minion] = data
         return True
 
     def expect(self, minions: Iterable[str], unknown: Iterable[str], *, now: float) -> None:
         """Await further minions, as a syndic names them; `unknown` are targets without a key."""
+        if self._closed:
+            return
         self.unknown.update(unknown)
         for minion in minions:
             self.expected.add(minion)
@@ -65,6 +94,8 @@ class Gathering:
 
     def runs(self, minion: str, *, now: float) -> None:
         """Take a minion's word that it still runs the job."""
+        if self._closed and minion not in self.pending:
+            return
         self.expected.add(minion)
         self._patience[minion] = now + self._timeout
         self._still_running = True
@@ -102,3 +133,172 @@ class Gathering:
         if self._still_running or now < self._next_check:
             return self._next_check
         return max(self._patience[minion] for minion in pending)
+
+
+@dataclasses.dataclass(frozen=True)
+class Returned:
+    """A minion returned, for the first time; data: its return event's."""
+
+    minion: str
+    data: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ask:
+    """Ask these minions whether they still run the job, before the next step is taken."""
+
+    minions: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenUp:
+    """A minion could not answer the question, and is not awaited any more."""
+
+    minion: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Over:
+    """The wait for a group is over; why: for the minions it misses, a word and a sentence of result.py."""
+
+    group: Gathering
+    why: tuple[str, str]
+
+
+class Gatherer:
+    """
+    One thread's wait for one job id.
+
+    groups: whom it waits for; a batch has several and changes them between two calls.
+    bus_is_lost(since): says whether the bus, lost at *since*, is not worth waiting for any longer.
+    """
+
+    def __init__(
+        self,
+        waiter: Waiter,
+        groups: Collection[Gathering],
+        hub: Hub,
+        *,
+        deadline: float,
+        bus_is_lost: Callable[[float], bool],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._waiter = waiter
+        self._groups = groups
+        self._hub = hub
+        self._deadline = deadline
+        self._bus_is_lost = bus_is_lost
+        self._monotonic = monotonic
+        self._questions: set[str] = set()
+        self._bus_lost_at: float | None = None
+
+    def steps(self) -> Iterator[Returned | GivenUp | Ask | Over]:
+        """Yield what happens to the one group until it is done, the deadline passed or the bus is lost: then Over."""
+        (group,) = self._groups
+        while True:
+            yield from self.hear()
+            if self.over():
+                yield Over(group, self._why())
+                return
+            for step in self.settle():
+                yield step
+                if isinstance(step, Over):
+                    return
+            # Before the silent are asked nothing is decided by a single return: the last one may wake us for all. Then answers count one by one.
+            self._waiter.wake_at(1 if self._questions else len(group.pending))
+            heard = self.wait()
+            if heard is not None:
+                yield heard
+
+    def hear(self) -> Iterator[Returned | GivenUp]:
+        """Take what waits already; what comes meanwhile is for the next time."""
+        for _ in range(self._waiter.waiting):
+            step = self._take(self._waiter.next(0.0))
+            if step is not None:
+                yield step
+
+    def over(self) -> bool:
+        """Say whether waiting has lost its sense."""
+        if self._monotonic() >= self._deadline:
+            return True
+        return self._bus_lost_at is not None and self._bus_is_lost(self._bus_lost_at)
+
+    def settle(self) -> Iterator[Ask | Over]:
+        """Say what is to be done for each group now."""
+        now = self._monotonic()
+        for group in list(self._groups):
+            step = group.step(now=now)
+            if step is Step.DONE:
+                yield Over(group, self._why())
+            elif step is Step.ASK:
+                yield Ask(sorted(group.pending))
+                group.asked(now=self._monotonic())
+
+    def asked(self, question: str) -> None:
+        """Take the answers to a question, by its jid, for what they are."""
+        self._waiter.watch(question)
+        self._questions.add(question)
+
+    def wait(self, others: Iterable[float] = ()) -> Returned | GivenUp | None:
+        """Sleep until the next event, or until it is time to settle something, or for one of the *others*."""
+        now = self._monotonic()
+        wakes = [*(group.wake_at(now=now) for group in self._groups), *others]
+        pause = min(max(min(*wakes, self._deadline) - now, 0.0), LOOK_UP_SECONDS) if wakes else 0.0
+        item = self._waiter.next(pause)
+        if item is None and self._monotonic() > now + pause + OVERSLEPT_SECONDS:
+            item = self._waiter.next(LOOK_UP_SECONDS)
+        return self._take(item)
+
+    def _why(self) -> tuple[str, str]:
+        if self._waiter.interrupted:
+            return UNHEARD
+        return OVERDUE if self._monotonic() >= self._deadline else SILENT
+
+    def _take(self, item: Event | Interruption | None) -> Returned | GivenUp | None:
+        if isinstance(item, Event):
+            return self._take_answer(item) if item.jid in self._questions else self._take_event(item)
+        if item is None:
+            self._ask_if_the_bus_is_back()
+        else:
+            self._bus_lost_at = self._monotonic()
+        return None
+
+    def _ask_if_the_bus_is_back(self) -> None:
+        """Once the bus is back, ask who still runs the job: the others may have returned meanwhile."""
+        if self._bus_lost_at is not None and self._hub.is_open:
+            self._bus_lost_at = None
+            for group in self._groups:
+                group.ask_soon(now=self._monotonic())
+
+    def _take_event(self, event: Event) -> Returned | None:
+        data = self._waiter.decode(event)
+        if "error" in data:
+            raise Forbidden("Authorization error occurred.")
+        if "minions" in data:
+            for group in self._groups:
+                # Salt looks into `syndic_dir`; we have only the tag, `syndic/ID/...`, so a syndic that is down counts as a silent minion.
+                group.syndics.update(event.tag.split("/")[1:2] if event.tag.startswith("syndic/") else ())
+                group.expect(data["minions"], data.get("missing") or (), now=self._monotonic())
+            return None
+        minion = data.get("resource_id") or data.get("id")
+        if "/ret/" not in event.tag or "return" not in data or not isinstance(minion, str):
+            return None
+        for group in self._groups:
+            if group.returned(minion, data):
+                return Returned(minion, data)
+        return None
+
+    def _take_answer(self, event: Event) -> GivenUp | None:
+        """Take a minion's answer to `saltutil.find_job`: {} when it does not run the job."""
+        data = self._waiter.decode(event)
+        minion = data.get("id")
+        if "/ret/" not in event.tag or not isinstance(minion, str):
+            return None
+        if data.get("retcode", 0):
+            for group in self._groups:
+                group.give_up_on(minion)
+            return GivenUp(minion)
+        if isinstance(data.get("return"), dict) and data["return"]:
+            for group in self._groups:
+                group.runs(minion, now=self._monotonic())
+        return None

@@ -10,7 +10,8 @@ from typing import Any, cast
 from service.errors import JobTimeout, MasterRefused, MasterTimeout, MasterUnreachable, UnknownFunction
 from service.events.event import Event
 from service.events.hub import Hub, Interruption, Waiter
-from service.gateway.clients.local import BUS_GRACE_SECONDS, LOOK_UP_SECONDS, Request
+from service.gateway.clients.gathering import LOOK_UP_SECONDS
+from service.gateway.clients.local import BUS_GRACE_SECONDS, Request
 from service.gateway.clients.publish import Sender, raise_error_of
 from service.gateway.clients.result import LowResult
 from service.gateway.clients.signatures import Signatures, runner_arguments

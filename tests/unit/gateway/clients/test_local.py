@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from service.errors import Forbidden, MasterUnreachable, Unauthenticated
-from service.gateway.clients.local import BUS_GRACE_SECONDS, LOOK_UP_SECONDS, Request
-from service.gateway.clients.result import LowResult
+from service.gateway.clients.gathering import LOOK_UP_SECONDS, Ask, GivenUp, Over, Returned
+from service.gateway.clients.local import BUS_GRACE_SECONDS, Request
+from service.gateway.clients.publish import Job
+from service.gateway.clients.result import SILENT, LowResult
 from service.gateway.low import Low
 from tests.unit.gateway.clients.world import AUTHENTICATION_ERROR, AUTHORIZATION_ERROR, JID, NO_MATCH, QUESTION, TOKEN, World, low, published
 
@@ -271,6 +273,37 @@ def test_lower_masters_may_name_further_minions(world: World) -> None:
 
     assert (result.value["a"], result.value["below"], world.now) == (True, 1, 5)
     assert "[No response]" in result.value["gone"]
+
+
+def test_whoever_follows_a_job_hears_of_each_step_when_it_happens(world: World) -> None:
+    world.replies = [published("a", "odd", "dead"), published("odd", "dead", jid=QUESTION)]
+    world.returns(1, "a")
+    world.returns(6, "odd", "no such function", jid=QUESTION, retcode=254)
+    heard = [(world.now, step) for step in world.jobs().follow(low(), world.request())]
+    _, over = heard.pop()
+
+    assert [when for when, _ in heard] == [0, 1, ASKED, 6]
+    assert [step for _, step in heard if not isinstance(step, Returned)] == [Job(JID, ["a", "odd", "dead"], []), Ask(["dead", "odd"]), GivenUp("odd")]
+    assert [(step.minion, step.data["return"]) for _, step in heard if isinstance(step, Returned)] == [("a", True)]
+    assert isinstance(over, Over)
+    assert (world.now, over.group.missing, over.why) == (ASKED + GATHERED, {"dead"}, SILENT)
+
+
+def test_whoever_follows_a_job_that_nobody_matched_hears_nothing(world: World) -> None:
+    world.replies = [NO_MATCH]
+
+    assert list(world.jobs().follow(low(), world.request())) == []
+
+
+def test_whoever_stops_following_is_not_waited_for_any_more(world: World) -> None:
+    world.replies = [published("a", "b")]
+    world.returns(1, "a")
+    request = world.request()
+    steps = world.jobs().follow(low(), request)
+    assert [type(next(steps)), type(next(steps))] == [Job, Returned]
+    steps.close()
+
+    assert (world.now, [stage.name for stage in request.trail.stages]) == (1, ["publish", "gather"])
 
 
 def test_a_subset_is_drawn_from_the_minions_that_have_the_function(world: World) -> None:
