@@ -66,12 +66,17 @@ class Follower:
         on_batch: Callable[[str], None],
         on_crash: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
+        queue_events: int = QUEUE_EVENTS,
+        queue_bytes: int = QUEUE_BYTES,
+        pace_seconds: float = PACE_SECONDS,
     ) -> None:
         self._jobs = jobs
         self._fleet = fleet
         self._on_published = on_published
         self._on_drop, self._on_undecodable, self._on_trimmed, self._on_batch, self._on_crash = on_drop, on_undecodable, on_trimmed, on_batch, on_crash
         self._monotonic = monotonic
+        self._queue_limits = queue_events, queue_bytes
+        self._pace_seconds = pace_seconds
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._queued = self._queued_bytes = 0  # the bus thread's
         self._handled = self._handled_bytes = 0  # ours
@@ -89,7 +94,8 @@ class Follower:
             event = event._replace(raw=b"")
         elif event.kind not in _DECODED:
             return
-        if self._queued - self._handled >= QUEUE_EVENTS or self._queued_bytes - self._handled_bytes + event.size > QUEUE_BYTES:
+        most, most_bytes = self._queue_limits
+        if self._queued - self._handled >= most or self._queued_bytes - self._handled_bytes + event.size > most_bytes:
             self._on_drop()
             return
         self._queued += 1
@@ -153,12 +159,16 @@ class Follower:
         """Start the thread."""
         self._thread.start()
 
+    def alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
     def stop(self, timeout: float = 2.0) -> None:
         """End the thread. timeout: seconds."""
         self._stopping.set()
         self._hurry.set()
         self._queue.put(None)
-        if self._thread.is_alive():
+        if self.alive():
             self._thread.join(timeout)
 
     def handle_waiting(self, first: Item | None = None) -> None:
@@ -177,7 +187,7 @@ class Follower:
             with contextlib.suppress(queue.Empty):
                 first = self._queue.get(timeout=TICK_SECONDS)
             self.handle_waiting(first)
-            self._hurry.wait(PACE_SECONDS)
+            self._hurry.wait(self._pace_seconds)
             self._hurry.clear()
 
     def _tick(self, quiet_at: float | None) -> None:

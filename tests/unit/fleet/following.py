@@ -38,7 +38,9 @@ class Following:
         routes: Iterable[str] = ("/",),
         limits: Limits = LIMITS,
         most_minions: int = MOST_MINIONS,
+        **queue: Any,
     ) -> None:
+        """queue: bounds and pace of the follower's, where they are not its own."""
         self.now = 1000.0
         self.undecodable: list[str] = []
         self.dropped = self.crashes = 0
@@ -57,6 +59,7 @@ class Following:
             on_trimmed=self.metrics.bus_trimmed,
             on_crash=self._crash,
             monotonic=lambda: self.now,
+            **queue,
         )
         report.watch(self.follower, self.fleet)
         self.hub = Hub(early_limit_bytes=2**20, on_event=self.metrics.bus_event, on_drop=lambda: None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from service.fleet import follower
+from service.fleet.follower import HURRY_BYTES
 from service.fleet.job_tracker import LIMITS, Limits
 from service.routes import API_TEMPLATES
 from tests.unit.fleet.following import JID, Following, packed
@@ -344,18 +345,17 @@ def test_the_limits_of_the_tracker_hold() -> None:
     assert (bus.tracker.held().closed, bus.tracker.held().windows) == (5, 0)
 
 
-def test_a_full_queue_drops_and_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "QUEUE_EVENTS", 3)
-    bus = Following()
+def test_a_full_queue_drops_and_counts() -> None:
+    bus = Following(queue_events=3)
     for number in range(5):
         bus.hub.deliver(packed(f"salt/job/{number}/new", {"fun": "test.ping", "minions": []}))
     assert (bus.dropped, bus.follower.depth()) == (2, 3)
     bus.follower.handle_waiting()
 
     assert bus.follower.depth() == 0
-    monkeypatch.setattr(follower, "QUEUE_BYTES", 100)
-    bus.hub.deliver(packed("salt/job/9/ret/m1", {"return": "x" * 200}))
-    assert bus.dropped == 3
+    narrow = Following(queue_bytes=100)
+    narrow.hub.deliver(packed("salt/job/9/ret/m1", {"return": "x" * 200}))
+    assert narrow.dropped == 1
 
 
 def test_a_bug_ends_neither_the_thread_nor_the_count(bus: Following, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,19 +368,19 @@ def test_a_bug_ends_neither_the_thread_nor_the_count(bus: Following, monkeypatch
 
 
 @pytest.mark.slow
-def test_large_events_are_not_kept_for_the_pace(bus: Following, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "PACE_SECONDS", 3600.0)
+def test_large_events_are_not_kept_for_the_pace() -> None:
+    bus = Following(pace_seconds=3600.0)
     bus.follower.start()
     for number in range(3):
-        bus.hub.deliver(packed(f"salt/job/{number}/ret/m1", {"return": "x" * follower.HURRY_BYTES}))
+        bus.hub.deliver(packed(f"salt/job/{number}/ret/m1", {"return": "x" * HURRY_BYTES}))
         for _ in range(600):
             if not bus.follower.depth():
                 break
-            bus.follower._thread.join(0.05)
+            time.sleep(0.05)
         assert bus.follower.depth() == 0
     bus.follower.stop(30)
 
-    assert not bus.follower._thread.is_alive()
+    assert not bus.follower.alive()
 
 
 @pytest.mark.slow
@@ -390,8 +390,8 @@ def test_the_thread_handles_what_comes_and_ends(bus: Following) -> None:
     for _ in range(600):
         if bus.values("salt_jobs_started_total"):
             break
-        bus.follower._thread.join(0.05)
+        time.sleep(0.05)
     bus.follower.stop(30)
 
     assert bus.values("salt_jobs_started_total") == {"test.ping,other": 1}
-    assert not bus.follower._thread.is_alive()
+    assert not bus.follower.alive()
