@@ -1,7 +1,7 @@
 """
 The wait for a job: `Gathering` decides about its minions, without clock, threads or sockets; `Gatherer` listens and says, step by step, what happened.
 
-Who owns a Gatherer carries out its steps: asks the minions of an `Ask`, and keeps the return of a `Returned`.
+The owner of a Gatherer carries the steps out: it asks the minions of an `Ask`, and keeps the data of a `Returned`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OVERSLEPT_SECONDS = 0.5
 
 
 class Step(enum.Enum):
-    """What the owner of a gathering has to do now."""
+    """What a gathering needs now; a Gatherer makes an Ask or an Over of it."""
 
     WAIT = "wait"
     ASK = "ask the silent minions whether they still run the job"

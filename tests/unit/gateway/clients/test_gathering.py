@@ -134,6 +134,15 @@ def test_a_master_of_masters_gives_answers_more_time() -> None:
     assert job.step(now=TIMEOUT + ASK + 3.0) is Step.DONE
 
 
+def test_a_group_that_is_closed_takes_neither_returns_nor_words_of_others() -> None:
+    job = Gathering(["a"], now=0.0, timeout=TIMEOUT, ask_timeout=ASK, closed=True)
+    job.expect(["b"], ["ghost"], now=0)
+    job.runs("b", now=0)
+
+    assert job.returned("b", RETURN) is False
+    assert (job.pending, job.missing, job.returned("a", RETURN)) == ({"a"}, {"a"}, True)
+
+
 def test_being_named_again_does_not_prolong_the_wait_for_a_minion() -> None:
     job = asked("a", now=TIMEOUT)
     job.expect(["a"], (), now=14)
