@@ -19,7 +19,7 @@ import threading  # noqa: E402
 import warnings  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-import salt._logging.impl  # noqa: E402
+import salt._logging as salt_logging  # noqa: E402
 import salt.client  # noqa: E402
 import salt.config  # noqa: E402
 import salt.utils.stringutils  # noqa: E402
@@ -53,10 +53,10 @@ def main(folder: Path) -> None:
 
 
 def foreign(opts: dict[str, object]) -> None:
-    salt._logging.impl.set_logging_options_dict(opts)
-    salt._logging.setup_logging()
-    salt._logging.shutdown_logging()
-    salt._logging.setup_logging()
+    salt_logging.impl.set_logging_options_dict(opts)
+    salt_logging.setup_logging()
+    salt_logging.shutdown_logging()
+    salt_logging.setup_logging()
     logging.getLogger("salt.probe").error("%d broken", "x")
     logging.getLogger("salt.probe").info("still info")
     logging.getLogger("salt.probe").trace("trace exists")  # type: ignore[attr-defined]
