@@ -1,4 +1,4 @@
-"""requirements/image/build, with a `docker` that says what it was given."""
+"""requirements/image/build and commit, with a `docker` that says what it was given."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def tree(tmp_path: Path) -> Path:
     """A folder with what the script reads, and no repository."""
     tree = tmp_path / "tree"
     (tree / "requirements" / "image").mkdir(parents=True)
-    shutil.copy(ROOT / "requirements" / "image" / "build", tree / "requirements" / "image")
+    for script in ("build", "commit"):
+        shutil.copy(ROOT / "requirements" / "image" / script, tree / "requirements" / "image")
     shutil.copy(ROOT / "Dockerfile", tree)
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\nprintf "%s " "$@"\n')
