@@ -15,7 +15,6 @@ from service.cli.pam import pam_notes
 from service.cli.serve import uid_faults
 from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
-from service.observe.trace import tracing
 
 if TYPE_CHECKING:
     from service.settings.settings import Settings
@@ -42,32 +41,14 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     if unknown := uid_faults():
         # Without Salt nothing else can be looked at.
         return unknown, ()
-    from service.gateway.master.options import read_master_config  # noqa: PLC0415 - only this command needs Salt
-    from service.settings.inherited import inherit  # noqa: PLC0415
-    from service.settings.locations import master_config_path  # noqa: PLC0415
-    from service.settings.sources import load  # noqa: PLC0415
-    from service.wiring.configuration import master_notes, setting_faults  # noqa: PLC0415
+    from service.wiring.configuration import read_sources  # noqa: PLC0415 - only this command and `serve` need Salt
 
-    faults: list[ConfigFault] = []
-    settings = None
-    raw: Mapping[str, Any] = {}
-    try:
-        raw = read_master_config(master_config_path(environ))
-    except InvalidConfiguration as exc:
-        faults += exc.faults
-    from_master = inherit(raw)
-    notes = (*from_master.notes, *master_notes(raw), *pam_notes(raw, environ))
-    try:
-        settings = load(environ, from_master)
-    except InvalidConfiguration as exc:
-        faults += exc.faults
-    if settings is not None:
-        faults += setting_faults(settings)
-        notes += tracing.destination(None, environ)[1] if not settings.tracing.endpoint else ()
-        faults += _listener_faults(settings)
+    found = read_sources(environ)
+    settings, raw = found.settings, found.master
+    faults = [*found.faults, *(_listener_faults(settings) if settings else ())]
     if raw:
         faults += [*_option_faults(raw), *_master_faults(raw, settings.master.uri if settings else None)]
-    return faults, notes
+    return faults, (*found.notes, *pam_notes(raw, environ))
 
 
 def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]:
@@ -94,8 +75,6 @@ def _option_faults(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:
         yield ConfigFault("external_auth", "nobody may log in, so every call will be refused", "add an `external_auth` section to the master configuration")
     elif not isinstance(eauths, Mapping):
         yield ConfigFault("external_auth", "is not a mapping", "write an eauth module, below it users, below them what they may")
-    if raw.get("transport", "zeromq") != "zeromq":
-        yield ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
 
 
 def _listener_faults(settings: Settings) -> Iterator[ConfigFault]:

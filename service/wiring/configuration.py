@@ -32,32 +32,51 @@ class Configuration:
     traces_to: str | None = None
 
 
-def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[str, Any]] = read_master_config) -> Configuration:
-    """Read the master configuration and our settings. Raises InvalidConfiguration with the faults of both."""
-    faults = []
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What could be read, whatever else is wrong. master: its configuration, empty if it cannot be read. settings: None if they cannot. notes: as in `Configuration`."""
+
+    master: Mapping[str, Any]
+    settings: Settings | None
+    faults: tuple[ConfigFault, ...]
+    notes: tuple[ConfigFault, ...]
+    told_by: Mapping[str, str]
+    traces_to: str | None
+
+
+def read_sources(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[str, Any]] = read_master_config) -> Sources:
+    """Read the master configuration and our settings, with the faults of both."""
+    faults: list[ConfigFault] = []
     raw: Mapping[str, Any] = {}
-    ours = Settings()
+    settings = None
     try:
         raw = read(master_config_path(environ))
     except InvalidConfiguration as exc:
         faults += exc.faults
     from_master = inherited.inherit(raw)
-    traces_to: str | None = None
-    notes: tuple[ConfigFault, ...] = ()
     try:
-        ours = sources.load(environ, from_master)
-        faults += setting_faults(ours)
-        traces_to, notes = tracing.destination(ours.tracing.endpoint, environ)
+        settings = sources.load(environ, from_master)
     except InvalidConfiguration as exc:
         faults += exc.faults
+    traces_to: str | None = None
+    notes = from_master.notes + master_notes(raw)
+    if settings is not None:
+        faults += setting_faults(settings)
+        traces_to, missing = tracing.destination(settings.tracing.endpoint, environ)
+        notes += () if settings.tracing.endpoint else missing
     if raw.get("transport", "zeromq") != "zeromq":
-        faults.append(
-            ConfigFault("transport", f"the master speaks {raw['transport']}, we speak zeromq only", "set `transport: zeromq` in the master configuration")
-        )
-    if faults:
-        raise InvalidConfiguration(faults)
-    notes = from_master.notes + master_notes(raw) + notes
-    return Configuration(ours, MasterOptions.of(raw, request_uri=ours.master.uri), notes, sources.told_by(environ, from_master), traces_to)
+        problem = f"the master speaks {raw['transport']}, we speak zeromq only"
+        faults.append(ConfigFault("transport", problem, "set `transport: zeromq` in the master configuration"))
+    return Sources(raw, settings, tuple(faults), notes, sources.told_by(environ, from_master) if settings else {}, traces_to)
+
+
+def read_configuration(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[str, Any]] = read_master_config) -> Configuration:
+    """Read the master configuration and our settings. Raises InvalidConfiguration with the faults of both."""
+    found = read_sources(environ, read=read)
+    if found.faults or found.settings is None:
+        raise InvalidConfiguration(list(found.faults))
+    master = MasterOptions.of(found.master, request_uri=found.settings.master.uri)
+    return Configuration(found.settings, master, found.notes, found.told_by, found.traces_to)
 
 
 def setting_faults(ours: Settings) -> list[ConfigFault]:
