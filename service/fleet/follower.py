@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 
+from service.batcher import Batcher
 from service.events.event import Event
 from service.events.payload import Peek, Undecodable, text_of
 from service.fleet.job_tracker import QUESTION, JobTracker
@@ -75,16 +75,19 @@ class Follower:
         self._on_published = on_published
         self._on_drop, self._on_undecodable, self._on_trimmed, self._on_batch, self._on_crash = on_drop, on_undecodable, on_trimmed, on_batch, on_crash
         self._monotonic = monotonic
-        self._queue_limits = queue_events, queue_bytes
-        self._pace_seconds = pace_seconds
-        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._queued = self._queued_bytes = 0  # the bus thread's
-        self._handled = self._handled_bytes = 0  # ours
+        self._batcher: Batcher[Item] = Batcher(
+            "follower",
+            self._handle_batch,
+            limit_items=queue_events,
+            limit_bytes=queue_bytes,
+            pace_seconds=pace_seconds,
+            idle_seconds=lambda: TICK_SECONDS,
+            on_crash=lambda _items: on_crash(),
+            lazy=False,
+        )
         self._lock = threading.Lock()
         self._publishes = 0  # of ours under way; guarded by _lock
-        self._hurry = threading.Event()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+        self._quiet_at: float | None = None  # our thread's; see JobTracker.tick
 
     # The bus thread.
 
@@ -94,23 +97,18 @@ class Follower:
             event = event._replace(raw=b"")
         elif event.kind not in _DECODED:
             return
-        most, most_bytes = self._queue_limits
-        if self._queued - self._handled >= most or self._queued_bytes - self._handled_bytes + event.size > most_bytes:
+        followed = FollowedEvent(event, self._monotonic(), publishing=self._publishes > 0)
+        large = self._batcher.waiting_bytes + event.size > HURRY_BYTES
+        if not self._batcher.put(followed, size=event.size, urgent=large):
             self._on_drop()
-            return
-        self._queued += 1
-        self._queued_bytes += event.size
-        if self._queued_bytes - self._handled_bytes > HURRY_BYTES:
-            self._hurry.set()
-        self._queue.put(FollowedEvent(event, self._monotonic(), publishing=self._publishes > 0))
 
     def cut(self) -> None:
         """The bus was cut."""
-        self._queue.put(self._jobs.cut)
+        self._tell(self._jobs.cut)
 
     def depth(self) -> int:
         """Return how many events wait."""
-        return self._queued - self._handled
+        return self._batcher.waiting
 
     # Any thread.
 
@@ -139,69 +137,60 @@ class Follower:
 
     def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
         """The master took a job of ours; the publish took *seconds*."""
-        self._queue.put(lambda: self._jobs.claimed(jid))
+        self._tell(lambda: self._jobs.claimed(jid))
         if fun != QUESTION:
             self._on_published(jid, fun, minions, missing, seconds)
 
     def waits(self, jid: str, seconds: float) -> None:
         """A request waits for the job, for at most *seconds*."""
         until = self._monotonic() + seconds
-        self._queue.put(lambda: self._jobs.waited_for(jid, until))
+        self._tell(lambda: self._jobs.waited_for(jid, until))
 
     def ended(self, jid: str) -> None:
         """The request waits no longer."""
         now = self._monotonic()
-        self._queue.put(lambda: self._jobs.ended(jid, now))
+        self._tell(lambda: self._jobs.ended(jid, now))
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        """Let our thread do something between the events that came before and those that come after; it is no event, so there is room for it."""
+        self._batcher.put(what, items=0)
 
     # Our thread.
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._batcher.start()
 
     def alive(self) -> bool:
         """Tell whether the thread runs."""
-        return self._thread.is_alive()
+        return self._batcher.running
 
     def stop(self, timeout: float = 2.0) -> None:
-        """End the thread. timeout: seconds."""
-        self._stopping.set()
-        self._hurry.set()
-        self._queue.put(None)
-        if self.alive():
-            self._thread.join(timeout)
+        """Handle what waits and end the thread. timeout: seconds."""
+        self._batcher.stop(timeout)
 
-    def handle_waiting(self, first: Item | None = None) -> None:
+    def handle_waiting(self) -> None:
         """Handle what has gathered. Our thread's work; tests do it themselves."""
-        # Read before the queue is: who had published by then has claimed the job there.
-        quiet_at = None if self._publishes else self._monotonic()
-        waiting = self._queue.qsize()
-        self._guarded(first)
-        for _ in range(waiting):
-            self._guarded(self._queue.get())
-        self._guarded(lambda: self._tick(quiet_at))
+        self._batcher.handle_waiting()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            first: Item | None = None
-            with contextlib.suppress(queue.Empty):
-                first = self._queue.get(timeout=TICK_SECONDS)
-            self.handle_waiting(first)
-            self._hurry.wait(self._pace_seconds)
-            self._hurry.clear()
+    def _handle_batch(self, items: list[Item]) -> None:
+        for item in items:
+            self._guarded(item)
+        self._guarded(self._tick)
 
-    def _tick(self, quiet_at: float | None) -> None:
+    def _tick(self) -> None:
+        # Read before the next batch is taken: who has published by now has claimed the job in it, or in an earlier one.
+        quiet_at, self._quiet_at = self._quiet_at, None if self._publishes else self._monotonic()
         self._jobs.tick(self._monotonic(), quiet_at=quiet_at)
         self._fleet.tick()
 
-    def _guarded(self, item: Item | None) -> None:
+    def _guarded(self, item: Item) -> None:
         """Handle one item; a bug must not end the thread."""
         try:
             if isinstance(item, FollowedEvent):
-                self._handled += 1
-                self._handled_bytes += item.event.size
+                self._batcher.release(1, item.event.size)
                 self._handle(item)
-            elif item is not None:
+            else:
                 item()
         except Exception:
             self._on_crash()

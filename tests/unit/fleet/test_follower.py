@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from service.fleet.follower import HURRY_BYTES
 from service.fleet.job_tracker import LIMITS, Limits
 from service.routes import API_TEMPLATES
 from tests.unit.fleet.following import JID, Following, packed
@@ -104,6 +102,24 @@ def test_a_job_of_ours_is_told_from_others_whichever_comes_first(bus: Following,
     told = {line["jid"]: (line["log_level"], line["origin"]) for line in lines}
     assert told[JID] == ("info", "api")
     assert told.get("2", ("debug", "other")) == ("debug", "other")
+
+
+def test_a_claim_that_comes_while_the_announcement_is_handled_is_heard(bus: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    announced, publishing = bus.tracker.announced, bus.follower.publishing()
+
+    def and_meanwhile_the_master_acknowledges(*args: Any, **more: Any) -> None:
+        announced(*args, **more)
+        bus.follower.published(JID, "test.ping", 1, 0, 0.1)
+        publishing.__exit__(None, None, None)
+        bus.now += 1
+
+    monkeypatch.setattr(bus.tracker, "announced", and_meanwhile_the_master_acknowledges)
+    bus.wait(0)
+    publishing.__enter__()
+    bus.announce("m1")
+    bus.wait(1)
+
+    assert bus.values("salt_jobs_started_total") == {"test.ping,api": 1}
 
 
 def test_a_job_that_nobody_claims_while_we_publish_all_the_time_is_not_ours(bus: Following) -> None:
@@ -343,55 +359,3 @@ def test_the_limits_of_the_tracker_hold() -> None:
     assert bus.values("salt_job_missing_returns_total") == {"test.ping,no_return": 8}
     assert bus.values("salt_job_late_returns_total") == {"": 1}  # of one it is known who was missing
     assert (bus.tracker.held().closed, bus.tracker.held().windows) == (5, 0)
-
-
-def test_a_full_queue_drops_and_counts() -> None:
-    bus = Following(queue_events=3)
-    for number in range(5):
-        bus.hub.deliver(packed(f"salt/job/{number}/new", {"fun": "test.ping", "minions": []}))
-    assert (bus.dropped, bus.follower.depth()) == (2, 3)
-    bus.follower.handle_waiting()
-
-    assert bus.follower.depth() == 0
-    narrow = Following(queue_bytes=100)
-    narrow.hub.deliver(packed("salt/job/9/ret/m1", {"return": "x" * 200}))
-    assert narrow.dropped == 1
-
-
-def test_a_bug_ends_neither_the_thread_nor_the_count(bus: Following, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus.tracker, "announced", lambda *_args, **_kwargs: 1 / 0)
-    bus.announce("m1")
-    bus.answer("m1")
-
-    assert bus.crashes == 1
-    assert bus.values("salt_job_returns_total") == {"other,success,unsolicited": 1}
-
-
-@pytest.mark.slow
-def test_large_events_are_not_kept_for_the_pace() -> None:
-    bus = Following(pace_seconds=3600.0)
-    bus.follower.start()
-    for number in range(3):
-        bus.hub.deliver(packed(f"salt/job/{number}/ret/m1", {"return": "x" * HURRY_BYTES}))
-        for _ in range(600):
-            if not bus.follower.depth():
-                break
-            time.sleep(0.05)
-        assert bus.follower.depth() == 0
-    bus.follower.stop(30)
-
-    assert not bus.follower.alive()
-
-
-@pytest.mark.slow
-def test_the_thread_handles_what_comes_and_ends(bus: Following) -> None:
-    bus.follower.start()
-    bus.hub.deliver(packed(f"salt/job/{JID}/new", {"fun": "test.ping", "minions": ["m1"]}))
-    for _ in range(600):
-        if bus.values("salt_jobs_started_total"):
-            break
-        time.sleep(0.05)
-    bus.follower.stop(30)
-
-    assert bus.values("salt_jobs_started_total") == {"test.ping,other": 1}
-    assert not bus.follower.alive()
