@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.demo.embedded import EmbeddedSalt
-from service.gateway.clients.local import BUS_GRACE_SECONDS
+from service.gateway.clients.gathering import BUS_GRACE_SECONDS
 from tests.real.conftest import MakeSidecar
 from tests.real.held import Held
 from tests.real.relay import Relay

@@ -20,6 +20,8 @@ from service.gateway.clients.result import OVERDUE, SILENT, UNHEARD
 LOOK_UP_SECONDS = 1.0
 # A thread that wakes this much too late was not the only one: the whole process stood still, and the bus thread has yet to read what came meanwhile.
 OVERSLEPT_SECONDS = 0.5
+# Grace period after losing the event bus; then the wait is over.
+BUS_GRACE_SECONDS = 5.0
 
 
 class Step(enum.Enum):
@@ -170,7 +172,7 @@ class Gatherer:
     One thread's wait for one job id.
 
     groups: whom it waits for; a batch has several and changes them between two calls.
-    bus_is_lost(since): says whether the bus, lost at *since*, is not worth waiting for any longer.
+    master_up: says whether the master answers pings.
     """
 
     def __init__(
@@ -180,14 +182,14 @@ class Gatherer:
         hub: Hub,
         *,
         deadline: float,
-        bus_is_lost: Callable[[float], bool],
+        master_up: Callable[[], bool],
         monotonic: Callable[[], float],
     ) -> None:
         self._waiter = waiter
         self._groups = groups
         self._hub = hub
         self._deadline = deadline
-        self._bus_is_lost = bus_is_lost
+        self._master_up = master_up
         self._monotonic = monotonic
         self._questions: set[str] = set()
         self._bus_lost_at: float | None = None
@@ -221,7 +223,7 @@ class Gatherer:
         """Say whether waiting has lost its sense."""
         if self._monotonic() >= self._deadline:
             return True
-        return self._bus_lost_at is not None and self._bus_is_lost(self._bus_lost_at)
+        return self._bus_lost_at is not None and bus_given_up(self._hub, self._master_up, self._monotonic() - self._bus_lost_at)
 
     def settle(self) -> Iterator[Ask | Over]:
         """Say what is to be done for each group now."""
@@ -302,3 +304,8 @@ class Gatherer:
             for group in self._groups:
                 group.runs(minion, now=self._monotonic())
         return None
+
+
+def bus_given_up(hub: Hub, master_up: Callable[[], bool], seconds: float) -> bool:
+    """Say whether to stop waiting for an event bus that was lost *seconds* ago; when the master is down, at once."""
+    return not hub.is_open and (not master_up() or seconds > BUS_GRACE_SECONDS)

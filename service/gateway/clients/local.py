@@ -20,9 +20,6 @@ from service.gateway.low_fields import DEFAULT_SUBSET
 from service.gateway.master.options import MasterOptions
 from service.observe.trace.timeline import Trail
 
-# How long a job waits for a lost bus to come back before it answers what it has.
-BUS_GRACE_SECONDS = 5.0
-
 
 @dataclasses.dataclass(frozen=True)
 class Request:
@@ -153,7 +150,7 @@ class Jobs:
 
     def gatherer(self, waiter: Waiter, groups: Collection[Gathering], request: Request) -> Gatherer:
         """Wait for the minions of the groups, on the account of a request."""
-        return Gatherer(waiter, groups, self.hub, deadline=request.deadline, bus_is_lost=self._bus_is_lost, monotonic=self.now)
+        return Gatherer(waiter, groups, self.hub, deadline=request.deadline, master_up=self._master_up, monotonic=self.now)
 
     def ask(self, step: Ask, jid: str, low: Low, gatherer: Gatherer) -> None:
         """Ask minions whether they still run the job of a low."""
@@ -165,10 +162,6 @@ class Jobs:
                 return
             if question is not None:
                 gatherer.asked(question.jid)
-
-    def _bus_is_lost(self, since: float) -> bool:
-        """Say whether the bus, lost at *since*, is not worth waiting for any longer."""
-        return not self.hub.is_open and (not self._master_up() or self.now() - since > BUS_GRACE_SECONDS)
 
 
 def _result(low: Low, job: Job, over: Over) -> LowResult:

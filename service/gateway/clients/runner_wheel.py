@@ -10,8 +10,8 @@ from typing import Any, cast
 from service.errors import JobTimeout, MasterRefused, MasterTimeout, MasterUnreachable, UnknownFunction
 from service.events.event import Event
 from service.events.hub import Hub, Interruption, Waiter
-from service.gateway.clients.gathering import LOOK_UP_SECONDS
-from service.gateway.clients.local import BUS_GRACE_SECONDS, Request
+from service.gateway.clients.gathering import LOOK_UP_SECONDS, bus_given_up
+from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Sender, raise_error_of
 from service.gateway.clients.result import LowResult
 from service.gateway.clients.signatures import Signatures, runner_arguments
@@ -169,13 +169,8 @@ class MasterFunctions:
                 job.started = True
             elif isinstance(item, Interruption):
                 bus_lost_at = self._monotonic()
-            elif bus_lost_at is not None and self._lost(bus_lost_at):
+            elif bus_lost_at is not None and bus_given_up(self._hub, self._master_up, self._monotonic() - bus_lost_at):
                 raise MasterUnreachable(f"the event bus was lost; the outcome of runner job {job.jid} is unknown", jid=job.jid)
             job.check_started(self._monotonic())
         # Salt's own words, as RunnerClient.cmd_sync raises them.
         raise JobTimeout(f"RunnerClient job '{job.jid}' timed out", jid=job.jid)
-
-    def _lost(self, since: float) -> bool:
-        if self._hub.is_open:
-            return False
-        return not self._master_up() or self._monotonic() - since > BUS_GRACE_SECONDS

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from service.errors import Forbidden, MasterUnreachable, Unauthenticated
-from service.gateway.clients.gathering import LOOK_UP_SECONDS, Ask, GivenUp, Over, Returned
-from service.gateway.clients.local import BUS_GRACE_SECONDS, Request
+from service.gateway.clients.gathering import BUS_GRACE_SECONDS, LOOK_UP_SECONDS, Ask, GivenUp, Over, Returned
+from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Job
 from service.gateway.clients.result import SILENT, LowResult
 from service.gateway.low import Low

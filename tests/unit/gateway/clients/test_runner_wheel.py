@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from service.errors import JobTimeout, MasterRefused, MasterTimeout, MasterUnreachable, Unauthenticated, UnknownFunction
-from service.gateway.clients.gathering import LOOK_UP_SECONDS
-from service.gateway.clients.local import BUS_GRACE_SECONDS
+from service.gateway.clients.gathering import BUS_GRACE_SECONDS, LOOK_UP_SECONDS
 from service.gateway.clients.result import LowResult
 from service.gateway.clients.runner_wheel import RUNNER_START_SECONDS, WHEEL_ASYNC_SECONDS, MasterFunctions
 from service.gateway.clients.signatures import Signatures
