@@ -14,7 +14,7 @@ from service.auth.identity import Identity, Session
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
 from service.errors import BadRequest, Fault, Unauthenticated
-from service.gateway.low import TOKEN
+from service.gateway.low import TOKEN, check_token, session_over
 from service.http.facts import Facts
 from service.limits import Slots
 from service.secrets.digests import Digests
@@ -161,8 +161,7 @@ class Sessions:
         self._access.admit(address, str(credentials.get("username", "")) if token is None else self._look_up(token, address).identity.user)
 
     def _look_up(self, token: str, address: str) -> Session:
-        if not TOKEN.fullmatch(token):
-            raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
+        check_token(token)
         return self._cached(token) or self._ask(token, address)
 
     def _cached(self, token: str) -> Session | None:
@@ -197,12 +196,12 @@ class Sessions:
             died = self._dead.get(digest)
         age = DEAD_SECONDS if died is None else self._monotonic() - died
         if age < self._cache_seconds:
-            raise _dead()
+            raise session_over()
         with self._slots.take():
             data = self._tokens.get_token(token) if age < DEAD_SECONDS else self._guarded(token, address)
         if data is None:
             self._bury(digest)
-            raise _dead()
+            raise session_over()
         session = self._session(data)
         self._remember(digest, session)
         return session
@@ -271,7 +270,3 @@ def _cookies(header: str, name: str) -> Iterator[str]:
         key, _, value = pair.partition("=")
         if key.strip() == name:
             yield value.strip().strip('"')
-
-
-def _dead() -> Unauthenticated:
-    return Unauthenticated("the session is over: log in again")

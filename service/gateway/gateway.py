@@ -11,7 +11,7 @@ import salt.utils.jid
 import zmq
 
 from service.clients import Client
-from service.errors import Fault, Unauthenticated
+from service.errors import Fault
 from service.events.event import Event
 from service.events.hub import Hub
 from service.gateway.clients.batch import Batches
@@ -21,7 +21,7 @@ from service.gateway.clients.result import LowResult
 from service.gateway.clients.runner_wheel import MasterFunctions
 from service.gateway.clients.signatures import Signatures
 from service.gateway.clients.tokens import Tokens
-from service.gateway.low import Low
+from service.gateway.low import Low, session_over
 from service.gateway.master.options import MasterOptions
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.event_bus import Bus
@@ -102,7 +102,7 @@ class Runner:
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
         if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
-            raise Unauthenticated("the session is over: log in again")
+            raise session_over()
         return self._by_client[low.client](low, request)
 
 

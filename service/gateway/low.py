@@ -115,11 +115,22 @@ def _check_names(fields: Mapping[Any, Any], what: str, where: str) -> None:
 def _check_credentials(fields: Mapping[str, Any], where: str) -> None:
     if "token" not in fields and "eauth" not in fields:
         raise Unauthenticated("No authentication credentials given")
-    if "token" in fields and not (isinstance(fields["token"], str) and TOKEN.fullmatch(fields["token"])):
-        raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
+    if "token" in fields:
+        check_token(fields["token"])
     for name in CREDENTIAL_FIELDS:
         if not isinstance(fields.get(name, ""), str):
             raise BadRequest(f"{where}{name} must be a string", field=name)
+
+
+def check_token(token: object) -> None:
+    """Raise Unauthenticated for what cannot be one of Salt's tokens."""
+    if not (isinstance(token, str) and TOKEN.fullmatch(token)):
+        raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
+
+
+def session_over() -> Unauthenticated:
+    """Return what to say of a token that is dead."""
+    return Unauthenticated("the session is over: log in again")
 
 
 def rename_shared_secret(fields: dict[str, Any]) -> None:
