@@ -1,4 +1,4 @@
-"""A mapping that never holds more than it may."""
+"""A mapping that never holds more than its limit."""
 
 from __future__ import annotations
 

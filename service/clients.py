@@ -1,4 +1,4 @@
-"""The table of Salt's clients that are served: what decides, counts and documents by client reads it."""
+"""The table of Salt's clients that are served; whatever checks, counts or documents clients reads it."""
 
 from __future__ import annotations
 

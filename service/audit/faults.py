@@ -1,4 +1,4 @@
-"""What is wrong with the files that the audit settings name, told before the process starts; makes no file."""
+"""Finds what is wrong with the files that the audit settings name, before the process starts; creates none."""
 
 from __future__ import annotations
 

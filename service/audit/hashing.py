@@ -1,4 +1,4 @@
-"""HMACs in the place of values: nobody can read them, but whoever has the key can look for a value that they know."""
+"""HMACs instead of values: nobody can read them, but somebody with the key can search for a known value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: what each level says of an act, before it and after it, as one JSON line."""
+"""Records: what each level records of an act, before and after it, as one JSON line."""
 
 from __future__ import annotations
 

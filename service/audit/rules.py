@@ -1,4 +1,4 @@
-"""Rules: how much of a request is recorded; the first rule that fits decides."""
+"""Rules: how much of a request is recorded; the first rule that matches decides."""
 
 from __future__ import annotations
 

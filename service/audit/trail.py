@@ -1,4 +1,4 @@
-"""The trail: takes acts before they are done, and requests when they are over, and sees to their records."""
+"""The trail: writes a record of each act before it is done, and another when its request is over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The writers: a thread for each sink, so that a disk that hangs holds nobody up for longer than agreed."""
+"""The writers: a thread for each sink, so that a disk that hangs delays no request for longer than `audit.write_seconds`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who may come in."""
+"""Who calls, and what they may do: login limits, sessions, permissions, webhook signatures."""

@@ -1,4 +1,4 @@
-"""The guard: keeps floods of bad logins away from the master, which holds a worker for a second over each."""
+"""The guard: keeps floods of bad logins away from the master, where each occupies a worker for a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a token's user may do, in the words of the master's `external_auth`, as rest_cherrypy tells it at login."""
+"""What a token's user may do, in the form of the master's `external_auth`, as rest_cherrypy answers it at login."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sessions: Salt tokens, looked up at the master, so that they live through our restarts and on every sidecar beside it."""
+"""Sessions: Salt tokens, looked up at the master, so they survive restarts and count on every sidecar beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Webhooks: who may call which path below the hook URL, by network, signature and time; rest_cherrypy had a login or nothing."""
+"""Webhooks: who may call which path below the hook URL, by network, signature and time; rest_cherrypy only knows a login, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`salt-sidecar check`: looks for everything that would keep the sidecar from working, and says how to mend it."""
+"""`salt-sidecar check`: looks for everything that would keep the sidecar from working, and says how to fix it."""
 
 from __future__ import annotations
 

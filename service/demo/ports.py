@@ -1,4 +1,4 @@
-"""Ports for servers of ours that somebody else has to be told of before they listen. Only the standard library, for the end-to-end tests."""
+"""Free ports for servers whose address must be known before they listen. Only the standard library, for the end-to-end tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program with everything it forks: started in a session of its own, ended without leaving anybody."""
+"""A program with everything it forks: started in its own session, ended without leaving a process behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks into an event's payload without decoding what is large: a return may have a megabyte of which nobody needs a byte."""
+"""Reads a few fields of an event's payload without decoding the rest: a return may have a megabyte that nobody needs."""
 
 from __future__ import annotations
 

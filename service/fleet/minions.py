@@ -1,4 +1,4 @@
-"""What the bus tells of the minions: who was heard of, whose highstate went well, who is connected, whose keys there are."""
+"""What the bus says about the minions: which were heard of, whose highstate succeeded, which are connected and have keys."""
 
 from __future__ import annotations
 

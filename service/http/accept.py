@@ -1,4 +1,4 @@
-"""What a caller accepts: the one reading of `Accept` and `Accept-Encoding`, and what is chosen by it."""
+"""What a caller accepts: the only parser of `Accept` and `Accept-Encoding`, and the choice by them."""
 
 from __future__ import annotations
 

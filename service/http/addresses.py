@@ -1,4 +1,4 @@
-"""Who is calling from where: networks, and what trusted proxies say of the caller they speak for."""
+"""Where a caller is: networks, and what trusted proxies say about their caller."""
 
 from __future__ import annotations
 

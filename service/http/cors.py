@@ -1,4 +1,4 @@
-"""CORS: which pages of other origins may call us from a browser; and the answer to OPTIONS."""
+"""CORS: which pages of other origins may call from a browser, and the answer to OPTIONS."""
 
 from __future__ import annotations
 

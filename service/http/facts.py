@@ -1,4 +1,4 @@
-"""What one request is and came to, gathered on its way for the log line and the metrics."""
+"""What one request asked for and how it ended, gathered on its way for the log line and the metrics."""
 
 from __future__ import annotations
 

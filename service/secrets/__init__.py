@@ -1,1 +1,1 @@
-"""What must not be compared or printed carelessly."""
+"""Secrets: how they are read, compared and kept out of sight."""

@@ -1,4 +1,4 @@
-"""Digests of credentials under a key that dies with the process: only they stay in memory."""
+"""Keyed digests of credentials, the only form in which they stay in memory; the key is never written down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets in files: read anew when they are replaced, and never told to anybody."""
+"""Secrets in files: read again when they are replaced, and never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The channel: waitress' connection, with our error bodies, patience and manners at the end."""
+"""The channel: waitress' connection, with our error bodies, timeouts and orderly close."""
 
 from __future__ import annotations
 

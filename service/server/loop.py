@@ -1,4 +1,4 @@
-"""The loop's sockets: what the kernel is to look for is told once, not at each turn."""
+"""The loop's sockets: the kernel is told once what to watch them for, not at each turn."""
 
 from __future__ import annotations
 

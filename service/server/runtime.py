@@ -1,4 +1,4 @@
-"""What we ask of the C library's malloc and of Python's garbage collector, and what we tell systemd."""
+"""Settings of the C library's malloc and Python's garbage collector, and messages to systemd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Server-Sent Events: the body of a stream, in the one form that every parser in use survives."""
+"""Server-Sent Events: the body of a stream, in the one form that every known parser copes with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole configuration: the master's, what we inherit of it, and our own settings; every fault of all of them at once."""
+"""The whole configuration: the master's, what we take from it, and our own settings; reports every fault at once."""
 
 from __future__ import annotations
 

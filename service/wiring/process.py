@@ -1,4 +1,4 @@
-"""All objects that live as long as the process, and how they meet."""
+"""All objects that live as long as the process, and how they are connected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that change in a running process: each goes to who can take it, and what was taken is known from that."""
+"""Options that change in a running process: each goes to the object that applies it, which also says what was applied."""
 
 from __future__ import annotations
 

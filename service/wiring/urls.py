@@ -1,4 +1,4 @@
-"""Serves the table of URLs, and says what stands in front of it."""
+"""Serves the table of URLs, and the middleware in front of it."""
 
 from __future__ import annotations
 

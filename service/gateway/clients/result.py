@@ -1,4 +1,4 @@
-"""What a low came to: the value the caller gets, and the figures that logs and metrics want."""
+"""The result of a low: the value for the caller, and the figures for logs and metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Salt tokens: made, looked up and revoked at the master. A session of ours is nothing but such a token."""
+"""Salt tokens: made, looked up and revoked at the master. A session is such a token."""
 
 from __future__ import annotations
 

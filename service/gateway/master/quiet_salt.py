@@ -1,4 +1,4 @@
-"""Quiet: importing Salt must not change how this process logs; the only file that touches `salt._logging.impl`."""
+"""Keeps Salt quiet: importing it must not change how this process logs; the only file that touches `salt._logging.impl`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The subscription to the master's event bus: one connection, made anew whenever it breaks."""
+"""The subscription to the master's event bus: one connection, made again whenever it breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows whether the master answers: pings it, opens and closes the way for calls."""
+"""Knows whether the master is up: pings it, and lets calls through or not."""
 
 from __future__ import annotations
 

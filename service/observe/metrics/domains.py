@@ -1,4 +1,4 @@
-"""The values that labels of metrics may have, listed or, where others choose them, limited; whatever else comes is folded into one of them."""
+"""The values that labels of metrics may have: listed, or limited where others choose them; any other value counts as one of these."""
 
 from __future__ import annotations
 

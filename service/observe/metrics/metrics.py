@@ -1,4 +1,4 @@
-"""Metrics of the service itself: everybody else says what happened, and only here and in families.py is a library known for it."""
+"""Metrics of the service itself: other code says what happened; only this file and families.py know the metrics library."""
 
 from __future__ import annotations
 

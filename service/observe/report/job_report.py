@@ -1,4 +1,4 @@
-"""What the follower of the bus tells of jobs and minions, as metrics and log lines."""
+"""Turns what the follower sees of jobs and minions into metrics and log lines."""
 
 from __future__ import annotations
 

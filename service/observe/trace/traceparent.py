@@ -1,4 +1,4 @@
-"""W3C trace context: which trace a request belongs to, as its caller says it. Source: https://www.w3.org/TR/trace-context/."""
+"""W3C trace context: which trace a request belongs to, as its caller says. Source: https://www.w3.org/TR/trace-context/."""
 
 from __future__ import annotations
 
