@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.audit.hashing import key_of
 from service.errors import ConfigFault
-from service.secrets.secret_file import SecretFile, secret_faults
+from service.secrets.secret_file import SecretFile
 from service.settings.audit_settings import AuditSettings
 
 
@@ -24,7 +24,7 @@ def key_faults(settings: AuditSettings) -> list[ConfigFault]:
     """Return what is wrong with the key's file."""
     if settings.hmac_key_file is None or not settings.sinks:
         return []
-    return secret_faults([SecretFile(settings.hmac_key_file, "audit.hmac_key_file", key_of)])
+    return SecretFile(settings.hmac_key_file, "audit.hmac_key_file", key_of).faults()
 
 
 def _file_fault(path: Path) -> ConfigFault | None:

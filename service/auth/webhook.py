@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from service.errors import ConfigFault, InvalidConfiguration, Unauthenticated
 from service.http.addresses import Networks
 from service.secrets.reading import whole
-from service.secrets.secret_file import SecretFile, secret_faults
+from service.secrets.secret_file import SecretFile
 from service.settings.settings import HookEndpoint
 
 _PREFIX = "sha256="
@@ -44,7 +44,7 @@ class Webhooks:
     ) -> None:
         """on_fault: hears of secrets that cannot be read any more. Raises InvalidConfiguration when one cannot be read now."""
         secrets = _secrets_of(endpoints, on_fault)
-        faults = secret_faults(secrets.values())
+        faults = [fault for secret in secrets.values() for fault in secret.faults()]
         if faults:
             raise InvalidConfiguration(faults)
         self._require_login = require_login
@@ -97,7 +97,7 @@ class Webhooks:
 
 def endpoint_faults(endpoints: Mapping[str, HookEndpoint]) -> list[ConfigFault]:
     """Return what is wrong with the files that the rules name."""
-    return secret_faults(_secrets_of(endpoints).values())
+    return [fault for secret in _secrets_of(endpoints).values() for fault in secret.faults()]
 
 
 def _secrets_of(endpoints: Mapping[str, HookEndpoint], on_fault: Callable[[ConfigFault], object] = lambda _fault: None) -> dict[str, SecretFile[bytes]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -42,6 +42,14 @@ class SecretFile(Generic[T]):
         except (OSError, ValueError) as exc:
             return self._last_good(self._fault(exc))
         return secret
+
+    def faults(self) -> list[ConfigFault]:
+        """Return why there is no secret."""
+        try:
+            self.value()
+        except InvalidConfiguration as exc:
+            return exc.faults
+        return []
 
     def _current(self) -> T:
         stat = self._path.stat()
@@ -84,17 +92,4 @@ class BearerFile:
 
     def faults(self) -> list[ConfigFault]:
         """Return why nobody could ever send the token."""
-        return secret_faults([self._file] if self._file else [])
-
-
-def secret_faults(files: Iterable[SecretFile[T]]) -> list[ConfigFault]:
-    """Return what is wrong with the files that hold no secret."""
-    return [fault for file in files for fault in _faults_of(file)]
-
-
-def _faults_of(file: SecretFile[T]) -> list[ConfigFault]:
-    try:
-        file.value()
-    except InvalidConfiguration as exc:
-        return list(exc.faults)
-    return []
+        return self._file.faults() if self._file else []
