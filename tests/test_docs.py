@@ -13,6 +13,8 @@ from service.cli.docs import pages
 from service.clients import CLIENTS
 from service.events.tags import KINDS
 from service.observe.metrics import domains
+from tests.documented.commands import read
+from tests.documented.prose import every_page, one_sentence_a_line, sentences
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,6 +22,31 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize("name", pages())
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == pages()[name], "run `make docs`"
+
+
+@pytest.mark.parametrize("page", every_page())
+def test_a_page_has_one_sentence_a_line(page: str) -> None:
+    assert read(page) == one_sentence_a_line(read(page)), "run `python -m tests.documented.prose`"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("One. Two! Three? Four", ["One.", "Two!", "Three?", "Four"]),
+        ("`a. b` stays, e.g. here, a, b, ... and c. nginx starts the next.", ["`a. b` stays, e.g. here, a, b, ... and c.", "nginx starts the next."]),
+        ("Whole (in parentheses. Too) it stays.", ["Whole (in parentheses. Too) it stays."]),
+        ("**Bold.** Then text.", ["**Bold.**", "Then text."]),
+        ("Is it right? simple? tested?", ["Is it right? simple? tested?"]),
+    ],
+)
+def test_sentences_are_told_apart(text: str, found: list[str]) -> None:
+    assert sentences(text) == found
+
+
+def test_blocks_tables_and_lists_keep_their_lines() -> None:
+    page = "# A. B\n\nOne.\nTwo goes\non. Three.\n\n- item. More.\n  And\n  more.\n\n| a. b | c |\n\n  ```sh\n  x. y\n  ```\n"
+
+    assert one_sentence_a_line(page) == "# A. B\n\nOne.\nTwo goes on.\nThree.\n\n- item.\n  More.\n  And more.\n\n| a. b | c |\n\n  ```sh\n  x. y\n  ```\n"
 
 
 def test_the_chart_knows_the_settings_the_rules_and_the_dashboards() -> None:
