@@ -10,12 +10,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from benchmarks.cases import GATEWAY
 from benchmarks.load import Load, Sample, percentile
 from benchmarks.probes import Meanwhile, resident_bytes
 from service.demo.embedded import until
+from service.events.hub import Hub
 from service.gateway.clients.local import Request
 from service.gateway.gateway import Gateway
 from service.gateway.low import parse_lowstate
@@ -25,16 +27,18 @@ START_SECONDS = 30.0
 
 
 class Deaf:
-    """Hears what the gateway tells, and does nothing with it."""
+    """Hears what the gateway tells, of the master and of jobs, and does nothing with it."""
 
     def rpc(self, *_: object) -> None: ...
-    def event(self, *_: object) -> None: ...
-    def lag(self, *_: object) -> None: ...
-    def dropped(self, *_: object) -> None: ...
     def bus(self, *_: object) -> None: ...
     def master(self, *_: object) -> None: ...
     def probe(self, *_: object) -> None: ...
-    def undecodable(self, *_: object) -> None: ...
+    def publishing(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def published(self, *_: object) -> None: ...
+    def waits(self, *_: object) -> None: ...
+    def ended(self, *_: object) -> None: ...
 
 
 def connected(master_config: str) -> Gateway:
@@ -43,24 +47,24 @@ def connected(master_config: str) -> Gateway:
     ours = found.settings
     gateway = Gateway(
         found.master,
+        Hub(early_limit_bytes=ours.jobs.early_bytes, on_event=lambda _kind, _size: None, on_drop=lambda: None),
+        Deaf(),
+        Deaf(),
         channels=ours.master.channels,
         rpc_timeout_seconds=ours.master.rpc_timeout_seconds,
         probe_seconds=ours.master.probe_seconds,
-        early_bytes=ours.jobs.early_bytes,
-        observer=Deaf(),
     )
     gateway.start()
     for _ in until(START_SECONDS):
-        health = gateway.health()
-        if health.master_up and health.bus_connected:
+        if gateway.master_state()[0] and gateway.bus_state()[0]:
             return gateway
-    raise TimeoutError(gateway.health())
+    raise TimeoutError(gateway.master_state(), gateway.bus_state())
 
 
 def through_gateway(gateway: Gateway, low: Mapping[str, Any], seconds: float) -> object:
     """Run a low; as for every request over HTTP it is checked again."""
     (parsed,) = parse_lowstate([low], enabled=(low["client"],), most=1)
-    return gateway.run(parsed, Request("", time.monotonic() + seconds)).value
+    return gateway.runner.run(parsed, Request("", time.monotonic() + seconds)).value
 
 
 def measure(load: Load, call: Callable[[], object]) -> Sample:

@@ -14,22 +14,38 @@ class Check:
 
     ok: bool
     reason: str
-    since: float = 0.0
+    since: float
+
+
+class Since:
+    """Remembers when each condition came to be as it is. For any thread."""
+
+    def __init__(self, time_of_day: Callable[[], float] = time.time) -> None:
+        self._time_of_day = time_of_day
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[bool, float]] = {}  # guarded by _lock
+
+    def note(self, name: str, ok: bool) -> float:
+        """Take note of how a condition is, at once if you know of a change; return the time of day when it came to be so."""
+        with self._lock:
+            was, since = self._known.get(name, (None, 0.0))
+            if was is not ok:
+                since = self._time_of_day()
+                self._known[name] = (ok, since)
+            return since
 
 
 class Health:
     """
-    Collects the checks. Ready means: not draining, and every check passes.
+    Collects the checks. Ready means: not draining, and every check passes. checks: each says whether it passes, and why.
 
     Alive is not asked here: the ops listener that answers is the proof, and it must not depend on the master.
     """
 
-    def __init__(self, checks: Mapping[str, Callable[[], Check]], *, time_of_day: Callable[[], float] = time.time) -> None:
+    def __init__(self, checks: Mapping[str, Callable[[], tuple[bool, str]]], since: Since) -> None:
         self._checks = checks
+        self._since = since
         self._draining = threading.Event()
-        self._time_of_day = time_of_day
-        self._lock = threading.Lock()
-        self._since: dict[str, tuple[bool, float]] = {}  # guarded by _lock
 
     @property
     def draining(self) -> bool:
@@ -39,18 +55,9 @@ class Health:
     def drain(self) -> None:
         """Be not ready from now on."""
         self._draining.set()
-        self.report()
+        self._since.note("process", ok=False)
 
     def report(self) -> dict[str, Check]:
-        """Return every check by its name. Whoever knows of a change calls it too, so that `since` is right."""
-        process = Check(not self.draining, "draining" if self.draining else "serving")
-        found = {"process": process, **{name: check() for name, check in self._checks.items()}}
-        with self._lock:
-            return {name: dataclasses.replace(check, since=self._came_to_be(name, check.ok)) for name, check in found.items()}
-
-    def _came_to_be(self, name: str, ok: bool) -> float:
-        was, since = self._since.get(name, (None, 0.0))
-        if was is not ok:
-            since = self._time_of_day()
-            self._since[name] = (ok, since)
-        return since
+        """Return every check by its name."""
+        found = {"process": (not self.draining, "draining" if self.draining else "serving"), **{name: check() for name, check in self._checks.items()}}
+        return {name: Check(ok, reason, self._since.note(name, ok)) for name, (ok, reason) in found.items()}

@@ -92,6 +92,7 @@ class ApiParts:
     quick_calls: Slots
     audit: Audit
     report: Report
+    metrics: Metrics
     traffic: Traffic
     page: Page | None
 
@@ -104,13 +105,12 @@ class ApiParts:
 
 @dataclasses.dataclass(frozen=True)
 class OpsParts:
-    """What the ops listener's resources are made of. skew, refresh: see api/ops.py."""
+    """What the ops listener's resources are made of. skew: see api/ops.py."""
 
     health: Health
     metrics: Metrics
     token: BearerFile
     skew: Callable[[], str]
-    refresh: Callable[[], None]
 
 
 def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
@@ -125,7 +125,14 @@ def _hook(parts: ApiParts) -> Hook:
 
 def _events(parts: ApiParts) -> Events:
     ours = parts.settings.events
-    return Events(parts.streams, parts.sessions, Slots("event streams", ours.streams), ours, parts.report)
+    return Events(parts.streams, parts.sessions, Slots("event streams", ours.streams), ours, parts.report, on_lag=parts.metrics.stream_lag)
+
+
+def _metrics_page(parts: OpsParts) -> MetricsPage:
+    def refresh() -> None:
+        parts.metrics.ready({name: check.ok for name, check in parts.health.report().items()})
+
+    return MetricsPage(parts.metrics, refresh, parts.token)
 
 
 def _no_websocket(path: str) -> Route[ApiParts]:
@@ -172,7 +179,7 @@ API: tuple[Route[ApiParts], ...] = (
 OPS: tuple[Route[OpsParts], ...] = (
     Route("/livez", Live, lambda _: Live(), {"GET": Needs.NOTHING}),
     Route("/readyz", Ready, lambda parts: Ready(parts.health, parts.token, parts.skew), {"GET": Needs.NOTHING}),
-    Route("/metrics", MetricsPage, lambda parts: MetricsPage(parts.metrics, parts.refresh, parts.token), {"GET": Needs.OPS_BEARER}),
+    Route("/metrics", MetricsPage, _metrics_page, {"GET": Needs.OPS_BEARER}),
 )
 # How errors look below a URL, also where nobody serves it; the first that fits counts.
 FAMILIES: tuple[tuple[str, Renderer], ...] = (("/", rest_wsgi),)

@@ -12,14 +12,9 @@ from typing import Any
 
 import salt.payload
 
-from service.events.event import Event
 from service.events.hub import Hub
-from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Ledger
-from service.gateway.clients.result import LowResult
-from service.gateway.clients.tokens import Tokens
-from service.gateway.gateway import Health, Runner
-from service.gateway.low import Low
+from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
 from service.gateway.transport.event_writer import packed
 
@@ -214,22 +209,12 @@ class FakeMaster:
 class FakeGateway:
     """The gateway's own code over a master in memory."""
 
-    def __init__(self, options: MasterOptions, tokens: dict[str, dict[str, Any]] | None = None) -> None:
+    def __init__(self, options: MasterOptions, hub: Hub, ledger: Ledger, tokens: dict[str, dict[str, Any]] | None = None) -> None:
         """tokens: those of another fake, when this one stands for the same master."""
-        self.hub = Hub(early_limit_bytes=2**20, on_event=lambda _kind, _size: None, on_drop=lambda: None)
+        self.hub = hub
         self.hub.opened()
         self.master = FakeMaster(self.hub, tokens)
-        self._runner = Runner(self.master, self.hub, options, master_up=lambda: True)
-
-    @property
-    def tokens(self) -> Tokens:
-        return self._runner.tokens
-
-    def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
-        self.hub.subscribe(take, on_cut)
-
-    def keep_account(self, ledger: Ledger) -> None:
-        self._runner.keep_account(ledger)
+        self.runner = Runner(self.master, self.hub, options, ledger, master_up=lambda: True)
 
     def fire(self, tag: str, data: Mapping[str, Any]) -> None:
         self.hub.deliver(packed(tag, data, 2**20))
@@ -240,8 +225,8 @@ class FakeGateway:
     def stop(self) -> None:
         self.hub.interrupted()
 
-    def run(self, low: Low, request: Request) -> LowResult:
-        return self._runner.run(low, request)
+    def master_state(self) -> tuple[bool, str]:
+        return True, "fake"
 
-    def health(self) -> Health:
-        return Health(master_up=True, master_reason="fake", bus_connected=True, bus_reason="fake")
+    def bus_state(self) -> tuple[bool, str]:
+        return True, "fake"

@@ -17,8 +17,6 @@ APART = {
     "bounded.py": "rooms on every floor remember with it, and errors.py, the only file below them all, is about something else",
     "secrets/digests.py": "its neighbour reads files of secrets; this one never has a secret that was written down",
     "secrets/reading.py": "a health check needs it every few seconds, and must not import what its neighbour does",
-    "wiring/reloading.py": "what a reload may call applied is a promise of its own, and process.py would grow above what one reads at once",
-    "wiring/following.py": "one part of the process, built here so that process.py names it in a line",
 }
 
 

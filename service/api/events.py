@@ -39,9 +39,6 @@ class Report(Protocol):
     def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
         """A stream begins."""
 
-    def stream_lag(self, seconds: float) -> None:
-        """Events were *seconds* old when their connection had them."""
-
     def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
         """A stream is over."""
 
@@ -56,12 +53,14 @@ class Events:
 
     any_accept = True
 
-    def __init__(self, streams: Streams, sessions: Sessions, slots: Slots, settings: EventSettings, report: Report) -> None:
+    def __init__(self, streams: Streams, sessions: Sessions, slots: Slots, settings: EventSettings, report: Report, *, on_lag: Callable[[float], None]) -> None:
+        """on_lag(seconds): events were so old when their connection had them."""
         self._streams = streams
         self._sessions = sessions
         self._slots = slots
         self._settings = settings
         self._report = report
+        self._on_lag = on_lag
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send events until the caller leaves, its token dies or the sidecar stops."""
@@ -106,7 +105,7 @@ class Events:
             _Connection.of(req.env),
             heartbeat_seconds=self._settings.heartbeat_seconds,
             alive=functools.partial(self._alive, req.env),
-            on_lag=self._report.stream_lag,
+            on_lag=self._on_lag,
             on_closed=closed,
         )
 

@@ -59,6 +59,12 @@ class Allowances:
         self._users = users
         self._everybody = everybody
 
+    def adjust(self, burst: int, per_minute: float, per_minute_overall: float) -> None:
+        """Change what may fail, in a running process; what has been used stays used."""
+        self._addresses.adjust(burst, per_minute)
+        self._users.adjust(burst, per_minute)
+        self._everybody.adjust(burst, per_minute_overall)
+
     def check(self, keys: Keys) -> None:
         """Raise Throttled if one of the allowances is used up; takes nothing from them."""
         wait = max(brake.wait(key) for brake, key in self._of(keys))
@@ -270,9 +276,10 @@ class Guard:
         self._on_decided = on_decided
         self._monotonic = monotonic
 
-    def adjust(self, proven_seconds: float) -> None:
-        """Change how long credentials stay proven, in a running process."""
+    def adjust(self, proven_seconds: float, burst: int, per_minute: float, per_minute_overall: float) -> None:
+        """Change the allowances, and how long credentials stay proven, in a running process."""
         self.proven.seconds = proven_seconds
+        self._allowances.adjust(burst, per_minute, per_minute_overall)
 
     @contextlib.contextmanager
     def admit(

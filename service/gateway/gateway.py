@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 import salt.loader
 import salt.utils.jid
@@ -12,7 +11,6 @@ import zmq
 
 from service.clients import Client
 from service.errors import Fault
-from service.events.event import Event
 from service.events.hub import Hub
 from service.gateway.clients.batch import Batches
 from service.gateway.clients.local import Jobs, Request
@@ -37,20 +35,8 @@ class Observer(Protocol):
     def rpc(self, cmd: str, seconds: float, fault: Fault | None) -> None:
         """One request to the master is over."""
 
-    def event(self, kind: str, size: int) -> None:
-        """One event came over the bus; size in bytes."""
-
-    def lag(self, seconds: float) -> None:
-        """An event was *seconds* old when it came."""
-
-    def dropped(self) -> None:
-        """An event had to be dropped."""
-
     def bus(self, connected: bool, reason: str, cause: str) -> None:
         """The bus connection changed. cause: of a loss, `eof`, `error` or `stale`."""
-
-    def undecodable(self, tag: str, size: int) -> None:
-        """An event could not be decoded; size in bytes."""
 
     def master(self, up: bool, reason: str, failures: int) -> None:
         """The master went up or down. failures: pings in a row that were not answered."""
@@ -67,11 +53,12 @@ class Runner:
         channels: Sender,
         hub: Hub,
         options: MasterOptions,
+        ledger: Ledger,
         *,
         master_up: Callable[[], bool],
         on_announced: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        publisher = self._publisher = Publisher(channels, options, on_announced)
+        publisher = Publisher(channels, options, ledger, on_announced)
         jobs = Jobs(publisher, hub, options, master_up=master_up)
         batches = Batches(jobs, failhard=bool(options.raw.get("failhard")))
         functions = MasterFunctions(
@@ -95,10 +82,6 @@ class Runner:
         }
         self.tokens = Tokens(channels, options, functions.runner)
 
-    def keep_account(self, ledger: Ledger) -> None:
-        """Tell a ledger of every job we publish from now on."""
-        self._publisher.ledger = ledger
-
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
         if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
@@ -106,21 +89,16 @@ class Runner:
         return self._by_client[low.client](low, request)
 
 
-@dataclasses.dataclass(frozen=True)
-class Health:
-    """How the connection to the master is."""
-
-    master_up: bool
-    master_reason: str
-    bus_connected: bool
-    bus_reason: str
-
-
 class Gateway:
-    """One bus subscription and a few request channels to one master, for the life of the process."""
+    """
+    One bus subscription and a few request channels to one master, for the life of the process.
+
+    hub: gets the events. ledger: is told of every job we publish. runner: runs lows, and has the master's token calls.
+    fire(tag, data): puts an event on the master's bus; raises a Fault.
+    """
 
     def __init__(
-        self, options: MasterOptions, *, channels: int, rpc_timeout_seconds: float, probe_seconds: float, early_bytes: int, observer: Observer
+        self, options: MasterOptions, hub: Hub, observer: Observer, ledger: Ledger, *, channels: int, rpc_timeout_seconds: float, probe_seconds: float
     ) -> None:
         self._observer = observer
         self._thread = BusThread()
@@ -136,12 +114,11 @@ class Gateway:
         )
         sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
         self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
-        self._hub = Hub(
-            early_limit_bytes=early_bytes, on_event=observer.event, on_drop=observer.dropped, on_lag=observer.lag, on_undecodable=observer.undecodable
-        )
-        self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=self._hub.deliver, on_state=self._bus_changed)
+        self._hub = hub
+        self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=hub.deliver, on_state=self._bus_changed)
         self._trigger = Trigger(self._thread, options)
-        self._runner = Runner(self._channels, self._hub, options, master_up=lambda: self._monitor.up, on_announced=self._bus.expect)
+        self.fire = self._trigger.fire
+        self.runner = Runner(self._channels, hub, options, ledger, master_up=lambda: self._monitor.up, on_announced=self._bus.expect)
 
     def start(self) -> None:
         """Connect, and keep connecting, in the background; does not wait for the master."""
@@ -157,30 +134,13 @@ class Gateway:
         self._ping_socket.close()
         self._context.destroy(linger=0)
 
-    def run(self, low: Low, request: Request) -> LowResult:
-        """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
-        return self._runner.run(low, request)
+    def master_state(self) -> tuple[bool, str]:
+        """Say whether the master is up, and why, without asking it."""
+        return self._monitor.up, self._monitor.reason
 
-    @property
-    def tokens(self) -> Tokens:
-        """The master's token calls."""
-        return self._runner.tokens
-
-    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
-        """Put an event on the master's bus. Raises a Fault."""
-        self._trigger.fire(tag, data)
-
-    def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
-        """Hand every event of the bus, as tag and raw bytes, to *take*, on the bus thread, and tell when the bus was cut."""
-        self._hub.subscribe(take, on_cut)
-
-    def keep_account(self, ledger: Ledger) -> None:
-        """Tell a ledger of every job we publish from now on."""
-        self._runner.keep_account(ledger)
-
-    def health(self) -> Health:
-        """Return how the connection is, without asking anybody."""
-        return Health(self._monitor.up, self._monitor.reason, self._bus.connected, self._bus.reason)
+    def bus_state(self) -> tuple[bool, str]:
+        """Say whether events arrive, and why."""
+        return self._bus.connected, self._bus.reason
 
     async def _ping(self, timeout: float) -> object:
         return await self._ping_socket.roundtrip({"cmd": "ping"}, timeout)

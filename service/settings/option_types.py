@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-# A reloadable option takes effect on SIGHUP; the others need a restart. Who takes it stands in wiring/process.py; a test compares both.
+# A reloadable option takes effect on SIGHUP; the others need a restart. Who takes it stands in wiring/reloading.py; a test compares both.
 RELOADABLE: dict[str, Any] = {"reloadable": True}
 
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -1,20 +1,36 @@
-"""What follows the event bus for the metrics of jobs and fleet."""
+"""What follows the event bus: the streams, and the metrics of jobs and fleet."""
 
 from __future__ import annotations
 
 from service.fleet.follower import Follower
 from service.fleet.job_tracker import JobTracker
 from service.fleet.minions import Fleet, key_folder
+from service.http.media import encode
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.report.job_report import JobReport
 from service.observe.report.report import Report
+from service.settings.settings import EventSettings
+from service.streaming.fanout import Streams
 from service.wiring.configuration import Configuration
-from service.wiring.master import MasterSide
 
 
-def follow(configuration: Configuration, gateway: MasterSide, metrics: Metrics, report: Report) -> Follower:
-    """Make the follower and let it hear of the bus and of our jobs; `start` starts its thread."""
+def make_streams(ours: EventSettings, metrics: Metrics, report: Report) -> Streams:
+    """Make the fan-out to callers; its thread starts with the first event that somebody wants."""
+    streams = Streams(
+        encode=encode,
+        queue_events=ours.queue_events,
+        on_drop=lambda: report.dropped("stream"),
+        on_slow=lambda count: metrics.stream_dropped("slow_consumer", count),
+        on_gap=lambda: metrics.stream_dropped("replay_gap", 1),
+        on_crash=lambda: report.handler_crashed("stream"),
+    )
+    metrics.watch_streams(streams, ours.streams)
+    return streams
+
+
+def make_follower(configuration: Configuration, metrics: Metrics, report: Report) -> Follower:
+    """Make the follower; `start` starts its thread."""
     ours, master = configuration.settings, configuration.master
     jobs = JobReport(metrics.families, log.get(), ours.metrics.functions, ours.metrics.function_names)
     fleet = Fleet(jobs, ours.metrics.per_minion, key_folder(master.raw))
@@ -30,6 +46,4 @@ def follow(configuration: Configuration, gateway: MasterSide, metrics: Metrics, 
         on_crash=lambda: report.handler_crashed("metrics"),
     )
     jobs.watch(follower, fleet)
-    gateway.subscribe(follower.take, follower.cut)
-    gateway.keep_account(follower)
     return follower

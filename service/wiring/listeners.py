@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.server.listener import Listener
+from service.settings.settings import OpsSettings, Settings
 from service.wiring.process import Process
 
 # With every slot taken there is still a thread to say so.
@@ -13,9 +14,8 @@ OPS_BODY_BYTES = 1024
 OPS_RECEIVE_SECONDS = 5.0
 
 
-def api_listener(process: Process) -> Listener:
+def api_listener(process: Process, ours: Settings) -> Listener:
     """Bind the API's address. Raises InvalidConfiguration when the port is taken."""
-    ours = process.settings
     return Listener(
         process.api,
         name="api",
@@ -25,15 +25,14 @@ def api_listener(process: Process) -> Listener:
         connection_limit=ours.api.connection_limit,
         body_limit_bytes=ours.api.body_limit_bytes,
         receive_seconds=ours.api.receive_seconds,
-        on_rejected=process.rejected,
+        on_rejected=process.report.rejected,
         on_queue_wait=process.metrics.queue_waited,
         flag="--api-port",
     )
 
 
-def ops_listener(process: Process) -> Listener:
+def ops_listener(process: Process, ours: OpsSettings) -> Listener:
     """Bind the ops address. Raises InvalidConfiguration when the port is taken."""
-    ours = process.settings.ops
     return Listener(
         process.ops,
         name="ops",

@@ -1,34 +1,35 @@
-"""The side of the master: the gateway, or a fake of it."""
+"""The side of the master: the gateway, or a fake of it, and who hears of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from service.auth.sessions import Tokens
-from service.commands import LowRunner
-from service.events.event import Event
+from service.events.hub import Hub
+from service.fleet.follower import Follower
 from service.gateway.clients.publish import Ledger
-from service.gateway.gateway import Gateway, Health
+from service.gateway.gateway import Gateway, Observer, Runner
+from service.gateway.master.options import SALT_VERSION, MasterOptions
+from service.gateway.master.version_check import master_differs, pools_enabled
+from service.health import Since
+from service.observe.log import log
+from service.observe.metrics.metrics import Metrics
+from service.observe.report.master_report import MasterReport
 from service.observe.report.report import Report
+from service.streaming.fanout import Streams
 from service.wiring.configuration import Configuration
 
 
-class MasterSide(LowRunner, Protocol):
+class MasterSide(Protocol):
     """The gateway, or a fake of it."""
 
     @property
-    def tokens(self) -> Tokens:
-        """Return the master's token calls."""
+    def runner(self) -> Runner:
+        """What runs lows, and has the master's token calls."""
 
-    def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
-        """Hand every event of the bus on, and tell when the bus was cut."""
-
-    def keep_account(self, ledger: Ledger) -> None:
-        """Tell a ledger of every job we publish from now on."""
-
-    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
-        """Put an event on the bus."""
+    @property
+    def fire(self) -> Callable[[str, Mapping[str, Any]], None]:
+        """What puts an event, its tag and its data, on the bus."""
 
     def start(self) -> None:
         """Connect, and keep connecting."""
@@ -36,18 +37,69 @@ class MasterSide(LowRunner, Protocol):
     def stop(self) -> None:
         """Close all connections."""
 
-    def health(self) -> Health:
-        """Say how the connection to the master is."""
+    def master_state(self) -> tuple[bool, str]:
+        """Say whether the master is up, and why."""
+
+    def bus_state(self) -> tuple[bool, str]:
+        """Say whether events arrive, and why."""
 
 
-def connect_gateway(configuration: Configuration, report: Report) -> Gateway:
+Connect = Callable[[Configuration, Hub, Observer, Ledger], MasterSide]
+
+
+def connect_gateway(configuration: Configuration, hub: Hub, observer: Observer, ledger: Ledger) -> Gateway:
     """Make the gateway to the real master; `start` connects it."""
-    ours = configuration.settings
+    ours = configuration.settings.master
     return Gateway(
         configuration.master,
-        channels=ours.master.channels,
-        rpc_timeout_seconds=ours.master.rpc_timeout_seconds,
-        probe_seconds=ours.master.probe_seconds,
-        early_bytes=ours.jobs.early_bytes,
-        observer=report,
+        hub,
+        observer,
+        ledger,
+        channels=ours.channels,
+        rpc_timeout_seconds=ours.rpc_timeout_seconds,
+        probe_seconds=ours.probe_seconds,
     )
+
+
+class Skew:
+    """Looks whether the master's Salt may be of our series."""
+
+    def __init__(self, master: MasterOptions) -> None:
+        self._master = master
+        self._log = log.get()
+        self._found = ""
+
+    def look(self) -> str:
+        """Return why the master's Salt cannot be of our series, or nothing; say so once in the log."""
+        before, self._found = self._found, master_differs(self._master.bus_path, SALT_VERSION, pools=pools_enabled(self._master.raw))
+        if self._found and not before:
+            self._log.warning("master.version_differs", reason=self._found, salt_version=SALT_VERSION)
+        return self._found
+
+
+def make_observer(metrics: Metrics, since: Since, skew: Skew, streams: Streams, follower: Follower) -> MasterReport:
+    """Make who hears of the master and its bus."""
+
+    def changed(what: str, well: bool) -> None:
+        since.note(what, well)
+        skew.look()
+
+    def queued() -> int:
+        return streams.queued() + follower.depth()
+
+    metrics.watch_queues(queued)
+    return MasterReport(metrics, log.get(), on_change=changed, queue_depth=queued, open_jobs=lambda: follower.in_progress)
+
+
+def make_hub(early_bytes: int, metrics: Metrics, report: Report, observer: MasterReport, *, streams: Streams, follower: Follower) -> Hub:
+    """Make the hub, with those that follow the whole bus."""
+    hub = Hub(
+        early_limit_bytes=early_bytes,
+        on_event=metrics.bus_event,
+        on_drop=lambda: report.dropped("jobs"),
+        on_lag=observer.lag,
+        on_undecodable=report.undecodable,
+    )
+    hub.subscribe(streams.take)
+    hub.subscribe(follower.take, follower.cut)
+    return hub

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from service.audit.faults import key_faults
+from service.audit.trail import Audit
+from service.auth.guard import Guard
+from service.commands import Commands
+from service.errors import InvalidConfiguration
+from service.http.access import Access
+from service.http.cors import Cors
+from service.observe.log import log
+from service.observe.report.report import Report
+from service.settings import inherited, settings, sources
 from service.settings.settings import Settings, value
 
 
@@ -25,10 +36,63 @@ class Applier:
         self._act(**{parameter: value(ours, name) for parameter, name in self._options.items()})
 
 
-def apply(appliers: Iterable[Applier], ours: Settings) -> frozenset[str]:
-    """Hand the settings to each; return the dotted names of the options that were taken over."""
-    taken: frozenset[str] = frozenset()
-    for applier in appliers:
-        applier.apply(ours)
-        taken |= applier.takes
-    return taken
+def make_appliers(audit: Audit, commands: Commands, guard: Guard, report: Report, *, access: Access, cors: Cors) -> tuple[Applier, ...]:
+    """Say who takes which options while we run."""
+    return (
+        Applier(log.set_level, level="log.level"),
+        Applier(audit.adjust, mode="audit.mode", rules="audit.rules", hmac_key_file="audit.hmac_key_file"),
+        Applier(
+            commands.adjust,
+            lows_per_request="limits.lows_per_request",
+            deadline_seconds="jobs.deadline_seconds",
+            metadata="jobs.metadata",
+            include_target="log.include_target",
+        ),
+        Applier(
+            guard.adjust,
+            proven_seconds="limits.auth_proven_seconds",
+            burst="limits.auth_failures_burst",
+            per_minute="limits.auth_failures_per_minute",
+            per_minute_overall="limits.auth_failures_per_minute_overall",
+        ),
+        Applier(report.adjust, rate_limited="limits.auth_failures_per_minute"),
+        Applier(access.adjust, networks="access.networks", users="access.users"),
+        Applier(cors.adjust, origins="cors.origins", credentials="cors.credentials", max_age_seconds="cors.max_age_seconds"),
+    )
+
+
+class Reloading:
+    """The settings in force. master_raw: the master's options, of which we inherit; they stay as they were read at the start."""
+
+    def __init__(self, ours: Settings, master_raw: Mapping[str, Any], appliers: Iterable[Applier], audit: Audit) -> None:
+        self.settings = ours
+        self._master_raw = master_raw
+        self.appliers = appliers
+        self._audit = audit
+        self._log = log.get()
+
+    def reload(self, environ: Mapping[str, str]) -> None:
+        """Read the settings again and apply those that can change in a running process; keep all of the old ones if any is wrong."""
+        try:
+            new = _read(environ, self._master_raw)
+        except InvalidConfiguration as exc:
+            self._log.error("config.invalid", faults=[str(fault) for fault in exc.faults])
+            return
+        changed = settings.changed(self.settings, new)
+        taken: frozenset[str] = frozenset()
+        for applier in self.appliers:
+            applier.apply(new)
+            taken |= applier.takes
+        self.settings = settings.with_options(self.settings, new, taken)
+        applied = sorted(changed & taken)
+        self._audit.note("reload", {"applied": applied})
+        self._log.info("config.loaded", applied=applied, needs_restart=sorted(changed - taken))
+
+
+def _read(environ: Mapping[str, str], master_raw: Mapping[str, Any]) -> Settings:
+    """Read the settings anew, and the key that a new one of them may name."""
+    new = sources.load(environ, inherited.inherit(master_raw))
+    faults = key_faults(new.audit)
+    if faults:
+        raise InvalidConfiguration(faults)
+    return new

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from service.gateway.master.options import SALT_VERSION
+from service.observe.log import log
 from service.server.process import Life, Signals, run
 from service.server.runtime import tame_collector, tell_systemd
 from service.settings import settings
@@ -15,14 +16,14 @@ from service.wiring.process import Process
 
 def serve(configuration: Configuration, environ: Mapping[str, str], signals: Signals) -> int:
     """Listen, serve until a signal, stop in order; return the exit code. Raises InvalidConfiguration when a port is taken."""
-    process = Process(configuration)
-    api, ops = api_listener(process), ops_listener(process)
+    process, logger = Process(configuration), log.get()
+    api, ops = api_listener(process, configuration.settings), ops_listener(process, configuration.settings.ops)
     process.metrics.watch_pool(api)
     process.traffic.watch(api)
     for note in configuration.notes:
-        process.log.warning("config.ignored", where=note.where, problem=note.problem, fix=note.fix)
-    process.log.info("config.loaded", source=sorted(set(configuration.told_by.values())), keys=sorted(configuration.told_by))
-    process.log.info(
+        logger.warning("config.ignored", where=note.where, problem=note.problem, fix=note.fix)
+    logger.info("config.loaded", source=sorted(set(configuration.told_by.values())), keys=sorted(configuration.told_by))
+    logger.info(
         "app.start",
         salt_version=SALT_VERSION,
         api=f"{api.host}:{api.port}",
@@ -37,7 +38,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         ops,
         configuration.settings.drain,
         on_draining=process.health.drain,
-        on_reload=lambda: process.reload(environ),
+        on_reload=lambda: process.reloading.reload(environ),
         on_closing=process.streams.end_all,
         on_stopped=process.stop,
         on_serving=lambda: tell_systemd("READY=1", environ),

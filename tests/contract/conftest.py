@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,14 @@ def fake_api(folder: Path, *, master: str = "", **environ: str) -> Api:
     path = folder / "master"
     path.write_text(MASTER_CONFIG + master)
     configuration = read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ}, read=read_once)
-    process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master))
+    process = Process(configuration, connect=lambda wanted, hub, _observer, ledger: FakeGateway(wanted.master, hub, ledger))
     credentials = {"eauth": "sharedsecret", "password": SECRET}
     return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"}, configuration.master.raw)
+
+
+def requests_of(lines: Iterable[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
+    """Return the lines of requests that are over."""
+    return [line for line in lines if line["event"] == "http.request"]
 
 
 def connected(process: Process) -> Gateway:

@@ -185,7 +185,7 @@ def ours(case: Case, credentials: dict[str, str], gateway: MasterSide) -> Outcom
     """Run a case through the gateway."""
     try:
         (low,) = parse_lowstate([{**credentials, **case.low}], enabled=CLIENTS, most=1)
-        return "value", gateway.run(low, Request("equivalence", time.monotonic() + PATIENCE_SECONDS)).value
+        return "value", gateway.runner.run(low, Request("equivalence", time.monotonic() + PATIENCE_SECONDS)).value
     except Fault as fault:
         return "raised", type(fault).__name__ if not isinstance(fault, tuple(kind for kind, _ in FAULTS)) else fault
 

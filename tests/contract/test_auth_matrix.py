@@ -64,7 +64,7 @@ JUNK = {
 def dead_token(api: Api) -> str:
     """Make a token that no session was asked of yet, then let its time be over."""
     gateway = api.process.gateway
-    token: str = gateway.tokens.mk_token(api.demo)["token"]
+    token: str = gateway.runner.tokens.mk_token(api.demo)["token"]
     if isinstance(gateway, FakeGateway):
         gateway.master.tokens[token]["expire"] = 1.0
         return token

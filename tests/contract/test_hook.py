@@ -17,6 +17,7 @@ from service.wiring.configuration import read_configuration
 from tests.caller import Response
 from tests.contract.conftest import MASTER_CONFIG, Api, fake_api
 from tests.contract.test_events import listening, login
+from tests.fakes import FakeGateway
 from tests.listening import Received
 
 KEY = b"hook key CANARY"
@@ -49,7 +50,8 @@ def test_a_webhook_becomes_an_event_of_the_known_shape(api: Api) -> None:
 def test_what_logs_in_here_does_not_get_onto_the_bus(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     raw: list[bytes] = []
-    api.process.gateway.subscribe(lambda event: raw.append(event.raw))
+    assert isinstance(api.process.gateway, FakeGateway)
+    api.process.gateway.hub.subscribe(lambda event: raw.append(event.raw))
     token = login(api, api.demo)
 
     api.caller.request("POST", "/hook", x_auth_token=token, authorization=f"Bearer {token}", cookie=f"session_id={token}", x_my_secret_key="theirs")

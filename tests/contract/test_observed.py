@@ -58,7 +58,7 @@ def test_the_line_of_a_request_says_where_the_time_went(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_LOG_INCLUDE_TARGET="true")
     with capture_logs() as lines:
         api.run(client="local", tgt=["minion-1", "password=CANARY"], tgt_type="list", fun="test.ping")
-        api.process.reload({"SIDECAR_LOG_INCLUDE_TARGET": "false", "SALT_MASTER_CONFIG": str(tmp_path / "master")})
+        api.process.reloading.reload({"SIDECAR_LOG_INCLUDE_TARGET": "false", "SALT_MASTER_CONFIG": str(tmp_path / "master")})
         api.run(client="local", tgt="minion-1", fun="test.ping")
 
     shown, hidden = (line for line in lines if line["event"] == "http.request")
@@ -96,7 +96,7 @@ def test_logins_and_refusals_are_told_and_a_known_caller_is_no_news(tmp_path: Pa
         for low in (api.demo, api.demo, {**api.demo, "password": "wrong"}, api.pinger):
             api.caller.post([{**low, "client": "local", "tgt": "*", "fun": "test.echo", "arg": ["x"]}])
         api.caller.post(api.demo, "/login")
-        token = api.process.gateway.tokens.mk_token(api.pinger)["token"]
+        token = api.process.gateway.runner.tokens.mk_token(api.pinger)["token"]
         api.caller.post([{"client": "local", "tgt": "*", "fun": "test.echo", "arg": ["x"]}], x_auth_token=token)
         api.caller.post([{**api.demo, "client": "local", "tgt": "*", "fun": "test.ping"}] * 1000)
         api.caller.request("POST", "/", b"x", content_type="text/csv")

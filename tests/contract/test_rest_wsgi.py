@@ -9,7 +9,7 @@ import pytest
 from service import errors
 from service.demo.embedded import PATIENCE_SECONDS, until
 from service.observe.metrics import domains
-from service.wiring.process import REJECTIONS
+from service.wiring.requests import REJECTIONS
 from tests.contract.conftest import Api, fake_api
 
 

@@ -109,13 +109,13 @@ def test_a_revocation_that_reaches_no_further_is_explained_once(api: Api, lines:
 @pytest.mark.parametrize(("fault", "status"), [(MasterUnreachable("the master is down"), 503), (MasterTimeout("the master is slow"), 504)])
 @pytest.mark.parametrize("path", ["/", "/minions", "/logout"])
 def test_a_master_that_cannot_check_a_session_ends_none(api: Api, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, path: str) -> None:
-    token = api.process.gateway.tokens.mk_token(api.demo)["token"]
+    token = api.process.gateway.runner.tokens.mk_token(api.demo)["token"]
 
     def get_token(_token: str) -> None:
         raise fault
 
     with monkeypatch.context() as patch:
-        patch.setattr(api.process.gateway.tokens, "get_token", get_token)
+        patch.setattr(api.process.gateway.runner.tokens, "get_token", get_token)
         answer = api.caller.post(PING, path, x_auth_token=token)
 
     assert answer.status == status

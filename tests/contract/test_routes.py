@@ -9,7 +9,7 @@ from typing import Any
 import falcon
 import falcon.inspect
 import pytest
-from structlog.testing import CapturingLogger
+from structlog.testing import capture_logs
 
 from service import routes
 from service.errors import Fault
@@ -17,7 +17,7 @@ from service.http.media import respond_json
 from service.routes import API, OPS, Needs, Route
 from service.settings.settings import Settings
 from tests.caller import Caller
-from tests.contract.conftest import Api, fake_api
+from tests.contract.conftest import Api, fake_api, requests_of
 
 MOVED = {"SIDECAR_HOOK_URL": "/moved/hook", "SIDECAR_SITE_APP_PATH": "/page", "SIDECAR_SITE_STATIC_PATH": "/files"}
 OF_THE_SITE = {"/app", "/static"}
@@ -50,25 +50,25 @@ def declared(table: Iterable[Route[Any]], ours: Settings) -> set[tuple[str, str,
 def test_what_is_served_is_what_the_table_declares(api: Api) -> None:
     process = api.process
 
-    assert router_of(process.api.app) == (declared(API, process.settings), 1)
-    assert router_of(process.ops.app) == (declared(OPS, process.settings), 0)
+    assert router_of(process.api.app) == (declared(API, process.reloading.settings), 1)
+    assert router_of(process.ops.app) == (declared(OPS, process.reloading.settings), 0)
 
 
 def test_without_a_page_and_files_all_the_rest_is_served(tmp_path: Path) -> None:
     process = fake_api(tmp_path).process
 
-    assert router_of(process.api.app)[0] == declared((route for route in API if route.template not in OF_THE_SITE), process.settings)
+    assert router_of(process.api.app)[0] == declared((route for route in API if route.template not in OF_THE_SITE), process.reloading.settings)
 
 
 def test_every_url_is_logged_under_the_name_in_the_table(api: Api) -> None:
-    api.process.log = lines = CapturingLogger()
-    urls = [(url.replace(":path", ""), route.template) for route in API for url in route.urls(api.process.settings)]
+    urls = [(url.replace(":path", ""), route.template) for route in API for url in route.urls(api.process.reloading.settings)]
 
-    for url, _ in urls:
-        # Nobody serves PUT, so nothing happens anywhere.
-        api.caller.request("PUT", url.format(mid="a", jid="1", path="b", rest="c", name="d"), b"")
+    with capture_logs() as lines:
+        for url, _ in urls:
+            # Nobody serves PUT, so nothing happens anywhere.
+            api.caller.request("PUT", url.format(mid="a", jid="1", path="b", rest="c", name="d"), b"")
 
-    assert [call.kwargs["http.route"] for call in lines.calls] == [template for _, template in urls]
+    assert [line["http.route"] for line in requests_of(lines)] == [template for _, template in urls]
 
 
 def as_problem(_req: falcon.Request, resp: falcon.Response, fault: Fault) -> None:

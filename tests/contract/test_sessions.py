@@ -234,7 +234,7 @@ def other_sidecar(api: Api, request: pytest.FixtureRequest, tmp_path: Path) -> I
     if isinstance(first, FakeGateway):
         (tmp_path / "master").write_text(MASTER_CONFIG)
         configuration = read_configuration({"SALT_MASTER_CONFIG": str(tmp_path / "master")})
-        process = Process(configuration, connect=lambda wanted, _report: FakeGateway(wanted.master, first.master.tokens))
+        process = Process(configuration, connect=lambda wanted, hub, _, ledger: FakeGateway(wanted.master, hub, ledger, first.master.tokens))
         yield dataclasses.replace(api, caller=type(api.caller)(process.api), process=process)
         return
     with real_sidecar(request.getfixturevalue("salt_master"), request.getfixturevalue("real_configuration")) as other:

@@ -17,7 +17,7 @@ from service.gateway.gateway import Runner
 from service.gateway.low import parse_lowstate
 from service.observe.metrics import domains
 from tests.declared.code import ROOT, nodes, text_of
-from tests.unit.gateway.clients.world import World, low, options_with
+from tests.unit.gateway.clients.world import NoLedger, World, low, options_with
 
 # They call clients, as a caller does.
 CALLERS = {"service/cli/smoke.py", "service/demo/calls.py"}
@@ -36,7 +36,7 @@ def test_every_client_of_the_table_is_run(client: Client) -> None:
     world.replies = [{"error": {"name": "AuthorizationError", "message": "heard"}}]
 
     with pytest.raises(Forbidden, match="heard"):
-        Runner(world, world.hub, options_with(), master_up=lambda: True).run(low(client), Request("", 1.0))
+        Runner(world, world.hub, options_with(), NoLedger(), master_up=lambda: True).run(low(client), Request("", 1.0))
 
 
 def test_no_other_file_names_the_clients() -> None:

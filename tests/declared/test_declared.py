@@ -14,8 +14,9 @@ from service.observe.metrics import domains
 from service.observe.metrics.catalogue import CATALOGUE
 from service.observe.metrics.metrics import Metrics
 from service.observe.report.job_report import JobReport
+from service.observe.report.master_report import MasterReport
 from service.observe.report.report import Report
-from service.wiring.process import REJECTIONS
+from service.wiring.requests import REJECTIONS
 from tests.declared.code import attributes_read, nodes, outside, text_of, texts
 from tests.declared.lines import lines
 from tests.declared.options import declared, read
@@ -72,7 +73,7 @@ def test_every_metric_is_declared_and_fed() -> None:
     assert {metric for name in feeding_files() for metric in fed_metrics(name)} == METRIC_NAMES
 
 
-@pytest.mark.parametrize(("owner", "called"), [(Metrics, {"metrics"}), (JobReport, {"observer", "jobs"}), (Report, {"report", "observer"})])
+@pytest.mark.parametrize(("owner", "called"), [(Metrics, {"metrics"}), (JobReport, {"observer", "jobs"}), (Report, {"report"}), (MasterReport, {"observer"})])
 def test_every_verb_that_feeds_metrics_or_logs_is_called(owner: type, called: set[str]) -> None:
     """called: what those who have one call it; verbs of the same name on something else do not count."""
     verbs = {name for name, member in vars(owner).items() if inspect.isfunction(member) and not name.startswith("_")}

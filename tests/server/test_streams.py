@@ -31,7 +31,7 @@ class Served:
     def __init__(self, api: Api) -> None:
         self.api = api
         self._readers: list[Reader] = []
-        self.listener: Listener = api_listener(api.process)
+        self.listener: Listener = api_listener(api.process, api.process.reloading.settings)
         self.listener.start()
         self.token = login(api, api.demo)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -62,30 +62,20 @@ class Ledger(Protocol):
         """The request waits no longer."""
 
 
-class NoLedger:
-    """Keeps no account."""
-
-    def publishing(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None: ...
-    def waits(self, jid: str, seconds: float) -> None: ...
-    def ended(self, jid: str) -> None: ...
-
-
 class Publisher:
     """
     Turns lows into publish loads, as LocalClient.pub does, and sends them.
 
+    ledger: keeps account of the jobs.
     on_announced(seconds) is called after each publish: the master must have announced the job on its bus within the last *seconds*.
     """
 
-    def __init__(self, channels: Sender, options: MasterOptions, on_announced: Callable[[float], None] = lambda _seconds: None) -> None:
+    def __init__(self, channels: Sender, options: MasterOptions, ledger: Ledger, on_announced: Callable[[float], None] = lambda _seconds: None) -> None:
         self._channels = channels
         self._options = options
         self._on_announced = on_announced
         self._user = salt.utils.user.get_specific_user()
-        self.ledger: Ledger = NoLedger()  # set by the wiring, before anything happens
+        self.ledger = ledger
 
     def publish_low(
         self, low: Low, *, metadata: Mapping[str, str], accepted: Callable[[], None], trace: Mapping[str, str] = MappingProxyType({})

@@ -1,4 +1,4 @@
-"""Turns what the gateway and the listeners report into metrics and log lines."""
+"""Turns what happens between callers, the listeners and whoever takes events into metrics and log lines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from service.errors import ConfigFault, Fault, MasterRefused, MasterTimeout, MasterUnreachable
+from service.errors import ConfigFault
 from service.observe.metrics.metrics import Metrics
 
 # Pause between two lines about something that may happen thousands of times a second.
 QUIET_SECONDS = 60.0
-# An event bus that is later than this is worth a line.
-LAG_SECONDS = 5.0
 
 
 class Seldom:
@@ -53,54 +51,20 @@ class Verdict(Protocol):
 
 
 class Report:
-    """Hears of everything between us and the master, from any thread."""
+    """
+    Hears of callers, streams, events and audit records, from any thread.
 
-    def __init__(self, metrics: Metrics, log: FilteringBoundLogger, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    limits: what a request that is refused for a reason was over, by that reason, where it is one number.
+    """
+
+    def __init__(self, metrics: Metrics, log: FilteringBoundLogger, limits: Mapping[str, float], *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
         self._log = log
-        self._monotonic = monotonic
-        self._started = monotonic()
+        self._limits = dict(limits)
         self._seldom = Seldom(monotonic)
         self._lock = threading.Lock()
         self._told_local = False  # guarded by _lock
         self._audit_rejected = 0  # since the last line; guarded by _lock
-        self._unanswered: dict[str, int] = {}  # requests to the master in a row, by cmd; guarded by _lock
-        # Set by the wiring, before anything happens:
-        self.on_change: Callable[[], object] = lambda: None
-        self.queue_depth: Callable[[], int] = lambda: 0
-        self.open_jobs: Callable[[], int] = lambda: 0
-        # The bus thread's alone:
-        self._lost_at: float | None = None
-        self._down_at: float | None = None
-        self._probe_seconds = 0.0
-        self._wanting = {"bus", "master"}  # what was not well yet since the start
-
-    def rpc(self, cmd: str, seconds: float, fault: Fault | None) -> None:
-        """One request to the master is over."""
-        self._metrics.rpc(cmd, seconds)
-        if fault is None:
-            if cmd in self._unanswered:
-                self._answered(cmd)
-            return
-        reason = {MasterTimeout: "timeout", MasterUnreachable: "refused", MasterRefused: "protocol"}.get(type(fault), "other")
-        self._metrics.rpc_failed(cmd, reason)
-        with self._lock:
-            attempt = self._unanswered[cmd] = self._unanswered.get(cmd, 0) + 1
-        self._log.warning("salt.rpc.failed", cmd=cmd, reason=reason, attempt=attempt, duration_s=round(seconds, 6), message=fault.reason)
-
-    def _answered(self, cmd: str) -> None:
-        with self._lock:
-            self._unanswered.pop(cmd, None)
-
-    def event(self, kind: str, size: int) -> None:
-        """One event came over the bus; size in bytes."""
-        self._metrics.bus_event(kind, size)
-
-    def lag(self, seconds: float) -> None:
-        """An event was *seconds* old when it came."""
-        self._metrics.bus_lag(seconds)
-        if seconds > LAG_SECONDS and self._seldom.count("bus.lagging"):
-            self._log.warning("bus.lagging", lag_s=round(seconds, 3), queue_depth=self.queue_depth())
 
     def undecodable(self, tag: str, size: int) -> None:
         """An event could not be decoded; size in bytes."""
@@ -126,20 +90,20 @@ class Report:
         if result != "exported" and self._seldom.count(f"tracing.{result}"):
             self._log.warning("tracing.failed", result=result, count=count, message=reason)
 
-    def rejected(self, reason: str, limit: float | None = None) -> None:
-        """A request was refused before it reached Salt. limit: what it was over."""
+    def adjust(self, **limits: float) -> None:
+        """Take new limits, by their reasons, in a running process."""
+        self._limits |= limits
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused before it reached Salt."""
         self._metrics.http_rejected(reason)
         if count := self._seldom.count(f"http.{reason}"):
-            self._log.warning("http.request.rejected", reason=reason, limit=limit, count=count)
+            self._log.warning("http.request.rejected", reason=reason, limit=self._limits.get(reason), count=count)
 
     def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
         """An event stream begins."""
         self._metrics.http_streaming()
         self._log.info("stream.opened", request_id=request_id, **fields)
-
-    def stream_lag(self, seconds: float) -> None:
-        """Events were *seconds* old when their stream's connection had them."""
-        self._metrics.stream_lag(seconds)
 
     def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
         """An event stream is over."""
@@ -160,7 +124,7 @@ class Report:
         self._metrics.bus_handler_failed(consumer)
         self._log.error("crash", exc_info=True)
 
-    def dropped(self, consumer: str = "jobs") -> None:
+    def dropped(self, consumer: str) -> None:
         """An event had to be dropped, because nobody took the ones before it."""
         self._metrics.bus_dropped(consumer)
         if count := self._seldom.count(f"dropped.{consumer}"):
@@ -185,32 +149,6 @@ class Report:
         """A secret's file cannot be read, or holds none; what was read last stays in force."""
         self._log.warning("secret.unreadable", where=fault.where, problem=fault.problem, fix=fault.fix)
 
-    def bus(self, connected: bool, reason: str, cause: str) -> None:
-        """The bus connection changed. cause: of a loss, `eof`, `error` or `stale`."""
-        self.on_change()
-        if connected:
-            self._metrics.bus_connected()
-            self._log.info("bus.connected", down_s=self._since(self._lost_at))
-            self._well("bus")
-            return
-        self._lost_at = self._monotonic()
-        self._metrics.bus_lost(cause)
-        self._log.warning("bus.disconnected", reason=reason, open_jobs_tainted=self.open_jobs())
-
-    def master(self, up: bool, reason: str, failures: int) -> None:
-        """The master went up or down. failures: pings in a row that were not answered."""
-        self.on_change()
-        if up:
-            self._log.info("master.up", probe_s=round(self._probe_seconds, 6), down_s=self._since(self._down_at))
-            self._well("master")
-            return
-        self._down_at = self._monotonic()
-        self._metrics.master_probed(None)
-        self._log.error("master.down", reason=reason, failures=failures)
-
-    def _since(self, moment: float | None) -> float | None:
-        return None if moment is None else round(self._monotonic() - moment, 3)
-
     def revoked(self, who: Mapping[str, str], how: str) -> None:
         """A token was revoked; how: `file`, `runner` or `here`. Says once that the last reaches no further than this process."""
         self._log.info("auth.token.revoked", **who, by=how)
@@ -218,14 +156,3 @@ class Report:
             told, self._told_local = self._told_local, self._told_local or how == "here"
         if how == "here" and not told:
             self._log.warning("auth.revocation.local", message="the master's token store cannot be reached from here, nor may this user run auth.del_token")
-
-    def _well(self, what: str) -> None:
-        """Say once that everything we need was there."""
-        if self._wanting == {what}:
-            self._log.info("app.ready", checks=["bus", "master"], start_s=self._since(self._started))
-        self._wanting.discard(what)
-
-    def probe(self, seconds: float) -> None:
-        """The master answered a ping."""
-        self._probe_seconds = seconds
-        self._metrics.master_probed(seconds)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from service.errors import MasterTimeout
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
+from service.observe.report.master_report import MasterReport
 from service.observe.report.report import Report, Seldom
 
 
@@ -38,7 +39,22 @@ def clock() -> Clock:
 
 @pytest.fixture
 def report(clock: Clock) -> Report:
-    return Report(Metrics(environ={}), log.get(), monotonic=clock)
+    return Report(Metrics(environ={}), log.get(), {"queue_full": 256}, monotonic=clock)
+
+
+class Changes(list[tuple[str, bool]]):
+    def note(self, what: str, well: bool) -> None:
+        self.append((what, well))
+
+
+@pytest.fixture
+def changes() -> Changes:
+    return Changes()
+
+
+@pytest.fixture
+def observer(clock: Clock, changes: Changes) -> MasterReport:
+    return MasterReport(Metrics(environ={}), log.get(), on_change=changes.note, queue_depth=lambda: 7, open_jobs=lambda: 3, monotonic=clock)
 
 
 def told(lines: list[Any], *names: str) -> list[tuple[Any, ...]]:
@@ -54,15 +70,14 @@ def test_the_first_is_told_at_once_and_then_one_a_minute_with_the_count(clock: C
     assert (seldom.count("a"), seldom.count("a")) == (3, 0)
 
 
-def test_a_late_bus_and_bad_events_are_told_once_a_minute(report: Report) -> None:
-    report.queue_depth = lambda: 7
+def test_a_late_bus_and_bad_events_are_told_once_a_minute(report: Report, observer: MasterReport) -> None:
     with capture_logs() as lines:
         for _ in range(5):
-            report.lag(4.9)
-            report.lag(6.25)
+            observer.lag(4.9)
+            observer.lag(6.25)
             report.undecodable("salt/job/" + "x" * 10_000, 12)
             report.dropped("stream")
-            report.rejected("queue_full", 256)
+            report.rejected("queue_full")
 
     assert told(lines, "lag_s", "queue_depth", "bytes", "consumer", "reason", "limit") == [
         ("bus.lagging", 6.25, 7, None, None, None, None),
@@ -91,19 +106,17 @@ def test_verdicts_on_credentials_are_told_by_their_kind(report: Report) -> None:
     assert lines[3]["throttled_until"].endswith("+00:00")
 
 
-def test_a_master_says_how_long_it_was_away_and_how_often_it_failed(report: Report, clock: Clock) -> None:
-    changes: list[str] = []
-    report.on_change = lambda: changes.append("looked")
+def test_a_master_says_how_long_it_was_away_and_how_often_it_failed(observer: MasterReport, changes: Changes, clock: Clock) -> None:
     with capture_logs() as lines:
-        report.master(up=False, reason="refused", failures=2)
+        observer.master(up=False, reason="refused", failures=2)
         for _ in range(2):
-            report.rpc("publish", 1.0, MasterTimeout("no answer"))
-        report.rpc("publish", 1.0, None)
-        report.rpc("publish", 1.0, MasterTimeout("no answer"))
+            observer.rpc("publish", 1.0, MasterTimeout("no answer"))
+        observer.rpc("publish", 1.0, None)
+        observer.rpc("publish", 1.0, MasterTimeout("no answer"))
         clock.now += 5
-        report.probe(0.002)
-        report.master(up=True, reason="answers", failures=0)
-        report.bus(connected=True, reason="connected", cause="")
+        observer.probe(0.002)
+        observer.master(up=True, reason="answers", failures=0)
+        observer.bus(connected=True, reason="connected", cause="")
 
     assert told(lines, "failures", "attempt", "probe_s", "down_s", "checks", "start_s") == [
         ("master.down", 2, None, None, None, None, None),
@@ -114,4 +127,4 @@ def test_a_master_says_how_long_it_was_away_and_how_often_it_failed(report: Repo
         ("bus.connected", None, None, None, None, None, None),
         ("app.ready", None, None, None, None, ["bus", "master"], 5.0),
     ]
-    assert changes == ["looked"] * 3
+    assert changes == [("master", False), ("master", True), ("bus", True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import queue
@@ -41,6 +42,17 @@ class Bell:
         if not self._rung:
             raise queue.Empty
         self._rung -= 1
+
+
+class NoLedger:
+    """Keeps no account of jobs."""
+
+    def publishing(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None: ...
+    def waits(self, jid: str, seconds: float) -> None: ...
+    def ended(self, jid: str) -> None: ...
 
 
 class World:
@@ -113,7 +125,7 @@ class World:
         return Request("request-1", deadline, metadata=metadata, accepted=self.accept)
 
     def publisher(self, **options: Any) -> Publisher:
-        return Publisher(self, options_with(**options))
+        return Publisher(self, options_with(**options), NoLedger())
 
     def jobs(self, **options: Any) -> Jobs:
         return Jobs(self.publisher(**options), self.hub, options_with(**options), master_up=lambda: self.up, monotonic=self.monotonic, shuffle=list.reverse)

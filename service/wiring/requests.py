@@ -1,0 +1,67 @@
+"""What is made of a request that is over: its audit record, its figures, its line and its trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from service.audit.trail import Audit
+from service.http.facts import Facts
+from service.http.middleware import log_fields
+from service.observe.log import log
+from service.observe.metrics.metrics import Metrics
+from service.observe.metrics.traffic import Traffic
+from service.observe.report.report import Report
+
+if TYPE_CHECKING:
+    from service.observe.trace.spans import Tracing
+
+# The faults by which a request is refused before it reaches Salt, as the metric names them.
+REJECTIONS = {
+    "TooLarge": "body_too_large",
+    "NotAcceptable": "unsupported_media_type",
+    "Throttled": "rate_limited",
+    "Overloaded": "queue_full",
+    "Draining": "shutting_down",
+    "ClientDisabled": "client_disabled",
+}
+
+
+class RequestReport:
+    """Hears of requests that are over, and of exceptions that nobody expected. Called from request threads."""
+
+    def __init__(self, audit: Audit, metrics: Metrics, traffic: Traffic, report: Report, tracing: Tracing | None) -> None:
+        self._log = log.get()
+        self._audit = audit
+        self._metrics = metrics
+        self._traffic = traffic
+        self._report = report
+        self._tracing = tracing
+
+    def over(self, facts: Facts, seconds: float, complete: bool) -> None:
+        """A request to the API is over. complete: nobody hung up before all of the answer was sent."""
+        self._audit.completed(facts, seconds)
+        self._traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
+        self._metrics.http_sizes(facts.body_bytes, facts.sent_bytes if facts.kind == "unary" else None)
+        if facts.error_type in REJECTIONS:
+            self._report.rejected(REJECTIONS[facts.error_type])
+        level = "warning" if facts.status >= 500 or not complete else "info"
+        fields = log_fields(facts, seconds, complete)
+        getattr(self._log, level)("http.request", **fields)
+        if self._tracing is not None:
+            self._tracing.finish(facts.trail, fields)
+
+    def probed(self, facts: Facts, seconds: float, complete: bool) -> None:
+        """A request to the ops listener is over."""
+        self._log.debug("http.request", **log_fields(facts, seconds, complete))
+
+    def crashed(self, facts: Facts) -> None:
+        """An exception that nobody expected is under way."""
+        facts.crashed = True
+        self._log.error("crash", request_id=facts.request_id, exc_info=True)
+
+
+class Unmeasured:
+    """Probes and scrapes are not among the API's figures."""
+
+    def http_started(self) -> None: ...
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, trace_id: str | None) -> None: ...
