@@ -15,10 +15,6 @@ SETTERS = {"setattr", "delattr", "object"}  # the last is unittest.mock's
 # What is written into a module all the same, by file, with the reason.
 WRITTEN = {
     ("tests/contract/test_routes.py", "service.routes.FAMILIES"): "a family of URLs that the product does not have yet, in the whole application",
-    (
-        "tests/server/test_tracing.py",
-        "service.observe.trace.spans.Tracing",
-    ): "the whole application with an outbox that is soon full; no setting makes it small",
 }
 PLANTED = """
 import service.limits

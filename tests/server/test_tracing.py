@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import socket
 import subprocess
 import sys
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from service.observe.trace import spans as span_module
+from service.http.middleware import Canonical, log_fields
 from service.observe.trace.spans import Tracing
 from service.observe.trace.timeline import Trail
+from tests.caller import Caller
 from tests.collector import Collector
 from tests.contract.conftest import Api, fake_api
 
@@ -76,14 +77,14 @@ def test_a_callers_own_decision_is_followed_and_nothing_secret_is_told(tmp_path:
     assert not [text for text in collector.texts if "CANARY" in text]
 
 
-def test_a_collector_that_never_answers_holds_up_nobody_and_what_it_misses_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(span_module, "Tracing", functools.partial(Tracing, queue_spans=8, batch_spans=4))
+def test_a_collector_that_never_answers_holds_up_nobody_and_what_it_misses_is_counted(tmp_path: Path) -> None:
+    api = fake_api(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        api = fake_api(tmp_path, SIDECAR_TRACING_ENDPOINT=f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/traces")
+        tracing = Tracing(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/traces", 1.0, {}, api.process.report.traces, queue_spans=8, batch_spans=4)
+        traced = Canonical(api.process.api.app, api.process.metrics, lambda *over: tracing.finish(over[0].trail, log_fields(*over)), tracer=tracing)
         for _ in range(20):
-            ping(api)
-        assert api.process.tracing is not None
-        api.process.tracing.stop(0.1)
+            ping(dataclasses.replace(api, caller=Caller(traced)))
+        tracing.stop(0.1)
 
     assert (api.process.metrics.value("salt_api_trace_spans_total", result="dropped") or 0) > 60
 
