@@ -14,15 +14,16 @@ T = TypeVar("T")
 
 class Batcher(Generic[T]):
     """
-    Hands items to a handler, in the order given, on a thread of its own; who gives them never waits for it.
+    Hands items, in the order of `put`, to a handler on a thread of its own; `put` never waits for the handler.
 
-    Three waits save changes of threads: `linger_seconds` let more items come before a batch goes, `pace_seconds` pass between two batches, so that
-    the first item after a silence goes at once, and after `idle_seconds()` without an item the handler gets an empty batch (None: it does not).
-    A batch goes at once when it has an urgent item, is full, or when the queue is half full.
+    A batch is held back for `linger_seconds` after its first item, and for `pace_seconds` after the batch before it: fewer writes and changes of threads.
+    With a pace alone the first item after a silence goes at once. A batch is not held back when it has an urgent item or is full, nor when the queue is half full.
+    An item counts as waiting until the handler returns, or calls `release` for it.
 
-    An item counts as waiting until the handler returns, or has called `release` for it.
-    most_at_once: items in a batch; None: all that wait. lazy: the thread starts with the first item, else when told.
-    on_crash(batch): called inside the `except` of a handler that raised; the thread goes on. at_end(): called by the thread when all is handled after `stop`.
+    limit_items, limit_bytes: of what waits. most_at_once: items in a batch; None: all that wait.
+    idle_seconds(): after this time without an item the handler gets an empty batch; None: it does not.
+    on_crash(batch): called inside the `except` of a handler that raised; the thread goes on. at_end(): called on the thread when `stop` was called and all is handled.
+    lazy: the first item starts the thread; else `start` does.
     """
 
     def __init__(
@@ -60,9 +61,9 @@ class Batcher(Generic[T]):
 
     def put(self, item: T, *, items: int = 1, size: int = 0, urgent: bool = False) -> bool:
         """
-        Queue an item; False if it does not fit or `stop` was called, and then it is the caller's to count.
+        Queue an item; False if it does not fit or `stop` was called: the caller counts what it lost.
 
-        items: what it counts for; one that counts for nothing, and has no size, always fits. size: bytes.
+        items: how many it counts for; 0, without a size, always fits. size: bytes.
         """
         with self._wake:
             if self._closed or self._exceeds(self._items + items, self._bytes + size):
@@ -100,7 +101,7 @@ class Batcher(Generic[T]):
             self._start()
 
     def stop(self, timeout: float) -> int:
-        """Take nothing any more, and handle what waits for at most *timeout* seconds; return how many items are left."""
+        """Refuse new items and handle what waits, for at most *timeout* seconds; return how many items are left."""
         with self._wake:
             self._closed = True
             self._wake.notify()
@@ -124,9 +125,10 @@ class Batcher(Generic[T]):
             self._bytes_in_work -= size
 
     def handle_waiting(self) -> None:
-        """Handle one batch of what waits, none if nothing does, in the calling thread. For the tests of those who have not started theirs."""
+        """Handle one batch, which may be empty. The thread's work; a test that has not started it may do it instead."""
         with self._wake:
-            batch = self._take()
+            taken = self._take()
+        batch = [item for item, _, _ in taken]
         try:
             self._handle(batch)
         except Exception:
@@ -147,7 +149,7 @@ class Batcher(Generic[T]):
 
     def _wait(self, pace_ends: float) -> bool:
         """Wait until a batch is due, which may be empty; False at the end."""
-        # Whoever says how long it is may take a lock of its own for that.
+        # Asked outside our lock: the owner may need a lock of its own to answer.
         idle_seconds = self._idle_seconds()
         with self._wake:
             self._wake.wait_for(lambda: self._queue or self._closed, idle_seconds)
@@ -155,10 +157,10 @@ class Batcher(Generic[T]):
                 self._wake.wait_for(lambda: self._urgent or self._closed, max(self._linger_seconds, pace_ends - time.monotonic()))
             return bool(self._queue) or not self._closed
 
-    def _take(self) -> list[T]:
+    def _take(self) -> deque[tuple[T, int, int]]:
         most = self._most_at_once
         if most is None or len(self._queue) <= most:
-            # The others wait for this lock: whatever the length, it is held no longer.
+            # Swapped, not copied: `put` waits for this lock, and must not wait longer for a longer queue.
             taken, self._queue = self._queue, deque()
             self._items_in_work, self._bytes_in_work = self._items, self._bytes
         else:
@@ -166,7 +168,7 @@ class Batcher(Generic[T]):
             self._items_in_work = sum(items for _, items, _ in taken)
             self._bytes_in_work = sum(size for _, _, size in taken)
         self._urgent = bool(self._queue)
-        return [item for item, _, _ in taken]
+        return taken
 
     def _exceeds(self, items: int, size: int) -> bool:
         return items > self.limit_items or size > self._limit_bytes

@@ -87,8 +87,8 @@ class Writer:
         )
         self._lock = threading.Lock()
         self._reopen = False  # guarded by _lock
-        self._lost = 0  # records since the sink last took one; guarded by _lock
-        self._writing_since: float | None = None  # guarded by _lock
+        self._lost = 0  # records since the sink last took one; changed under _lock
+        self._writing_since: float | None = None  # changed under _lock
         # The thread's alone:
         self._unsynced_since: float | None = None
 

@@ -165,6 +165,17 @@ def test_a_full_batch_and_a_half_full_queue_do_not_linger(handler: Handler, boun
     assert batcher.stop(SECONDS) == 0
 
 
+def test_what_did_not_fit_into_a_batch_does_not_linger_either(handler: Handler) -> None:
+    batcher = make(handler, most_at_once=2, linger_seconds=SECONDS * 10, lazy=False)
+    for item in "abcde":
+        batcher.put(item)
+    batcher.start()
+
+    assert [handler.called.acquire(timeout=SECONDS) for _ in range(3)] == [True] * 3
+    assert batcher.stop(SECONDS) == 0
+    assert handler.batches == [["a", "b"], ["c", "d"], ["e"]]
+
+
 def test_with_a_pace_the_first_item_goes_at_once_and_the_next_ones_together(handler: Handler) -> None:
     batcher = make(handler, pace_seconds=SECONDS * 10)
     batcher.put("first")

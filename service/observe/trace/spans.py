@@ -93,7 +93,7 @@ class CountedProcessor(BatchSpanProcessor):
     The SDK's queue and thread before an exporter, with a count of every span and an end in time.
 
     By itself a full queue pushes out its oldest span, which only the SDK's log says, and shutting down may take 30 s.
-    So a span for which there is no room never enters the queue.
+    So a span for which there is no room is counted here, and never enters the SDK's queue.
     """
 
     def __init__(self, exporter: SpanExporter, on_spans: OnSpans, *, queue_spans: int, batch_spans: int) -> None:
