@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from service.errors import ConfigFault, InvalidConfiguration, Unauthenticated
 from service.http.addresses import Networks
 from service.secrets.reading import whole
-from service.secrets.secret_file import SecretFile
+from service.secrets.secret_file import ROTATION_SECONDS, SecretFile
 from service.settings.settings import HookEndpoint
 
 _PREFIX = "sha256="
@@ -102,7 +102,7 @@ def endpoint_faults(endpoints: Mapping[str, HookEndpoint]) -> list[ConfigFault]:
 
 def _secrets_of(endpoints: Mapping[str, HookEndpoint], on_fault: Callable[[ConfigFault], object] = lambda _fault: None) -> dict[str, SecretFile[bytes]]:
     named = {name: one.secret_file for name, one in endpoints.items() if one.secret_file}
-    return {name: SecretFile(path, f"hook.endpoints.{name}.secret_file", whole, on_fault) for name, path in named.items()}
+    return {name: SecretFile(path, f"hook.endpoints.{name}.secret_file", whole, on_fault, keep_seconds=ROTATION_SECONDS) for name, path in named.items()}
 
 
 def segments_of(path: str) -> tuple[str, ...]:

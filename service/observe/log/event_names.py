@@ -26,7 +26,7 @@ EVENTS = (
     LogEvent("config.loaded", "info", "At the start: which options are set, and where. At SIGHUP: which changes were applied, and which need a restart. Names, never values.", ("source", "keys", "applied", "needs_restart")),
     LogEvent("config.invalid", "error", "The configuration cannot be used; one line for each fault at the start, one for all of them at SIGHUP.", ("where", "problem", "fix", "faults")),
     LogEvent("config.ignored", "warning", "The master configuration asks for something that the sidecar does not do: an option of `rest_cherrypy` or `rest_wsgi`, a client or eauth module that does not exist; or `log.format: console` away from a terminal.", ("where", "problem", "fix")),
-    LogEvent("secret.unreadable", "warning", "The file of a secret cannot be read, or holds none; the secret that was read last stays in force. Logged once, and again after it could be read.", ("where", "problem", "fix")),
+    LogEvent("secret.unreadable", "warning", "The file of a secret cannot be read, or holds none; the secret that was read last stays in force, what opens a door for a minute. Logged once, and again after it could be read.", ("where", "problem", "fix")),
     LogEvent(
         "http.request",
         "info",

@@ -10,7 +10,7 @@ import pytest
 from service.audit.hashing import key_of
 from service.errors import ConfigFault, InvalidConfiguration
 from service.secrets.reading import MOST_BYTES, whole
-from service.secrets.secret_file import BearerFile, SecretFile
+from service.secrets.secret_file import ROTATION_SECONDS, BearerFile, SecretFile
 
 SECRET = b"CANARY-secret"
 
@@ -75,6 +75,30 @@ def test_what_was_read_last_stays_in_force_until_there_is_something_better(tmp_p
 
     assert found == [b"one"] * 6 + [b"two", b"three"]
     assert [(fault.where, fault.problem) for fault in told] == [("hook.endpoints.x.secret_file", f"{path}: No such file or directory")]
+
+
+def test_taking_the_file_away_closes_the_door_once_no_rotation_can_be_under_way(tmp_path: Path) -> None:
+    now = [0.0]
+    path = tmp_path / "token"
+    path.write_text("one")
+    bearer = BearerFile(path, monotonic=lambda: now[0])
+    found = []
+
+    def ask(seconds: float) -> None:
+        now[0] += seconds
+        found.append(bearer.is_sent("Bearer one"))
+
+    ask(0)
+    path.unlink()
+    ask(10 * ROTATION_SECONDS)  # nobody asked meanwhile, so this may be the moment of a rotation
+    ask(ROTATION_SECONDS)
+    ask(1)
+    path.write_text("one")
+    ask(0)
+    path.unlink()
+    ask(0)
+
+    assert found == [True, True, True, False, True, True]
 
 
 def test_a_second_trouble_is_told_too(tmp_path: Path) -> None:
