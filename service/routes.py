@@ -7,6 +7,7 @@ import enum
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
+from service.api import gates
 from service.api.events import Events
 from service.api.hook import Hook
 from service.api.jobs import Job, Jobs
@@ -26,7 +27,7 @@ from service.auth.webhook import Webhooks
 from service.commands import Commands
 from service.errors import ConfigFault
 from service.health import Health
-from service.http.app import Renderer, rest_wsgi
+from service.http.app import Gate, Renderer, rest_wsgi
 from service.http.files import Folder, Page
 from service.limits import Slots
 from service.observe.metrics.metrics import Metrics
@@ -42,17 +43,21 @@ Parts = TypeVar("Parts")
 
 class Needs(enum.Enum):
     """
-    What a caller must show. `hook.require_login` and `stats.require_login` can ask for less.
+    What a caller must show. Each has a gate, which is passed before the resource is called (`api_gates`, `ops_gates`).
 
     tests/contract/test_auth_matrix.py calls every route without it.
     """
 
     NOTHING = "nothing: the answer holds no secret"
     SESSION = "a session, of whatever user"
+    HEADER_SESSION = "a session, by `X-Auth-Token`"
+    URL_SESSION = "a session; with `events.query_token` its token may stand in the URL"
+    STATS_SESSION = "a session, unless `stats.require_login` is off"
     RIGHT = "a session, and the master lets its user do this"
+    WEBHOOK = "the session, signature and network that `hook.require_login` and `hook.endpoints` ask for"
+    # The contract puts credentials inside what the resource runs, so it is the resource that gives them to Commands or Sessions, which refuse a call without.
     BODY = "credentials in the body"
     SESSION_OR_BODY = "a session, or credentials in the body"
-    WEBHOOK = "a session, or the signature that `hook.endpoints` asks for"
     OPS_BEARER = "the token in `ops.token_file`, if one is set"
 
 
@@ -117,12 +122,6 @@ def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
     return url, f"{url}/{{{name}:path}}"
 
 
-def _hook(parts: ApiParts) -> Hook:
-    ours = parts.settings.hook
-    webhooks = Webhooks(ours.endpoints, require_login=ours.require_login, on_fault=parts.report.secret_unreadable)
-    return Hook(parts.fire, webhooks, parts.sessions, parts.quick_calls, ours.body_limit_bytes, audit=parts.audit.begin)
-
-
 def _events(parts: ApiParts) -> Events:
     ours = parts.settings.events
     return Events(parts.streams, parts.sessions, Slots("event streams", ours.streams), ours, parts.report, on_lag=parts.metrics.stream_lag)
@@ -132,7 +131,7 @@ def _metrics_page(parts: OpsParts) -> MetricsPage:
     def refresh() -> None:
         parts.metrics.ready({name: check.ok for name, check in parts.health.report().items()})
 
-    return MetricsPage(parts.metrics, refresh, parts.token)
+    return MetricsPage(parts.metrics, refresh)
 
 
 def _no_websocket(path: str) -> Route[ApiParts]:
@@ -141,23 +140,31 @@ def _no_websocket(path: str) -> Route[ApiParts]:
 
 
 API: tuple[Route[ApiParts], ...] = (
-    Route("/", Root, lambda parts: Root(parts.commands, parts.sessions), {"GET": Needs.NOTHING, "POST": Needs.SESSION_OR_BODY}),
+    Route("/", Root, lambda parts: Root(parts.commands), {"GET": Needs.NOTHING, "POST": Needs.SESSION_OR_BODY}),
     Route("/run", Run, lambda parts: Run(parts.commands), {"POST": Needs.BODY}),
     Route("/login", Login, lambda parts: Login(parts.sessions, parts.cookie), {"GET": Needs.NOTHING, "POST": Needs.BODY}),
-    Route("/logout", Logout, lambda parts: Logout(parts.sessions, parts.cookie), {"GET": Needs.SESSION, "POST": Needs.SESSION}),
+    Route("/logout", Logout, lambda parts: Logout(parts.sessions, parts.cookie), {"GET": Needs.HEADER_SESSION, "POST": Needs.SESSION}),
     Route("/token", Token, lambda parts: Token(parts.sessions, lambda: parts.commands.policy.lows_per_request), {"POST": Needs.BODY}),
-    Route("/minions", Minions, lambda parts: Minions(parts.commands, parts.sessions), {"GET": Needs.RIGHT, "POST": Needs.RIGHT}),
-    Route("/minions/{mid}", Minion, lambda parts: Minion(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
-    Route("/jobs", Jobs, lambda parts: Jobs(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
-    Route("/jobs/{jid}", Job, lambda parts: Job(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
-    Route("/keys", Keys, lambda parts: Keys(parts.commands, parts.sessions), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
-    Route("/keys/{mid}", Key, lambda parts: Key(parts.commands, parts.sessions), {"GET": Needs.RIGHT}),
-    Route("/hook", Hook, _hook, {"POST": Needs.WEBHOOK}, at=lambda ours: _and_below(ours.hook.url, "path"), moved_by="hook.url", pageless=True),
-    Route("/events", Events, _events, {"GET": Needs.SESSION}, pageless=True),
+    Route("/minions", Minions, lambda parts: Minions(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.RIGHT}),
+    Route("/minions/{mid}", Minion, lambda parts: Minion(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/jobs", Jobs, lambda parts: Jobs(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/jobs/{jid}", Job, lambda parts: Job(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/keys", Keys, lambda parts: Keys(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
+    Route("/keys/{mid}", Key, lambda parts: Key(parts.commands), {"GET": Needs.RIGHT}),
+    Route(
+        "/hook",
+        Hook,
+        lambda parts: Hook(parts.fire, parts.quick_calls, audit=parts.audit.begin),
+        {"POST": Needs.WEBHOOK},
+        at=lambda ours: _and_below(ours.hook.url, "path"),
+        moved_by="hook.url",
+        pageless=True,
+    ),
+    Route("/events", Events, _events, {"GET": Needs.URL_SESSION}, pageless=True),
     _no_websocket("/ws"),
     _no_websocket("/all_events"),
     _no_websocket("/formatted_events"),
-    Route("/stats", Stats, lambda parts: Stats(parts.traffic, parts.sessions, require_login=parts.settings.stats.require_login), {"GET": Needs.SESSION}),
+    Route("/stats", Stats, lambda parts: Stats(parts.traffic), {"GET": Needs.STATS_SESSION}),
     Route(
         "/app",
         App,
@@ -185,6 +192,29 @@ OPS: tuple[Route[OpsParts], ...] = (
 FAMILIES: tuple[tuple[str, Renderer], ...] = (("/", rest_wsgi),)
 # What bounds the metrics' label `route`.
 API_TEMPLATES = tuple(route.template for route in API)
+
+
+def api_gates(parts: ApiParts) -> dict[Needs, Gate]:
+    """Return the gate for each thing that a caller of the API must show."""
+    ours, sessions = parts.settings, parts.sessions
+    webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable)
+    session = gates.session(sessions.of)
+    return {
+        Needs.NOTHING: gates.nothing,
+        Needs.SESSION: session,
+        Needs.HEADER_SESSION: gates.header_session(sessions.of),
+        Needs.URL_SESSION: gates.url_session(sessions.of) if ours.events.query_token else session,
+        Needs.STATS_SESSION: session if ours.stats.require_login else gates.nothing,
+        Needs.RIGHT: session,
+        Needs.WEBHOOK: gates.webhook(webhooks, sessions.of, ours.hook.body_limit_bytes),
+        Needs.BODY: gates.nothing,
+        Needs.SESSION_OR_BODY: gates.session(sessions.find),
+    }
+
+
+def ops_gates(parts: OpsParts) -> dict[Needs, Gate]:
+    """Return the gate for each thing that a caller of the ops listener must show."""
+    return {Needs.NOTHING: gates.nothing, Needs.OPS_BEARER: gates.bearer(parts.token.is_sent)}
 
 
 def renderer_of(path: str) -> Renderer:

@@ -6,9 +6,13 @@ import dataclasses
 import io
 import json
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
+
+from service.api.gates import nothing
+from service.http.app import Served
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -24,6 +28,16 @@ class Response:
 
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+def open_to_all(resources: Mapping[str, object], labels: Mapping[str, str] | None = None) -> dict[str, Served]:
+    """Return resources, by URL template, as they are served behind gates that are open. labels: of templates that are called something else."""
+    return {
+        template: Served(
+            resource, (labels or {}).get(template, template), {method: nothing for method in ("GET", "POST") if hasattr(resource, f"on_{method.lower()}")}
+        )
+        for template, resource in resources.items()
+    }
 
 
 class Caller:

@@ -1,1 +1,1 @@
-"""The URLs: one file each, none imports another."""
+"""The URLs, one file each, and the gates in front of them; none imports another."""

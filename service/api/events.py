@@ -23,7 +23,6 @@ from service.streaming.sse import CONTENT_TYPE, EventStream
 
 MOST_GLOBS = 50
 MOST_GLOB_CHARACTERS = 512
-_TOKEN_PARAMETERS = ("token", "salt_token")
 
 
 class Sessions(Protocol):
@@ -64,9 +63,7 @@ class Events:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send events until the caller leaves, its token dies or the sidecar stops."""
-        if self._settings.query_token:
-            _take_token_from_query(req)
-        view = self._view(req, self._sessions.of(req.env).identity)
+        view = self._view(req, req.context.session.identity)
         with contextlib.ExitStack() as held:
             held.enter_context(self._slots.take())
             reader = self._streams.open(view, req.get_header("Last-Event-ID"))
@@ -77,9 +74,8 @@ class Events:
         # nginx would keep events until its buffer is full.
         resp.set_header("X-Accel-Buffering", "no")
 
-    def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_head(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer as `GET` would, without a stream."""
-        self._sessions.of(req.env)
         resp.content_type = CONTENT_TYPE
 
     def _view(self, req: falcon.Request, identity: Identity) -> View:
@@ -128,10 +124,3 @@ class _Connection:
     @classmethod
     def of(cls, environ: Mapping[str, Any]) -> _Connection:
         return cls(environ.get("waitress.client_disconnected", lambda: False), environ.get("sidecar.unsent_bytes", lambda: 0))
-
-
-def _take_token_from_query(req: falcon.Request) -> None:
-    """Let a token in the query stand for the header, if there is none."""
-    token = next((value for name in _TOKEN_PARAMETERS if (value := req.get_param(name))), None)
-    if token and not req.get_header("X-Auth-Token"):
-        req.env["HTTP_X_AUTH_TOKEN"] = token

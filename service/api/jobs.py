@@ -6,7 +6,6 @@ from typing import Any
 
 import falcon
 
-from service.auth.sessions import Sessions
 from service.commands import Commands
 from service.http.facts import Facts
 from service.http.media import respond
@@ -15,14 +14,13 @@ from service.http.media import respond
 class Jobs:
     """The jobs in the master's job cache."""
 
-    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List them: {"return": [{jid: job}]}."""
         low = {"client": "runner", "fun": "jobs.list_jobs"}
-        value = self._commands.run([low], Facts.of(req.env), proof=self._sessions.of(req.env))
+        value = self._commands.run([low], Facts.of(req.env), proof=req.context.session)
         resp.set_header("Cache-Control", "private")
         respond(req, resp, {"return": value})
 
@@ -30,14 +28,13 @@ class Jobs:
 class Job:
     """One job, with its returns so far."""
 
-    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
         """Look it up: {"info": [job], "return": [{minion: value}]}; a job that is not known has `Error` in `info`."""
         low = {"client": "runner", "fun": "jobs.list_job", "kwarg": {"jid": jid}}
-        (job,) = self._commands.run([low], Facts.of(req.env), proof=self._sessions.of(req.env))
+        (job,) = self._commands.run([low], Facts.of(req.env), proof=req.context.session)
         resp.set_header("Cache-Control", "private")
         respond(req, resp, shown(job, jid))
 

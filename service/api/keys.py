@@ -9,12 +9,11 @@ from typing import Any
 
 import falcon
 
-from service.auth.sessions import Sessions
 from service.commands import Commands
 from service.errors import BadRequest, Conflict, MasterRefused
 from service.gateway.low import CREDENTIAL_FIELDS
 from service.http.facts import Facts
-from service.http.media import check_accept, decode, respond
+from service.http.media import decode, respond
 
 # key.gen_accept drops every other character, and dots at the ends, without a word: the key would be another minion's.
 # Source: salt/utils/sanitizers.py, InputSanitizer.hostname.
@@ -28,16 +27,14 @@ class Keys:
     """The names of all keys, by state; and key pairs for new minions."""
 
     # A kickstart script pipes the answer into tar whatever its Accept header says.
-    any_accept = True
+    any_accept = frozenset({"POST"})
 
-    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List them: {"return": {"minions": [], "minions_pre": [], ...}}, an object, not a list."""
-        check_accept(req)
-        _answer_keys(self._commands, self._sessions, {"fun": "key.list_all"}, req, resp)
+        _answer_keys(self._commands, {"fun": "key.list_all"}, req, resp)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Make a pair for `mid`, accept it, and answer a tar of `minion.pub` and `minion.pem`. Needs credentials in the body; 409 if there is a key and no `force`."""
@@ -58,17 +55,16 @@ class Keys:
 class Key:
     """The fingerprint of one key, or of those that a glob matches."""
 
-    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, mid: str) -> None:
         """Look it up: {"return": {"minions": {mid: fingerprint}}}, an object, not a list."""
-        _answer_keys(self._commands, self._sessions, {"fun": "key.finger", "match": mid}, req, resp)
+        _answer_keys(self._commands, {"fun": "key.finger", "match": mid}, req, resp)
 
 
-def _answer_keys(commands: Commands, sessions: Sessions, fields: dict[str, str], req: falcon.Request, resp: falcon.Response) -> None:
-    (value,) = commands.run([{"client": "wheel", **fields}], Facts.of(req.env), proof=sessions.of(req.env))
+def _answer_keys(commands: Commands, fields: dict[str, str], req: falcon.Request, resp: falcon.Response) -> None:
+    (value,) = commands.run([{"client": "wheel", **fields}], Facts.of(req.env), proof=req.context.session)
     data = value.get("data")
     resp.set_header("Cache-Control", "private")
     respond(req, resp, {"return": data.get("return", {}) if isinstance(data, dict) else {}})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import falcon
 
-from service.auth.sessions import Sessions
 from service.clients import Client
 from service.commands import Commands
 from service.http.facts import Facts
@@ -14,18 +13,16 @@ from service.http.media import decode, respond
 class Minions:
     """The grains of all minions, asked of them now; and jobs that are not waited for."""
 
-    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Ask every minion for its grains: {"return": [{minion: grains}]}."""
-        _answer_grains(self._commands, self._sessions, "*", req, resp)
+        _answer_grains(self._commands, "*", req, resp)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Start a job for each low (without `client`) and answer 202: {"return": [{"jid", "minions"}], "_links": {"jobs": [{"href"}]}}."""
-        session = self._sessions.of(req.env)
-        jobs = self._commands.run(decode(req), Facts.of(req.env), proof=session, client=Client.LOCAL_ASYNC)
+        jobs = self._commands.run(decode(req), Facts.of(req.env), proof=req.context.session, client=Client.LOCAL_ASYNC)
         links = [{"href": f"/jobs/{job['jid']}"} for job in jobs if job]
         resp.set_header("Cache-Control", "private")
         respond(req, resp, {"return": jobs, "_links": {"jobs": links}}, 202)
@@ -34,17 +31,16 @@ class Minions:
 class Minion:
     """The grains of one minion, or of those that a glob matches."""
 
-    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, mid: str) -> None:
         """Ask the minion for its grains: {"return": [{minion: grains}]}."""
-        _answer_grains(self._commands, self._sessions, mid, req, resp)
+        _answer_grains(self._commands, mid, req, resp)
 
 
-def _answer_grains(commands: Commands, sessions: Sessions, tgt: str, req: falcon.Request, resp: falcon.Response) -> None:
+def _answer_grains(commands: Commands, tgt: str, req: falcon.Request, resp: falcon.Response) -> None:
     low = {"client": "local", "tgt": tgt, "fun": "grains.items"}
-    value = commands.run([low], Facts.of(req.env), proof=sessions.of(req.env))
+    value = commands.run([low], Facts.of(req.env), proof=req.context.session)
     resp.set_header("Cache-Control", "private")
     respond(req, resp, {"return": value})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import falcon
 
-from service.auth.sessions import Sessions
 from service.clients import CLIENTS
 from service.commands import Commands
 from service.http.facts import Facts
@@ -22,9 +21,8 @@ class Root:
     when the session is over. Source of the contract: salt/netapi/rest_wsgi.py; `clients` comes from rest_cherrypy.
     """
 
-    def __init__(self, commands: Commands, sessions: Sessions) -> None:
+    def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._sessions = sessions
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Greet the caller, and list the clients."""
@@ -32,6 +30,5 @@ class Root:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run a lowstate: {"return": [value of each low]}."""
-        session = self._sessions.find(req.env)
         lowstate = decode(req, required="JSON required")
-        respond(req, resp, {"return": self._commands.run(lowstate, Facts.of(req.env), proof=session)})
+        respond(req, resp, {"return": self._commands.run(lowstate, Facts.of(req.env), proof=req.context.session)})

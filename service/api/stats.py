@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import falcon
 
-from service.auth.sessions import Sessions
 from service.http.media import respond
 
 
@@ -20,14 +19,10 @@ class Figures(Protocol):
 class Stats:
     """CherryPy's figures of requests, bytes and threads; the server's appear under its old and its new name."""
 
-    def __init__(self, figures: Figures, sessions: Sessions, *, require_login: bool) -> None:
+    def __init__(self, figures: Figures) -> None:
         self._figures = figures
-        self._sessions = sessions
-        self._require_login = require_login
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer the figures since the start."""
-        if self._require_login:
-            self._sessions.of(req.env)
         resp.set_header("Cache-Control", "private")
         respond(req, resp, self._figures.statistics())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import falcon
@@ -16,32 +16,52 @@ from service.http.media import JSON, check_accept, respond
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+# Raises a fault for who may not pass; gets the values of the URL template too.
+Gate = Callable[[falcon.Request, falcon.Response, Mapping[str, str]], None]
 # Writes a fault's status and body into an answer.
 Renderer = Callable[[falcon.Request, falcon.Response, Fault], None]
 
 
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """
+    What is served at a URL template.
+
+    label: its name in the log and the metrics. gates: by method, passed before the resource is called, whatever that does by itself.
+    A method without a gate is not served; what answers GET answers HEAD.
+    """
+
+    resource: object
+    label: str
+    gates: Mapping[str, Gate]
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that are served."""
+        return sorted({*self.gates, *(("HEAD",) if "GET" in self.gates else ())})
+
+
 def build(
-    routes: Mapping[str, object],
+    routes: Mapping[str, Served],
     *,
-    labels: Mapping[str, str] = MappingProxyType({}),
     on_crash: Callable[[Facts], None],
     middleware: Sequence[Any] = (),
     unmatched: Callable[..., None] | None = None,
     renderer_of: Callable[[falcon.Request], Renderer] = lambda _req: rest_wsgi,
 ) -> WSGIApplication:
     """
-    Return a WSGI application that serves *routes*, a resource for each URL template.
+    Return a WSGI application that serves *routes*, by URL template.
 
     middleware: falcon's, in front of the routes, in this order. unmatched: answers where no route does.
     renderer_of: who writes the errors of a request, which may match no route.
-    labels: what a template is called in the log and the metrics, where that is not the template itself.
-    What answers GET answers HEAD. A resource with `any_accept` is called whatever the caller's Accept header says.
+    A resource with `any_accept`, which may name methods, is called whatever the caller's Accept header says.
     on_crash(facts) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
     """
-    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[*middleware, _Route(labels)])
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[*middleware, _Route(routes)])
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = JSON
-    for template, resource in routes.items():
+    for template, served in routes.items():
+        resource = served.resource
         if hasattr(resource, "on_get") and not hasattr(resource, "on_head"):
             vars(resource)["on_head"] = resource.on_get
         app.add_route(template, resource)
@@ -95,16 +115,21 @@ class Paths:
 
 
 class _Route:
-    """Tells the account which route matched, and turns callers away who would take none of our types."""
+    """Tells the account which route matched, and turns callers away who would take none of our types, or do not pass the gate."""
 
-    def __init__(self, labels: Mapping[str, str]) -> None:
-        self._labels = labels
+    def __init__(self, routes: Mapping[str, Served]) -> None:
+        self._routes = routes
 
-    def process_resource(self, req: falcon.Request, _resp: falcon.Response, resource: object, _params: dict[str, Any]) -> None:
-        template = req.uri_template or "unmatched"
-        Facts.of(req.env).route = self._labels.get(template, template)
-        if not getattr(resource, "any_accept", False):
+    def process_resource(self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]) -> None:
+        served = self._routes[req.uri_template or ""]
+        Facts.of(req.env).route = served.label
+        any_accept = getattr(resource, "any_accept", ())
+        if any_accept is not True and req.method not in any_accept:
             check_accept(req)
+        gate = served.gates.get("GET" if req.method == "HEAD" else req.method)
+        if gate is None:
+            raise falcon.HTTPMethodNotAllowed([*served.methods, "OPTIONS"])
+        gate(req, resp, params)
 
     def process_response(self, req: falcon.Request, resp: falcon.Response, _resource: object, _succeeded: bool) -> None:
         """Close what falcon would drop: HEAD has no body, however it was made."""

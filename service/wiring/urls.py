@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from service.http.access import Access
-from service.http.app import Paths, build
+from service.http.app import Gate, Paths, Served, build
 from service.http.cors import Cors
 from service.http.facts import Facts
 from service.http.files import Browser
-from service.routes import API, OPS, ApiParts, OpsParts, Parts, Route, pageless_urls, renderer_of
+from service.routes import API, OPS, ApiParts, Needs, OpsParts, Parts, Route, api_gates, ops_gates, pageless_urls, renderer_of
 from service.settings.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Fac
     # Strangers first, whatever they ask for; OPTIONS before any route; the page last, for it wants the URL as the routes know it.
     paths = Paths(ours.api.root_prefix)
     front = [access, paths, cors, browser]
-    resources, labels = _served(API, parts, ours)
     return build(
-        resources,
-        labels=labels,
+        _served(API, parts, ours, api_gates(parts)),
         on_crash=on_crash,
         middleware=front,
         unmatched=browser.unmatched,
@@ -38,17 +36,15 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Fac
 
 def ops_app(parts: OpsParts, ours: Settings, on_crash: Callable[[Facts], None]) -> WSGIApplication:
     """Build what probes and Prometheus see."""
-    resources, labels = _served(OPS, parts, ours)
-    return build(resources, labels=labels, on_crash=on_crash)
+    return build(_served(OPS, parts, ours, ops_gates(parts)), on_crash=on_crash)
 
 
-def _served(table: Iterable[Route[Parts]], parts: Parts, ours: Settings) -> tuple[dict[str, object], dict[str, str]]:
-    """Return the resource, and the name of the route, by URL template."""
-    resources: dict[str, object] = {}
-    labels: dict[str, str] = {}
+def _served(table: Iterable[Route[Parts]], parts: Parts, ours: Settings, gates: Mapping[Needs, Gate]) -> dict[str, Served]:
+    """Return what is served, by URL template."""
+    served: dict[str, Served] = {}
     for route in table:
         resource = route.build(parts)
         if resource is not None:
-            for url in route.urls(ours):
-                resources[url], labels[url] = resource, route.template
-    return resources, labels
+            one = Served(resource, route.template, {method: gates[needs] for method, needs in route.access.items()})
+            served.update(dict.fromkeys(route.urls(ours), one))
+    return served

@@ -44,7 +44,8 @@ def doors(route: Route[Any]) -> Iterator[tuple[str, str, Needs]]:
 
 DOORS = [door for route in API for door in doors(route)]
 GUARDED = [url for method, url, needs in DOORS if method == "GET" and needs is not Needs.NOTHING]
-FOR_ANY_SESSION = frozenset(url for method, url, needs in DOORS if method == "GET" and needs is Needs.SESSION)
+ANY_SESSION = frozenset({Needs.SESSION, Needs.HEADER_SESSION, Needs.URL_SESSION, Needs.STATS_SESSION})
+FOR_ANY_SESSION = frozenset(url for method, url, needs in DOORS if method == "GET" and needs in ANY_SESSION)
 # Whatever the URL, enough to get past all but the credentials.
 STRANGER = {**LOWS["local"], "username": "demo", "password": "wrong", "eauth": "sharedsecret", "mid": "stolen"}
 JUNK = {
@@ -200,7 +201,7 @@ def test_a_stranger_gets_only_what_needs_nothing(api: Api, method: str, path: st
 
 
 # As HEAD, for a GET of /events never ends.
-@pytest.mark.parametrize(("method", "path", "needs"), [door for door in DOORS if door[0] != "GET" and door[2] in {Needs.SESSION, Needs.RIGHT}])
+@pytest.mark.parametrize(("method", "path", "needs"), [door for door in DOORS if door[0] != "GET" and door[2] in {*ANY_SESSION, Needs.RIGHT}])
 def test_a_session_alone_does_only_where_the_table_says_so(api: Api, method: str, path: str, needs: Needs) -> None:
     token = session_of(api, api.pinger)
     body = json.dumps(STRANGER).encode() if method == "POST" else b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,17 @@ MOVED = {"SIDECAR_HOOK_URL": "/moved/hook", "SIDECAR_SITE_APP_PATH": "/page", "S
 OF_THE_SITE = {"/app", "/static"}
 
 
+def all_of(folder: Path) -> dict[str, str]:
+    """Return the settings that switch on all that they can."""
+    (folder / "index.html").write_text("<html>")
+    (folder / "token").write_text("a token")
+    return {"SIDECAR_SITE_APP": f"{folder}/index.html", "SIDECAR_SITE_STATIC": str(folder), "SIDECAR_OPS_TOKEN_FILE": f"{folder}/token"}
+
+
 @pytest.fixture(params=[{}, MOVED], ids=["in their places", "moved"])
 def api(request: pytest.FixtureRequest, tmp_path: Path) -> Api:
     """The application with all that the settings can switch on."""
-    (tmp_path / "index.html").write_text("<html>")
-    (tmp_path / "token").write_text("a token")
-    site = {"SIDECAR_SITE_APP": f"{tmp_path}/index.html", "SIDECAR_SITE_STATIC": str(tmp_path), "SIDECAR_OPS_TOKEN_FILE": f"{tmp_path}/token"}
-    return fake_api(tmp_path, **site, **request.param)
+    return fake_api(tmp_path, **all_of(tmp_path), **request.param)
 
 
 def router_of(app: Any) -> tuple[set[tuple[str, str, frozenset[str]]], int]:
@@ -90,6 +94,47 @@ def test_a_family_of_routes_has_error_bodies_of_its_own(tmp_path: Path, monkeypa
         assert (answer.headers["content-type"], answer.json()["status"]) == (its_type, answer.status), url
         assert answer.status in ({403} if networks else {401, 404}), url
         assert ("detail" in answer.json(), "error" in answer.json()) == (its_type != "application/json", its_type == "application/json"), url
+
+
+TABLE: tuple[Route[Any], ...] = (*API, *OPS)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+def forget(_resource: object, _req: falcon.Request, resp: falcon.Response, **_values: str) -> None:
+    """Answer a request without asking for anything."""
+    respond_json(resp, "STOLEN")
+
+
+@pytest.fixture(scope="module")
+def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """The application, its resources all forgetful, with every method."""
+    folder = tmp_path_factory.mktemp("forgetful")
+    with pytest.MonkeyPatch.context() as patched:
+        for resource in {route.resource for route in TABLE}:
+            patched.setattr(resource, "any_accept", True, raising=False)
+            for method in METHODS:
+                patched.setattr(resource, f"on_{method.lower()}", forget, raising=False)
+        return fake_api(folder, **all_of(folder))
+
+
+# What asks for nothing, and what only the resource can ask for.
+OPEN = frozenset({Needs.NOTHING, Needs.BODY, Needs.SESSION_OR_BODY})
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("route", TABLE, ids=lambda route: route.template)
+def test_a_resource_that_forgets_to_ask_is_called_only_as_the_table_says(forgetful: Api, route: Route[Any], method: str) -> None:
+    caller = Caller(forgetful.process.ops) if route in OPS else forgetful.caller
+    url = route.urls(forgetful.process.reloading.settings)[0].replace("{name:path}", "a").format(mid="a", jid="1")
+    access: Mapping[Any, Needs] = route.access
+    needs = access.get("GET" if method == "HEAD" else method)
+
+    for token in ("", "0123456789abcdef" * 4):
+        # One that names a session which is over is turned away where none is needed, too.
+        is_open = needs in OPEN - ({Needs.SESSION_OR_BODY} if token else set())
+        answer = caller.request(method, url, b"{}" if method == "POST" else b"", x_auth_token=token)
+
+        assert answer.status == (405 if needs is None else 200 if is_open else 401), answer.body
 
 
 @pytest.mark.parametrize("route", OPS, ids=lambda route: route.template)

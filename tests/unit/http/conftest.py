@@ -13,7 +13,7 @@ from service.http.app import build
 from service.http.facts import Facts
 from service.http.media import decode, respond
 from service.http.middleware import Canonical
-from tests.caller import Caller
+from tests.caller import Caller, open_to_all
 
 
 class Echo:
@@ -32,9 +32,17 @@ class Unmeasured:
 class Application:
     """The caller, and the accounts of the requests it made."""
 
-    def __init__(self, *, middleware: tuple[Any, ...] = (), proxies: Proxies | None = None, routes: dict[str, object] | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        middleware: tuple[Any, ...] = (),
+        proxies: Proxies | None = None,
+        routes: dict[str, object] | None = None,
+        labels: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
         self.accounts: list[Facts] = []
-        app = build(routes or {"/": Echo(), "/echo": Echo()}, on_crash=self._crash, middleware=middleware, **options)
+        app = build(open_to_all(routes or {"/": Echo(), "/echo": Echo()}, labels), on_crash=self._crash, middleware=middleware, **options)
         self.caller = Caller(Canonical(app, Unmeasured(), lambda facts, *_: self.accounts.append(facts), proxies))
 
     def _crash(self, _facts: Facts) -> None:

@@ -13,7 +13,7 @@ from service.http.app import build
 from service.http.facts import Facts
 from service.http.media import respond_json
 from service.http.middleware import Canonical
-from tests.caller import Caller, Response
+from tests.caller import Caller, Response, open_to_all
 
 
 class Resource:
@@ -36,7 +36,10 @@ class Site:
         self.resource = Resource()
         self.crashes: list[tuple[str, type[BaseException] | None]] = []
         self.facts: list[Facts] = []
-        app = build({"/": self.resource, "/things/{name}": self.resource}, on_crash=lambda facts: self.crashes.append((facts.request_id, sys.exc_info()[0])))
+        app = build(
+            open_to_all({"/": self.resource, "/things/{name}": self.resource}),
+            on_crash=lambda facts: self.crashes.append((facts.request_id, sys.exc_info()[0])),
+        )
         self.caller = Caller(Canonical(app, self, lambda facts, _seconds, _complete: self.facts.append(facts)))
 
     def http_started(self) -> None:
@@ -156,7 +159,7 @@ def test_the_account_has_the_template_of_the_path(site: Site, path: str) -> None
         def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
             respond_json(resp, name)
 
-    app = build({"/things/{name}": Things()}, on_crash=lambda _facts: None)
+    app = build(open_to_all({"/things/{name}": Things()}), on_crash=lambda _facts: None)
     response = Caller(Canonical(app, site, lambda facts, _seconds, _complete: site.facts.append(facts))).get(path)
 
     assert (response.status, site.facts[0].route) == (200, "/things/{name}")

@@ -17,8 +17,7 @@ from service.observe.metrics import catalogue
 from service.observe.metrics.catalogue import Declaration
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.metrics_doc import markdown
-from service.secrets.secret_file import BearerFile
-from tests.caller import Caller, Response
+from tests.caller import Caller, Response, open_to_all
 from tests.unit.http.conftest import Unmeasured
 
 
@@ -267,8 +266,8 @@ PROMETHEUS_3 = (
 
 def scraped(metrics: Metrics, **headers: str) -> Response:
     """Ask the ops listener's page for them."""
-    page = MetricsPage(metrics, lambda: None, BearerFile(None))
-    return Caller(Canonical(build({"/metrics": page}, on_crash=lambda _facts: None), Unmeasured(), lambda *_: None)).get("/metrics", **headers)
+    page = MetricsPage(metrics, lambda: None)
+    return Caller(Canonical(build(open_to_all({"/metrics": page}), on_crash=lambda _facts: None), Unmeasured(), lambda *_: None)).get("/metrics", **headers)
 
 
 @pytest.mark.parametrize("accept", [PROMETHEUS_3, "application/openmetrics-text", 'application/openmetrics-text; version="1.0.0"'])

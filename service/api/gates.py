@@ -1,0 +1,93 @@
+"""The gates in front of the URLs: what a caller must show before a resource is called at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import falcon
+
+from service.auth.identity import Session
+from service.auth.webhook import Webhooks, segments_of
+from service.errors import TooLarge, Unauthenticated
+from service.http.app import Gate
+from service.http.facts import Facts
+from service.http.media import read_body
+
+_TOKEN_PARAMETERS = ("token", "salt_token")
+
+
+# Returns whose session a WSGI request names, None if it may go without. Raises Unauthenticated.
+Find = Callable[[Mapping[str, Any]], Session | None]
+
+
+def nothing(_req: falcon.Request, _resp: falcon.Response, _params: Mapping[str, str]) -> None:
+    """Let everybody pass."""
+
+
+def session(find: Find) -> Gate:
+    """Let sessions pass, and leave what was found as `session` in the request's context."""
+
+    def gate(req: falcon.Request, _resp: falcon.Response, _params: Mapping[str, str]) -> None:
+        req.context.session = find(req.env)
+
+    return gate
+
+
+def header_session(find: Find) -> Gate:
+    """Let sessions pass whose token is in `X-Auth-Token`: a cookie is sent along with any page's image."""
+    inner = session(find)
+
+    def gate(req: falcon.Request, resp: falcon.Response, params: Mapping[str, str]) -> None:
+        if not (req.get_header("X-Auth-Token") or "").strip():
+            raise Unauthenticated("GET /logout needs X-Auth-Token; a cookie counts for POST only")
+        inner(req, resp, params)
+
+    return gate
+
+
+def url_session(find: Find) -> Gate:
+    """Let sessions pass; a token in the query stands for `X-Auth-Token`, if there is none."""
+    inner = session(find)
+
+    def gate(req: falcon.Request, resp: falcon.Response, params: Mapping[str, str]) -> None:
+        token = next((value for name in _TOKEN_PARAMETERS if (value := req.get_param(name))), None)
+        if token and not req.get_header("X-Auth-Token"):
+            req.env["HTTP_X_AUTH_TOKEN"] = token
+        inner(req, resp, params)
+
+    return gate
+
+
+def webhook(webhooks: Webhooks, find: Find, body_limit_bytes: int) -> Gate:
+    """Let calls pass as the rules of their path want it; the body is read, for its signature. Raises TooLarge."""
+
+    def gate(req: falcon.Request, _resp: falcon.Response, params: Mapping[str, str]) -> None:
+        segments = segments_of(params.get("path", ""))
+        webhooks.admit_address(segments, Facts.of(req.env).address)
+        if webhooks.needs_login(segments):
+            find(req.env)
+        webhooks.check(segments, _body(req, body_limit_bytes), req.get_header)
+
+    return gate
+
+
+def _body(req: falcon.Request, limit_bytes: int) -> bytes:
+    too_large = TooLarge(f"a webhook's body may have {limit_bytes} bytes (hook.body_limit_bytes)")
+    if (req.content_length or 0) > limit_bytes:
+        raise too_large
+    body = read_body(req)
+    if len(body) > limit_bytes:
+        raise too_large
+    return body
+
+
+def bearer(is_sent: Callable[[str], bool]) -> Gate:
+    """Let pass who has the ops token. is_sent(authorization): says whether a header holds it."""
+
+    def gate(req: falcon.Request, resp: falcon.Response, _params: Mapping[str, str]) -> None:
+        if not is_sent(req.get_header("Authorization") or ""):
+            resp.set_header("WWW-Authenticate", 'Bearer realm="ops"')
+            raise Unauthenticated("the bearer token of ops.token_file is missing or wrong")
+
+    return gate
