@@ -111,7 +111,7 @@ class Batcher(Generic[T]):
         return self._items
 
     def after_fork(self) -> None:
-        """Start anew in a forked child: what waits is the parent's, and neither thread nor lock came along."""
+        """Start again in a forked child: what waits is the parent's, and neither thread nor lock came along."""
         self._reset()
 
     # The thread; the handler runs here.

@@ -86,7 +86,7 @@ class MethodNotAllowed(Fault, status=405, outcome="invalid"):
 
 
 class NotAcceptable(Fault, status=406, outcome="invalid"):
-    """The body's media type, or every type that the caller accepts, is none of ours (rest_wsgi answers 406 here, where HTTP would say 415)."""
+    """The body's media type, or every type that the caller accepts, is not one of ours (rest_wsgi answers 406 here, where HTTP would say 415)."""
 
 
 class Conflict(Fault, status=409, outcome="invalid"):

@@ -26,8 +26,8 @@ class Hook:
     """
     Webhooks: `POST /hook/a/b` fires `salt/netapi/hook/a/b` with `{"body": text, "post": the parsed body, "headers": {...}}`.
 
-    Header names are written `X-Github-Event`; `Remote-Addr` is among them, and what logs in here is masked. Any body will do,
-    also none; one of a type that we cannot parse leaves `post` empty. Paths may ask for a signature, a recent time and certain networks: docs/events.md.
+    Header names are written `X-Github-Event`; `Remote-Addr` is among them, and credentials of this API are masked. Any body is accepted,
+    even none; `post` stays empty if its type is not one that we parse. Paths may ask for a signature, a recent time and certain networks: docs/events.md.
     """
 
     def __init__(

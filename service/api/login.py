@@ -45,7 +45,7 @@ class Login:
     """
     A session is a Salt token: valid until it expires, across restarts and on every sidecar beside the same master.
 
-    Send it as `X-Auth-Token`, as `Authorization: Bearer`, or let the cookie do it; the first that is there counts.
+    Send it as `X-Auth-Token`, as `Authorization: Bearer`, or as the cookie; the first of these that is present counts.
     """
 
     def __init__(self, sessions: Sessions, cookie: SessionCookie) -> None:
@@ -74,7 +74,7 @@ class Login:
 
 
 class Logout:
-    """Ends the session everywhere: the token is revoked at the master, where its store or the user's rights let us."""
+    """Ends the session everywhere: the token is revoked at the master, if its store or the user's rights allow that."""
 
     def __init__(self, sessions: Sessions, cookie: SessionCookie) -> None:
         self._sessions = sessions

@@ -11,7 +11,7 @@ from service.http.media import decode, respond
 
 
 class Minions:
-    """The grains of all minions, asked of them now; and jobs that are not waited for."""
+    """The current grains of all minions; and jobs that the caller does not wait for."""
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands

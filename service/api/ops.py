@@ -41,7 +41,7 @@ class Ready:
     """
     Ready: the checks pass and the process is not stopping.
 
-    With `ops.token_file`, callers without the token get the status alone: kubelets cannot send one.
+    With `ops.token_file`, callers without the token get only the status, because kubelets cannot send one.
     """
 
     any_accept = True

@@ -17,7 +17,7 @@ class Root:
     """
     Commands, in a session (rest_cherrypy) or, without one, with credentials inside each low (rest_wsgi).
 
-    A request that names a session runs as its user whatever else its lows carry, as in rest_cherrypy, and is refused
+    A request with a session runs as the session's user, whatever credentials its lows carry, as in rest_cherrypy; it is refused
     when the session is over. Source of the contract: salt/netapi/rest_wsgi.py; `clients` comes from rest_cherrypy.
     """
 

@@ -10,7 +10,7 @@ from service.http.media import decode, respond
 
 
 class Run:
-    """Commands with `username`, `password` and `eauth`, or a Salt `token`, inside each low. A session does not count here."""
+    """Commands with `username`, `password` and `eauth`, or a Salt `token`, inside each low. A session is ignored here."""
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands

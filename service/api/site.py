@@ -9,9 +9,9 @@ from service.http.files import Folder, Page
 
 class App:
     """
-    The page of `site.app`, at `site.app_path` and everything below; there while that is set. No session: the page logs in by itself.
+    The page of `site.app`, at `site.app_path` and everything below; served only if that is set. It needs no session: the page logs in by itself.
 
-    `GET /` and unknown URLs are answered with it too, if the request names text/html; nothing else ever is.
+    `GET /` and unknown URLs are answered with it too, if the request's Accept names text/html; other requests never are.
     """
 
     any_accept = True
@@ -25,7 +25,7 @@ class App:
 
 
 class Static:
-    """The files below `site.static`, at `site.static_path`; there while that is set. No session."""
+    """The files below `site.static`, at `site.static_path`; served only if that is set. They need no session."""
 
     any_accept = True
 

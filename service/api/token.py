@@ -14,7 +14,7 @@ NEEDED = ("username", "password", "eauth")
 
 
 class Token:
-    """Makes Salt tokens; they are what /login makes too."""
+    """Makes Salt tokens, the same as those of /login."""
 
     def __init__(self, sessions: Sessions, most: Callable[[], int]) -> None:
         """most: how many tokens one request may ask for."""

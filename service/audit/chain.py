@@ -48,7 +48,7 @@ class Verifier:
 
     @property
     def extent(self) -> str:
-        """Say which numbers were seen and how the chain ends, for whoever wants to compare."""
+        """Say which numbers were seen and how the chain ends, so that people can compare."""
         return f", numbers {self._first} to {self._chain.number}, last hash {self._chain.head}" if self._chain else ""
 
     def take(self, line: bytes) -> str | None:

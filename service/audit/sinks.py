@@ -53,7 +53,7 @@ class LineSink:
 
 
 class FileSink:
-    """A file that only grows. One that was renamed or deleted is made anew; the chain goes on in the new one."""
+    """A file that only grows. One that was renamed or deleted is created again; the chain goes on in the new file."""
 
     name = "file"
 
@@ -106,7 +106,7 @@ class FileSink:
         with contextlib.suppress(OSError):
             self.sync()
         self.close()
-        # Not blocking: a pipe that nobody reads must be an error and no wait without end.
+        # Not blocking: a pipe that nobody reads must be an error, not an endless wait.
         self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
         opened = os.fstat(self._fd)
         self._place = opened.st_dev, opened.st_ino

@@ -101,14 +101,14 @@ class Audit:
         return bool(self._writers)
 
     def adjust(self, mode: str, rules: Sequence[AuditRule], hmac_key_file: Path | None) -> None:
-        """Take what can change in a running process, and open the files anew. Raises as the constructor."""
+        """Take what can change in a running process, and open the files again. Raises as the constructor."""
         self._policy = self._policy_of(mode, rules, hmac_key_file if self.enabled else None)
         for writer in self._writers:
             writer.reopen()
 
     def begin(self, account: Account, acts: Sequence[Act]) -> list[Entry]:
         """
-        Record what is about to be done, before anything of it is; return an entry for each act, for who wants to say more of it.
+        Record what is about to be done, before any of it is; return an entry for each act, to which more can be added.
 
         Raises AuditUnavailable in strict mode when no sink takes the records in time.
         """
@@ -131,7 +131,7 @@ class Audit:
             account.audited[index].returned(value)
 
     def completed(self, request: Closed, seconds: float) -> None:
-        """Record what came of a request, and who was turned away before anything could begin. seconds: what all of it took."""
+        """Record how a request ended, and one that was refused before anything began. seconds: its whole duration."""
         if not self._writers:
             return
         if request.audited:

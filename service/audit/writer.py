@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from service.audit.sinks import Sink
 from service.batcher import Batcher
 
-# Time for which records that nobody waits for are collected: one write, and one change of threads, costs more than many records.
+# Time for which records that nobody waits for are collected: one write and one thread switch cost more than many records.
 LINGER_SECONDS = 0.1
 MOST_AT_ONCE = 1000
 # While a sink fails and nobody writes, this is the pause between two attempts.
@@ -99,7 +99,7 @@ class Writer:
             self._fail([delivery], "QueueFull")
 
     def reopen(self) -> None:
-        """Open the sink anew before the next record."""
+        """Open the sink again before the next record."""
         with self._lock:
             self._reopen = True
 

@@ -199,7 +199,7 @@ class Attempt:
         """
         Pass at once when proven, else wait for a turn and pay; the credentials go to the master next. Raises Throttled.
 
-        Paying comes last: whoever waits for a turn has not failed yet, and ten first calls with one good password must not
+        The allowance is charged last: a caller who waits for a turn has not failed yet, and ten first calls with one good password must not
         use up each other's allowance.
         """
         if not self._is_known():

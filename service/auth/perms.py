@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# The right to every function on every minion; who has it may see the whole event bus.
+# The right to every function on every minion; whoever has it may see the whole event bus.
 EVERYTHING = ".*"
 
 

@@ -143,7 +143,7 @@ class Sessions:
         return None if token_of(environ, self.cookie_name) is None else self.of(environ)
 
     def whose(self, credentials: Mapping[str, Any], address: str) -> Identity | None:
-        """Return who is behind the token inside a low; None where there is none, or where nobody can say now. Raises Unauthenticated for a dead one."""
+        """Return who is behind the token inside a low; None if there is none, or if the master cannot say now. Raises Unauthenticated for a dead one."""
         if "token" not in credentials:
             return None
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from service.secrets.reading import first_line, read
 from service.settings.locations import NotPlain, OpsAddress, quick_address
 
-# An answer has a few hundred bytes; whoever else may have the port gets no more of our memory.
+# An answer has a few hundred bytes; another program on that port cannot make us read more.
 ANSWER_BYTES = 64 * 1024
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 

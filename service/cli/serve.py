@@ -54,5 +54,5 @@ def _serve(environ: dict[str, str]) -> int:
     configuration = read_configuration(environ)
     ours = configuration.settings.log
     if not log.install(ours.level, ours.queue_lines, ours.format):
-        log.get().warning("config.ignored", where="log.format", problem="console is for terminals, standard output is none", fix="set it to json or ecs")
+        log.get().warning("config.ignored", where="log.format", problem="console is for terminals, and standard output is not one", fix="set it to json or ecs")
     return serve(configuration, environ, signals)

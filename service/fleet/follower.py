@@ -32,7 +32,7 @@ _MAY_BE_TRIMMED = frozenset({"job_new", "job_ret", "run_ret"})
 
 
 class FollowedEvent:
-    """An event on its way from the bus thread to ours. publishing: a publish of ours was under way when it came."""
+    """An event handed from the bus thread to ours. publishing: one of our publishes was under way when it came."""
 
     __slots__ = ("at", "event", "publishing")
 

@@ -121,7 +121,7 @@ class TrackedJob:
 
 @dataclasses.dataclass(slots=True)
 class ClosedJob:
-    """What is kept of a job that is over. missing: who may still return; None: nobody knows any more."""
+    """What is kept of a job that is over. missing: minions that may still return; None: no longer known."""
 
     fun: str
     missing: set[str] | None
@@ -216,7 +216,7 @@ class JobTracker:
             self._set_window(self._open[jid], until)
 
     def ended(self, jid: str, now: float) -> None:
-        """The request of ours waits no longer: who has not returned is missing."""
+        """Our request has stopped waiting: minions that have not returned are missing."""
         self._waited_for.pop(jid, None)
         if jid in self._open:
             self._close(self._open[jid], now)

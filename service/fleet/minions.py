@@ -20,7 +20,7 @@ REMEMBERED_SECONDS = 86_400.0
 KEYS_SECONDS = 3600.0
 # Keys change in bursts; this is the shortest pause between two readings of the folders.
 KEYS_PAUSE_SECONDS = 5.0
-# The master tells who is connected about once a minute (`loop_interval`); what is older says nothing.
+# The master says about once a minute (`loop_interval`) which minions are connected; an older statement means nothing.
 PRESENCE_SECONDS = 300.0
 _FOLDERS = {"accepted": "minions", "pending": "minions_pre", "rejected": "minions_rejected", "denied": "minions_denied"}
 _ENDS = {"success": True, "failure": False, "unknown": None}
@@ -133,7 +133,7 @@ class Fleet:
             self._observer.worker_stats(str(cmd), runs, runs * mean)
 
     def tick(self) -> None:
-        """Forget who has been silent for a day, and read the keys again when it is time."""
+        """Forget minions that have been silent for a day, and read the keys again when it is time."""
         with self._lock:
             while self._heard and next(iter(self._heard.values()))[0] <= self._now() - REMEMBERED_SECONDS:
                 self._forgotten(*self._heard.popitem(last=False))

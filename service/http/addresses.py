@@ -79,7 +79,7 @@ class Proxies:
 
 
 def clean(text: str) -> str:
-    """Return an address without port, brackets and zone; `unknown` for what is none, nothing for nothing."""
+    """Return an address without port, brackets and zone; `unknown` for what is not an address, nothing for nothing."""
     bare = text.strip().strip('"').strip()
     if bare.startswith("["):
         bare = bare[1:].partition("]")[0]

@@ -81,7 +81,7 @@ class Browser:
             req.path = self._page_url
 
     def unmatched(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer at a URL that is none of ours. Raises NotFound."""
+        """Answer at a URL that no route serves. Raises NotFound."""
         if self._page is None or not wants_page(req) or f"{req.path}/".startswith(self._apart):
             raise NotFound("Not Found")
         self._page.serve(req, resp)

@@ -23,7 +23,7 @@ YAML_IN = frozenset({YAML, "text/yaml", "application/yaml"})
 # YAML takes a thousand times the work of JSON; rest_cherrypy reads no larger body of any kind by default.
 SLOW_BODY_BYTES = 1024 * 1024
 FORM_FIELDS = 1000
-# orjson writes no deeper values; what it has read it can tell of itself, and faster than we could count.
+# orjson writes no deeper values, and it checks the depth of what it reads faster than we could.
 JSON_DEPTH = 254
 GZIP_FROM_BYTES = 1024
 GZIP_LEVEL = 5

@@ -59,7 +59,7 @@ class Canonical:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request (PEP 3333)."""
         believe_id = self._proxies.believes(environ)
-        # From here on the caller's own, for whoever looks, and not those of the proxy before us.
+        # From here on everybody sees the caller's own address and scheme, not those of the proxy in front of us.
         environ["REMOTE_ADDR"], environ["wsgi.url_scheme"] = self._proxies.origin(environ)
         facts = environ[ENVIRON_KEY] = new_facts(environ, believe_id=believe_id)
         if self._tracer is not None:
@@ -116,7 +116,7 @@ class _Body:
             if close is not None:
                 close()
         finally:
-            # A stream has no end of its own: whoever leaves it has aborted nothing.
+            # A stream has no end of its own: a caller that leaves has not aborted it.
             self._finished(self._facts, complete=self._complete or self._facts.kind == "stream")
 
 

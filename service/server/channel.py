@@ -275,7 +275,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return not self.requests and not self.total_outbufs_len
 
     def sweep(self, now: float, receive_seconds: float, on_rejected: Callable[[str], None]) -> None:
-        """End what has lasted too long: a slow sender, a reader that stopped, an idle connection, a farewell."""
+        """End what has lasted too long: a slow sender, a reader that stopped, an idle connection, a connection that is closing."""
         if self.is_idle():
             self._free_buffer()
         if self.linger_until is not None:

@@ -24,7 +24,7 @@ class Work(Protocol):
 
 class LastIn:
     """
-    A condition that wakes who has slept shortest; `threading.Condition` wakes who has slept longest.
+    A condition that wakes the thread that has slept shortest; `threading.Condition` wakes the one that has slept longest.
 
     So a light load stays on a few threads, whose stacks and memory are warm. lock: held by whoever calls, as with Condition.
     """

@@ -272,7 +272,7 @@ def bind(name: str, host: str, port: int, flag: str | None) -> socket.socket:
 def _bind_fault(exc: OSError, name: str, host: str, port: int, flag: str | None) -> ConfigFault:
     change_port = f"set {name}.port ({environ_name(f'{name}.port')}{f', {flag}' if flag else ''}) to another one, or 0 for any free one"
     if exc.errno == errno.EADDRINUSE:
-        return ConfigFault(f"{name}.port", f"port {port} on {host} is taken", f"stop who has it, or {change_port}")
+        return ConfigFault(f"{name}.port", f"port {port} on {host} is taken", f"stop the process that has it, or {change_port}")
     if exc.errno == errno.EACCES:
         return ConfigFault(f"{name}.port", f"port {port} needs a right this process does not have", change_port)
     return ConfigFault(

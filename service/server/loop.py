@@ -49,7 +49,7 @@ class Sockets(dict[int, Any]):
 
     def ask_again(self, descriptor: int | None) -> None:
         """
-        Ask whoever has the descriptor before the next wait; None and one that is gone are nobody.
+        Ask the owner of the descriptor before the next wait; None, and a descriptor that is gone, are ignored.
 
         It does not wake the loop: a thread of the pool pulls the trigger afterwards. The loop empties the trigger before it looks at the list,
         so it either finds the descriptor there, or a byte in the trigger that sends it to look again.

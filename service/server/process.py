@@ -108,7 +108,7 @@ def _serve(life: Life, signals: Signals) -> bool:
     """
     Return True at the first signal to stop.
 
-    False if a listener's loop has died (its `crash` is in the log): there is nothing to drain then, and whoever started us must start us anew.
+    False if a listener's loop has died (its `crash` is in the log): then there is nothing to drain, and the supervisor must start the process again.
     """
     while (told := signals.next(_LOOK_SECONDS)) not in _STOP:
         if told == signal.SIGHUP:

@@ -196,7 +196,7 @@ class Streams:
         return Batch(b"".join(frames), len(wanted), wanted[0].received_at)
 
     def _catch_up(self, view: View, missed: list[StreamEvent] | None) -> Batch | None:
-        """Return what a caller that came back has missed, or the event that says that nobody knows."""
+        """Return what a caller that came back has missed, or the event that says that it is not known."""
         if missed is None:
             self._on_gap()
             words = {"reason": "the events since Last-Event-ID are no longer kept"}

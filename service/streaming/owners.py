@@ -17,7 +17,7 @@ class Owners:
     """
     Who started which job, learned from the events that announce jobs. For one thread.
 
-    The first word counts: whoever may fire events on a minion could otherwise claim another user's job later.
+    The first announcement counts: otherwise somebody who may fire events from a minion could claim another user's job later.
     Half of *most* are remembered at least; then the older half is forgotten at once, which needs no order and half of the memory of one.
     """
 

@@ -69,9 +69,9 @@ def frame(tag: str, data: object, encode: Encode) -> bytes:
 
 class StreamEvent:
     """
-    One event on its way to the readers; decoded and rendered when the first of them wants it, and never again.
+    One event for the readers; decoded and rendered once, when the first of them wants it.
 
-    owner, id, number: set by whoever distributes it. received_at: monotonic seconds.
+    owner, id, number: set by the fan-out. received_at: monotonic seconds.
     unread: it came while nobody read, so it is there to be learned from, and for no reader.
     """
 

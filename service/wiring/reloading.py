@@ -90,7 +90,7 @@ class Reloading:
 
 
 def _read(environ: Mapping[str, str], master_raw: Mapping[str, Any]) -> Settings:
-    """Read the settings anew, and the key that a new one of them may name."""
+    """Read the settings again, and the key file that a new setting may name."""
     new = sources.load(environ, inherited.inherit(master_raw))
     faults = key_faults(new.audit)
     if faults:

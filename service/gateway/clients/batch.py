@@ -116,7 +116,7 @@ class _BatchRun:
                 self._jid = job.jid
                 self._waiter.watch(job.jid)
                 self.account.enter_context(self._jobs.waiting_for(job.jid, self._request))
-        # The master may know fewer of them by now: nobody waits for the others, but they are in the answer.
+        # The master may know fewer of them by now: the others are not waited for, but they are in the answer.
         gathering = self._jobs.gathering(self._low.fields, job or Job(self._jid, [], []), closed=True)
         self._active[gathering] = batch
 

@@ -79,7 +79,7 @@ class MasterOptions:
 
 
 def _numbers(raw: Mapping[str, Any], faults: list[ConfigFault]) -> dict[str, int]:
-    """Return the whole numbers we need, Salt's defaults for those that are missing; add what is none to *faults*."""
+    """Return the whole numbers we need, Salt's defaults for those that are missing; add what is not a number to *faults*."""
     numbers: dict[str, int] = {}
     for name, default in _NUMBERS.items():
         value = raw.get(name)

@@ -69,7 +69,7 @@ class _Connection(asyncio.BufferedProtocol):
 
 class Bus:
     """
-    Reads the event bus for ever and hands each raw event on. Runs on the bus thread.
+    Reads the event bus until cancelled and hands each raw event on. Runs on the bus thread.
 
     The master drops a reader that stalls, so nothing here waits for anybody.
     deliver(raw) must not block. on_state(connected, reason, cause) hears of every change; cause: why it was lost, `eof`, `error` or `stale`.

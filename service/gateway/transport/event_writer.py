@@ -53,7 +53,7 @@ def framed(event: bytes) -> bytes:
 
 class Trigger:
     """
-    One connection to the master's pull socket, made when first needed and anew when it is broken.
+    One connection to the master's pull socket, made when first needed, and again when it breaks.
 
     `fire` may be called from any thread; the socket lives on the bus thread's loop. The master acknowledges nothing:
     an event counts as fired when the kernel has it.

@@ -91,7 +91,7 @@ class Monitor:
             self._doubt.set()
 
     async def run(self) -> None:
-        """Probe for ever."""
+        """Probe until cancelled."""
         self._doubt = asyncio.Event()
         while True:
             self._doubt.clear()

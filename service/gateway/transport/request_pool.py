@@ -41,7 +41,7 @@ class Breaker(Protocol):
 
 
 class _Call:
-    """One request on its way: its caller waits for the outcome, the loop thread has all the rest."""
+    """One request under way: its caller waits for the outcome, the loop thread does everything else."""
 
     __slots__ = ("came_at", "limit", "message", "outcome", "slow", "sock", "timer")
 
@@ -186,7 +186,7 @@ class Channels:
         self._assign()
 
     def _finish(self, call: _Call, outcome: bytes | Fault) -> None:
-        """Tell the caller and take its channel back; one without an answer is made anew, because it cannot send before it has received."""
+        """Tell the caller and take its channel back; one without an answer is replaced, because it cannot send before it has received."""
         self._in_flight.discard(call)
         if call.timer is not None:
             call.timer.cancel()

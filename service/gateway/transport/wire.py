@@ -62,7 +62,7 @@ class RequestSocket:
         Send a load in the clear and return the master's answer, decoded.
 
         timeout: seconds. Raises MasterTimeout, MasterUnreachable when there is no socket to be had, MasterRefused when the
-        answer cannot be decoded. After a timeout or a cancellation the connection is made anew.
+        answer cannot be decoded. After a timeout or a cancellation the connection is made again.
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.ask(enveloped(load), answer.set_result)

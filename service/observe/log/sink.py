@@ -86,7 +86,7 @@ class Sink:
         return not self._batcher.stop(timeout)
 
     def after_fork(self) -> None:
-        """Start anew in a forked child: the queued lines are the parent's, and neither thread nor locks came along."""
+        """Start again in a forked child: the queued lines are the parent's, and neither thread nor locks came along."""
         self._batcher.after_fork()
         self._make_locks()
 

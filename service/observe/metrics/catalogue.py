@@ -312,7 +312,7 @@ _STREAMS = (
     Declaration(
         "salt_api_stream_events_dropped_total",
         "counter",
-        "Events that a stream did not get; of a replay gap nobody knows how many, it counts as one.",
+        "Events that a stream did not get; a replay gap counts as one, because its size is not known.",
         ("reason",),
         (STREAM_DROPS,),
         stability="stable",

@@ -33,7 +33,7 @@ class Pool(Protocol):
 
 
 class StreamCounts(Protocol):
-    """What the fan-out tells of its readers."""
+    """What the fan-out says about its readers."""
 
     def subscribers(self) -> int: ...
     def sent_total(self) -> int: ...

@@ -26,7 +26,7 @@ class Seldom:
         self._since: dict[str, tuple[float, int]] = {}  # when told, and how many since; guarded by _lock
 
     def count(self, kind: str) -> int:
-        """Return how many to tell of now, this one included; 0: keep quiet."""
+        """Return how many to log now, this one included; 0: log nothing."""
         now = self._monotonic()
         with self._lock:
             told, untold = self._since.get(kind, (-QUIET_SECONDS, 0))
