@@ -53,7 +53,7 @@ class Events:
     any_accept = True
 
     def __init__(self, streams: Streams, sessions: Sessions, slots: Slots, settings: EventSettings, report: Report, *, on_lag: Callable[[float], None]) -> None:
-        """on_lag(seconds): events were so old when their connection had them."""
+        """on_lag(seconds): how old events were when their connection had them."""
         self._streams = streams
         self._sessions = sessions
         self._slots = slots

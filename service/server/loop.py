@@ -59,8 +59,8 @@ class Sockets(dict[int, Any]):
     def turn(self, seconds: float) -> None:
         """Ask who is to be asked, wait for an event, and tell all who have one."""
         self.ask()
-        # The descriptors are looked up before the first is told: who is told may close one, and the kernel gives its number to the next caller,
-        # whom the event does not concern.
+        # The descriptors are looked up before the first owner is told: an owner may close one, and the kernel gives its number to the next caller,
+        # which the event is not for.
         ready = [(descriptor, self.get(descriptor), flags) for descriptor, flags in self._epoll.poll(seconds, _EVENTS)]
         for descriptor, channel, flags in ready:
             if channel is not None and self.get(descriptor) is channel:

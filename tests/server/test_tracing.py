@@ -79,8 +79,8 @@ def test_a_callers_own_decision_is_followed_and_nothing_secret_is_told(tmp_path:
 
 def test_a_collector_that_never_answers_holds_up_nobody_and_what_it_misses_is_counted(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        tracing = Tracing(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1/traces", 1.0, {}, api.process.report.traces, queue_spans=8, batch_spans=4)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tracing = Tracing(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces", 1.0, {}, api.process.report.traces, queue_spans=8, batch_spans=4)
         traced = Canonical(api.process.api.app, api.process.metrics, lambda *over: tracing.finish(over[0].trail, log_fields(*over)), tracer=tracing)
         for _ in range(20):
             ping(dataclasses.replace(api, caller=Caller(traced)))

@@ -171,7 +171,7 @@ class Gatherer:
     """
     One thread's wait for one job id.
 
-    groups: whom it waits for; a batch has several and changes them between two calls.
+    groups: the minions it waits for; a batch has several groups and changes them between two calls.
     master_up: says whether the master answers pings.
     """
 

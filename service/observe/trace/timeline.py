@@ -13,7 +13,7 @@ from service.observe.trace.traceparent import TraceContext
 Held = TypeVar("Held")
 
 StageName = Literal["auth", "publish", "gather"]
-# A batch publishes a hundred times; all of them count, so many are told one by one.
+# A batch publishes a hundred times; all of them count, but no more than this are recorded one by one.
 MOST_STAGES = 32
 # The names of the log line's fields.
 FIELDS: dict[StageName, str] = {"auth": "auth_s", "publish": "publish_s", "gather": "wait_s"}
