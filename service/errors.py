@@ -121,6 +121,10 @@ class AuditUnavailable(Fault, status=503, retry_after="always"):
     """The request was not run: `audit.mode` is `strict`, and no sink took its record."""
 
 
+class SecretUnavailable(Fault, status=503, retry_after="always"):
+    """The file of the secret that the webhook's path asks for cannot be read."""
+
+
 class MasterUnreachable(Fault, status=503, outcome="master_unreachable", retry_after="sometimes"):
     """The master does not answer on its request port, or its event bus is closed."""
 

@@ -7,8 +7,9 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from service.errors import ConfigFault, InvalidConfiguration, Unauthenticated
+from service.errors import ConfigFault, InvalidConfiguration, SecretUnavailable, Unauthenticated
 from service.http.addresses import Networks
 from service.secrets.reading import whole
 from service.secrets.secret_file import ROTATION_SECONDS, SecretFile
@@ -41,9 +42,10 @@ class Webhooks:
         require_login: bool,
         on_fault: Callable[[ConfigFault], object] = lambda _fault: None,
         time_of_day: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """on_fault: hears of secrets that cannot be read any more. Raises InvalidConfiguration when one cannot be read now."""
-        secrets = _secrets_of(endpoints, on_fault)
+        secrets = _secrets_of(endpoints, on_fault, monotonic)
         faults = [fault for secret in secrets.values() for fault in secret.faults()]
         if faults:
             raise InvalidConfiguration(faults)
@@ -63,7 +65,11 @@ class Webhooks:
         return self._require_login and (rules is None or rules.secret is None)
 
     def check(self, path: tuple[str, ...], body: bytes, header: Callable[[str], str | None]) -> None:
-        """Raise Unauthenticated, with the reason, for a call whose signature or time is not good. header: returns a header of the request."""
+        """
+        Raise Unauthenticated, with the reason, for a call whose signature or time is not good; SecretUnavailable while that cannot be told.
+
+        header: returns a header of the request.
+        """
         rules = self._of(path)
         if rules is None or rules.secret is None:
             return
@@ -78,7 +84,7 @@ class Webhooks:
             stamp = (header(endpoint.timestamp_header) or "").strip()
             self._check_time(stamp, endpoint)
             signed = stamp.encode("ascii") + b"." + body
-        expected = hmac.digest(rules.secret.value(), signed, hashlib.sha256).hex()
+        expected = hmac.digest(_in_force(rules.secret), signed, hashlib.sha256).hex()
         if not hmac.compare_digest(expected.encode(), given[len(_PREFIX) :].lower().encode("utf-8", "surrogateescape")):
             raise Unauthenticated("the signature does not fit the body")
 
@@ -100,9 +106,22 @@ def endpoint_faults(endpoints: Mapping[str, HookEndpoint]) -> list[ConfigFault]:
     return [fault for secret in _secrets_of(endpoints).values() for fault in secret.faults()]
 
 
-def _secrets_of(endpoints: Mapping[str, HookEndpoint], on_fault: Callable[[ConfigFault], object] = lambda _fault: None) -> dict[str, SecretFile[bytes]]:
-    named = {name: one.secret_file for name, one in endpoints.items() if one.secret_file}
-    return {name: SecretFile(path, f"hook.endpoints.{name}.secret_file", whole, on_fault, keep_seconds=ROTATION_SECONDS) for name, path in named.items()}
+def _secrets_of(
+    endpoints: Mapping[str, HookEndpoint],
+    on_fault: Callable[[ConfigFault], object] = lambda _fault: None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> dict[str, SecretFile[bytes]]:
+    def secret(name: str, path: Path) -> SecretFile[bytes]:
+        return SecretFile(path, f"hook.endpoints.{name}.secret_file", whole, on_fault, keep_seconds=ROTATION_SECONDS, monotonic=monotonic)
+
+    return {name: secret(name, one.secret_file) for name, one in endpoints.items() if one.secret_file}
+
+
+def _in_force(secret: SecretFile[bytes]) -> bytes:
+    try:
+        return secret.value()
+    except InvalidConfiguration as exc:
+        raise SecretUnavailable(exc.faults[0].where + ": the file holds no secret; the log says more", retry_after_seconds=ROTATION_SECONDS) from exc
 
 
 def segments_of(path: str) -> tuple[str, ...]:

@@ -1,0 +1,40 @@
+"""Webhooks' signatures, while the file of their secret is away."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+import pytest
+
+from service.auth.webhook import Webhooks
+from service.errors import SecretUnavailable
+from service.secrets.secret_file import ROTATION_SECONDS
+from service.settings.settings import HookEndpoint
+
+KEY = b"hook key CANARY"
+BODY = b"{}"
+
+
+def test_a_secret_taken_away_admits_nobody_and_says_why(tmp_path: Path) -> None:
+    now = [0.0]
+    path = tmp_path / "key"
+    path.write_bytes(KEY)
+    webhooks = Webhooks({"github": HookEndpoint(secret_file=path)}, require_login=True, monotonic=lambda: now[0])
+    signature = "sha256=" + hmac.digest(KEY, BODY, hashlib.sha256).hex()
+
+    def check() -> None:
+        webhooks.check(("github",), BODY, {"X-Hub-Signature-256": signature}.get)
+
+    check()
+    path.unlink()
+    check()
+    now[0] = ROTATION_SECONDS + 1
+
+    with pytest.raises(SecretUnavailable, match=r"^hook\.endpoints\.github\.secret_file: the file holds no secret") as caught:
+        check()
+    assert caught.value.status == 503
+    assert caught.value.retry_after_seconds == ROTATION_SECONDS
+    path.write_bytes(KEY)
+    check()
