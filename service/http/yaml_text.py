@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Hashable
 from typing import Any
 
@@ -11,12 +12,24 @@ import yaml
 
 # What aliases may add to a document, in nodes: a handful of lines can stand for a billion of them.
 ALIASED_NODES = 10_000
+# What `<<` may copy in a document, in keys.
+MERGED_KEYS = 10_000
 DEPTH = 100
+# A longer scalar is text. Python multiplies its way through a number in base 60 or 10, in time that grows with its square.
+NUMBER_CHARACTERS = 64
+# Numbers, unlike text, can be chosen to collide in a dictionary.
+KEYS_NOT_TEXT = 1_000
+# libyaml compares each `%TAG` with all before it.
+DIRECTIVES = 10
 # PyYAML's constructors raise all of these for odd scalars (`!!int ""` is an IndexError), not only YAMLError.
 READ_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_NUMBERS = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 # `<<` and `=` as keys.
-_OPERATORS = frozenset({"tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"})
+_OPERATORS = frozenset({_MERGE, "tag:yaml.org,2002:value"})
+# At the beginning of any line that is one for YAML.
+_DIRECTIVE = re.compile("(?:^|[\r\n\x85\u2028\u2029])\ufeff?%")
 
 _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -26,7 +39,7 @@ def load(text: str) -> Any:
     """
     Return the one document in *text* with Salt's types: times stay text, `010` is ten, a key comes once.
 
-    Raises one of READ_ERRORS.
+    The work is linear in the length of *text*, whatever it says. Raises one of READ_ERRORS.
     """
     _check_bounds(text)
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
@@ -77,6 +90,8 @@ def _is_meant(text: str, value: object) -> bool:
 
 def _check_bounds(text: str) -> None:
     """Walk the document's events; raises YAMLError for what would grow too large or too deep when constructed."""
+    if sum(1 for _ in _DIRECTIVE.finditer(text)) > DIRECTIVES:
+        raise yaml.YAMLError("found too many directives")
     sizes: dict[str, int] = {}  # nodes below a finished anchor
     stack: list[tuple[str | None, int]] = []  # open collections: anchor, nodes counted before it
     nodes = aliased = 0
@@ -105,6 +120,14 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._flattened: set[int] = set()
+        self._keys_not_text = 0
+        self._merged_keys = 0
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """Take a scalar that is too long for a number as text, unless it is tagged."""
+        if kind is yaml.ScalarNode and len(value) > NUMBER_CHARACTERS:
+            return _TEXT
+        return super().resolve(kind, value, implicit)
 
     def flatten_mapping(self, node: Any) -> None:
         """Resolve `<<`, once a node, and refuse a key that the mapping itself has twice."""
@@ -112,12 +135,39 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
             return
         self._flattened.add(id(node))
         keys = [self.construct_object(key) for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.tag not in _OPERATORS]
+        self._keys_not_text += sum(not isinstance(key, str) for key in keys)
+        if self._keys_not_text > KEYS_NOT_TEXT:
+            raise yaml.YAMLError("found too many keys that are no text")
         if len(set(keys)) != len(keys):
             raise yaml.YAMLError("found a key that comes twice")
-        super().flatten_mapping(node)
+        merged: list[Any] = []
+        own = []
+        for key, value in node.value:
+            if key.tag == _MERGE:
+                merged += self._mergeable(value)
+            else:
+                key.tag = _TEXT if key.tag in _OPERATORS else key.tag
+                own.append((key, value))
+        node.value = merged + own
+
+    def _mergeable(self, node: Any) -> list[Any]:
+        """Return the pairs that `<<: node` stands for. A list's first mapping wins, so it comes last."""
+        nodes = node.value[::-1] if isinstance(node, yaml.SequenceNode) else [node]
+        pairs: list[Any] = []
+        for one in nodes:
+            if not isinstance(one, yaml.MappingNode):
+                raise yaml.YAMLError("found something to merge that is no mapping")
+            self.flatten_mapping(one)
+            pairs += one.value
+            self._merged_keys += len(one.value)
+            if self._merged_keys > MERGED_KEYS:
+                raise yaml.YAMLError("too much is merged")
+        return pairs
 
     def construct_scalar(self, node: Any) -> Any:
         """Read `010` as ten: nobody means octal numbers in a mode or an id."""
+        if node.tag in _NUMBERS and len(node.value) > NUMBER_CHARACTERS:
+            raise yaml.YAMLError(f"found a number of more than {NUMBER_CHARACTERS} characters")
         if node.tag == "tag:yaml.org,2002:int" and node.value.startswith("0") and not node.value.startswith(("0b", "0x")):
             node.value = node.value.lstrip("0") or "0"
         return super().construct_scalar(node)
@@ -131,7 +181,7 @@ class _Loader(_BaseLoader):  # type: ignore[misc]
             raise yaml.YAMLError("found binary data that is not base64") from exc
 
 
-_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.construct_scalar)
+_Loader.add_constructor(_TEXT, _Loader.construct_scalar)
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_scalar)
 _Loader.add_constructor("tag:yaml.org,2002:binary", _Loader.construct_salt_binary)
 

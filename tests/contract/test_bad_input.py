@@ -65,6 +65,16 @@ def test_names_that_are_no_strings_are_a_bad_request(api: Api, client: str, name
     assert answer.status == 400
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 6_000, "9" * 6_000, "1" + ":59" * 3_000])
+@pytest.mark.parametrize(("content_type", "line"), [("application/x-yaml", "{}: {}\n"), ("application/x-www-form-urlencoded", "{}={}&")])
+@pytest.mark.parametrize("field", ["batch", "timeout", "batch_wait", "jid"])
+def test_a_number_of_thousands_of_digits_is_a_bad_request(api: Api, field: str, content_type: str, line: str, number: str) -> None:
+    low = {**api.demo, "client": "local_batch", "tgt": "minion-1", "fun": "test.ping", field: number}
+    answer = api.caller.request("POST", "/run", "".join(line.format(*pair) for pair in low.items()).encode(), content_type=content_type)
+
+    assert answer.status == 400, answer.body
+
+
 def test_too_many_lows_are_refused(api: Api) -> None:
     answer = api.caller.post([{**api.demo, **PING}] * 10_000)
 
