@@ -193,11 +193,10 @@ class Commands:
 
     def _through_guard(self, low: Low, facts: Facts, deadline: float) -> LowResult:
         asked = {**facts.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
-        credentials = low.credentials
-        with facts.trail.entering("auth", self._guard.admit(credentials, facts.address, asked)) as accepted:
+        with facts.trail.entering("auth", self._guard.admit(low.proof, facts.address, asked)) as accepted:
 
             def welcome() -> None:
-                facts.who.update(_claimed(credentials))
+                facts.who.update(_claimed(low.credentials))
                 accepted()
 
             request = Request(facts.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, trail=facts.trail)

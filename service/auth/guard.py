@@ -27,6 +27,11 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 _TOO_MANY_FAILED = "too many failed logins; wait before the next"
 
 
+def _is_token(credentials: Mapping[str, Any]) -> bool:
+    """Say whether a token is all there is. Beside an eauth it is one more field that the eauth's module may read."""
+    return credentials.keys() == {"token"}
+
+
 class TokenDied(Unauthenticated):
     """The master knows no such token: it has expired, or never was one. Stays between the sessions and the guard; callers see Unauthenticated."""
 
@@ -144,9 +149,12 @@ class Proven:
         self._until: Bounded[bytes, float] = Bounded(most)  # by digest; guarded by _lock
 
     def digest_of(self, credentials: Mapping[str, Any]) -> bytes:
-        """Return what credentials are known by; elsewhere they are known by another digest."""
-        text = "\0".join(f"{name}={len(str(value))}:{value}" for name, value in sorted(credentials.items()))
-        return self._digests.of(text)
+        """
+        Return what credentials are known by; elsewhere they are known by another digest.
+
+        Every field counts, and every difference between values: which of them an eauth module reads, only the master knows.
+        """
+        return self._digests.of(repr(sorted(credentials.items())))
 
     def has(self, digest: bytes) -> bool:
         """Say whether the master accepted these credentials lately."""
@@ -192,7 +200,7 @@ class Attempt:
     def _keys(self) -> Keys:
         """The keys of the two allowances; a token has no user, but must not be tried without end either."""
         mine = self.credentials
-        who = f"token from {self.address}" if "token" in mine else f"{mine.get('eauth', '')}:{mine.get('username', '')}"
+        who = f"token from {self.address}" if _is_token(mine) else f"{mine.get('eauth', '')}:{mine.get('username', '')}"
         return self.address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()
 
     def enter(self) -> None:
@@ -290,7 +298,7 @@ class Guard:
 
         asked: what they are used for, for the verdict; may still change inside the block. is_login: a success is always news. Yields a function to call when the master has accepted them. Raises Throttled.
         """
-        eauth = "token" if "token" in credentials else str(credentials.get("eauth", "unknown"))
+        eauth = "token" if _is_token(credentials) else str(credentials.get("eauth", "unknown"))
         decided = functools.partial(self._on_decided, eauth)
         attempt = Attempt(credentials, address, self._allowances, self.gate, self.proven, decided, self._monotonic)
         result: str = "error"

@@ -14,6 +14,7 @@ from service.auth.identity import Identity, Session
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
 from service.errors import BadRequest, Fault, Unauthenticated
+from service.gateway.clients.tokens import login_fields
 from service.gateway.low import TOKEN, check_token, session_over
 from service.http.facts import Facts
 from service.limits import Slots
@@ -111,10 +112,9 @@ class Sessions:
         user, eauth = (str(credentials.get(name, "")) for name in ("username", "eauth"))
         entries = self._audit(facts, [Act("login" if facts.route == "/login" else "token", user=user, eauth=eauth)])
         self._access.admit(facts.address, user)
-        # The guard counts by user; whatever else the eauth module reads must not make another user of this one.
-        who = {name: credentials[name] for name in ("eauth", "username", "password") if isinstance(credentials.get(name), str)}
-        with self._slots.take(), facts.trail.stage("auth"), self._guard.admit(who, facts.address, is_login=True) as accepted:
-            data = self._tokens.mk_token(credentials)
+        fields = login_fields(credentials)
+        with self._slots.take(), facts.trail.stage("auth"), self._guard.admit(fields, facts.address, is_login=True) as accepted:
+            data = self._tokens.mk_token(fields)
             accepted()
         self._guard.vouch({"token": data["token"]})
         for entry in entries:

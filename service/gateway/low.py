@@ -10,7 +10,7 @@ from typing import Any
 
 from service.clients import CLIENTS, Client, Kind
 from service.errors import BadRequest, ClientDisabled, Unauthenticated
-from service.gateway.low_fields import DEFAULT_TGT_TYPE, SHAPES, TARGET_TYPES, type_name
+from service.gateway.low_fields import DEFAULT_TGT_TYPE, JOB_FIELDS, SHAPES, TARGET_TYPES, type_name
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 # Hexadecimal only: a token is a file name at the master (CVE-2018-15750).
@@ -37,6 +37,19 @@ class Low:
     def credentials(self) -> dict[str, Any]:
         """Return the fields that say who asks, as the caller sent them."""
         return {name: self.fields[name] for name in CREDENTIAL_FIELDS if name in self.fields}
+
+    @property
+    def proof(self) -> dict[str, Any]:
+        """
+        Return all by which the master judges who asks: a token alone, else everything that its eauth modules can read.
+
+        Of a publish that is every field but the job's own, whatever it is called; of a runner or wheel call the credentials, as its other fields are arguments.
+        """
+        if "token" in self.fields:
+            return {"token": self.fields["token"]}
+        if self.client.kind != "local":
+            return self.credentials
+        return {name: value for name, value in self.fields.items() if name not in JOB_FIELDS}
 
     @property
     def function_names(self) -> str:

@@ -154,3 +154,5 @@ FIELDS = (
 SHAPES: Mapping[Kind, Mapping[str, Shape]] = {
     kind: {field.name: field.shape for field in FIELDS if kind in field.kinds and isinstance(field.shape, Shape)} for kind in _ALL
 }
+# Of a publish, what is the job's own; everything else that a low carries reaches the master's eauth modules.
+JOB_FIELDS = frozenset(field.name for field in FIELDS if "local" in field.kinds)

@@ -13,7 +13,7 @@ import pytest
 from service.wiring.configuration import read_configuration
 from service.wiring.process import Process
 from tests.caller import Response
-from tests.contract.conftest import MASTER_CONFIG, Api, real_sidecar
+from tests.contract.conftest import MASTER_CONFIG, Api, fake_api, real_sidecar
 from tests.fakes import FakeGateway
 
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
@@ -91,6 +91,21 @@ def test_login_understands_sharedsecret_for_password(api: Api) -> None:
     credentials = {"eauth": "sharedsecret", "username": "demo", "sharedsecret": api.demo["password"]}
 
     assert api.caller.post(credentials, "/login").status == 200
+
+
+BURST = 3
+
+
+@pytest.mark.parametrize("field", ["sharedsecret", "password", "otp"])
+def test_a_good_login_lets_no_other_value_of_any_field_past_the_brake(tmp_path: Path, field: str) -> None:
+    api = fake_api(tmp_path, SIDECAR_LIMITS_AUTH_FAILURES_BURST=str(BURST))
+    good = {"eauth": "sharedsecret", "username": "demo", "sharedsecret": api.demo["password"]}
+    wrong = {"eauth": "sharedsecret", "username": "demo"} if field == "password" else {**good, "sharedsecret": "wrong"}
+    first = api.caller.post(good, "/login").status
+    tried = [api.caller.post({**wrong, field: f"guess-{number}"}, "/login").status for number in range(15)]
+
+    assert (first, tried) == (200, [401] * BURST + [429] * (15 - BURST))
+    assert api.run(client="local", tgt="*", fun="test.ping").status == 200  # by its own name the secret is proven too
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,10 @@ class Tokens:
         """
         Log in: return the master's token data, with at least `token`, `name`, `eauth`, `start` and `expire`.
 
-        Keys that we do not know go to the eauth module too. Raises BadRequest, Unauthenticated, MasterUnreachable or MasterTimeout.
+        credentials: as `login_fields` returns them. Raises Unauthenticated, MasterUnreachable or MasterTimeout.
         """
         # First-time logins may take a second (a wrong password) or more (LDAP): they must not hold up publishes.
-        reply = self._channels.send({**_checked(credentials), "cmd": "mk_token"}, slow=True)
+        reply = self._channels.send({**credentials, "cmd": "mk_token"}, slow=True)
         # Anything but token data is a refusal: `""` in general, a sentence when the eauth module choked on what the caller sent.
         if not _is_token_data(reply):
             raise Unauthenticated(REFUSED)
@@ -131,8 +131,12 @@ class Tokens:
             return False
 
 
-def _checked(credentials: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a login may carry to the master; the master holds a worker for a second over what is bound to fail."""
+def login_fields(credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return what a login carries to the master, where the eauth module gets all of it, fields that we do not know too.
+
+    Raises BadRequest, and Unauthenticated for what is bound to fail: the master would hold a worker for a second over it.
+    """
     fields = {name: value for name, value in credentials.items() if isinstance(name, str) and value is not None and name not in {"cmd", "key"}}
     if fields.get("token") == "":
         del fields["token"]

@@ -12,7 +12,7 @@ import pytest
 from service.errors import BadRequest, Fault, Forbidden, JobTimeout, MasterUnreachable, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
-from service.gateway.clients.tokens import Tokens
+from service.gateway.clients.tokens import Tokens, login_fields
 from service.gateway.low import Low
 from service.gateway.master.options import MasterOptions
 
@@ -53,24 +53,28 @@ def tokens(master: Master, limits: Mapping[str, Any] = NOTHING, **raw: Any) -> T
     return Tokens(master, options, master.run, **{"time_of_day": lambda: 1000.0, **limits})
 
 
+def log_in(master: Master, credentials: Mapping[str, Any]) -> dict[str, Any]:
+    return tokens(master).mk_token(login_fields(credentials))
+
+
 def test_a_login_goes_to_the_master_with_what_else_the_eauth_module_may_want() -> None:
     master = Master(DATA)
 
-    assert tokens(master).mk_token({**GOOD, "otp": 123, "empty": None, "token": "", "token_expire": "60"}) == DATA
+    assert log_in(master, {**GOOD, "otp": 123, "empty": None, "token": "", "token_expire": "60"}) == DATA
     assert master.loads == [{**GOOD, "otp": 123, "token_expire": 60.0, "cmd": "mk_token"}]
     assert master.slow == [True]
 
 
 def test_a_login_cannot_become_another_command() -> None:
     master = Master(DATA)
-    tokens(master).mk_token({**GOOD, "cmd": "publish", "key": "x", 5: "x"})  # type: ignore[dict-item]
+    log_in(master, {**GOOD, "cmd": "publish", "key": "x", 5: "x"})  # type: ignore[dict-item]
 
     assert master.loads == [{**GOOD, "cmd": "mk_token"}]
 
 
 def test_a_shared_secret_is_a_password() -> None:
     master = Master(DATA)
-    tokens(master).mk_token({"eauth": "sharedsecret", "username": "a", "sharedsecret": "s"})
+    log_in(master, {"eauth": "sharedsecret", "username": "a", "sharedsecret": "s"})
 
     assert master.loads == [{"eauth": "sharedsecret", "username": "a", "password": "s", "cmd": "mk_token"}]
 
@@ -80,7 +84,7 @@ def test_a_shared_secret_is_a_password() -> None:
 )
 def test_anything_but_token_data_is_a_refusal(reply: object) -> None:
     with pytest.raises(Unauthenticated, match="Could not authenticate using provided credentials"):
-        tokens(Master(reply)).mk_token(GOOD)
+        log_in(Master(reply), GOOD)
 
 
 @pytest.mark.parametrize("credentials", [{}, {"eauth": "pam"}, {"eauth": "pam", "username": "a"}, {"eauth": "pam", "password": "a"}, {"username": "a", "password": "b"}, {"token": TOKEN}, {**GOOD, "eauth": ""}])  # fmt: skip
@@ -88,14 +92,14 @@ def test_a_login_that_must_fail_does_not_reach_the_master(credentials: dict[str,
     master = Master(DATA)
 
     with pytest.raises(Unauthenticated):
-        tokens(master).mk_token(credentials)
+        log_in(master, credentials)
     assert master.loads == []
 
 
 @pytest.mark.parametrize("wrong", [{"username": 1}, {"password": ["x"]}, {"eauth": {}}, {"token": 5}, {"token_expire": "x"}, {"token_expire": True}, {"token_expire": 0}, {"token_expire": []}, {"token_expire": 10**400}])  # fmt: skip
 def test_a_field_of_the_wrong_kind_is_a_bad_request(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
-        tokens(Master(DATA)).mk_token({**GOOD, **wrong})
+        log_in(Master(DATA), {**GOOD, **wrong})
 
 
 def test_a_live_token_has_data() -> None:
