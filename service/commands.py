@@ -18,7 +18,7 @@ from service.errors import Fault, Overloaded, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
-from service.http.facts import Facts
+from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.observe.redact import redact_text
 
@@ -94,7 +94,7 @@ class Commands:
         """Take new limits, all fields of Policy, in a running process."""
         self.policy = Policy(**limits)
 
-    def run(self, body: object, facts: Facts, *, proof: Proof | None = None, client: Client | None = None) -> list[Any]:
+    def run(self, body: object, info: RequestInfo, *, proof: Proof | None = None, client: Client | None = None) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.
 
@@ -105,11 +105,11 @@ class Commands:
         """
         lows = self._parse(_completed(body, proof, client))
         if self._audit is not None:
-            self._record(self._audit, lows, facts, proof)
+            self._record(self._audit, lows, info, proof)
         if proof is None:
-            with facts.trail.stage("auth"):
+            with info.timeline.stage("auth"):
                 for low in lows:
-                    self._may_call(low.credentials, facts.address)
+                    self._may_call(low.credentials, info.address)
         slots = self._sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self._quick_calls
         with contextlib.ExitStack() as held:
             try:
@@ -117,14 +117,14 @@ class Commands:
             except Overloaded as fault:
                 self._count_refused(lows, fault)
                 raise
-            return self._run_all(lows, facts)
+            return self._run_all(lows, info)
 
-    def _record(self, audit: Audit, lows: list[Low], facts: Facts, proof: Proof | None) -> None:
+    def _record(self, audit: Audit, lows: list[Low], info: RequestInfo, proof: Proof | None) -> None:
         """Have recorded what is asked for. Raises AuditUnavailable, and Unauthenticated for a dead token: the master need not be asked of it again."""
-        with facts.trail.stage("auth"):
-            owners = [proof.identity if proof else self._owner(low, facts) for low in lows]
+        with info.timeline.stage("auth"):
+            owners = [proof.identity if proof else self._owner(low, info) for low in lows]
         try:
-            audit.begin(facts, [_act(low, owner if isinstance(owner, Identity) else None) for low, owner in zip(lows, owners, strict=True)])
+            audit.begin(info, [_act(low, owner if isinstance(owner, Identity) else None) for low, owner in zip(lows, owners, strict=True)])
             for owner in owners:
                 if isinstance(owner, Unauthenticated):
                     raise owner
@@ -132,9 +132,9 @@ class Commands:
             self._count_refused(lows, fault)
             raise
 
-    def _owner(self, low: Low, facts: Facts) -> Identity | Unauthenticated | None:
+    def _owner(self, low: Low, info: RequestInfo) -> Identity | Unauthenticated | None:
         try:
-            return self._whose(low.credentials, facts.address)
+            return self._whose(low.credentials, info.address)
         except Unauthenticated as fault:
             return fault
 
@@ -150,35 +150,35 @@ class Commands:
             self._metrics.client_refused("invalid", fault.outcome)
             raise
 
-    def _run_all(self, lows: list[Low], facts: Facts) -> list[Any]:
+    def _run_all(self, lows: list[Low], info: RequestInfo) -> list[Any]:
         values: list[Any] = []
         deadline = self._monotonic() + self.policy.deadline_seconds
         for index, low in enumerate(lows):
             try:
-                result = self._run_one(low, facts, deadline)
+                result = self._run_one(low, info, deadline)
             except Fault as fault:
                 if values or len(lows) > 1:
                     fault.details["completed"] = values
-                    fault.details["jids"] = [entry["jid"] for entry in facts.lows if entry.get("jid")]
+                    fault.details["jids"] = [entry["jid"] for entry in info.lows if entry.get("jid")]
                 raise
             if self._audit is not None:
-                self._audit.returned(facts, index, result.value)
+                self._audit.returned(info, index, result.value)
             # rest_cherrypy gives the returns of a batch one element each.
             values += result.value if low.client is Client.LOCAL_BATCH else [result.value]
         return values
 
-    def _run_one(self, low: Low, facts: Facts, deadline: float) -> LowResult:
+    def _run_one(self, low: Low, info: RequestInfo, deadline: float) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
         tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
         entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
         if tgt_type is not None:
             entry |= _target(low.fields["tgt"], in_full=self.policy.include_target)
-        facts.lows.append(entry)
+        info.lows.append(entry)
         started = self._monotonic()
         outcome = "error"
         self._metrics.client_started(low.client)
         try:
-            result = self._through_guard(low, facts, deadline)
+            result = self._through_guard(low, info, deadline)
             outcome = result.outcome
             entry.update(_account(result))
         except Fault as fault:
@@ -191,15 +191,15 @@ class Commands:
             self._metrics.client_finished(low.client, outcome, seconds)
         return result
 
-    def _through_guard(self, low: Low, facts: Facts, deadline: float) -> LowResult:
-        asked = {**facts.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
-        with facts.trail.entering("auth", self._guard.admit(low.proof, facts.address, asked)) as accepted:
+    def _through_guard(self, low: Low, info: RequestInfo, deadline: float) -> LowResult:
+        asked = {**info.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
+        with info.timeline.entering("auth", self._guard.admit(low.proof, info.address, asked)) as accepted:
 
             def welcome() -> None:
-                facts.who.update(_claimed(low.credentials))
+                info.who.update(_claimed(low.credentials))
                 accepted()
 
-            request = Request(facts.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, trail=facts.trail)
+            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, timeline=info.timeline)
             return self._gateway.run(low, request)
 
 

@@ -8,31 +8,31 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
 from service.api import gates
-from service.api.events import Events
-from service.api.hook import Hook
-from service.api.jobs import Job, Jobs
-from service.api.keys import Key, Keys
-from service.api.login import Login, Logout, SessionCookie
-from service.api.minions import Minion, Minions
-from service.api.ops import Live, MetricsPage, Ready
-from service.api.root import Root
-from service.api.run import Run
-from service.api.site import App, Static
-from service.api.stats import Stats
-from service.api.token import Token
-from service.api.unavailable import NoWebsocket
+from service.api.events import EventsResource
+from service.api.hook import HookResource
+from service.api.jobs import JobResource, JobsResource
+from service.api.keys import KeyResource, KeysResource
+from service.api.login import LoginResource, LogoutResource, SessionCookie
+from service.api.minions import MinionResource, MinionsResource
+from service.api.ops import LiveResource, MetricsResource, ReadyResource
+from service.api.root import RootResource
+from service.api.run import RunResource
+from service.api.site import AppResource, StaticResource
+from service.api.stats import StatsResource
+from service.api.token import TokenResource
+from service.api.unavailable import NoWebsocketResource
 from service.audit.trail import Audit
 from service.auth.sessions import Sessions
 from service.auth.webhook import Webhooks
 from service.commands import Commands
 from service.errors import ConfigFault
-from service.health import Health
 from service.http.app import Gate, Renderer, rest_wsgi
 from service.http.files import Folder, Page
 from service.limits import Slots
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
+from service.readiness import Readiness
 from service.secrets.secret_file import BearerFile
 from service.settings.settings import Settings
 from service.streaming.fanout import Streams
@@ -112,7 +112,7 @@ class ApiParts:
 class OpsParts:
     """What the ops listener's resources are made of. skew: see api/ops.py."""
 
-    health: Health
+    health: Readiness
     metrics: Metrics
     token: BearerFile
     skew: Callable[[], str]
@@ -122,61 +122,61 @@ def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
     return url, f"{url}/{{{name}:path}}"
 
 
-def _events(parts: ApiParts) -> Events:
+def _events(parts: ApiParts) -> EventsResource:
     ours = parts.settings.events
-    return Events(parts.streams, parts.sessions, Slots("event streams", ours.streams), ours, parts.report, on_lag=parts.metrics.stream_lag)
+    return EventsResource(parts.streams, parts.sessions, Slots("event streams", ours.streams), ours, parts.report, on_lag=parts.metrics.stream_lag)
 
 
-def _metrics_page(parts: OpsParts) -> MetricsPage:
+def _metrics_page(parts: OpsParts) -> MetricsResource:
     def refresh() -> None:
         parts.metrics.ready({name: check.ok for name, check in parts.health.report().items()})
 
-    return MetricsPage(parts.metrics, refresh)
+    return MetricsResource(parts.metrics, refresh)
 
 
 def _no_websocket(path: str) -> Route[ApiParts]:
     # What may follow was a token, so it is no part of the route's name.
-    return Route(path, NoWebsocket, lambda _: NoWebsocket(), {"GET": Needs.NOTHING}, at=lambda _: _and_below(path), pageless=True)
+    return Route(path, NoWebsocketResource, lambda _: NoWebsocketResource(), {"GET": Needs.NOTHING}, at=lambda _: _and_below(path), pageless=True)
 
 
 API: tuple[Route[ApiParts], ...] = (
-    Route("/", Root, lambda parts: Root(parts.commands), {"GET": Needs.NOTHING, "POST": Needs.SESSION_OR_BODY}),
-    Route("/run", Run, lambda parts: Run(parts.commands), {"POST": Needs.BODY}),
-    Route("/login", Login, lambda parts: Login(parts.sessions, parts.cookie), {"GET": Needs.NOTHING, "POST": Needs.BODY}),
-    Route("/logout", Logout, lambda parts: Logout(parts.sessions, parts.cookie), {"GET": Needs.HEADER_SESSION, "POST": Needs.SESSION}),
-    Route("/token", Token, lambda parts: Token(parts.sessions, lambda: parts.commands.policy.lows_per_request), {"POST": Needs.BODY}),
-    Route("/minions", Minions, lambda parts: Minions(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.RIGHT}),
-    Route("/minions/{mid}", Minion, lambda parts: Minion(parts.commands), {"GET": Needs.RIGHT}),
-    Route("/jobs", Jobs, lambda parts: Jobs(parts.commands), {"GET": Needs.RIGHT}),
-    Route("/jobs/{jid}", Job, lambda parts: Job(parts.commands), {"GET": Needs.RIGHT}),
-    Route("/keys", Keys, lambda parts: Keys(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
-    Route("/keys/{mid}", Key, lambda parts: Key(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/", RootResource, lambda parts: RootResource(parts.commands), {"GET": Needs.NOTHING, "POST": Needs.SESSION_OR_BODY}),
+    Route("/run", RunResource, lambda parts: RunResource(parts.commands), {"POST": Needs.BODY}),
+    Route("/login", LoginResource, lambda parts: LoginResource(parts.sessions, parts.cookie), {"GET": Needs.NOTHING, "POST": Needs.BODY}),
+    Route("/logout", LogoutResource, lambda parts: LogoutResource(parts.sessions, parts.cookie), {"GET": Needs.HEADER_SESSION, "POST": Needs.SESSION}),
+    Route("/token", TokenResource, lambda parts: TokenResource(parts.sessions, lambda: parts.commands.policy.lows_per_request), {"POST": Needs.BODY}),
+    Route("/minions", MinionsResource, lambda parts: MinionsResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.RIGHT}),
+    Route("/minions/{mid}", MinionResource, lambda parts: MinionResource(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/jobs", JobsResource, lambda parts: JobsResource(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/jobs/{jid}", JobResource, lambda parts: JobResource(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
+    Route("/keys/{mid}", KeyResource, lambda parts: KeyResource(parts.commands), {"GET": Needs.RIGHT}),
     Route(
         "/hook",
-        Hook,
-        lambda parts: Hook(parts.fire, parts.quick_calls, audit=parts.audit.begin),
+        HookResource,
+        lambda parts: HookResource(parts.fire, parts.quick_calls, audit=parts.audit.begin),
         {"POST": Needs.WEBHOOK},
         at=lambda ours: _and_below(ours.hook.url, "path"),
         moved_by="hook.url",
         pageless=True,
     ),
-    Route("/events", Events, _events, {"GET": Needs.URL_SESSION}, pageless=True),
+    Route("/events", EventsResource, _events, {"GET": Needs.URL_SESSION}, pageless=True),
     _no_websocket("/ws"),
     _no_websocket("/all_events"),
     _no_websocket("/formatted_events"),
-    Route("/stats", Stats, lambda parts: Stats(parts.traffic), {"GET": Needs.STATS_SESSION}),
+    Route("/stats", StatsResource, lambda parts: StatsResource(parts.traffic), {"GET": Needs.STATS_SESSION}),
     Route(
         "/app",
-        App,
-        lambda parts: App(parts.page) if parts.page else None,
+        AppResource,
+        lambda parts: AppResource(parts.page) if parts.page else None,
         {"GET": Needs.NOTHING},
         at=lambda ours: _and_below(ours.site.app_path),
         moved_by="site.app_path",
     ),
     Route(
         "/static",
-        Static,
-        lambda parts: Static(Folder(parts.settings.site.static)) if parts.settings.site.static else None,
+        StaticResource,
+        lambda parts: StaticResource(Folder(parts.settings.site.static)) if parts.settings.site.static else None,
         {"GET": Needs.NOTHING},
         at=lambda ours: (f"{ours.site.static_path}/{{name:path}}",),
         moved_by="site.static_path",
@@ -184,9 +184,9 @@ API: tuple[Route[ApiParts], ...] = (
     ),
 )
 OPS: tuple[Route[OpsParts], ...] = (
-    Route("/livez", Live, lambda _: Live(), {"GET": Needs.NOTHING}),
-    Route("/readyz", Ready, lambda parts: Ready(parts.health, parts.token, parts.skew), {"GET": Needs.NOTHING}),
-    Route("/metrics", MetricsPage, _metrics_page, {"GET": Needs.OPS_BEARER}),
+    Route("/livez", LiveResource, lambda _: LiveResource(), {"GET": Needs.NOTHING}),
+    Route("/readyz", ReadyResource, lambda parts: ReadyResource(parts.health, parts.token, parts.skew), {"GET": Needs.NOTHING}),
+    Route("/metrics", MetricsResource, _metrics_page, {"GET": Needs.OPS_BEARER}),
 )
 # How errors look below a URL, also where nobody serves it; the first that fits counts.
 FAMILIES: tuple[tuple[str, Renderer], ...] = (("/", rest_wsgi),)

@@ -1,9 +1,10 @@
-"""The ratchet: functions of 40 lines at most, files of 40 to 400, and a charter at the top of each."""
+"""The ratchet: functions of 40 lines at most, files of 40 to 400, a charter at the top of each, and a name for one thing only."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 FUNCTION_LINES = 40
@@ -51,3 +52,12 @@ def test_a_file_too_short_to_stand_apart_is_folded_into_its_neighbour() -> None:
     charters = {name for name in short if name.endswith(("__init__.py", "__main__.py"))}
 
     assert short - resources - charters == APART.keys()
+
+
+def test_a_name_means_one_module_and_one_class() -> None:
+    ours = [path for path in (ROOT / "service").rglob("*.py") if not path.is_relative_to(ROOT / "service" / "demo" / "files")]
+    modules = Counter(path.stem for path in ours if not path.stem.startswith("__"))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in ours]
+    classes = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+
+    assert [name for name, count in (modules + classes).items() if count > 1] == []

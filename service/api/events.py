@@ -13,7 +13,7 @@ import falcon
 
 from service.auth.identity import Identity, Session
 from service.errors import BadRequest, Fault, Unauthenticated
-from service.http.facts import Facts
+from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
@@ -25,14 +25,14 @@ MOST_GLOBS = 50
 MOST_GLOB_CHARACTERS = 512
 
 
-class Sessions(Protocol):
+class StreamSessions(Protocol):
     """The sessions, as far as a stream needs them."""
 
     def of(self, environ: Mapping[str, Any]) -> Session:
         """Return whose request this is. Raises Unauthenticated when that cannot be, or is over."""
 
 
-class Report(Protocol):
+class StreamReport(Protocol):
     """Hears of streams."""
 
     def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class Report(Protocol):
         """A stream is over."""
 
 
-class Events:
+class EventsResource:
     """
     The event stream (SSE), for any Accept header: `retry: 400` at once and as heartbeat, then a `tag:` and a `data:` line for each event.
 
@@ -52,7 +52,9 @@ class Events:
 
     any_accept = True
 
-    def __init__(self, streams: Streams, sessions: Sessions, slots: Slots, settings: EventSettings, report: Report, *, on_lag: Callable[[float], None]) -> None:
+    def __init__(
+        self, streams: Streams, sessions: StreamSessions, slots: Slots, settings: EventSettings, report: StreamReport, *, on_lag: Callable[[float], None]
+    ) -> None:
         """on_lag(seconds): how old events were when their connection had them."""
         self._streams = streams
         self._sessions = sessions
@@ -86,19 +88,19 @@ class Events:
         return View(None if everything else identity.user, globs, ids=req.get_param("ids") in {"1", "true", "yes"})
 
     def _body(self, req: falcon.Request, reader: Reader, held: contextlib.ExitStack) -> EventStream:
-        facts = Facts.of(req.env)
-        facts.kind = "stream"
+        info = RequestInfo.of(req.env)
+        info.kind = "stream"
         self._report.stream_opened(
-            facts.request_id, {"filter": [glob[:100] for glob in reader.view.globs[:5]] or None, "sees_everything": reader.view.user is None}
+            info.request_id, {"filter": [glob[:100] for glob in reader.view.globs[:5]] or None, "sees_everything": reader.view.user is None}
         )
 
         def closed(reason: str, sent: int) -> None:
             held.close()
-            self._report.stream_closed(facts.request_id, reason, sent, reader.dropped, time.monotonic() - facts.started)
+            self._report.stream_closed(info.request_id, reason, sent, reader.dropped, time.monotonic() - info.started)
 
         return EventStream(
             reader,
-            _Connection.of(req.env),
+            _Caller.of(req.env),
             heartbeat_seconds=self._settings.heartbeat_seconds,
             alive=functools.partial(self._alive, req.env),
             on_lag=self._on_lag,
@@ -117,10 +119,10 @@ class Events:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Connection:
+class _Caller:
     hung_up: Callable[[], bool]
     unsent_bytes: Callable[[], int]
 
     @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> _Connection:
+    def of(cls, environ: Mapping[str, Any]) -> _Caller:
         return cls(environ.get("waitress.client_disconnected", lambda: False), environ.get("sidecar.unsent_bytes", lambda: 0))

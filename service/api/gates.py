@@ -11,8 +11,8 @@ from service.auth.identity import Session
 from service.auth.webhook import Webhooks, segments_of
 from service.errors import TooLarge, Unauthenticated
 from service.http.app import Gate
-from service.http.facts import Facts
 from service.http.media import read_body
+from service.http.request_info import RequestInfo
 
 _TOKEN_PARAMETERS = ("token", "salt_token")
 
@@ -64,7 +64,7 @@ def webhook(webhooks: Webhooks, find: Find, body_limit_bytes: int) -> Gate:
 
     def gate(req: falcon.Request, _resp: falcon.Response, params: Mapping[str, str]) -> None:
         segments = segments_of(params.get("path", ""))
-        webhooks.admit_address(segments, Facts.of(req.env).address)
+        webhooks.admit_address(segments, RequestInfo.of(req.env).address)
         if webhooks.needs_login(segments):
             find(req.env)
         webhooks.check(segments, _body(req, body_limit_bytes), req.get_header)

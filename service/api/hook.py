@@ -11,8 +11,8 @@ from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.webhook import segments_of
 from service.errors import BadRequest, NotAcceptable
-from service.http.facts import Facts
 from service.http.media import decode, read_body, respond
+from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.observe.redact import MASK
 
@@ -22,7 +22,7 @@ MOST_TAG_CHARACTERS = 512
 _OURS = frozenset({"X-Auth-Token", "Authorization", "Proxy-Authorization", "Cookie"})
 
 
-class Hook:
+class HookResource:
     """
     Webhooks: `POST /hook/a/b` fires `salt/netapi/hook/a/b` with `{"body": text, "post": the parsed body, "headers": {...}}`.
 
@@ -45,13 +45,13 @@ class Hook:
     def on_post(self, req: falcon.Request, resp: falcon.Response, path: str = "") -> None:
         """Fire an event: {"success": true}."""
         segments = segments_of(path)
-        facts = Facts.of(req.env)
+        info = RequestInfo.of(req.env)
         body = read_body(req)
         tag = "/".join((TAG, *segments))
         if len(tag) > MOST_TAG_CHARACTERS or not tag.isprintable():
             raise BadRequest("the path cannot be an event's tag")
-        event = {"body": body.decode("utf-8", "backslashreplace"), "post": _parsed(req), "headers": _headers(req.env, facts.address)}
-        self._audit(facts, [Act("hook", user=facts.who.get("user.name"), eauth=facts.who.get("auth.eauth"), tag=tag, fields={"body": event["body"]})])
+        event = {"body": body.decode("utf-8", "backslashreplace"), "post": _parsed(req), "headers": _headers(req.env, info.address)}
+        self._audit(info, [Act("hook", user=info.who.get("user.name"), eauth=info.who.get("auth.eauth"), tag=tag, fields={"body": event["body"]})])
         with self._slots.take():
             self._fire(tag, event)
         respond(req, resp, {"success": True})

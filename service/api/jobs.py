@@ -7,11 +7,11 @@ from typing import Any
 import falcon
 
 from service.commands import Commands
-from service.http.facts import Facts
 from service.http.media import respond
+from service.http.request_info import RequestInfo
 
 
-class Jobs:
+class JobsResource:
     """The jobs in the master's job cache."""
 
     def __init__(self, commands: Commands) -> None:
@@ -20,12 +20,12 @@ class Jobs:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """List them: {"return": [{jid: job}]}."""
         low = {"client": "runner", "fun": "jobs.list_jobs"}
-        value = self._commands.run([low], Facts.of(req.env), proof=req.context.session)
+        value = self._commands.run([low], RequestInfo.of(req.env), proof=req.context.session)
         resp.set_header("Cache-Control", "private")
         respond(req, resp, {"return": value})
 
 
-class Job:
+class JobResource:
     """One job, with its returns so far."""
 
     def __init__(self, commands: Commands) -> None:
@@ -34,7 +34,7 @@ class Job:
     def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
         """Look it up: {"info": [job], "return": [{minion: value}]}; a job that is not known has `Error` in `info`."""
         low = {"client": "runner", "fun": "jobs.list_job", "kwarg": {"jid": jid}}
-        (job,) = self._commands.run([low], Facts.of(req.env), proof=req.context.session)
+        (job,) = self._commands.run([low], RequestInfo.of(req.env), proof=req.context.session)
         resp.set_header("Cache-Control", "private")
         respond(req, resp, shown(job, jid))
 

@@ -12,8 +12,8 @@ import falcon
 from service.commands import Commands
 from service.errors import BadRequest, Conflict, MasterRefused
 from service.gateway.low import CREDENTIAL_FIELDS
-from service.http.facts import Facts
 from service.http.media import decode, respond
+from service.http.request_info import RequestInfo
 
 # key.gen_accept drops every other character, and dots at the ends, without a word: the key would be another minion's.
 # Source: salt/utils/sanitizers.py, InputSanitizer.hostname.
@@ -23,7 +23,7 @@ MOST_BITS = 8192
 _TRUE = frozenset({"true", "yes", "on", "1"})
 
 
-class Keys:
+class KeysResource:
     """The names of all keys, by state; and key pairs for new minions."""
 
     # A kickstart script pipes the answer into tar whatever its Accept header says.
@@ -39,7 +39,7 @@ class Keys:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Make a pair for `mid`, accept it, and answer a tar of `minion.pub` and `minion.pem`. Needs credentials in the body; 409 if there is a key and no `force`."""
         low = _generation(decode(req))
-        (value,) = self._commands.run([low], Facts.of(req.env))
+        (value,) = self._commands.run([low], RequestInfo.of(req.env))
         pair = value["data"].get("return") if isinstance(value.get("data"), dict) else None
         if not isinstance(pair, dict):
             raise MasterRefused("the master could not make the key")
@@ -52,7 +52,7 @@ class Keys:
         resp.set_header("Content-Disposition", f'attachment; filename="saltkeys-{low["id_"]}.tar"')
 
 
-class Key:
+class KeyResource:
     """The fingerprint of one key, or of those that a glob matches."""
 
     def __init__(self, commands: Commands) -> None:
@@ -64,7 +64,7 @@ class Key:
 
 
 def _answer_keys(commands: Commands, fields: dict[str, str], req: falcon.Request, resp: falcon.Response) -> None:
-    (value,) = commands.run([{"client": "wheel", **fields}], Facts.of(req.env), proof=req.context.session)
+    (value,) = commands.run([{"client": "wheel", **fields}], RequestInfo.of(req.env), proof=req.context.session)
     data = value.get("data")
     resp.set_header("Cache-Control", "private")
     respond(req, resp, {"return": data.get("return", {}) if isinstance(data, dict) else {}})

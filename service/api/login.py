@@ -41,7 +41,7 @@ class SessionCookie:
         return self.secure == "always" or (self.secure == "auto" and req.scheme == "https")
 
 
-class Login:
+class LoginResource:
     """
     A session is a Salt token: valid until it expires, across restarts and on every sidecar beside the same master.
 
@@ -73,7 +73,7 @@ class Login:
         respond(req, resp, {"return": [content]})
 
 
-class Logout:
+class LogoutResource:
     """Ends the session everywhere: the token is revoked at the master, if its store or the user's rights allow that."""
 
     def __init__(self, sessions: Sessions, cookie: SessionCookie) -> None:

@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 
 import falcon
 
-from service.health import Health
 from service.http.accept import exposition_format
 from service.http.media import compress, respond_json
+from service.readiness import Readiness
 
 
 class Exposition(Protocol):
@@ -20,14 +20,14 @@ class Exposition(Protocol):
         """Return content type and body. names: of the samples to tell, all when empty."""
 
 
-class Token(Protocol):
+class BearerToken(Protocol):
     """The ops token; see secrets/secret_file.py."""
 
     def is_sent(self, authorization: str) -> bool:
         """Say whether a caller may see all."""
 
 
-class Live:
+class LiveResource:
     """Alive: this listener answers. It does not look at the master, which no restart of the sidecar would bring back."""
 
     any_accept = True
@@ -37,7 +37,7 @@ class Live:
         respond_json(resp, {"status": "alive"})
 
 
-class Ready:
+class ReadyResource:
     """
     Ready: the checks pass and the process is not stopping.
 
@@ -46,7 +46,7 @@ class Ready:
 
     any_accept = True
 
-    def __init__(self, health: Health, token: Token, skew: Callable[[], str]) -> None:
+    def __init__(self, health: Readiness, token: BearerToken, skew: Callable[[], str]) -> None:
         """skew: says how the master's Salt version differs from ours, or nothing."""
         self._health = health
         self._token = token
@@ -63,7 +63,7 @@ class Ready:
         respond_json(resp, content, 200 if ready else 503)
 
 
-class MetricsPage:
+class MetricsResource:
     """
     Prometheus' page. `?name[]=` (repeatable) selects metrics by the names of their samples.
 

@@ -6,14 +6,14 @@ import falcon
 
 from service.clients import CLIENTS
 from service.commands import Commands
-from service.http.facts import Facts
 from service.http.media import decode, respond
+from service.http.request_info import RequestInfo
 
 # Upstream's own text; probes and old clients look for it. Source: salt/netapi/rest_wsgi.py, dispatch.
 WELCOME = "They found me. I don't know how, but they found me. Run for it, Marty!"
 
 
-class Root:
+class RootResource:
     """
     Commands, in a session (rest_cherrypy) or, without one, with credentials inside each low (rest_wsgi).
 
@@ -31,4 +31,4 @@ class Root:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run a lowstate: {"return": [value of each low]}."""
         lowstate = decode(req, required="JSON required")
-        respond(req, resp, {"return": self._commands.run(lowstate, Facts.of(req.env), proof=req.context.session)})
+        respond(req, resp, {"return": self._commands.run(lowstate, RequestInfo.of(req.env), proof=req.context.session)})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import falcon
 
 from service.commands import Commands
-from service.http.facts import Facts
 from service.http.media import decode, respond
+from service.http.request_info import RequestInfo
 
 
-class Run:
+class RunResource:
     """Commands with `username`, `password` and `eauth`, or a Salt `token`, inside each low. A session is ignored here."""
 
     def __init__(self, commands: Commands) -> None:
@@ -17,4 +17,4 @@ class Run:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Run a lowstate: {"return": [value of each low]}."""
-        respond(req, resp, {"return": self._commands.run(decode(req), Facts.of(req.env))})
+        respond(req, resp, {"return": self._commands.run(decode(req), RequestInfo.of(req.env))})

@@ -7,7 +7,7 @@ import falcon
 from service.http.files import Folder, Page
 
 
-class App:
+class AppResource:
     """
     The page of `site.app`, at `site.app_path` and everything below; served only if that is set. It needs no session: the page logs in by itself.
 
@@ -24,7 +24,7 @@ class App:
         self._page.serve(req, resp)
 
 
-class Static:
+class StaticResource:
     """The files below `site.static`, at `site.static_path`; served only if that is set. They need no session."""
 
     any_accept = True

@@ -16,7 +16,7 @@ class Figures(Protocol):
         """Return the figures."""
 
 
-class Stats:
+class StatsResource:
     """CherryPy's figures of requests, bytes and threads; the server's appear under its old and its new name."""
 
     def __init__(self, figures: Figures) -> None:

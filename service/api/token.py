@@ -13,7 +13,7 @@ from service.http.media import decode, respond
 NEEDED = ("username", "password", "eauth")
 
 
-class Token:
+class TokenResource:
     """Makes Salt tokens, the same as those of /login."""
 
     def __init__(self, sessions: Sessions, most: Callable[[], int]) -> None:

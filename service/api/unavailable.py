@@ -7,7 +7,7 @@ import falcon
 from service.errors import NotOffered
 
 
-class NoWebsocket:
+class NoWebsocketResource:
     """Websockets are not offered; `/events` carries the same events."""
 
     any_accept = True

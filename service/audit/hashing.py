@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
 
 
-class Key:
+class HmacKey:
     """An HMAC key, and the id by which records name it."""
 
     def __init__(self, secret: bytes) -> None:
@@ -54,11 +54,11 @@ class Key:
         return name if isinstance(name, str) and _NAME.fullmatch(name) else self.of(name)
 
 
-def key_of(secret: bytes) -> Key:
+def key_of(secret: bytes) -> HmacKey:
     """Make a key of its file's content. Raises ValueError for one that is too short."""
     if len(secret) < LEAST_KEY_BYTES:
         raise ValueError(f"holds {len(secret)} bytes, a key has at least {LEAST_KEY_BYTES}")
-    return Key(secret)
+    return HmacKey(secret)
 
 
 def _json(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from service import __version__
-from service.audit.hashing import Key
+from service.audit.hashing import HmacKey
 from service.audit.rules import METADATA, NAMES, REQUEST, REQUEST_RESPONSE
 from service.observe.log.log import INSTANCE, SERVICE_NAME
 from service.observe.redact import MASK
@@ -52,7 +52,7 @@ class Act:
 class Entry:
     """An act under way. returns: HMACs of what it gave, if its level asks for them. done: it succeeded, whatever came of the rest of its request."""
 
-    def __init__(self, level: int, request: Mapping[str, Any], act: Act, key: Key | None) -> None:
+    def __init__(self, level: int, request: Mapping[str, Any], act: Act, key: HmacKey | None) -> None:
         self.level = level
         self.action = act.action
         self.returns: object = None
@@ -73,7 +73,7 @@ class Entry:
         return part({**self._request, **describe(self._act, max(self.level, METADATA), self._key)})
 
 
-def describe(act: Act, level: int, key: Key | None) -> dict[str, Any]:
+def describe(act: Act, level: int, key: HmacKey | None) -> dict[str, Any]:
     """Return what both records of an act say of it. key: hashes what the level wants hashed."""
     fields: dict[str, Any] = {
         "audit_id": new_id(),
@@ -129,7 +129,7 @@ def part(fields: Mapping[str, Any]) -> bytes:
         return orjson.dumps(_plain(said), default=str)[1:-1]
 
 
-def _target(tgt: object, tgt_type: str | None, key: Key | None) -> object:
+def _target(tgt: object, tgt_type: str | None, key: HmacKey | None) -> object:
     """Return a target, cut to a sane length; of a pillar's value no more than its HMAC."""
     if isinstance(tgt, list | tuple):
         shown = [_target(one, tgt_type, key) for one in tgt[:100]]
@@ -143,7 +143,7 @@ def _target(tgt: object, tgt_type: str | None, key: Key | None) -> object:
     return _cut(tgt)
 
 
-def _without_value(matcher: str, key: Key | None) -> str:
+def _without_value(matcher: str, key: HmacKey | None) -> str:
     path, colon, value = matcher.rpartition(":")
     if not colon:
         return MASK

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from service.audit.hashing import Key, key_of
+from service.audit.hashing import HmacKey, key_of
 from service.audit.records import DENIED, Act, Entry, decision_of, new_id, outcome_of, part, render
 from service.audit.rules import METADATA, NAMES, NONE, Rules, Subject
 from service.audit.sinks import FileSink, LineSink, Sink
@@ -20,7 +20,7 @@ RETRY_AFTER_SECONDS = 5.0
 _ACCOUNT = ("jid", "minions_expected", "minions_returned", "minions_failed", "minions_missing", "outcome", "duration_s")
 
 
-class Report(Protocol):
+class AuditReport(Protocol):
     """Hears of records that were not written, and of requests that were refused for their sake. Called from any thread."""
 
     def audit_failed(self, sink: str, error: str, count: int, mode: str) -> None:
@@ -34,7 +34,7 @@ class Report(Protocol):
 
 
 class Account(Protocol):
-    """What is known of a request before it is done; see http/facts.py."""
+    """What is known of a request before it is done; see http/request_info.py."""
 
     @property
     def request_id(self) -> str: ...
@@ -73,16 +73,16 @@ class _Policy:
 
     strict: bool
     rules: Rules
-    key_file: SecretFile[Key] | None
+    key_file: SecretFile[HmacKey] | None
 
-    def key(self) -> Key | None:
+    def key(self) -> HmacKey | None:
         return self.key_file.value() if self.key_file else None
 
 
 class Audit:
     """The audit trail; without sinks it does nothing. Called from request threads."""
 
-    def __init__(self, settings: AuditSettings, report: Report, on_written: Callable[[int], None], write_line: Callable[[bytes], bool]) -> None:
+    def __init__(self, settings: AuditSettings, report: AuditReport, on_written: Callable[[int], None], write_line: Callable[[bytes], bool]) -> None:
         """
         Read the key and make a writer for each sink.
 

@@ -16,7 +16,7 @@ from service.bounded import Bounded
 from service.errors import BadRequest, Fault, Unauthenticated
 from service.gateway.clients.tokens import login_fields
 from service.gateway.low import TOKEN, check_token, session_over
-from service.http.facts import Facts
+from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.secrets.digests import Digests
 
@@ -25,7 +25,7 @@ MOST_REMEMBERED = 10_000
 DEAD_SECONDS = 600.0
 
 
-class Tokens(Protocol):
+class TokenStore(Protocol):
     """The master's token calls; see gateway/clients/tokens.py."""
 
     def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Tokens(Protocol):
         """Say whether `revoke` was told of it."""
 
 
-class Access(Protocol):
+class UserAccess(Protocol):
     """Which users may call from where; see http/access.py."""
 
     @property
@@ -64,10 +64,10 @@ class Sessions:
 
     def __init__(
         self,
-        tokens: Tokens,
+        tokens: TokenStore,
         guard: Guard,
         slots: Slots,
-        access: Access,
+        access: UserAccess,
         *,
         cookie_name: str,
         cache_seconds: float,
@@ -101,19 +101,19 @@ class Sessions:
         """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""
         session = self._session(self.mk_token(credentials, environ))
         self._remember(self._digests.of(session.token), session)
-        Facts.of(environ).who.update(session.log_fields)
+        RequestInfo.of(environ).who.update(session.log_fields)
         return session
 
     def mk_token(self, credentials: object, environ: Mapping[str, Any]) -> dict[str, Any]:
         """Return a new token's data as the master gives it. Raises as `login`."""
         if not isinstance(credentials, dict):
             raise BadRequest("a login is an object with username, password and eauth")
-        facts = Facts.of(environ)
+        info = RequestInfo.of(environ)
         user, eauth = (str(credentials.get(name, "")) for name in ("username", "eauth"))
-        entries = self._audit(facts, [Act("login" if facts.route == "/login" else "token", user=user, eauth=eauth)])
-        self._access.admit(facts.address, user)
+        entries = self._audit(info, [Act("login" if info.route == "/login" else "token", user=user, eauth=eauth)])
+        self._access.admit(info.address, user)
         fields = login_fields(credentials)
-        with self._slots.take(), facts.trail.stage("auth"), self._guard.admit(fields, facts.address, is_login=True) as accepted:
+        with self._slots.take(), info.timeline.stage("auth"), self._guard.admit(fields, info.address, is_login=True) as accepted:
             data = self._tokens.mk_token(fields)
             accepted()
         self._guard.vouch({"token": data["token"]})
@@ -128,14 +128,14 @@ class Sessions:
         The token comes from `X-Auth-Token`, else `Authorization: Bearer`, else the cookie. Raises Unauthenticated
         for a missing or dead one, Throttled, and MasterUnreachable or MasterTimeout when the master cannot say now.
         """
-        facts = Facts.of(environ)
+        info = RequestInfo.of(environ)
         token = token_of(environ, self.cookie_name)
         if token is None:
             raise Unauthenticated("No session: log in first, or send credentials to /run")
-        with facts.trail.stage("auth"):
-            session = self._look_up(token, facts.address)
-        facts.who.update(session.log_fields)
-        self._access.admit(facts.address, session.identity.user)
+        with info.timeline.stage("auth"):
+            session = self._look_up(token, info.address)
+        info.who.update(session.log_fields)
+        self._access.admit(info.address, session.identity.user)
         return session
 
     def find(self, environ: Mapping[str, Any]) -> Session | None:
@@ -182,7 +182,7 @@ class Sessions:
     def logout(self, session: Session, environ: Mapping[str, Any]) -> str:
         """End a session everywhere, as far as the master lets us; return how."""
         who = session.identity
-        self._audit(Facts.of(environ), [Act("logout", user=who.user, eauth=who.eauth, groups=who.groups)])
+        self._audit(RequestInfo.of(environ), [Act("logout", user=who.user, eauth=who.eauth, groups=who.groups)])
         self._bury(self._digests.of(session.token))
         with self._slots.take():
             how = self._tokens.revoke(session.token, session.expire)

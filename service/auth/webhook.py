@@ -20,7 +20,7 @@ _MOST_DIGITS = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Rules:
+class PathRules:
     """What a path asks for. secret: of the signature."""
 
     endpoint: HookEndpoint
@@ -51,7 +51,7 @@ class Webhooks:
             raise InvalidConfiguration(faults)
         self._require_login = require_login
         self._time_of_day = time_of_day
-        self._rules = {segments_of(name): Rules(one, Networks(one.networks), secrets.get(name)) for name, one in endpoints.items()}
+        self._rules = {segments_of(name): PathRules(one, Networks(one.networks), secrets.get(name)) for name, one in endpoints.items()}
 
     def admit_address(self, path: tuple[str, ...], address: str) -> None:
         """Raise Unauthenticated if nobody may call the path from there."""
@@ -94,7 +94,7 @@ class Webhooks:
         if abs(self._time_of_day() - int(stamp)) > endpoint.tolerance_seconds:
             raise Unauthenticated(f"the time in {endpoint.timestamp_header} is more than {endpoint.tolerance_seconds:g} s away from ours")
 
-    def _of(self, path: tuple[str, ...]) -> Rules | None:
+    def _of(self, path: tuple[str, ...]) -> PathRules | None:
         for length in range(len(path), -1, -1):
             if path[:length] in self._rules:
                 return self._rules[path[:length]]

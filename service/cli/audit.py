@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.audit.chain import Verifier
-from service.audit.hashing import Key, key_of
+from service.audit.hashing import HmacKey, key_of
 from service.errors import ConfigFault, InvalidConfiguration
 from service.secrets.secret_file import SecretFile
 from service.settings.sources import load
@@ -55,7 +55,7 @@ def _first_break(verifier: Verifier, file: BinaryIO) -> str | None:
     return None
 
 
-def _key(path: Path | None, environ: Mapping[str, str]) -> Key:
+def _key(path: Path | None, environ: Mapping[str, str]) -> HmacKey:
     setting = "--key-file" if path else "audit.hmac_key_file"
     path = path or load(environ).audit.hmac_key_file
     if path is None:

@@ -46,9 +46,9 @@ def _serve(environ: dict[str, str]) -> int:
     from service.gateway.master.quiet_salt import tame_salt  # noqa: PLC0415 - it imports Salt
 
     tame_salt()
-    from service.server.process import Signals  # noqa: PLC0415
+    from service.server.lifecycle import Signals  # noqa: PLC0415
     from service.wiring.configuration import read_configuration  # noqa: PLC0415
-    from service.wiring.serve import serve  # noqa: PLC0415
+    from service.wiring.serving import serve  # noqa: PLC0415
 
     signals = Signals()
     configuration = read_configuration(environ)

@@ -52,7 +52,7 @@ class EmbeddedSalt(WhileNeeded):
         scripts: Path = SCRIPTS,
         runner: Sequence[str] = (),
     ) -> None:
-        self._folder = config.Folder(folder)
+        self._folder = config.StackFolder(folder)
         self._users = {config.PINGER: ["test.ping"], **(users or {})}
         self._threads = threads
         self._master_changes = master or {}

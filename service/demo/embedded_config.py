@@ -39,7 +39,7 @@ class Secrets:
     passwords: Mapping[str, str]
 
 
-class Folder:
+class StackFolder:
     """Where everything of one embedded Salt is."""
 
     def __init__(self, root: Path) -> None:
@@ -89,7 +89,7 @@ def private_folder(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def secrets_of(folder: Folder, users: Sequence[str]) -> Secrets:
+def secrets_of(folder: StackFolder, users: Sequence[str]) -> Secrets:
     """Return the folder's ports and passwords, those of an earlier start where there was one and the ports are still free."""
     path = folder.root / "secrets.json"
     kept: dict[str, Any] = {}
@@ -104,7 +104,7 @@ def secrets_of(folder: Folder, users: Sequence[str]) -> Secrets:
     return Secrets(publish_port, ret_port, passwords)
 
 
-def master_options(folder: Folder, made: Secrets, users: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+def master_options(folder: StackFolder, made: Secrets, users: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Return the master configuration. Everybody but the admin is a user of the `file` eauth."""
     write_private(folder.root / "etc" / "users", "".join(f"{user}:{made.passwords[user]}\n" for user in users))
     return {
@@ -130,7 +130,7 @@ def master_options(folder: Folder, made: Secrets, users: Mapping[str, Sequence[A
     }
 
 
-def minion_options(folder: Folder, made: Secrets, minion: str, *, threads: bool) -> dict[str, Any]:
+def minion_options(folder: StackFolder, made: Secrets, minion: str, *, threads: bool) -> dict[str, Any]:
     """Return a minion's configuration: up fast, and without the grains that take seconds to collect."""
     return {
         **common_options(folder, minion),
@@ -158,7 +158,7 @@ def environment_for_pam(scripts: Path, environ: Mapping[str, str]) -> dict[str, 
     return {**environ, "PYTHONPATH": os.pathsep.join([*own, *filter(None, [environ.get("PYTHONPATH")])])}
 
 
-def common_options(folder: Folder, name: str) -> dict[str, Any]:
+def common_options(folder: StackFolder, name: str) -> dict[str, Any]:
     """Return the paths, all inside the folder; `root_dir` would do it, but would also move a socket folder that has to be elsewhere."""
     own = folder.root / name
     return {

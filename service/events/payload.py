@@ -20,7 +20,7 @@ class Undecodable(Exception):
     """The payload is no mapping that msgpack can read."""
 
 
-class Peek:
+class Payload:
     """
     The fields of an event's payload.
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 from service.batcher import Batcher
 from service.events.event import Event
-from service.events.payload import Peek, Undecodable, text_of
+from service.events.payload import Payload, Undecodable, text_of
 from service.fleet.job_tracker import QUESTION, JobTracker
-from service.fleet.minions import Fleet
+from service.fleet.minion_tracker import Fleet
 from service.fleet.returns import is_full_highstate
 
 # Between the bus thread and ours.
@@ -201,10 +201,10 @@ class Follower:
             self._handle_tag(event)
             return
         try:
-            peek = Peek(event.payload)
-            if event.kind in _MAY_BE_TRIMMED and peek.trimmed:
+            payload = Payload(event.payload)
+            if event.kind in _MAY_BE_TRIMMED and payload.trimmed:
                 self._on_trimmed()
-            self._handle_event(item, peek)
+            self._handle_event(item, payload)
         except Undecodable:
             self._on_undecodable(event.tag, event.size)
 
@@ -220,27 +220,27 @@ class Follower:
         elif event.kind in {"beacon", "minion_refresh"} and len(parts) > 2 and parts[2]:
             self._fleet.heard(parts[2])
 
-    def _handle_event(self, item: FollowedEvent, peek: Peek) -> None:
+    def _handle_event(self, item: FollowedEvent, payload: Payload) -> None:
         kind, jid = item.event.kind, item.event.jid
         if kind in _FLEET:
-            _FLEET[kind](self._fleet, peek)
+            _FLEET[kind](self._fleet, payload)
         elif jid is None or len(jid) > LONGEST_JID:
             # Not Salt's; `salt/job/new`, say.
             return
         elif kind == "job_new":
-            self._jobs.announced(jid, peek, item.at, publishing=item.publishing)
+            self._jobs.announced(jid, payload, item.at, publishing=item.publishing)
         elif kind == "job_ret":
-            self._handle_return(jid, item, peek)
+            self._handle_return(jid, item, payload)
         elif kind == "run_new":
-            self._jobs.runner_announced(jid, peek, item.at)
+            self._jobs.runner_announced(jid, payload, item.at)
         else:
-            self._jobs.runner_returned(jid, peek, item.at)
+            self._jobs.runner_returned(jid, payload, item.at)
 
-    def _handle_return(self, jid: str, item: FollowedEvent, peek: Peek) -> None:
-        minion = text_of(peek.fields, "id")
+    def _handle_return(self, jid: str, item: FollowedEvent, payload: Payload) -> None:
+        minion = text_of(payload.fields, "id")
         if not 0 < len(minion) <= LONGEST_ID:
             self._on_undecodable(item.event.tag, item.event.size)
             return
-        success = self._jobs.returned(jid, text_of(peek.fields, "resource_id") or minion, peek, item.at)
-        full = is_full_highstate(peek.fields.get("fun"), peek.later("fun_args"))
+        success = self._jobs.returned(jid, text_of(payload.fields, "resource_id") or minion, payload, item.at)
+        full = is_full_highstate(payload.fields.get("fun"), payload.later("fun_args"))
         self._fleet.heard(minion, success if full else None)

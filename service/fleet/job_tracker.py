@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from service.bounded import Bounded
-from service.events.payload import Peek, text_of
+from service.events.payload import Payload, text_of
 from service.fleet.returns import States, label_of, names_of, runs_states, states_of, succeeded
 
 Origin = Literal["api", "other"]
@@ -154,7 +154,7 @@ class JobTracker:
 
     # What the bus says.
 
-    def announced(self, jid: str, event: Peek, now: float, *, publishing: bool) -> None:
+    def announced(self, jid: str, event: Payload, now: float, *, publishing: bool) -> None:
         """Take `salt/job/JID/new`. publishing: publishes of ours are under way, so it may be ours."""
         fun = event.fields.get("fun")
         if QUESTION in names_of(fun):
@@ -174,7 +174,7 @@ class JobTracker:
         self._set_window(job, self._waited_for.get(jid, job.until))
         self._make_room()
 
-    def returned(self, jid: str, minion: str, event: Peek, now: float) -> bool:
+    def returned(self, jid: str, minion: str, event: Payload, now: float) -> bool:
         """Take `salt/job/JID/ret/ID`; return whether it went well. Raises Undecodable."""
         fun = event.fields.get("fun")
         kind = "state" if runs_states(fun) else "exec"
@@ -189,13 +189,13 @@ class JobTracker:
         for job in self._open.values():
             job.tainted = True
 
-    def runner_announced(self, jid: str, event: Peek, now: float) -> None:
+    def runner_announced(self, jid: str, event: Payload, now: float) -> None:
         """Take `salt/run/JID/new`."""
         fun = text_of(event.fields, "fun").removeprefix("runner.")
         self._observer.runner_started(fun)
         self._runners[jid] = (fun, now)
 
-    def runner_returned(self, jid: str, event: Peek, now: float) -> None:
+    def runner_returned(self, jid: str, event: Payload, now: float) -> None:
         """Take `salt/run/JID/ret`."""
         fun, started = self._runners.pop(jid, ("", None))
         self._observer.runner_ended(fun, event.fields.get("success") is not False, None if started is None else now - started)

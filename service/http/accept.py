@@ -11,7 +11,7 @@ _QUALITY = re.compile(r"[01]?\.?[0-9]{0,3}(?<=[0-9])")
 _OPENMETRICS_VERSIONS = ("", "0.0.1", "1.0.0")
 
 
-class Entry(NamedTuple):
+class MediaRange(NamedTuple):
     """One entry of the header, in lower case. quality: 1 if there is none, None for one that is malformed."""
 
     name: str
@@ -19,14 +19,14 @@ class Entry(NamedTuple):
     quality: float | None
 
 
-def entries_of(header: str) -> Iterator[Entry]:
+def entries_of(header: str) -> Iterator[MediaRange]:
     """Yield the entries of the header; those without a name are left out."""
     for text in header.lower().split(","):
         name, *rest = (part.strip() for part in text.split(";"))
         parameters = {key.strip(): value.strip().strip('"') for key, _, value in (part.partition("=") for part in rest)}
         quality = parameters.get("q", "1")
         if name:
-            yield Entry(name, parameters, float(quality) if _QUALITY.fullmatch(quality) else None)
+            yield MediaRange(name, parameters, float(quality) if _QUALITY.fullmatch(quality) else None)
 
 
 def accepted(header: str) -> dict[str, float]:

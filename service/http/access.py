@@ -8,7 +8,7 @@ import falcon
 
 from service.errors import AddressRefused, Unauthenticated
 from service.http.addresses import Networks
-from service.http.facts import Facts
+from service.http.request_info import RequestInfo
 
 EVERY_USER = "*"
 
@@ -47,4 +47,4 @@ class Access:
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Turn the request away before anything of it is looked at."""
-        self.admit_address(Facts.of(req.env).address)
+        self.admit_address(RequestInfo.of(req.env).address)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import falcon
 
 from service.errors import Fault, MethodNotAllowed, NotFound
-from service.http.facts import Facts
 from service.http.media import JSON, check_accept, respond
+from service.http.request_info import RequestInfo
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -44,7 +44,7 @@ class Served:
 def build(
     routes: Mapping[str, Served],
     *,
-    on_crash: Callable[[Facts], None],
+    on_crash: Callable[[RequestInfo], None],
     middleware: Sequence[Any] = (),
     unmatched: Callable[..., None] | None = None,
     renderer_of: Callable[[falcon.Request], Renderer] = lambda _req: rest_wsgi,
@@ -55,7 +55,7 @@ def build(
     middleware: falcon's, in front of the routes, in this order. unmatched: answers where no route does.
     renderer_of: who writes the errors of a request, which may match no route.
     A resource with `any_accept`, which may name methods, is called whatever the caller's Accept header says.
-    on_crash(facts) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
+    on_crash(info) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
     """
     app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[*middleware, _Route(routes)])
     app.req_options.strip_url_path_trailing_slash = True
@@ -69,8 +69,8 @@ def build(
         app.add_sink(unmatched)
 
     def fault(req: falcon.Request, resp: falcon.Response, fault: Fault, _params: dict[str, Any]) -> None:
-        facts = Facts.of(req.env)
-        facts.error, facts.error_type = fault.reason[:500], fault.kind
+        info = RequestInfo.of(req.env)
+        info.error, info.error_type = fault.reason[:500], fault.kind
         if fault.retry_after_seconds is not None:
             resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
         renderer_of(req)(req, resp, fault)
@@ -80,7 +80,7 @@ def build(
         fault(req, resp, _http_fault(error), params)
 
     def crashed(req: falcon.Request, resp: falcon.Response, _exc: Exception, params: dict[str, Any]) -> None:
-        on_crash(Facts.of(req.env))
+        on_crash(RequestInfo.of(req.env))
         fault(req, resp, Fault("internal error; the log tells more under this request_id"), params)
 
     app.add_error_handler(Exception, crashed)
@@ -122,7 +122,7 @@ class _Route:
 
     def process_resource(self, req: falcon.Request, resp: falcon.Response, resource: object, params: dict[str, Any]) -> None:
         served = self._routes[req.uri_template or ""]
-        Facts.of(req.env).route = served.label
+        RequestInfo.of(req.env).route = served.label
         any_accept = getattr(resource, "any_accept", ())
         if any_accept is not True and req.method not in any_accept:
             check_accept(req)
@@ -151,7 +151,7 @@ def _http_fault(error: falcon.HTTPError) -> Fault:
 
 def rest_wsgi(req: falcon.Request, resp: falcon.Response, fault: Fault) -> None:
     """Write a fault as rest_wsgi does, "STATUS: reason" under `return`, with further keys that it lacks."""
-    facts = Facts.of(req.env)
-    trace = {"trace_id": facts.trace_id} if facts.trace_id else {}
-    body = {"return": f"{fault.status}: {fault.reason}", "status": fault.status, "error": fault.kind, "request_id": facts.request_id, **trace, **fault.details}
+    info = RequestInfo.of(req.env)
+    trace = {"trace_id": info.trace_id} if info.trace_id else {}
+    body = {"return": f"{fault.status}: {fault.reason}", "status": fault.status, "error": fault.kind, "request_id": info.request_id, **trace, **fault.details}
     respond(req, resp, body, fault.status)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from service.http.addresses import Proxies
-from service.http.facts import ENVIRON_KEY, Facts, new_facts
+from service.http.request_info import ENVIRON_KEY, RequestInfo, new_info
 from service.observe.log import log
-from service.observe.trace.timeline import Trail
+from service.observe.trace.timeline import Timeline
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -31,7 +31,7 @@ class HttpMetrics(Protocol):
 class Tracer(Protocol):
     """What we ask of the tracing."""
 
-    def begin(self, trail: Trail) -> None:
+    def begin(self, timeline: Timeline) -> None:
         """Start the span of a request."""
 
 
@@ -39,14 +39,14 @@ class Canonical:
     """
     A WSGI application around another that accounts for every request.
 
-    log(facts, seconds, complete) is called once for each, when the server closes the answer. proxies: whose word on the caller counts. tracer: None while nobody traces.
+    log(info, seconds, complete) is called once for each, when the server closes the answer. proxies: whose word on the caller counts. tracer: None while nobody traces.
     """
 
     def __init__(
         self,
         app: WSGIApplication,
         metrics: HttpMetrics,
-        log: Callable[[Facts, float, bool], None],
+        log: Callable[[RequestInfo, float, bool], None],
         proxies: Proxies | None = None,
         tracer: Tracer | None = None,
     ) -> None:
@@ -61,42 +61,42 @@ class Canonical:
         believe_id = self._proxies.believes(environ)
         # From here on everybody sees the caller's own address and scheme, not those of the proxy in front of us.
         environ["REMOTE_ADDR"], environ["wsgi.url_scheme"] = self._proxies.origin(environ)
-        facts = environ[ENVIRON_KEY] = new_facts(environ, believe_id=believe_id)
+        info = environ[ENVIRON_KEY] = new_info(environ, believe_id=believe_id)
         if self._tracer is not None:
-            self._tracer.begin(facts.trail)
+            self._tracer.begin(info.timeline)
         self._metrics.http_started()
         # Lines of Salt and of other libraries tell the request too; waitress reuses threads.
         log.clear()
-        log.bind(request_id=facts.request_id, **({"trace_id": facts.trace_id} if facts.trace_id else {}))
+        log.bind(request_id=info.request_id, **({"trace_id": info.trace_id} if info.trace_id else {}))
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
-            facts.status = int(status.split(" ", 1)[0])
-            ours = [("X-Request-ID", facts.request_id)]
-            if facts.trail.context is not None:
-                ours.append(("traceresponse", facts.trail.context.traceparent))
+            info.status = int(status.split(" ", 1)[0])
+            ours = [("X-Request-ID", info.request_id)]
+            if info.timeline.context is not None:
+                ours.append(("traceresponse", info.timeline.context.traceparent))
             return start_response(status, [*headers, *ours], exc_info)
 
         try:
-            return _Body(self.app(environ, start), facts, self._finished)
+            return _Body(self.app(environ, start), info, self._finished)
         except BaseException:
-            facts.status = 500
-            self._finished(facts, complete=False)
+            info.status = 500
+            self._finished(info, complete=False)
             raise
 
-    def _finished(self, facts: Facts, *, complete: bool) -> None:
-        seconds = time.monotonic() - facts.started
-        method = facts.method if facts.method in METHODS else "_OTHER"
-        self._metrics.http_finished(method, facts.route, facts.status, seconds, facts.kind, trace_id=facts.trace_id if facts.sampled else None)
-        self._log(facts, seconds, complete)
+    def _finished(self, info: RequestInfo, *, complete: bool) -> None:
+        seconds = time.monotonic() - info.started
+        method = info.method if info.method in METHODS else "_OTHER"
+        self._metrics.http_finished(method, info.route, info.status, seconds, info.kind, trace_id=info.trace_id if info.sampled else None)
+        self._log(info, seconds, complete)
         log.clear()
 
 
 class _Body:
     """The answer on its way to the server, which calls `close` at the end, also of an aborted request."""
 
-    def __init__(self, body: Iterable[bytes], facts: Facts, finished: Callable[..., None]) -> None:
+    def __init__(self, body: Iterable[bytes], info: RequestInfo, finished: Callable[..., None]) -> None:
         self._body = body
-        self._facts = facts
+        self._facts = info
         self._finished = finished
         self._complete = False
         self._closed = False
@@ -120,26 +120,26 @@ class _Body:
             self._finished(self._facts, complete=self._complete or self._facts.kind == "stream")
 
 
-def log_fields(facts: Facts, seconds: float, complete: bool) -> dict[str, Any]:
+def log_fields(info: RequestInfo, seconds: float, complete: bool) -> dict[str, Any]:
     """Return the canonical line of a request: flat OpenTelemetry names, one entry of `salt.lows` for each low."""
     fields: dict[str, Any] = {
-        "request_id": facts.request_id,
-        "http.request.method": facts.method[:16],
-        "http.route": facts.route,
-        "url.path": facts.path[:512],
-        "http.response.status_code": facts.status,
-        "http.request.body.size": facts.body_bytes,
-        "http.response.body.size": facts.sent_bytes,
-        "network.protocol.version": facts.protocol,
-        "client.address": facts.address,
-        "user_agent.original": facts.user_agent,
-        **facts.who,
-        **facts.trail.fields(),
+        "request_id": info.request_id,
+        "http.request.method": info.method[:16],
+        "http.route": info.route,
+        "url.path": info.path[:512],
+        "http.response.status_code": info.status,
+        "http.request.body.size": info.body_bytes,
+        "http.response.body.size": info.sent_bytes,
+        "network.protocol.version": info.protocol,
+        "client.address": info.address,
+        "user_agent.original": info.user_agent,
+        **info.who,
+        **info.timeline.fields(),
         "duration_s": round(seconds, 6),
-        "queue_wait_s": None if facts.queue_wait_s is None else round(facts.queue_wait_s, 6),
+        "queue_wait_s": None if info.queue_wait_s is None else round(info.queue_wait_s, 6),
         "aborted": not complete,
-        "error.type": facts.error_type,
-        "error.message": facts.error,
-        "salt.lows": [{key: value for key, value in low.items() if value is not None} for low in facts.lows] or None,
+        "error.type": info.error_type,
+        "error.message": info.error,
+        "salt.lows": [{key: value for key, value in low.items() if value is not None} for low in info.lows] or None,
     }
     return {key: value for key, value in fields.items() if value is not None}

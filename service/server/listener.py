@@ -153,13 +153,13 @@ class Listener:
         """Return how many connections have a request or bytes of an answer that are not yet sent."""
         return sum(not channel.is_idle() for channel in self._channels())
 
-    def part(self) -> None:
+    def close_after_answer(self) -> None:
         """Serve everybody as before, but close each connection after its next answer: who keeps one open shall not find it cut later."""
         self._server.draining = True
 
     def close_accepting(self) -> None:
         """Refuse new connections from now on; those that exist are served once more."""
-        self.part()
+        self.close_after_answer()
         self._in_loop(self._close_port)
 
     def wait_idle(self, deadline: float, give_up: Callable[[], bool] = lambda: False) -> bool:

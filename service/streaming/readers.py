@@ -26,7 +26,7 @@ class Reader:
     """
     The inbox of one stream. The fan-out thread puts, the stream's thread takes.
 
-    ended: why no more will come. farewell: what to send last. dropped: events meant for this reader that it does not get.
+    ended: why no more will come. last_message: what to send last. dropped: events meant for this reader that it does not get.
     """
 
     def __init__(self, view: View, limit_events: int, limit_bytes: int) -> None:
@@ -37,7 +37,7 @@ class Reader:
         self._taken = self._taken_bytes = self._extra = 0  # the stream's
         self.first: Batch | None = None  # what the stream is to send before anything else
         self.ended: Ending | None = None
-        self.farewell = b""
+        self.last_message = b""
         self.dropped = 0
 
     @property
@@ -72,7 +72,7 @@ class Reader:
         self._inbox.put(batch)
         return True
 
-    def end(self, reason: Ending, farewell: bytes = b"") -> None:
+    def end(self, reason: Ending, last_message: bytes = b"") -> None:
         """Let nothing more through, and wake the stream."""
-        self.farewell, self.ended = farewell, reason
+        self.last_message, self.ended = last_message, reason
         self._inbox.put(None)

@@ -36,7 +36,7 @@ class Source(Protocol):
         """Why there will be no more."""
 
     @property
-    def farewell(self) -> bytes:
+    def last_message(self) -> bytes:
         """What to send last."""
 
     def next(self, timeout: float) -> Chunk | None:
@@ -120,8 +120,8 @@ class EventStream:
                 self._sent += chunk.count
                 self._on_lag(self._monotonic() - chunk.received_at)
         self._reason = self._source.ended
-        if self._source.farewell:
-            yield self._source.farewell
+        if self._source.last_message:
+            yield self._source.last_message
 
     def _pause(self) -> float:
         """Return the time to the next heartbeat; one that only half closed its connection is believed after some quick ones."""

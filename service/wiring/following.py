@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from service.fleet.follower import Follower
 from service.fleet.job_tracker import JobTracker
-from service.fleet.minions import Fleet, key_folder
+from service.fleet.minion_tracker import Fleet, key_folder
 from service.http.media import encode
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics

@@ -11,11 +11,11 @@ from service.gateway.clients.publish import Ledger
 from service.gateway.gateway import Gateway, Observer, Runner
 from service.gateway.master.options import SALT_VERSION, MasterOptions
 from service.gateway.master.version_check import master_differs, pools_enabled
-from service.health import Since
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.report.master_report import MasterReport
 from service.observe.report.report import Report
+from service.readiness import Since
 from service.streaming.fanout import Streams
 from service.wiring.configuration import Configuration
 

@@ -13,7 +13,6 @@ from service.auth.sessions import Sessions
 from service.commands import Commands, Policy
 from service.gateway.gateway import Runner
 from service.gateway.master.options import SALT_VERSION, MasterOptions
-from service.health import Health, Since
 from service.http.access import Access
 from service.http.addresses import Proxies
 from service.http.cors import Cors
@@ -24,6 +23,7 @@ from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
+from service.readiness import Readiness, Since
 from service.routes import API_TEMPLATES, ApiParts, OpsParts
 from service.secrets.secret_file import BearerFile
 from service.settings.settings import LimitSettings, Settings
@@ -71,7 +71,7 @@ class Process:
         observer = make_observer(self.metrics, since, skew, self.streams, self.follower)
         hub = make_hub(ours.jobs.early_bytes, self.metrics, self.report, observer, streams=self.streams, follower=self.follower)
         self.gateway = connect(configuration, hub, observer, self.follower)
-        self.health = Health({"master": self.gateway.master_state, "bus": self.gateway.bus_state, "audit": self.audit.check}, since)
+        self.health = Readiness({"master": self.gateway.master_state, "bus": self.gateway.bus_state, "audit": self.audit.check}, since)
 
         guard = make_guard(ours.limits, self.metrics, self.report)
         access = Access(ours.access.networks, ours.access.users)

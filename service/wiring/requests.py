@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from service.audit.trail import Audit
-from service.http.facts import Facts
 from service.http.middleware import log_fields
+from service.http.request_info import RequestInfo
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
@@ -37,27 +37,27 @@ class RequestReport:
         self._report = report
         self._tracing = tracing
 
-    def over(self, facts: Facts, seconds: float, complete: bool) -> None:
+    def over(self, info: RequestInfo, seconds: float, complete: bool) -> None:
         """A request to the API is over. complete: nobody hung up before all of the answer was sent."""
-        self._audit.completed(facts, seconds)
-        self._traffic.served(facts.body_bytes, facts.sent_bytes, seconds)
-        self._metrics.http_sizes(facts.body_bytes, facts.sent_bytes if facts.kind == "unary" else None)
-        if facts.error_type in REJECTIONS:
-            self._report.rejected(REJECTIONS[facts.error_type])
-        level = "warning" if facts.status >= 500 or not complete else "info"
-        fields = log_fields(facts, seconds, complete)
+        self._audit.completed(info, seconds)
+        self._traffic.served(info.body_bytes, info.sent_bytes, seconds)
+        self._metrics.http_sizes(info.body_bytes, info.sent_bytes if info.kind == "unary" else None)
+        if info.error_type in REJECTIONS:
+            self._report.rejected(REJECTIONS[info.error_type])
+        level = "warning" if info.status >= 500 or not complete else "info"
+        fields = log_fields(info, seconds, complete)
         getattr(self._log, level)("http.request", **fields)
         if self._tracing is not None:
-            self._tracing.finish(facts.trail, fields)
+            self._tracing.finish(info.timeline, fields)
 
-    def probed(self, facts: Facts, seconds: float, complete: bool) -> None:
+    def probed(self, info: RequestInfo, seconds: float, complete: bool) -> None:
         """A request to the ops listener is over."""
-        self._log.debug("http.request", **log_fields(facts, seconds, complete))
+        self._log.debug("http.request", **log_fields(info, seconds, complete))
 
-    def crashed(self, facts: Facts) -> None:
+    def crashed(self, info: RequestInfo) -> None:
         """An exception that nobody expected is under way."""
-        facts.crashed = True
-        self._log.error("crash", request_id=facts.request_id, exc_info=True)
+        info.crashed = True
+        self._log.error("crash", request_id=info.request_id, exc_info=True)
 
 
 class Unmeasured:

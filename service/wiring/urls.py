@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from service.http.access import Access
 from service.http.app import Gate, Paths, Served, build
 from service.http.cors import Cors
-from service.http.facts import Facts
 from service.http.files import Browser
+from service.http.request_info import RequestInfo
 from service.routes import API, OPS, ApiParts, Needs, OpsParts, Parts, Route, api_gates, ops_gates, pageless_urls, renderer_of
 from service.settings.settings import Settings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Facts], None]) -> WSGIApplication:
+def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[RequestInfo], None]) -> WSGIApplication:
     """Build the API. The middleware in front of the routes is listed here, in order."""
     ours = parts.settings
     browser = Browser(parts.page, ours.site.app_path, pageless_urls(ours))
@@ -34,7 +34,7 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Fac
     )
 
 
-def ops_app(parts: OpsParts, ours: Settings, on_crash: Callable[[Facts], None]) -> WSGIApplication:
+def ops_app(parts: OpsParts, ours: Settings, on_crash: Callable[[RequestInfo], None]) -> WSGIApplication:
     """Build what probes and Prometheus see."""
     return build(_served(OPS, parts, ours, ops_gates(parts)), on_crash=on_crash)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.audit.hashing import Key
+from service.audit.hashing import HmacKey
 from service.clients import CLIENTS
 from service.errors import InvalidConfiguration
 from service.wiring.configuration import read_configuration
@@ -93,7 +93,7 @@ def test_the_first_record_is_there_before_the_master_hears_anything(tmp_path: Pa
 def test_a_key_that_is_replaced_counts_from_the_next_request_and_a_record_names_the_one_it_used(tmp_path: Path, settings: dict[str, str]) -> None:
     api = fake_api(tmp_path, SIDECAR_AUDIT_RULES=ALL, **settings)
     master = master_of(api)
-    send, keys = master.send, [Key(KEY.encode()), Key(b"another key of sixteen")]
+    send, keys = master.send, [HmacKey(KEY.encode()), HmacKey(b"another key of sixteen")]
 
     def rotating(load: dict[str, Any], **options: Any) -> Any:
         (tmp_path / "key").write_text("another key of sixteen")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.declared.code import nodes
 
 # A request's account is filled on its way.
-FILLED = {("service/wiring/requests.py", "facts.crashed")}
+FILLED = {("service/wiring/requests.py", "info.crashed")}
 
 
 def wiring() -> Iterator[tuple[str, ast.AST]]:

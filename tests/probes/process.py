@@ -1,4 +1,4 @@
-"""Probe: a whole process around a small application. Prints its ports, then lives as `server.process.run` says. `process.py NOTICE DRAIN`."""
+"""Probe: a whole process around a small application. Prints its ports, then lives as `server.lifecycle.run` says. `process.py NOTICE DRAIN`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.observe.log import log
+from service.server.lifecycle import Life, Signals, run
 from service.server.listener import Listener
-from service.server.process import Life, Signals, run
 from service.settings.settings import DrainSettings
 
 if TYPE_CHECKING:

@@ -63,7 +63,7 @@ def test_a_job_in_flight_is_answered_late_callers_are_refused_and_the_exit_code_
     assert waiting.result(180).value == {"minion-1": "let go", "minion-2": "let go"}
     assert sidecar.end() == 0
     stopped = sidecar.lines("app.stop")[-1]
-    assert (stopped["exit_code"], stopped["unfinished"], stopped["hurried"]) == (0, 0, False)
+    assert (stopped["exit_code"], stopped["unfinished"], stopped["forced"]) == (0, 0, False)
     assert sidecar.lines()[-1]["event"] == "app.stop"
 
 
@@ -88,7 +88,7 @@ def test_a_second_sigterm_stops_at_once(salt_master: EmbeddedSalt, sidecar: Side
 
     assert sidecar.end() == 0
     stopped = sidecar.lines("app.stop")[-1]
-    assert (stopped["unfinished"], stopped["hurried"]) == (1, True)
+    assert (stopped["unfinished"], stopped["forced"]) == (1, True)
     with pytest.raises((OSError, HTTPException)):
         waiting.result(180)
 

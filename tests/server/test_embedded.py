@@ -15,7 +15,7 @@ import yaml
 
 from service.cli.pam import python_of
 from service.demo.embedded import EmbeddedSalt, StartFailed, until
-from service.demo.embedded_config import Folder, environment_for_pam, merged, secrets_of
+from service.demo.embedded_config import StackFolder, environment_for_pam, merged, secrets_of
 from service.demo.ports import free_ports, is_free
 from service.demo.processes import Child, end_session, send, session_members
 
@@ -150,7 +150,7 @@ def test_options_are_merged_deeply() -> None:
 
 
 def test_ports_of_an_earlier_start_are_kept_only_while_they_are_free(tmp_path: Path) -> None:
-    folder = Folder(tmp_path)
+    folder = StackFolder(tmp_path)
     first = secrets_of(folder, ["demo"])
 
     second = secrets_of(folder, ["demo", "pinger"])
@@ -160,7 +160,7 @@ def test_ports_of_an_earlier_start_are_kept_only_while_they_are_free(tmp_path: P
 
 
 def test_sockets_of_a_deep_folder_go_to_a_short_place(tmp_path: Path) -> None:
-    deep = Folder(tmp_path / ("d" * 80))
+    deep = StackFolder(tmp_path / ("d" * 80))
 
     deep.create(["master"])
     socket_folder = deep.sockets("master")

@@ -171,7 +171,7 @@ def test_a_second_signal_stops_at_once(start: Start, threads: ThreadPoolExecutor
     assert process.end()[0] == 0
     # It takes a second, for the thread that is left behind; a busy machine may take longer, but never the minute that was asked for.
     assert time.monotonic() - began < 20
-    assert process.said[-1]["hurried"] is True
+    assert process.said[-1]["forced"] is True
     with pytest.raises(ConnectionError):
         endless.result(20)
 

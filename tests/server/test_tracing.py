@@ -12,7 +12,7 @@ import pytest
 
 from service.http.middleware import Canonical, log_fields
 from service.observe.trace.spans import Tracing
-from service.observe.trace.timeline import Trail
+from service.observe.trace.timeline import Timeline
 from tests.caller import Caller
 from tests.collector import Collector
 from tests.contract.conftest import Api, fake_api
@@ -81,7 +81,7 @@ def test_a_collector_that_never_answers_holds_up_nobody_and_what_it_misses_is_co
     api = fake_api(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         tracing = Tracing(f"http://127.0.0.1:{silent.getsockname()[1]}/v1/traces", 1.0, {}, api.process.report.traces, queue_spans=8, batch_spans=4)
-        traced = Canonical(api.process.api.app, api.process.metrics, lambda *over: tracing.finish(over[0].trail, log_fields(*over)), tracer=tracing)
+        traced = Canonical(api.process.api.app, api.process.metrics, lambda *over: tracing.finish(over[0].timeline, log_fields(*over)), tracer=tracing)
         for _ in range(20):
             ping(dataclasses.replace(api, caller=Caller(traced)))
         tracing.stop(0.1)
@@ -94,9 +94,9 @@ def test_a_collector_that_is_away_is_told_of_with_the_reason() -> None:
         port = gone.getsockname()[1]
     told: list[tuple[str, int, str]] = []
     ours = Tracing(f"http://127.0.0.1:{port}/v1/traces", 1.0, {}, lambda *what: told.append(what), export_seconds=0.5)
-    trail = Trail()
-    ours.begin(trail)
-    ours.finish(trail, {"http.request.method": "GET", "http.route": "/", "http.response.status_code": 503, "error.type": "MasterUnreachable"})
+    timeline = Timeline()
+    ours.begin(timeline)
+    ours.finish(timeline, {"http.request.method": "GET", "http.route": "/", "http.response.status_code": 503, "error.type": "MasterUnreachable"})
     ours.stop(15)
 
     assert [(result, count) for result, count, _ in told] == [("failed", 1)]
@@ -104,6 +104,6 @@ def test_a_collector_that_is_away_is_told_of_with_the_reason() -> None:
 
 
 def test_without_an_endpoint_opentelemetry_is_not_imported() -> None:
-    code = "import service.wiring.serve, sys; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    code = "import service.wiring.serving, sys; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
 
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -30,7 +30,7 @@ from service.errors import (
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
-from service.http.facts import new_facts
+from service.http.request_info import new_info
 from service.limits import Brake, Slots
 
 TOKEN = "ab" * 32
@@ -107,7 +107,7 @@ class Desk:
         self.metrics = FakeMetrics()
         self.attempts: list[tuple[str, str]] = []
         self.sync_jobs, self.quick_calls = Slots("sync jobs", 1), Slots("quick calls", 1)
-        self.facts = new_facts({"REQUEST_METHOD": "POST", "REMOTE_ADDR": "192.0.2.1", "HTTP_X_REQUEST_ID": "request-1"})
+        self.info = new_info({"REQUEST_METHOD": "POST", "REMOTE_ADDR": "192.0.2.1", "HTTP_X_REQUEST_ID": "request-1"})
         self.commands = Commands(
             self.gateway,
             Guard(
@@ -132,7 +132,7 @@ class Desk:
         return self.now
 
     def run(self, *lows: object) -> list[Any]:
-        return self.commands.run(list(lows), self.facts)
+        return self.commands.run(list(lows), self.info)
 
     def outcomes(self) -> list[tuple[str, str]]:
         return [(client, outcome) for client, outcome, _ in self.metrics.finished]
@@ -145,7 +145,7 @@ def desk() -> Desk:
 
 def test_lows_run_in_order_and_each_gives_one_value(desk: Desk) -> None:
     assert desk.run(PING, {**PING, "fun": "test.echo"}, RUNNER_ASYNC) == ["test.ping", "test.echo", "jobs.active"]
-    assert desk.commands.run(PING, desk.facts) == ["test.ping"]
+    assert desk.commands.run(PING, desk.info) == ["test.ping"]
 
 
 def test_a_batch_gives_a_value_for_each_return(desk: Desk) -> None:
@@ -166,7 +166,7 @@ def test_nothing_runs_when_any_low_is_wrong(desk: Desk, broken: object) -> None:
         desk.run(PING, PING, broken)
 
     assert desk.gateway.lows == []
-    assert desk.facts.lows == []
+    assert desk.info.lows == []
     assert (desk.metrics.started, desk.metrics.refused) == ([], [("invalid", caught.value.outcome)])
 
 
@@ -228,7 +228,7 @@ def test_every_fault_has_its_outcome_in_metrics_and_account(desk: Desk, fault: F
 
     assert desk.metrics.started == ["local"]
     assert desk.outcomes() == [("local", outcome)]
-    assert [entry["outcome"] for entry in desk.facts.lows] == [outcome]
+    assert [entry["outcome"] for entry in desk.info.lows] == [outcome]
 
 
 def test_a_crash_is_counted_as_an_error(desk: Desk) -> None:
@@ -243,7 +243,7 @@ def test_the_account_of_a_low_has_its_figures_and_no_arguments(desk: Desk) -> No
     desk.gateway.answers = [LowResult({}, "partial", "77", expected=4, returned=3, failed=1, missing=1)]
     desk.run({**PING, "fun": ["test.ping", "test.echo"], "arg": [[], ["hunter2"]]})
 
-    assert desk.facts.lows == [
+    assert desk.info.lows == [
         {
             "client": "local",
             "fun": "test.ping,test.echo",
@@ -264,9 +264,9 @@ def test_the_account_of_a_low_has_its_figures_and_no_arguments(desk: Desk) -> No
 def test_a_runners_arguments_stay_out_of_the_account_whatever_they_are_called(desk: Desk) -> None:
     desk.run({**RUNNER_ASYNC, "tgt_type": {"password": "hunter2"}, "fun": "f" * 500})
 
-    assert desk.facts.lows[0]["tgt_type"] is None
-    assert len(desk.facts.lows[0]["fun"]) == 200
-    assert "minions_expected" not in desk.facts.lows[0]
+    assert desk.info.lows[0]["tgt_type"] is None
+    assert len(desk.info.lows[0]["fun"]) == 200
+    assert "minions_expected" not in desk.info.lows[0]
 
 
 def test_a_waiting_low_needs_a_slot_for_jobs_and_others_one_for_quick_calls(desk: Desk) -> None:
@@ -316,7 +316,7 @@ def test_whatever_proves_who_calls_takes_the_place_of_the_lows_credentials() -> 
     credentials = {"eauth": "sidecar", "username": "ci:group/app", "password": "signed"}
     proof = Assertion(Identity("ci:group/app", "sidecar", ("ops",), [".*"], sees_everything=True), credentials, {})
 
-    desk.commands.run([PING, {**RUNNER_ASYNC, "username": "root", "eauth": "pam"}], desk.facts, proof=proof)
+    desk.commands.run([PING, {**RUNNER_ASYNC, "username": "root", "eauth": "pam"}], desk.info, proof=proof)
 
     assert [low.credentials for low in desk.gateway.lows] == [credentials] * 2
     assert [(act.user, act.eauth, act.groups) for act in audit.acts] == [("ci:group/app", "sidecar", ("ops",))] * 2

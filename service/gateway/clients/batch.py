@@ -56,7 +56,7 @@ class Batches:
             run.failhard = bool(low.fields.get("failhard", self._failhard))
             run.wait_seconds = float(low.fields.get("batch_wait", 0))
             run.size = batch_size(low.fields.get("batch", DEFAULT_BATCH), len(minions))
-            with request.trail.stage("gather"), contextlib.ExitStack() as run.account:
+            with request.timeline.stage("gather"), contextlib.ExitStack() as run.account:
                 return run.through(minions)
 
 
@@ -148,7 +148,7 @@ class _BatchRun:
         """Keep the returns, up to a failure that ends the batch."""
         for step in steps:
             if isinstance(step, Returned):
-                self._request.trail.returned()
+                self._request.timeline.returned()
                 self._returned += 1
                 self._failures += failed(step.data)
                 self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []

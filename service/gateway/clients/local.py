@@ -18,7 +18,7 @@ from service.gateway.clients.result import LowResult, failed, no_return, outcome
 from service.gateway.low import Low
 from service.gateway.low_fields import DEFAULT_SUBSET
 from service.gateway.master.options import MasterOptions
-from service.observe.trace.timeline import Trail
+from service.observe.trace.timeline import Timeline
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,20 +29,20 @@ class Request:
     request_id: travels in the job's metadata when `metadata` is set.
     deadline: latest end of the wait, on the monotonic clock.
     accepted: called once the master has accepted the credentials.
-    trail: where the time goes, and the trace that Salt may continue.
+    timeline: where the time goes, and the trace that Salt may continue.
     """
 
     request_id: str
     deadline: float
     metadata: bool = True
     accepted: Callable[[], None] = lambda: None
-    trail: Trail = dataclasses.field(default_factory=Trail)
+    timeline: Timeline = dataclasses.field(default_factory=Timeline)
 
     def job_metadata(self) -> dict[str, str]:
         """Return what joins the job, its returns and the job cache to this request, and to its trace."""
         if not (self.metadata and self.request_id):
             return {}
-        context = self.trail.context
+        context = self.timeline.context
         return {"request_id": self.request_id, **({"traceparent": context.traceparent} if context else {})}
 
 
@@ -98,12 +98,12 @@ class Jobs:
                 waiter.watch(job.jid)
             gatherer = self.gatherer(waiter, [self.gathering(low.fields, job)], request)
             yield job
-            with request.trail.stage("gather"), self.waiting_for(job.jid, request):
+            with request.timeline.stage("gather"), self.waiting_for(job.jid, request):
                 for step in gatherer.steps():
                     if isinstance(step, Ask):
                         self.ask(step, job.jid, low, gatherer)
                     elif isinstance(step, Returned):
-                        request.trail.returned()
+                        request.timeline.returned()
                     yield step
 
     def run_on_subset(self, low: Low, request: Request) -> LowResult:
@@ -124,8 +124,8 @@ class Jobs:
 
     def publish(self, low: Low, request: Request) -> Job | None:
         """Publish what a low asks for, on the account of its request; None when nobody matched."""
-        with request.trail.stage("publish"):
-            return self._publisher.publish_low(low, metadata=request.job_metadata(), accepted=request.accepted, trace=request.trail.carrier())
+        with request.timeline.stage("publish"):
+            return self._publisher.publish_low(low, metadata=request.job_metadata(), accepted=request.accepted, trace=request.timeline.carrier())
 
     @contextlib.contextmanager
     def waiting_for(self, jid: str, request: Request) -> Iterator[None]:

@@ -96,9 +96,9 @@ class MasterFunctions:
                 waiter.watch(reply["jid"])
             known = self._runners.of(str(low.fun)) is not None
             job = RunnerJob(str(low.fun), reply["jid"], known, self._monotonic() + RUNNER_START_SECONDS)
-            with request.trail.stage("gather"):
+            with request.timeline.stage("gather"):
                 event = self._wait(waiter, job, until)
-            request.trail.returned()
+            request.timeline.returned()
         data = waiter.decode(event)
         if not (job.known or job.started) and data.get("success") is False:
             raise job.unknown()  # 3006 and 3007 do fire a return then, with a traceback in it
@@ -134,8 +134,8 @@ class MasterFunctions:
     def _start_runner(self, low: Low, request: Request) -> dict[str, str]:
         fields = {name: value for name, value in low.fields.items() if name not in _ENVELOPE}
         positional, keywords = runner_arguments(fields, self._runners.of(str(low.fun)))
-        load = {"cmd": "runner", "fun": low.fun, "kwarg": {"kwarg": keywords, "arg": positional}, **low.credentials, **request.trail.carrier()}
-        with request.trail.stage("publish"):
+        load = {"cmd": "runner", "fun": low.fun, "kwarg": {"kwarg": keywords, "arg": positional}, **low.credentials, **request.timeline.carrier()}
+        with request.timeline.stage("publish"):
             reply = self._channels.send(load)
         raise_error_of(reply)
         request.accepted()
@@ -150,7 +150,7 @@ class MasterFunctions:
             name: value for name, value in low.fields.items() if name != "cmd" and (name in _WHEEL_FIELDS or signature is None or signature.accepts(name))
         }
         # No trace context: the master gives a wheel function every field of the load, and it would refuse this one.
-        with request.trail.stage("publish"):
+        with request.timeline.stage("publish"):
             reply = self._channels.send({**fields, "fun": low.fun, "cmd": "wheel"}, timeout=timeout, slow=True)
         raise_error_of(reply)
         request.accepted()

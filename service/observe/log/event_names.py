@@ -21,7 +21,7 @@ EVENTS = (
     LogEvent("app.start", "info", "The listeners are bound, `api` and `ops`; processes with equal settings have the same `config_digest`.", ("salt_version", "api", "ops", "master", "config_digest")),
     LogEvent("app.ready", "info", "The master answers and its event bus is connected, for the first time since the start.", ("checks", "start_s")),
     LogEvent("app.draining", "info", "A signal to stop arrived. New requests are served for `notice_s` seconds more; then the port closes and running requests are finished.", ("in_flight", "notice_s", "grace_s")),
-    LogEvent("app.stop", "info", "The last line; `unfinished` requests were cut off.", ("exit_code", "unfinished", "hurried")),
+    LogEvent("app.stop", "info", "The last line; `unfinished` requests were cut off.", ("exit_code", "unfinished", "forced")),
     LogEvent("app.threads_short", "warning", "A thread could not be started: the system's limit on processes is too low. Requests share the `threads` that there are. Logged once.", ("threads", "wanted")),
     LogEvent("config.loaded", "info", "At the start: which options are set, and where. At SIGHUP: which changes were applied, and which need a restart. Names, never values.", ("source", "keys", "applied", "needs_restart")),
     LogEvent("config.invalid", "error", "The configuration cannot be used; one line for each fault at the start, one for all of them at SIGHUP.", ("where", "problem", "fix", "faults")),

@@ -26,7 +26,7 @@ from service.observe import redact
 from service.observe.log.bridge import Bridge, ExcInfo, cut, level_of, number_of
 from service.observe.log.capture import FdCapture, LineLogger
 from service.observe.log.shapes import Shape, console, ecs
-from service.observe.log.sink import Sink
+from service.observe.log.sink import LogSink
 
 Event = MutableMapping[str, Any]
 
@@ -49,7 +49,7 @@ _transform = ExceptionDictTransformer(show_locals=False, max_frames=_FRAMES)
 class Pipeline:
     """From a dictionary to a line: context, level, time, exception, redaction, JSON, sink."""
 
-    def __init__(self, sink: Sink, level: str) -> None:
+    def __init__(self, sink: LogSink, level: str) -> None:
         self.sink = sink
         self.threshold = number_of(level)
         self.shape: Shape = "json"
@@ -96,7 +96,7 @@ class _Installation:
     """What `install` changed in this process."""
 
     def __init__(self, level: str, queue_lines: int) -> None:
-        self.pipeline = Pipeline(Sink(os.dup(1), queue_lines), level)
+        self.pipeline = Pipeline(LogSink(os.dup(1), queue_lines), level)
         configure(self.pipeline)
         self.bridge = Bridge(self.pipeline.emit)
         self._adopt_stdlib()

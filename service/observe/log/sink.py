@@ -22,7 +22,7 @@ _URGENT = frozenset({"error", "critical"})
 _LAST_WORDS_SECONDS = 0.5
 
 
-class Sink:
+class LogSink:
     """
     Writes lines in the order given, without ever blocking who gives them.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 
-class Pool(Protocol):
+class ThreadCounts(Protocol):
     """What we ask the API listener."""
 
     def threads(self) -> int:
@@ -41,9 +41,9 @@ class Traffic:
         self._started = time_of_day()
         self._lock = threading.Lock()
         self._totals = Totals()  # guarded by _lock
-        self._pool: Pool | None = None
+        self._pool: ThreadCounts | None = None
 
-    def watch(self, pool: Pool) -> None:
+    def watch(self, pool: ThreadCounts) -> None:
         """Take the figures of a listener from now on."""
         self._pool = pool
 

@@ -14,7 +14,7 @@ from service.observe.metrics.families import Families, Samples
 MOST_COMMANDS = 40
 
 
-class States(Protocol):
+class StateResults(Protocol):
     """How the states in a return ended, and how long they took together."""
 
     @property
@@ -23,7 +23,7 @@ class States(Protocol):
     def seconds(self) -> float: ...
 
 
-class Summary(Protocol):
+class FinishedJob(Protocol):
     """A job that is over."""
 
     @property
@@ -55,7 +55,7 @@ class Tracker(Protocol):
     def outstanding(self) -> int: ...
 
 
-class Minions(Protocol):
+class MinionGauges(Protocol):
     """What is known of the minions."""
 
     def seen(self, windows: Mapping[str, float]) -> Samples: ...
@@ -84,7 +84,7 @@ class JobReport:
         self._returns: Counter[tuple[str, bool, str]] = Counter()  # by function, success and origin, since the last flush
         self._latencies = {kind: families["salt_job_return_latency_seconds"].histogram(kind) for kind in domains.JOB_KINDS}
 
-    def watch(self, tracker: Tracker, minions: Minions) -> None:
+    def watch(self, tracker: Tracker, minions: MinionGauges) -> None:
         """Read what is under way, and who is there, at each scrape."""
         gauges: dict[str, Callable[[], Samples]] = {
             "salt_jobs_in_progress": lambda: {(): float(tracker.in_progress)},
@@ -134,7 +134,7 @@ class JobReport:
         """Observe how long a return took to come."""
         self._latencies[kind].observe(max(0.0, seconds))
 
-    def states(self, states: States) -> None:
+    def states(self, states: StateResults) -> None:
         """Count the states in a return."""
         for result, count in states.results.items():
             self._families["salt_job_state_results_total"].counter(result).inc(count)
@@ -153,7 +153,7 @@ class JobReport:
         """Observe how long a job took."""
         self._families["salt_job_completion_seconds"].histogram(outcome).observe(max(0.0, seconds))
 
-    def summed_up(self, summary: Summary) -> None:
+    def summed_up(self, summary: FinishedJob) -> None:
         """Log a job that is over; of those of others only what went wrong is worth a line by default."""
         level = "warning" if summary.missing else "info" if summary.origin == "api" else "debug"
         getattr(self._log, level)(

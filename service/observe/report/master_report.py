@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
 from service.observe.metrics.metrics import Metrics
-from service.observe.report.report import Seldom
+from service.observe.report.report import LogThrottle
 
 # An event bus that is later than this is worth a line.
 LAG_SECONDS = 5.0
@@ -39,7 +39,7 @@ class MasterReport:
         self._on_change, self._queue_depth, self._open_jobs = on_change, queue_depth, open_jobs
         self._monotonic = monotonic
         self._started = monotonic()
-        self._seldom = Seldom(monotonic)
+        self._seldom = LogThrottle(monotonic)
         self._lock = threading.Lock()
         self._unanswered: dict[str, int] = {}  # requests to the master in a row, by cmd; guarded by _lock
         # The bus thread's alone:

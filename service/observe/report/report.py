@@ -17,7 +17,7 @@ from service.observe.metrics.metrics import Metrics
 QUIET_SECONDS = 60.0
 
 
-class Seldom:
+class LogThrottle:
     """Lets through the first of a kind at once, and then one in QUIET_SECONDS with the count of those since. Kinds are few: names in the code."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -35,7 +35,7 @@ class Seldom:
         return untold + 1 if due else 0
 
 
-class Verdict(Protocol):
+class AuthVerdict(Protocol):
     """What came of credentials; see auth/guard.py."""
 
     @property
@@ -61,7 +61,7 @@ class Report:
         self._metrics = metrics
         self._log = log
         self._limits = dict(limits)
-        self._seldom = Seldom(monotonic)
+        self._seldom = LogThrottle(monotonic)
         self._lock = threading.Lock()
         self._told_local = False  # guarded by _lock
         self._audit_rejected = 0  # since the last line; guarded by _lock
@@ -71,7 +71,7 @@ class Report:
         if count := self._seldom.count("bus.decode.failed"):
             self._log.warning("bus.decode.failed", bytes=size, tag_prefix=tag[:64], count=count)
 
-    def verdict(self, verdict: Verdict) -> None:
+    def verdict(self, verdict: AuthVerdict) -> None:
         """The master, or the brakes, judged credentials."""
         who = {"user.name": verdict.user[:256], "auth.eauth": verdict.eauth[:64], **verdict.asked}
         if verdict.result == "success":

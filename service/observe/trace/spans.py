@@ -19,7 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from service import __version__
 from service.observe import redact
 from service.observe.log.log import INSTANCE, SERVICE_NAME
-from service.observe.trace.timeline import Trail
+from service.observe.trace.timeline import Timeline
 from service.observe.trace.traceparent import TraceContext
 
 # Spans that may wait; a batch goes when it is full or this old.
@@ -36,7 +36,7 @@ OnSpans = Callable[[str, int, str], None]
 
 class Tracing:
     """
-    Makes the spans of a request: one for the whole, and one for each stage of its trail.
+    Makes the spans of a request: one for the whole, and one for each stage of its timeline.
 
     endpoint: takes OTLP over HTTP. sample_ratio: of the traces that begin here; a caller's own decision is followed.
     on_spans(result, count, reason) hears what became of spans: `exported`, `failed` or `dropped`.
@@ -59,26 +59,26 @@ class Tracing:
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer(SERVICE_NAME, __version__)
 
-    def begin(self, trail: Trail) -> None:
+    def begin(self, timeline: Timeline) -> None:
         """Start the span of a request; what it causes elsewhere belongs to it from now on."""
-        span = self._tracer.start_span("request", context=_parent(trail.context), kind=SpanKind.SERVER)
+        span = self._tracer.start_span("request", context=_parent(timeline.context), kind=SpanKind.SERVER)
         place = span.get_span_context()
-        state = trail.context.state if trail.context else ""
-        trail.context = TraceContext(f"{place.trace_id:032x}", f"{place.span_id:016x}", int(place.trace_flags), state)
-        trail.span = span
+        state = timeline.context.state if timeline.context else ""
+        timeline.context = TraceContext(f"{place.trace_id:032x}", f"{place.span_id:016x}", int(place.trace_flags), state)
+        timeline.span = span
 
-    def finish(self, trail: Trail, fields: Mapping[str, Any]) -> None:
+    def finish(self, timeline: Timeline, fields: Mapping[str, Any]) -> None:
         """End the span of a request and those of its stages. fields: of its log line, redacted once more here."""
-        span = trail.span
+        span = timeline.span
         if span is None or not span.is_recording():
             return
         span.update_name(f"{fields['http.request.method']} {fields['http.route']}")
         span.set_attributes(_attributes(fields))
         if fields["http.response.status_code"] >= 500:
             span.set_status(Status(StatusCode.ERROR, str(fields.get("error.type", ""))))
-        since = time.time_ns() - int(trail.now() * 1e9)
+        since = time.time_ns() - int(timeline.now() * 1e9)
         around = set_span_in_context(span)
-        for stage in trail.stages:
+        for stage in timeline.stages:
             child = self._tracer.start_span(stage.name, context=around, start_time=since + int(stage.started * 1e9))
             child.end(since + int(stage.ended * 1e9))
         span.end()

@@ -1,4 +1,4 @@
-"""The trail of one request: where its time goes, and the trace it belongs to."""
+"""The timeline of one request: where its time goes, and the trace it belongs to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Stage(NamedTuple):
     ended: float
 
 
-class Trail:
+class Timeline:
     """
     Only the request's own thread writes it.
 
@@ -91,31 +91,31 @@ class Trail:
 class _Timer:
     """A `with` block that is timed; cheaper than a generator on this path."""
 
-    __slots__ = ("_name", "_started", "_trail")
+    __slots__ = ("_name", "_started", "_timeline")
 
-    def __init__(self, trail: Trail, name: StageName) -> None:
-        self._trail = trail
+    def __init__(self, timeline: Timeline, name: StageName) -> None:
+        self._timeline = timeline
         self._name = name
 
     def __enter__(self) -> None:
-        self._started = self._trail.now()
+        self._started = self._timeline.now()
 
     def __exit__(self, *_: object) -> None:
-        self._trail.passed(self._name, self._started)
+        self._timeline.passed(self._name, self._started)
 
 
 class _Entering(Generic[Held]):
     """A `with` block whose entrance is timed."""
 
-    __slots__ = ("_block", "_name", "_trail")
+    __slots__ = ("_block", "_name", "_timeline")
 
-    def __init__(self, trail: Trail, name: StageName, block: AbstractContextManager[Held]) -> None:
-        self._trail = trail
+    def __init__(self, timeline: Timeline, name: StageName, block: AbstractContextManager[Held]) -> None:
+        self._timeline = timeline
         self._name = name
         self._block = block
 
     def __enter__(self) -> Held:
-        with self._trail.stage(self._name):
+        with self._timeline.stage(self._name):
             return self._block.__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> bool | None:

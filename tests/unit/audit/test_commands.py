@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.audit.hashing import Key
+from service.audit.hashing import HmacKey
 from service.audit.sinks import FileSink
 from service.cli import main
 
@@ -19,7 +19,7 @@ def test_audit_hash_prints_what_the_trail_has_for_a_value(tmp_path: Path, monkey
     key.write_text(SECRET + "\n")
     config.write_text(f"audit: {{hmac_key_file: {key}}}")
     monkeypatch.setenv("SIDECAR_CONFIG", str(config))
-    expected = Key(SECRET.encode()).of("nginx") + "\n"
+    expected = HmacKey(SECRET.encode()).of("nginx") + "\n"
 
     for stdin, argv in ((b"", ["nginx"]), (b"nginx\n", ["-"]), (b"nginx", ["-", "--key-file", str(key)]), (b"", ["nginx", "--config", str(config)])):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin)))

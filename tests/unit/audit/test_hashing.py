@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.audit.hashing import Key
+from service.audit.hashing import HmacKey
 from service.audit.records import Act, describe
 from service.audit.rules import REQUEST
 
 SECRET = b"a key of sixteen or more"
-KEY = Key(SECRET)
+KEY = HmacKey(SECRET)
 
 
 def test_a_text_has_the_hmac_that_anybody_with_the_key_can_make() -> None:
     assert KEY.of("nginx") == "hmac-sha256:" + hmac.digest(SECRET, b"nginx", hashlib.sha256).hex()
     assert KEY.of(5) == KEY.of("5") == KEY.of_text("5")
     assert KEY.of({"b": 1, "a": True}) == KEY.of_text('{"a":true,"b":1}')
-    assert Key(SECRET + b"2").of("nginx") != KEY.of("nginx")
-    assert Key(SECRET + b"2").id != KEY.id
+    assert HmacKey(SECRET + b"2").of("nginx") != KEY.of("nginx")
+    assert HmacKey(SECRET + b"2").id != KEY.id
 
 
 @pytest.mark.parametrize("value", ["\ud800", 2**70, b"\xff", {1: {2, 3}}, float("nan"), object, [[[[[["deep"]]]]]], list(range(500))])
@@ -48,7 +48,7 @@ def test_returns_are_hashed_by_minion() -> None:
 
 
 def test_a_target_is_shown_but_not_the_pillars_value_in_it() -> None:
-    def shown(tgt: object, tgt_type: str, key: Key | None = None) -> object:
+    def shown(tgt: object, tgt_type: str, key: HmacKey | None = None) -> object:
         return describe(Act("run", tgt=tgt, tgt_type=tgt_type), REQUEST, key)["tgt"]
 
     assert shown("web*", "glob") == "web*"

@@ -13,7 +13,7 @@ from service.auth.identity import Session
 from service.auth.sessions import Sessions, token_of
 from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Throttled, Unauthenticated
 from service.http.access import Access
-from service.http.facts import ENVIRON_KEY, new_facts
+from service.http.request_info import ENVIRON_KEY, new_info
 from service.limits import Brake, Slots
 
 TOKEN = "ab" * 32
@@ -116,7 +116,7 @@ def world(
 def request(address: str = "192.0.2.1", **headers: str) -> dict[str, Any]:
     environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/", "REMOTE_ADDR": address}
     environ.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
-    environ[ENVIRON_KEY] = new_facts(environ)
+    environ[ENVIRON_KEY] = new_info(environ)
     return environ
 
 

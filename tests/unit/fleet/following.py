@@ -12,7 +12,7 @@ import structlog
 from service.events.hub import Hub
 from service.fleet.follower import Follower
 from service.fleet.job_tracker import LIMITS, JobTracker, Limits
-from service.fleet.minions import MOST_MINIONS, Fleet
+from service.fleet.minion_tracker import MOST_MINIONS, Fleet
 from service.observe.metrics.metrics import Metrics
 from service.observe.report.job_report import JobReport
 from service.settings.settings import PerMinionSettings

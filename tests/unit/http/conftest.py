@@ -10,9 +10,9 @@ import pytest
 
 from service.http.addresses import Proxies
 from service.http.app import build
-from service.http.facts import Facts
 from service.http.media import decode, respond
 from service.http.middleware import Canonical
+from service.http.request_info import RequestInfo
 from tests.caller import Caller, open_to_all
 
 
@@ -41,11 +41,11 @@ class Application:
         labels: dict[str, str] | None = None,
         **options: Any,
     ) -> None:
-        self.accounts: list[Facts] = []
+        self.accounts: list[RequestInfo] = []
         app = build(open_to_all(routes or {"/": Echo(), "/echo": Echo()}, labels), on_crash=self._crash, middleware=middleware, **options)
-        self.caller = Caller(Canonical(app, Unmeasured(), lambda facts, *_: self.accounts.append(facts), proxies))
+        self.caller = Caller(Canonical(app, Unmeasured(), lambda info, *_: self.accounts.append(info), proxies))
 
-    def _crash(self, _facts: Facts) -> None:
+    def _crash(self, _facts: RequestInfo) -> None:
         raise AssertionError("a crash") from None
 
 

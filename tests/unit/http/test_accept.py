@@ -5,18 +5,18 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.accept import Entry, accepted, accepts_gzip, entries_of, exposition_format
+from service.http.accept import MediaRange, accepted, accepts_gzip, entries_of, exposition_format
 
 
 def test_an_entry_has_a_name_parameters_and_a_quality() -> None:
     header = 'Text/HTML, application/json; q=0.5 ;Version="1.0", ;q=1,, a/b;q=.2, c/d;q=nan, e/f;q='
 
     assert list(entries_of(header)) == [
-        Entry("text/html", {}, 1.0),
-        Entry("application/json", {"q": "0.5", "version": "1.0"}, 0.5),
-        Entry("a/b", {"q": ".2"}, 0.2),
-        Entry("c/d", {"q": "nan"}, None),
-        Entry("e/f", {"q": ""}, None),
+        MediaRange("text/html", {}, 1.0),
+        MediaRange("application/json", {"q": "0.5", "version": "1.0"}, 0.5),
+        MediaRange("a/b", {"q": ".2"}, 0.2),
+        MediaRange("c/d", {"q": "nan"}, None),
+        MediaRange("e/f", {"q": ""}, None),
     ]
 
 

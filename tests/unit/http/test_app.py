@@ -10,9 +10,9 @@ import pytest
 
 from service.errors import BadRequest, Fault, Forbidden, JobTimeout, MasterUnreachable, NotAcceptable, Overloaded, Throttled, TooLarge
 from service.http.app import build
-from service.http.facts import Facts
 from service.http.media import respond_json
 from service.http.middleware import Canonical
+from service.http.request_info import RequestInfo
 from tests.caller import Caller, Response, open_to_all
 
 
@@ -35,12 +35,12 @@ class Site:
     def __init__(self) -> None:
         self.resource = Resource()
         self.crashes: list[tuple[str, type[BaseException] | None]] = []
-        self.facts: list[Facts] = []
+        self.info: list[RequestInfo] = []
         app = build(
             open_to_all({"/": self.resource, "/things/{name}": self.resource}),
-            on_crash=lambda facts: self.crashes.append((facts.request_id, sys.exc_info()[0])),
+            on_crash=lambda info: self.crashes.append((info.request_id, sys.exc_info()[0])),
         )
-        self.caller = Caller(Canonical(app, self, lambda facts, _seconds, _complete: self.facts.append(facts)))
+        self.caller = Caller(Canonical(app, self, lambda info, _seconds, _complete: self.info.append(info)))
 
     def http_started(self) -> None:
         pass
@@ -74,7 +74,7 @@ def test_an_unknown_path_is_not_found(site: Site) -> None:
     response = site.caller.get("/nowhere", x_request_id="r-1")
 
     assert (response.status, response.json()) == (404, error(404, "Not Found", "NotFound"))
-    assert site.facts[0].route == "unmatched"
+    assert site.info[0].route == "unmatched"
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
@@ -84,7 +84,7 @@ def test_a_wrong_method_is_told_the_right_ones(site: Site, method: str) -> None:
     assert response.status == 405
     assert {"GET", "POST"} <= set(response.headers["allow"].split(", "))
     assert response.json() == error(405, "Method Not Allowed", "MethodNotAllowed")
-    assert site.facts[0].route == "/"
+    assert site.info[0].route == "/"
 
 
 @pytest.mark.parametrize("method", ["FUZZ", "get"])
@@ -109,7 +109,7 @@ def test_a_fault_says_what_happened_and_under_which_id(site: Site, fault: Fault,
 
     assert (response.status, response.json()) == (fault.status, body)
     assert "retry-after" not in response.headers
-    assert (site.facts[0].error, site.facts[0].error_type, site.facts[0].status) == (fault.reason, type(fault).__name__, fault.status)
+    assert (site.info[0].error, site.info[0].error_type, site.info[0].status) == (fault.reason, type(fault).__name__, fault.status)
     assert site.crashes == []
 
 
@@ -130,7 +130,7 @@ def test_a_crash_is_reported_inside_its_exception_and_tells_the_caller_only_the_
 
     assert (response.status, response.json()) == (500, error(500, "internal error; the log tells more under this request_id", "Fault"))
     assert site.crashes == [("r-1", ZeroDivisionError)]
-    assert "hunter2" not in str(site.facts[0])
+    assert "hunter2" not in str(site.info[0])
 
 
 def test_what_falcon_itself_refuses_looks_the_same(site: Site) -> None:
@@ -150,7 +150,7 @@ def test_an_error_of_falcons_without_a_title_has_some_words(site: Site) -> None:
 def test_a_long_reason_is_cut_in_the_account(site: Site) -> None:
     site.fail(BadRequest("x" * 10_000))
 
-    assert len(site.facts[0].error or "") == 500
+    assert len(site.info[0].error or "") == 500
 
 
 @pytest.mark.parametrize("path", ["/things/a", "/things/b/"])
@@ -160,6 +160,6 @@ def test_the_account_has_the_template_of_the_path(site: Site, path: str) -> None
             respond_json(resp, name)
 
     app = build(open_to_all({"/things/{name}": Things()}), on_crash=lambda _facts: None)
-    response = Caller(Canonical(app, site, lambda facts, _seconds, _complete: site.facts.append(facts))).get(path)
+    response = Caller(Canonical(app, site, lambda info, _seconds, _complete: site.info.append(info))).get(path)
 
-    assert (response.status, site.facts[0].route) == (200, "/things/{name}")
+    assert (response.status, site.info[0].route) == (200, "/things/{name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api.site import App, Static
+from service.api.site import AppResource, StaticResource
 from service.http.app import Paths
 from service.http.files import Browser, Folder, Page, site_faults
 from service.routes import pageless_urls
@@ -48,9 +48,9 @@ def app(application: Callable[..., Application], site: Path) -> Application:
         "/": Echo(),
         "/echo": Echo(),
         "/events": Echo(),
-        "/app": App(page),
-        "/app/{rest:path}": App(page),
-        "/static/{name:path}": Static(Folder(site / "static")),
+        "/app": AppResource(page),
+        "/app/{rest:path}": AppResource(page),
+        "/static/{name:path}": StaticResource(Folder(site / "static")),
     }
     return application(routes=routes, labels={"/static/{name:path}": "/static"}, middleware=(Paths(), browser), unmatched=browser.unmatched)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.http.facts import ENVIRON_KEY, Facts
 from service.http.middleware import Canonical, log_fields
+from service.http.request_info import ENVIRON_KEY, RequestInfo
 
 
 class Observed:
@@ -20,9 +20,9 @@ class Observed:
         self._status = status
         self.started = 0
         self.finished: list[tuple[str, str, int]] = []
-        self.lines: list[tuple[Facts, bool]] = []
+        self.lines: list[tuple[RequestInfo, bool]] = []
         self.headers: list[tuple[str, str]] = []
-        self.layer = Canonical(self._app, self, lambda facts, _seconds, complete: self.lines.append((facts, complete)))
+        self.layer = Canonical(self._app, self, lambda info, _seconds, complete: self.lines.append((info, complete)))
 
     def http_started(self) -> None:
         self.started += 1
@@ -75,8 +75,8 @@ def test_a_request_has_one_line_when_the_server_closes_the_answer() -> None:
     answer.close()
 
     assert (before, sent) == ([], b"12345678")
-    ((facts, complete),) = observed.lines
-    assert (facts.status, facts.sent_bytes, complete) == (404, 8, True)
+    ((info, complete),) = observed.lines
+    assert (info.status, info.sent_bytes, complete) == (404, 8, True)
     assert (observed.started, observed.finished) == (1, [("GET", "/", 404)])
 
 
@@ -95,15 +95,15 @@ def test_an_aborted_request_has_its_line_and_says_so() -> None:
     next(iter(answer))
     answer.close()
 
-    ((facts, complete),) = observed.lines
-    assert (facts.sent_bytes, complete, body.closed) == (5, False, 1)
+    ((info, complete),) = observed.lines
+    assert (info.sent_bytes, complete, body.closed) == (5, False, 1)
 
 
 def test_a_request_that_nobody_reads_has_its_line() -> None:
     observed = Observed(Body())
     observed.call().close()
 
-    assert [(facts.sent_bytes, complete) for facts, complete in observed.lines] == [(0, False)]
+    assert [(info.sent_bytes, complete) for info, complete in observed.lines] == [(0, False)]
 
 
 def test_an_answer_that_breaks_has_its_line() -> None:
@@ -113,7 +113,7 @@ def test_an_answer_that_breaks_has_its_line() -> None:
         list(answer)
     answer.close()
 
-    assert [(facts.sent_bytes, complete) for facts, complete in observed.lines] == [(5, False)]
+    assert [(info.sent_bytes, complete) for info, complete in observed.lines] == [(5, False)]
 
 
 def test_an_answer_that_cannot_be_closed_has_its_line() -> None:
@@ -131,7 +131,7 @@ def test_an_application_that_crashes_has_its_line_with_500() -> None:
     with pytest.raises(ZeroDivisionError):
         observed.call()
 
-    assert [(facts.status, complete) for facts, complete in observed.lines] == [(500, False)]
+    assert [(info.status, complete) for info, complete in observed.lines] == [(500, False)]
     assert observed.finished == [("GET", "/", 500)]
 
 
@@ -143,15 +143,15 @@ def test_unknown_methods_share_one_label(method: str, label: str) -> None:
     assert observed.finished == [(label, "/", 200)]
 
 
-FACTS = Facts(
+FACTS = RequestInfo(
     request_id="r-1", method="POST", path="/" + "p" * 1000, address="192.0.2.1", user_agent=None, body_bytes=7, started=0.0, route="/", status=200, sent_bytes=9
 )
 
 
 def test_the_line_of_a_request_is_flat_and_leaves_out_what_is_not_known() -> None:
-    facts = dataclasses.replace(FACTS, lows=[{"client": "local", "jid": None, "outcome": "ok"}])
+    info = dataclasses.replace(FACTS, lows=[{"client": "local", "jid": None, "outcome": "ok"}])
 
-    assert log_fields(facts, 0.12345678, complete=True) == {
+    assert log_fields(info, 0.12345678, complete=True) == {
         "request_id": "r-1",
         "http.request.method": "POST",
         "http.route": "/",

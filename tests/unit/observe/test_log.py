@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from service.observe.log import log
 from service.observe.log.bridge import Bridge
 from service.observe.log.log import Pipeline
-from service.observe.log.sink import Sink
+from service.observe.log.sink import LogSink
 
 
 @dataclasses.dataclass
-class MemorySink(Sink):
+class MemorySink(LogSink):
     """Keeps the lines."""
 
     written: list[tuple[bytes, str]] = dataclasses.field(default_factory=list)

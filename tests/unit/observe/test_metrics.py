@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from service.api.ops import MetricsPage
+from service.api.ops import MetricsResource
 from service.errors import InvalidConfiguration
 from service.http.app import build
 from service.http.middleware import Canonical
@@ -266,7 +266,7 @@ PROMETHEUS_3 = (
 
 def scraped(metrics: Metrics, **headers: str) -> Response:
     """Ask the ops listener's page for them."""
-    page = MetricsPage(metrics, lambda: None)
+    page = MetricsResource(metrics, lambda: None)
     return Caller(Canonical(build(open_to_all({"/metrics": page}), on_crash=lambda _facts: None), Unmeasured(), lambda *_: None)).get("/metrics", **headers)
 
 

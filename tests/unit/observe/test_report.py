@@ -13,7 +13,7 @@ from service.errors import MasterTimeout
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.report.master_report import MasterReport
-from service.observe.report.report import Report, Seldom
+from service.observe.report.report import LogThrottle, Report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def told(lines: list[Any], *names: str) -> list[tuple[Any, ...]]:
 
 
 def test_the_first_is_told_at_once_and_then_one_a_minute_with_the_count(clock: Clock) -> None:
-    seldom = Seldom(clock)
+    seldom = LogThrottle(clock)
     counts = [seldom.count("a"), seldom.count("a"), seldom.count("b"), seldom.count("a")]
     clock.now += 60
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from service.observe.log.sink import Sink
+from service.observe.log.sink import LogSink
 
 
 class Pipe(NamedTuple):
@@ -42,7 +42,7 @@ def pipe() -> Iterator[Pipe]:
 
 
 def test_lines_come_out_in_the_order_given(pipe: Pipe) -> None:
-    sink = Sink(pipe.writer, 100)
+    sink = LogSink(pipe.writer, 100)
     for number in range(50):
         sink.put(str(number).encode(), "info")
 
@@ -53,7 +53,7 @@ def test_lines_come_out_in_the_order_given(pipe: Pipe) -> None:
 
 
 def test_an_error_takes_along_what_waits_for_company(pipe: Pipe) -> None:
-    sink = Sink(pipe.writer, 100, linger_seconds=60.0)
+    sink = LogSink(pipe.writer, 100, linger_seconds=60.0)
     for level in ("info", "warning", "error"):
         sink.put(level.encode(), level)
 
@@ -63,7 +63,7 @@ def test_an_error_takes_along_what_waits_for_company(pipe: Pipe) -> None:
 
 def test_a_blocked_reader_blocks_nobody_and_the_lost_lines_are_counted(pipe: Pipe) -> None:
     pipe.fill()
-    sink = Sink(pipe.writer, 10)
+    sink = LogSink(pipe.writer, 10)
 
     for _ in range(200):
         sink.put(b"line", "info")
@@ -76,7 +76,7 @@ def test_a_blocked_reader_blocks_nobody_and_the_lost_lines_are_counted(pipe: Pip
 
 def test_lines_flow_again_when_the_reader_wakes(pipe: Pipe) -> None:
     filled = pipe.fill()
-    sink = Sink(pipe.writer, 10)
+    sink = LogSink(pipe.writer, 10)
     sink.put(b"after", "info")
 
     os.read(pipe.reader, filled)
@@ -87,7 +87,7 @@ def test_lines_flow_again_when_the_reader_wakes(pipe: Pipe) -> None:
 
 def test_a_dead_reader_costs_lines_and_nothing_else(pipe: Pipe) -> None:
     os.close(pipe.reader)
-    sink = Sink(pipe.writer, 10)
+    sink = LogSink(pipe.writer, 10)
 
     sink.put(b"line", "info")
 
@@ -96,7 +96,7 @@ def test_a_dead_reader_costs_lines_and_nothing_else(pipe: Pipe) -> None:
 
 
 def test_after_close_a_line_is_written_at_once(pipe: Pipe) -> None:
-    sink = Sink(pipe.writer, 10)
+    sink = LogSink(pipe.writer, 10)
     assert sink.close(1)
 
     sink.put(b"late", "error")
@@ -108,14 +108,14 @@ def test_after_close_a_line_is_written_at_once(pipe: Pipe) -> None:
 def test_write_now_keeps_its_deadline(pipe: Pipe) -> None:
     pipe.fill()
     now = 100.0
-    sink = Sink(pipe.writer, 10, clock=lambda: now)
+    sink = LogSink(pipe.writer, 10, clock=lambda: now)
 
     assert not sink.write_now(b"line", now)
 
 
 def test_a_forked_child_does_not_write_its_parents_lines(pipe: Pipe) -> None:
     pipe.fill()
-    sink = Sink(pipe.writer, 10)
+    sink = LogSink(pipe.writer, 10)
     sink.put(b"parent", "info")
 
     sink.after_fork()

@@ -86,7 +86,7 @@ def test_a_reader_that_does_not_read_is_dropped_and_the_others_notice_nothing(ma
 
     assert slow.ended == "slow_consumer"
     assert quick.ended is None
-    (told,) = parse(slow.farewell)
+    (told,) = parse(slow.last_message)
     assert told.tag == "salt/sidecar/stream/dropped"
     assert dropped == [slow.dropped] == [told.data["dropped"]]
     assert slow.next(0) is None

@@ -27,7 +27,7 @@ class World:
     now: float = 100.0
     chunks: list[Chunk] = dataclasses.field(default_factory=list)
     ended: str | None = None
-    farewell: bytes = b""
+    last_message: bytes = b""
     gone: bool = False
     unsent: int = 0
     living: bool = True
@@ -105,7 +105,7 @@ def test_the_end_of_the_token_ends_the_stream_at_the_next_heartbeat() -> None:
 
 
 def test_a_source_that_ends_has_the_last_word() -> None:
-    world = World(ended="slow_consumer", farewell=b"told")
+    world = World(ended="slow_consumer", last_message=b"told")
     stream = world.stream()
 
     assert list(stream) == [RETRY, b"told"]

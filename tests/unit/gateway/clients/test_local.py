@@ -303,7 +303,7 @@ def test_whoever_stops_following_is_not_waited_for_any_more(world: World) -> Non
     assert [type(next(steps)), type(next(steps))] == [Job, Returned]
     steps.close()
 
-    assert (world.now, [stage.name for stage in request.trail.stages]) == (1, ["publish", "gather"])
+    assert (world.now, [stage.name for stage in request.timeline.stages]) == (1, ["publish", "gather"])
 
 
 def test_a_subset_is_drawn_from_the_minions_that_have_the_function(world: World) -> None:

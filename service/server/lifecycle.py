@@ -53,8 +53,8 @@ class Signals:
 
     def stop_now(self) -> bool:
         """Tell whether another signal to stop has come."""
-        while (told := self._take()) is not None:
-            if told in _STOP:
+        while (received := self._take()) is not None:
+            if received in _STOP:
                 return True
         return False
 
@@ -93,14 +93,14 @@ def run(life: Life, signals: Signals) -> int:
     life.ops.start()
     life.api.start()
     life.on_serving()
-    told = _serve(life, signals)
-    hurried = _drain(life, signals) if told else True
+    received = _serve(life, signals)
+    forced = _drain(life, signals) if received else True
     unfinished = life.api.in_flight()
     life.api.stop()
     life.ops.stop()
     life.on_stopped()
-    exit_code = 0 if told else 1
-    log.get().info("app.stop", exit_code=exit_code, unfinished=unfinished, hurried=hurried)
+    exit_code = 0 if received else 1
+    log.get().info("app.stop", exit_code=exit_code, unfinished=unfinished, forced=forced)
     return exit_code
 
 
@@ -110,8 +110,8 @@ def _serve(life: Life, signals: Signals) -> bool:
 
     False if a listener's loop has died (its `crash` is in the log): then there is nothing to drain, and the supervisor must start the process again.
     """
-    while (told := signals.next(_LOOK_SECONDS)) not in _STOP:
-        if told == signal.SIGHUP:
+    while (received := signals.next(_LOOK_SECONDS)) not in _STOP:
+        if received == signal.SIGHUP:
             _reload(life)
         if not (life.api.alive() and life.ops.alive()):
             return False
@@ -135,21 +135,21 @@ def _drain(life: Life, signals: Signals) -> bool:
     3. Wait for running requests and unsent bytes. The ops listener answers to the end.
     """
     life.on_draining()
-    life.api.part()
+    life.api.close_after_answer()
     log.get().info("app.draining", in_flight=life.api.in_flight(), notice_s=life.drain.notice_seconds, grace_s=life.drain.drain_seconds)
     if signals.stop_within(life.drain.notice_seconds):
         return True
     life.api.close_accepting()
     life.on_closing()
-    hurried = False
+    forced = False
 
     def told_again() -> bool:
-        nonlocal hurried
-        hurried = hurried or signals.stop_now()
-        return hurried
+        nonlocal forced
+        forced = forced or signals.stop_now()
+        return forced
 
     life.api.wait_idle(time.monotonic() + life.drain.drain_seconds, told_again)
-    return hurried
+    return forced
 
 
 def _allow_open_files(life: Life) -> None:

@@ -35,7 +35,7 @@ class Since:
             return since
 
 
-class Health:
+class Readiness:
     """
     Collects the checks. Ready means: not draining, and every check passes. checks: each says whether it passes, and why.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from service.bounded import Bounded
-from service.events.payload import Peek, text_of
+from service.events.payload import Payload, text_of
 
 MOST_MINIONS = 100_000
 REMEMBERED_SECONDS = 86_400.0
@@ -99,7 +99,7 @@ class Fleet:
         if before is None and self._per_minion.enabled:
             self._show(minion)
 
-    def authenticated(self, event: Peek) -> None:
+    def authenticated(self, event: Payload) -> None:
         """Take `salt/auth`."""
         fields = event.fields
         self._observer.authenticated(text_of(fields, "act"), accepted=bool(fields.get("result")))
@@ -116,16 +116,16 @@ class Fleet:
         self._observer.minion_started()
         self.heard(minion)
 
-    def present(self, event: Peek) -> None:
+    def present(self, event: Payload) -> None:
         """Take `salt/presence/present`."""
         with self._lock:
             self._connected = (_size(event.fields.get("present")), self._now())
 
-    def presence_changed(self, event: Peek) -> None:
+    def presence_changed(self, event: Payload) -> None:
         """Take `salt/presence/change`."""
         self._observer.presence_changed(_size(event.fields.get("new")), _size(event.fields.get("lost")))
 
-    def worker_stats(self, event: Peek) -> None:
+    def worker_stats(self, event: Payload) -> None:
         """Take `salt/stats/WORKER`: how many requests of each command, and how long they took on average."""
         stats = event.fields.get("stats")
         for cmd, figures in stats.items() if isinstance(stats, dict) else ():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from service.gateway.master.options import SALT_VERSION
 from service.observe.log import log
-from service.server.process import Life, Signals, run
+from service.server.lifecycle import Life, Signals, run
 from service.server.runtime import tame_collector, tell_systemd
 from service.settings import settings
 from service.wiring.configuration import Configuration

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-from service.health import Check, Health, Since
+from service.readiness import Check, Readiness, Since
 
 
 def test_a_report_asks_every_check_anew_and_says_since_when_it_stands_so() -> None:
     moments = itertools.count(1.0)
     states = [(False, "refused"), (False, "no ping"), (True, "answers")]
-    health = Health({"master": lambda: states.pop(0)}, Since(lambda: next(moments)))
+    health = Readiness({"master": lambda: states.pop(0)}, Since(lambda: next(moments)))
 
     assert health.report() == {"process": Check(ok=True, reason="serving", since=1.0), "master": Check(ok=False, reason="refused", since=2.0)}
     assert health.report()["master"] == Check(ok=False, reason="no ping", since=2.0)
@@ -18,7 +18,7 @@ def test_a_report_asks_every_check_anew_and_says_since_when_it_stands_so() -> No
 
 
 def test_a_draining_process_says_so_and_stays_so() -> None:
-    health = Health({}, Since(lambda: 7.0))
+    health = Readiness({}, Since(lambda: 7.0))
     before = health.draining
     health.drain()
     health.drain()

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.observe.trace import traceparent
-from service.observe.trace.timeline import Trail
+from service.observe.trace.timeline import Timeline
 
-ENVIRON_KEY = "sidecar.facts"
+ENVIRON_KEY = "sidecar.request_info"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 # Clients of rest_cherrypy's and rest_tornado's websockets put the token there.
 _TOKEN_IN_PATH = re.compile(r"(/(?:ws|all_events|formatted_events)/).+", re.DOTALL)
@@ -20,11 +20,11 @@ MAX_USER_AGENT_CHARACTERS = 256
 
 
 @dataclasses.dataclass
-class Facts:
+class RequestInfo:
     """
     route: the template of the URL, never the URL itself; `unmatched` until one matches.
     kind: of the answer, `unary` or `stream`. audited: what the audit trail keeps of it. crashed: an exception nobody expected ended it.
-    protocol: HTTP's version. queue_wait_s: seconds until a thread took the request. trail: where its time goes, and its trace.
+    protocol: HTTP's version. queue_wait_s: seconds until a thread took the request. timeline: where its time goes, and its trace.
     lows: one entry for each low begun. who: the user, as the log line names it, that the master took the caller for. Times are seconds of the monotonic clock.
     """
 
@@ -47,30 +47,30 @@ class Facts:
     error_type: str | None = None
     protocol: str | None = None
     queue_wait_s: float | None = None
-    trail: Trail = dataclasses.field(default_factory=Trail)
+    timeline: Timeline = dataclasses.field(default_factory=Timeline)
 
     @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> Facts:
+    def of(cls, environ: Mapping[str, Any]) -> RequestInfo:
         """Return the account of a request that `Canonical` has begun."""
-        facts: Facts = environ[ENVIRON_KEY]
-        return facts
+        info: RequestInfo = environ[ENVIRON_KEY]
+        return info
 
     @property
     def trace_id(self) -> str | None:
         """The trace the request belongs to, None while nobody traces."""
-        return self.trail.context.trace_id if self.trail.context else None
+        return self.timeline.context.trace_id if self.timeline.context else None
 
     @property
     def sampled(self) -> bool:
         """Whether somebody records that trace."""
-        return self.trail.context is not None and self.trail.context.sampled
+        return self.timeline.context is not None and self.timeline.context.sampled
 
 
-def new_facts(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
+def new_info(environ: Mapping[str, Any], *, believe_id: bool = True) -> RequestInfo:
     """Start the account of a request. Its id is the caller's, when that is a sane one and to be believed, else a new one."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
     length = str(environ.get("CONTENT_LENGTH") or "0")
-    return Facts(
+    return RequestInfo(
         request_id=given if believe_id and _REQUEST_ID.fullmatch(given) else new_request_id(),
         method=environ["REQUEST_METHOD"],
         path=_TOKEN_IN_PATH.sub(r"\1<redacted>", environ.get("PATH_INFO", "/")),
@@ -80,7 +80,7 @@ def new_facts(environ: Mapping[str, Any], *, believe_id: bool = True) -> Facts:
         started=time.monotonic(),
         protocol=environ.get("SERVER_PROTOCOL", "")[5:13] or None,
         queue_wait_s=environ.get("sidecar.queue_wait_seconds"),
-        trail=Trail(traceparent.parse(header, environ.get("HTTP_TRACESTATE", "")) if (header := environ.get("HTTP_TRACEPARENT")) else None),
+        timeline=Timeline(traceparent.parse(header, environ.get("HTTP_TRACESTATE", "")) if (header := environ.get("HTTP_TRACEPARENT")) else None),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from service.fleet.minions import key_folder
+from service.fleet.minion_tracker import key_folder
 from service.settings.settings import PerMinionSettings
 from tests.unit.fleet.following import Following
 

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from service.errors import ConfigFault, InvalidConfiguration
+from service.server.lifecycle import Life, Signals, run
 from service.server.listener import Listener
-from service.server.process import Life, Signals, run
 from service.settings.settings import DrainSettings
 
 
@@ -34,8 +34,8 @@ class FakeListener:
     def start(self) -> None:
         self._step("start")
 
-    def part(self) -> None:
-        self._step("part")
+    def close_after_answer(self) -> None:
+        self._step("close_after_answer")
 
     def close_accepting(self) -> None:
         self._step("close port")
@@ -90,7 +90,19 @@ def life(diary: list[str], at: dict[str, tuple[int, ...]], **changes: Any) -> Li
 def test_the_drain_has_an_order(diary: list[str], signals: Signals) -> None:
     assert run(life(diary, {"start": (signal.SIGTERM,)}), signals) == 0
 
-    assert diary == ["ops start", "api start", "serving", "not ready", "api part", "api close port", "closing", "api wait", "api stop", "ops stop", "stopped"]
+    assert diary == [
+        "ops start",
+        "api start",
+        "serving",
+        "not ready",
+        "api close_after_answer",
+        "api close port",
+        "closing",
+        "api wait",
+        "api stop",
+        "ops stop",
+        "stopped",
+    ]
 
 
 def test_a_reload_does_not_stop_the_process_even_if_it_fails(diary: list[str], signals: Signals) -> None:
@@ -118,7 +130,7 @@ def test_a_second_signal_in_the_notice_time_skips_the_drain(diary: list[str], si
 
     run(life(diary, {"start": (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM)}, drain=drain), signals)
 
-    assert diary == ["ops start", "api start", "serving", "not ready", "api part", "api stop", "ops stop", "stopped"]
+    assert diary == ["ops start", "api start", "serving", "not ready", "api close_after_answer", "api stop", "ops stop", "stopped"]
 
 
 def test_the_notice_time_ends_by_itself(diary: list[str], signals: Signals) -> None:
