@@ -100,6 +100,11 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
+def is_malformed(status: int) -> bool:
+    """Say whether a request was refused for what it is, whoever sent it. A wrong URL is not among that: browsers ask for many."""
+    return 400 <= status < 500 and status != 404 and status not in DENIED
+
+
 def outcome_of(status: int) -> str:
     """Return the outcome of an act that is no low."""
     return "ok" if status < 400 else "denied" if status in DENIED else "error"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from service.audit.hashing import HmacKey, key_of
-from service.audit.records import DENIED, Act, Entry, decision_of, new_id, outcome_of, part, render
+from service.audit.records import DENIED, Act, Entry, decision_of, is_malformed, new_id, outcome_of, part, render
+from service.audit.refusals import Refusals
 from service.audit.rules import METADATA, NAMES, NONE, Rules, Subject
 from service.audit.sinks import FileSink, LineSink, Sink
 from service.audit.writer import Delivery, Writer
@@ -93,6 +94,7 @@ class Audit:
         self._on_written = on_written
         self._wait_seconds = settings.write_seconds
         self._policy = self._policy_of(settings.mode, settings.rules, settings.hmac_key_file if settings.sinks else None)
+        self._refusals = Refusals(settings.refused_per_minute)
         self._writers = [self._writer(settings, _sink(settings, name, write_line)) for name in dict.fromkeys(settings.sinks)]
 
     @property
@@ -134,17 +136,18 @@ class Audit:
         """Record how a request ended, and one that was refused before anything began. seconds: its whole duration."""
         if not self._writers:
             return
+        records = self._held_back()
         if request.audited:
-            records = [record for index, entry in enumerate(request.audited) if (record := _completion(entry, index, request, seconds))]
-        else:
-            records = [_refusal(request)] if request.status in DENIED else []
+            records += [record for index, entry in enumerate(request.audited) if (record := _completion(entry, index, request, seconds))]
+        elif request.status in DENIED or (is_malformed(request.status) and self._refusals.admit(request.address)):
+            records.append(_refusal(request))
         if records:
             self._put(records, awaited=False)
 
     def note(self, stage: str, fields: Mapping[str, Any] | None = None) -> None:
         """Record something that the process itself does: `start`, `reload`, `stop`."""
         if self._writers:
-            self._put([render(stage, part({"action": "process", **(fields or {})}))], awaited=False)
+            self._put([*self._held_back(at_once=True), render(stage, part({"action": "process", **(fields or {})}))], awaited=False)
 
     def check(self) -> tuple[bool, str]:
         """Say whether requests can be recorded, and the reason; only strict mode makes it matter."""
@@ -159,6 +162,11 @@ class Audit:
         """Write what is queued and end the threads, each within *timeout* seconds."""
         for writer in self._writers:
             writer.close(timeout)
+
+    def _held_back(self, *, at_once: bool = False) -> list[bytes]:
+        """Return the record of how many refusals got none, if there were any and their minute is over, or *at_once*."""
+        addresses = self._refusals.settle(at_once=at_once)
+        return [render("suppressed", part({"action": "refused", "count": sum(addresses.values()), "addresses": addresses}))] if addresses else []
 
     def _policy_of(self, mode: str, rules: Sequence[AuditRule], path: Path | None) -> _Policy:
         policy = _Policy(mode == "strict", Rules(rules), SecretFile(path, "audit.hmac_key_file", key_of, self._report.secret_unreadable) if path else None)
@@ -224,6 +232,7 @@ def _completion(entry: Entry, index: int, request: Closed, seconds: float) -> by
 def _refusal(request: Closed) -> bytes:
     """Return the only record of a request that got nowhere."""
     who = {"user.name": request.who.get("user.name"), "eauth": request.who.get("auth.eauth")}
-    fields = {"audit_id": new_id(), "audit_level": NAMES[METADATA], "action": "refused", **who, "outcome": "denied", "decision": "deny"}
+    outcome = "invalid" if is_malformed(request.status) else "denied"
+    fields = {"audit_id": new_id(), "audit_level": NAMES[METADATA], "action": "refused", **who, "outcome": outcome, "decision": "deny"}
     why = {"reason": request.error, "error": request.error_type, "http.request.method": request.method[:16], "status_code": request.status}
     return render("response_complete", part({**_of_request(request), **fields, **why}))

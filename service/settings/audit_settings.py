@@ -11,10 +11,11 @@ from service.settings.option_types import RELOADABLE, FromText, FromWords, Group
 
 AuditLevel = Literal["none", "metadata", "request", "request_response"]
 # Functions that change nothing whatever their arguments; manage.down, for one, can remove keys, and is not here.
+# Nor is what shows the returns of other people's jobs, such as jobs.lookup_jid.
 _LOCAL_READS = (
     "test.ping test.version grains.get grains.item grains.items grains.ls sys.doc sys.argspec sys.list_functions pkg.version pkg.list_pkgs disk.usage".split()
 )
-_RUNNER_READS = "jobs.active jobs.last_run jobs.list_job jobs.list_jobs jobs.list_jobs_filter jobs.lookup_jid jobs.print_job manage.up manage.status manage.versions".split()
+_RUNNER_READS = "jobs.active jobs.list_jobs jobs.list_jobs_filter manage.up manage.status manage.versions".split()
 _WHEEL_READS = "key.finger key.get_key key.key_str key.list key.list_all key.list_match key.name_match key.print".split()
 _AUDIT_RULES: Any = [
     {"level": "none", "clients": ["local*"], "functions": _LOCAL_READS},
@@ -57,6 +58,12 @@ class AuditSettings(Group):
         None,
         description="File with the key of the HMACs that stand for arguments; needed by the levels `request` and `request_response`. Read again when it is replaced.",
         json_schema_extra=RELOADABLE,
+    )
+    refused_per_minute: int = Field(
+        100,
+        ge=10,
+        le=100_000,
+        description="Most records a minute of requests that were refused as malformed, such as `client: ssh`, a tenth of them from one address; the others are counted.",
     )
     chain: bool = Field(True, description="Give each line of the audit file the hash of the line before it, for `salt-sidecar audit-verify`.")
     fsync: Literal["always", "interval"] = Field(

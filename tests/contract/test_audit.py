@@ -168,6 +168,32 @@ def test_who_is_turned_away_is_recorded_whatever_the_rules_say(tmp_path: Path, s
     assert all(one["reason"] for one in found)
 
 
+def test_what_cannot_be_understood_is_recorded_too_and_a_flood_of_it_is_counted(tmp_path: Path, settings: dict[str, str]) -> None:
+    api = fake_api(tmp_path, SIDECAR_AUDIT_RULES='[{"level": "none"}]', SIDECAR_AUDIT_REFUSED_PER_MINUTE="60", **settings)
+    token = api.caller.post(api.demo, "/login").json()["return"][0]["token"]
+    probe = {**api.demo, "client": "ssh", "tgt": "*", "fun": "cmd.run", "password": CANARY}
+    api.caller.post([{"client": "ssh", "fun": "test.ping"}], "/minions", x_auth_token=token)
+    api.caller.request("POST", "/run", b"{", content_type="application/json")
+    api.caller.request("POST", "/login", b"<xml/>", content_type="text/xml")
+    api.caller.request("DELETE", "/keys", x_auth_token=token)
+    api.caller.get("/nothing-here")
+    for _ in range(500):
+        assert api.caller.post([probe], "/run").status == 400
+    api.caller.address = "198.51.100.9"
+    api.caller.post([probe])
+    found = records(api, tmp_path / "audit.jsonl")
+
+    *single, total = found
+    assert [(one["http.route"], one["status_code"]) for one in single] == [
+        ("/minions", 400), ("/run", 400), ("/login", 406), ("/keys", 405), ("/run", 400), ("/run", 400), ("/", 400),
+    ]  # fmt: skip
+    assert {(one["stage"], one["action"], one["outcome"], one["decision"]) for one in single} == {("response_complete", "refused", "invalid", "deny")}
+    assert single[0]["user.name"] == "demo"
+    assert "client 'ssh' is refused" in single[-1]["reason"]
+    assert (total["stage"], total["action"], total["count"], total["addresses"]) == ("suppressed", "refused", 498, {"192.0.2.1": 498})
+    assert CANARY not in (tmp_path / "audit.jsonl").read_text()
+
+
 def test_logins_tokens_logouts_and_webhooks_are_recorded_with_their_users(tmp_path: Path, settings: dict[str, str]) -> None:
     api = fake_api(tmp_path, **settings)
     login = {name: api.demo[name] for name in ("username", "eauth", "password")}
