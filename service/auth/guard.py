@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import Any
 
 from service.bounded import Bounded
-from service.errors import Forbidden, Throttled, Unauthenticated
+from service.errors import Fault, Forbidden, Throttled, Unauthenticated
+from service.gateway.clients.publish import UnclearRefusal
 from service.limits import Brake
 from service.secrets.digests import Digests
 
@@ -30,10 +31,6 @@ _TOO_MANY_FAILED = "too many failed logins; wait before the next"
 def _is_token(credentials: Mapping[str, Any]) -> bool:
     """Say whether a token is all there is. Beside an eauth it is one more field that the eauth's module may read."""
     return credentials.keys() == {"token"}
-
-
-class TokenDied(Unauthenticated):
-    """The master knows no such token: it has expired, or never was one. Stays between the sessions and the guard; callers see Unauthenticated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +174,8 @@ class Attempt:
     """
     One pass of one request through the brakes to the master.
 
-    on_decided(seconds): how long the master took to accept or refuse. good: the master accepted them, now or lately; known: lately, so that it need not judge them.
+    are_good(credentials): asks the master whether it knows them; raises a Fault when it cannot say. on_decided(seconds): how long the master took to accept or refuse.
+    good: the master accepted them, now or lately; known: lately, so that it need not judge them.
     """
 
     credentials: Mapping[str, Any]
@@ -185,6 +183,7 @@ class Attempt:
     allowances: Allowances
     gate: Gate
     proven: Proven
+    are_good: Callable[[Mapping[str, Any]], bool]
     on_decided: Callable[[float], None]
     monotonic: Callable[[], float]
     good: bool = False
@@ -231,10 +230,27 @@ class Attempt:
         self.good = True
         self.leave()
 
-    def refused(self) -> None:
-        """Take the master's word that the credentials are bad: what was paid is lost."""
+    def refused(self) -> str:
+        """Take the master's word that the credentials are bad: what was paid is lost. Returns the result."""
         self._decided()
         self._paid.pop_all()
+        return "expired_token" if self.good and _is_token(self.credentials) else "bad_credentials"
+
+    def find_out(self, refusal: Unauthenticated) -> tuple[str, Unauthenticated]:
+        """
+        Learn what a refusal meant that may have been for a missing right; return the result, and what to raise.
+
+        A password that was good lately is taken for good. Of others, and of tokens, which expire, the master is asked; if it cannot say, they cost nothing.
+        """
+        self._decided()
+        try:
+            good = (self.good and not _is_token(self.credentials)) or self.are_good(self.credentials)
+        except Fault:
+            return "error", Unauthenticated(refusal.reason)
+        if not good:
+            return self.refused(), Unauthenticated(refusal.reason)
+        self.accepted()
+        return "forbidden", Forbidden(refusal.reason)
 
     def _decided(self) -> None:
         """Tell, once, how long the master took."""
@@ -256,6 +272,7 @@ class Guard:
     others pay in advance from the allowance of their address, of their user and of everybody together, get it back when
     the master accepts them, and go to the master only a few at a time.
 
+    are_good(credentials): asks the master whether it knows credentials, whatever their rights; raises a Fault when it cannot say.
     on_attempt(eauth, result) hears how each attempt ended, on_verdict of those that are worth a log line;
     on_decided(eauth, seconds) how long the master took to accept or refuse.
     """
@@ -268,6 +285,7 @@ class Guard:
         everybody: Brake,
         concurrency: int,
         proven_seconds: float,
+        are_good: Callable[[Mapping[str, Any]], bool],
         on_attempt: Callable[[str, str], None],
         on_verdict: Callable[[Verdict], None] = lambda _verdict: None,
         on_decided: Callable[[str, float], None] = lambda _eauth, _seconds: None,
@@ -279,6 +297,7 @@ class Guard:
         self._allowances = Allowances(addresses, users, everybody)
         self.gate = Gate(concurrency, gate_waiting, gate_wait_seconds)
         self.proven = Proven(most_proven, proven_seconds, monotonic)
+        self._are_good = are_good
         self._on_attempt = on_attempt
         self._on_verdict = on_verdict
         self._on_decided = on_decided
@@ -300,7 +319,7 @@ class Guard:
         """
         eauth = "token" if _is_token(credentials) else str(credentials.get("eauth", "unknown"))
         decided = functools.partial(self._on_decided, eauth)
-        attempt = Attempt(credentials, address, self._allowances, self.gate, self.proven, decided, self._monotonic)
+        attempt = Attempt(credentials, address, self._allowances, self.gate, self.proven, self._are_good, decided, self._monotonic)
         result: str = "error"
         wait: float | None = None
         try:
@@ -311,13 +330,11 @@ class Guard:
             attempt.accepted()
             result = "forbidden"
             raise
-        except TokenDied:
-            attempt.refused()
-            result = "expired_token" if attempt.known else "bad_credentials"
-            raise
+        except UnclearRefusal as refusal:
+            result, fault = attempt.find_out(refusal)
+            raise fault from None
         except Unauthenticated:
-            attempt.refused()
-            result = "forbidden" if attempt.good else "bad_credentials"
+            result = attempt.refused()
             raise
         except Throttled as fault:
             result, wait = "throttled", fault.retry_after_seconds

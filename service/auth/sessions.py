@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
-from service.auth.guard import Guard, TokenDied
+from service.auth.guard import Guard
 from service.auth.identity import Identity, Session
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
@@ -211,14 +211,18 @@ class Sessions:
         told: dict[str, Any] = {}
         try:
             with self._guard.admit(credentials, address, told) as accepted:
-                data = self._tokens.get_token(token)
-                if data is None:
-                    raise TokenDied("the master does not know the token")
+                data = self._known(token)
                 told |= {"user.name": data["name"], "auth.eauth": data["eauth"]}
                 accepted()
         except Unauthenticated:
             self._guard.forget(credentials)
             return None
+        return data
+
+    def _known(self, token: str) -> dict[str, Any]:
+        data = self._tokens.get_token(token)
+        if data is None:
+            raise Unauthenticated("the master does not know the token")
         return data
 
     def _remember(self, digest: bytes, session: Session) -> None:

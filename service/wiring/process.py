@@ -73,7 +73,7 @@ class Process:
         self.gateway = connect(configuration, hub, observer, self.follower)
         self.health = Readiness({"master": self.gateway.master_state, "bus": self.gateway.bus_state, "audit": self.audit.check}, since)
 
-        guard = make_guard(ours.limits, self.metrics, self.report)
+        guard = make_guard(ours.limits, self.gateway.runner, self.metrics, self.report)
         access = Access(ours.access.networks, ours.access.users)
         quick_calls = Slots("quick calls", ours.limits.quick_calls)
         self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick_calls, access=access, audit=self.audit, report=self.report)
@@ -134,7 +134,7 @@ def make_limits(ours: Settings) -> dict[str, float]:
     }
 
 
-def make_guard(limits: LimitSettings, metrics: Metrics, report: Report) -> Guard:
+def make_guard(limits: LimitSettings, runner: Runner, metrics: Metrics, report: Report) -> Guard:
     """Make the guard with its three allowances."""
     return Guard(
         addresses=Brake(limits.auth_failures_burst, limits.auth_failures_per_minute),
@@ -142,6 +142,7 @@ def make_guard(limits: LimitSettings, metrics: Metrics, report: Report) -> Guard
         everybody=Brake(limits.auth_failures_burst, limits.auth_failures_per_minute_overall),
         concurrency=limits.auth_concurrency,
         proven_seconds=limits.auth_proven_seconds,
+        are_good=runner.tokens.are_good,
         on_attempt=metrics.auth_attempt,
         on_verdict=report.verdict,
         on_decided=metrics.auth_decided,

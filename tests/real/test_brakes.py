@@ -15,7 +15,7 @@ import pytest
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.load import Load
-from tests.real.sidecar import JSON, Sidecar
+from tests.real.sidecar import JSON, Sidecar, ask
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
@@ -49,8 +49,11 @@ def test_after_the_burst_a_bad_login_is_refused_without_asking_the_master(salt_m
     before = asked(sidecar)
     refused = [sidecar.post(bad) for _ in range(5)]
 
+    # Of a runner or wheel call the master says the same for a missing right, so it is asked once more what it meant.
+    requests = 1 if client.startswith("local") else 2
+
     assert failed == [401] * BURST
-    assert asked(sidecar) == before == BURST
+    assert asked(sidecar) == before == BURST * requests
     assert {answer.status for answer in refused} == {429}
     assert all(1 <= int(answer.headers["retry-after"]) <= 60 / PER_MINUTE for answer in refused)
 
@@ -63,6 +66,32 @@ def test_credentials_that_worked_go_on_working(salt_master: EmbeddedSalt, sideca
     assert (proven, failed) == (200, [401] * BURST + [429] * 2)
     assert sidecar.post(good).value == {"minion-1": True}
     assert sidecar.post(ping(salt_master.credentials_of("pinger"))).status == 429
+
+
+def attempts(sidecar: Sidecar, result: str) -> float:
+    return sidecar.metric("salt_api_auth_attempts_total", result=result)
+
+
+def test_a_missing_right_is_not_charged_as_a_failed_login(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
+    # Nothing stays proven, so that each refusal has to be cleared up.
+    limits = {"LIMITS_AUTH_FAILURES_PER_MINUTE": PER_MINUTE, "LIMITS_AUTH_PROVEN_SECONDS": 0.001}
+    sidecar = make_sidecar(salt_master.master_config, **limits).__enter__()
+    pinger = salt_master.credentials_of("pinger")
+    token = ask(sidecar.api_port, "POST", "/login", json.dumps(pinger).encode(), JSON).json()["return"][0]["token"]
+    clients = {
+        "local": "test.arg",
+        "local_async": "test.arg",
+        "runner": "jobs.list_jobs",
+        "runner_async": "jobs.list_jobs",
+        "wheel": "key.list_all",
+        "wheel_async": "key.list_all",
+    }
+    ways = [(client, fun, shown) for client, fun in clients.items() for shown in (pinger, {"token": token})]
+    statuses = [sidecar.post({**ping(shown), "client": client, "fun": fun}).status for client, fun, shown in ways for _ in range(BURST + 1)]
+
+    assert statuses == [401] * len(statuses)
+    assert (attempts(sidecar, "forbidden"), attempts(sidecar, "bad_credentials")) == (len(statuses), 0)
+    assert sidecar.post(ping(salt_master.credentials)).status == 200  # a neighbour that is not proven
 
 
 def test_many_first_calls_with_one_good_password_are_all_answered(salt_master: EmbeddedSalt, sidecar: Sidecar) -> None:

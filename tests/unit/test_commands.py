@@ -116,6 +116,7 @@ class Desk:
                 everybody=Brake(100, 6),
                 concurrency=1,
                 proven_seconds=9,
+                are_good=lambda _credentials: False,
                 on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
             ),
             self.metrics,

@@ -22,6 +22,14 @@ from service.gateway.master.options import MasterOptions
 _NAMED = frozenset({"tgt", "fun", "arg", "timeout", "tgt_type", "ret", "jid", "full_return", "kwarg", "metadata"})
 
 
+class UnclearRefusal(Unauthenticated):
+    """
+    The master refused bad credentials or a missing right, and says the same of both.
+
+    Stays between the gateway and the guard, which finds out; callers see Unauthenticated or Forbidden.
+    """
+
+
 class Sender(Protocol):
     """Sends loads to the master."""
 
@@ -74,6 +82,8 @@ class Publisher:
         self._channels = channels
         self._options = options
         self._on_announced = on_announced
+        # The master looks at this list before it looks at the credentials, and words both refusals alike. Source: salt/master.py, ClearFuncs.publish.
+        self._has_blacklist = bool(options.raw.get("publisher_acl_blacklist"))
         self._user = salt.utils.user.get_specific_user()
         self.ledger = ledger
 
@@ -165,7 +175,10 @@ class Publisher:
         return words.split() if isinstance(words, str) else list(words)
 
     def _job_of(self, reply: object) -> Job | None:
-        raise_error_of(reply)
+        try:
+            raise_error_of(reply)
+        except Forbidden as fault:
+            raise UnclearRefusal(fault.reason) if self._has_blacklist else fault from None
         load = reply.get("load") if isinstance(reply, dict) else None
         if not isinstance(load, dict):
             raise MasterRefused("the master's answer to the publish is not one we know")
@@ -189,7 +202,7 @@ def raise_error_of(reply: object) -> None:
     name users and functions, never credentials. Source: salt/master.py, ClearFuncs.
     """
     if reply in ("", False, None):
-        raise Unauthenticated("Authentication error occurred.")
+        raise UnclearRefusal("Authentication error occurred.")
     if isinstance(reply, str):
         raise MasterRefused(f"the master answered: {reply[:200]}")
     error = reply.get("error") if isinstance(reply, dict) else None
@@ -203,7 +216,8 @@ def _fault_of(error: object) -> Fault:
     name, message = str(error.get("name", "")), str(error.get("message", "")) or "Authentication error occurred."
     if name == "AuthorizationError":
         return Forbidden(message)
-    if "Authentication" in name:
-        # For runners and wheels a missing right is an authentication failure too; the master makes no difference.
+    if name == "AuthenticationError":  # of a publish
         return Unauthenticated(message)
+    if "Authentication" in name:  # of a runner or wheel call, where a missing right has this name too
+        return UnclearRefusal(message)
     return MasterRefused(f"{name}: {message}"[:500])

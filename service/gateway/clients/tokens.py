@@ -69,6 +69,22 @@ class Tokens:
             raise Unauthenticated(REFUSED)
         return dict(reply)
 
+    def are_good(self, credentials: Mapping[str, Any]) -> bool:
+        """
+        Say whether the master knows these credentials, whatever rights they have.
+
+        The token that answers the question is given up where that costs nothing, else it expires unused.
+        Raises MasterUnreachable or MasterTimeout when that cannot be found out now.
+        """
+        if "token" in credentials:
+            return self.get_token(credentials["token"]) is not None
+        try:
+            token = self.mk_token(login_fields(credentials))["token"]
+        except Unauthenticated:
+            return False
+        self._remove(token)
+        return True
+
     def get_token(self, token: str) -> dict[str, Any] | None:
         """
         Return the data of a token that is alive, else None.
@@ -91,7 +107,7 @@ class Tokens:
         self._forget(token, expire)
         if not TOKEN.fullmatch(token) or self._folder is None:
             return "here"
-        if any(self._unlink(token + suffix) for suffix in self._suffixes):
+        if self._remove(token):
             return "file"
         if any(self._delete(token, token + suffix) for suffix in self._suffixes):
             return "runner"
@@ -113,8 +129,11 @@ class Tokens:
                 del self._revoked[digest]
             self._revoked[self._digests.of(token)] = expire
 
+    def _remove(self, token: str) -> bool:
+        """Remove the token's file where we share the master's folder: at once, without a right, and without the token on the event bus."""
+        return self._folder is not None and any(self._unlink(token + suffix) for suffix in self._suffixes)
+
     def _unlink(self, name: str) -> bool:
-        """Remove the file where we share the master's folder: at once, without a right, and without the token on the event bus."""
         try:
             os.unlink(os.path.join(str(self._folder), name))  # noqa: PTH108, PTH118 - Salt's string
         except OSError:

@@ -1,65 +1,15 @@
-"""The guard: who pays for a login, who gets it back, how many go at one time, and that no credential stays behind."""
+"""The guard: who pays for a login, who gets it back, and that no credential stays behind."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 
-from service.auth.guard import GATE_WAIT_SECONDS, Allowances, Guard, TokenDied
+from service.auth.guard import Allowances
 from service.errors import Forbidden, MasterUnreachable, Throttled, Unauthenticated
-from service.limits import Brake
-
-ME = {"eauth": "file", "username": "me", "password": "s3cret"}
-WRONG = {**ME, "password": "guess"}
-TOKEN = {"token": "ab" * 32}
-
-
-class Gatehouse:
-    """A guard under a moved clock, and what it told its observer."""
-
-    def __init__(self, *, burst: int = 3, overall: int = 100, concurrency: int = 2, proven_seconds: float = 900, **limits: Any) -> None:
-        """limits: of the guard, where they are not its own."""
-        self.now = 1000.0
-        self.attempts: list[tuple[str, str]] = []
-        self.decided: list[tuple[str, float]] = []
-        self.addresses = Brake(burst * 2, 6, monotonic=self._monotonic)
-        self.users = Brake(burst, 6, monotonic=self._monotonic)
-        self.everybody = Brake(overall, 12, monotonic=self._monotonic)
-        self.guard = Guard(
-            addresses=self.addresses,
-            users=self.users,
-            everybody=self.everybody,
-            concurrency=concurrency,
-            proven_seconds=proven_seconds,
-            on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
-            on_decided=lambda eauth, seconds: self.decided.append((eauth, seconds)),
-            monotonic=self._monotonic,
-            **limits,
-        )
-
-    def _monotonic(self) -> float:
-        return self.now
-
-    def log_in(self, credentials: Mapping[str, str] = ME, address: str = "192.0.2.1") -> None:
-        """Go to a master that accepts."""
-        with self.guard.admit(credentials, address) as accepted:
-            accepted()
-
-    def fail(self, credentials: Mapping[str, str] = WRONG, address: str = "192.0.2.1", fault: Exception | None = None) -> None:
-        """Go to a master that refuses; what the guard itself raises comes out."""
-        refusal = fault or Unauthenticated("no")
-        with pytest.raises(type(refusal)) as caught, self.guard.admit(credentials, address):
-            raise refusal
-        if caught.value is not refusal:
-            raise caught.value
-
-    def results(self) -> list[str]:
-        return [result for _, result in self.attempts]
+from service.gateway.clients.publish import UnclearRefusal
+from tests.unit.auth.gatehouse import ME, TOKEN, WRONG, Gatehouse
 
 
 @pytest.fixture
@@ -90,7 +40,7 @@ def test_the_masters_verdict_is_timed_once_and_what_comes_after_it_is_not(house:
 def test_a_token_that_lived_has_expired_and_one_that_never_did_is_bad(house: Gatehouse) -> None:
     house.log_in({"token": "ab" * 32})
     for token in ("ab" * 32, "cd" * 32):
-        house.fail({"token": token}, fault=TokenDied("unknown"))
+        house.fail({"token": token}, fault=Unauthenticated("unknown"))
 
     assert house.results() == ["success", "expired_token", "bad_credentials"]
 
@@ -201,13 +151,62 @@ def test_a_missing_right_is_no_failed_login_and_proves_the_credentials(house: Ga
     assert house.guard.proven.has(house.guard.proven.digest_of(ME))
 
 
-def test_a_proven_callers_refusal_counts_as_a_missing_right(house: Gatehouse) -> None:
+def refuse(house: Gatehouse, credentials: Mapping[str, str]) -> type[Exception]:
+    """Have the master refuse a runner or wheel call; return what its caller sees."""
+    with pytest.raises(Unauthenticated, match="no") as caught, house.guard.admit(credentials, "192.0.2.1"):
+        raise UnclearRefusal("no")
+    return caught.type
+
+
+def test_a_refusal_of_bad_credentials_or_of_a_right_is_cleared_up_before_anybody_pays(house: Gatehouse) -> None:
+    house.good = [ME]
+
+    assert [refuse(house, ME) for _ in range(10)] == [Forbidden] * 10
+    assert house.asked == [ME]  # then they are proven
+    assert [refuse(house, WRONG) for _ in range(3)] == [Unauthenticated] * 3
+    assert house.results() == ["forbidden"] * 10 + ["bad_credentials"] * 3
+    with pytest.raises(Throttled), house.guard.admit(WRONG, "192.0.2.9"):
+        pass
+
+
+def test_a_refusal_that_cannot_be_cleared_up_costs_nothing(house: Gatehouse) -> None:
+    house.fault = MasterUnreachable("down")
+
+    assert [refuse(house, ME) for _ in range(10)] == [Unauthenticated] * 10
+    assert house.results() == ["error"] * 10
+    house.log_in()
+
+
+def test_the_time_to_clear_a_refusal_up_is_not_the_masters_time_to_decide(house: Gatehouse) -> None:
+    refuse(house, WRONG)
+
+    assert house.decided == [("file", 0.0)]
+
+
+def test_a_proven_callers_refused_call_counts_as_a_missing_right(house: Gatehouse) -> None:
     house.log_in()
     for _ in range(10):
-        house.fail(ME)
+        refuse(house, ME)
 
     assert house.results() == ["success"] + ["forbidden"] * 10
     house.log_in({**ME, "password": "new"})
+
+
+def test_a_proven_token_that_has_died_meanwhile_is_told_from_one_without_the_right(house: Gatehouse) -> None:
+    house.good = [TOKEN]
+    house.log_in(TOKEN)
+    alive = refuse(house, TOKEN)
+    house.good = []
+
+    assert (alive, refuse(house, TOKEN)) == (Forbidden, Unauthenticated)
+    assert house.results() == ["success", "forbidden", "expired_token"]
+
+
+def test_a_proven_caller_whose_password_the_master_calls_wrong_has_a_bad_one(house: Gatehouse) -> None:
+    house.log_in()
+    house.fail(ME)
+
+    assert house.results() == ["success", "bad_credentials"]
 
 
 @pytest.mark.parametrize("fault", [MasterUnreachable("down"), ZeroDivisionError("ours")])
@@ -223,136 +222,6 @@ def test_credentials_without_a_backend_are_reported_as_such(house: Gatehouse) ->
     house.log_in({})
 
     assert house.attempts == [("unknown", "success")]
-
-
-@contextmanager
-def inside(house: Gatehouse, count: int, username: str = "me") -> Iterator[threading.Event]:
-    """Hold *count* logins at the master, until the event is set or the block ends."""
-    entered, release = threading.Semaphore(0), threading.Event()
-
-    def hold(number: int) -> None:
-        with house.guard.admit({**ME, "username": username, "password": f"held-{number}"}, f"198.51.100.{number}"):
-            entered.release()
-            release.wait(10)
-
-    threads = [threading.Thread(target=hold, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        assert entered.acquire(timeout=60)
-    try:
-        yield release
-    finally:
-        release.set()
-        for thread in threads:
-            thread.join(60)
-
-
-def await_waiting(house: Gatehouse, count: int) -> None:
-    """Spin until *count* logins wait for their turn."""
-    deadline = time.monotonic() + 60
-    while house.guard.gate.waiting != count:
-        assert time.monotonic() < deadline
-
-
-def test_only_a_few_logins_are_at_the_master_at_one_time() -> None:
-    house = Gatehouse(burst=10, gate_wait_seconds=0.001)
-    house.log_in()
-    with inside(house, 2):
-        with pytest.raises(Throttled, match="too many logins at one time"), house.guard.admit(WRONG, "192.0.2.1"):
-            pass
-        house.log_in()  # proven
-
-    house.log_in(WRONG)
-    assert house.results()[:3] == ["success", "throttled", "success"]
-
-
-def test_a_login_takes_its_turn_when_another_is_done() -> None:
-    house = Gatehouse(burst=10)
-    with inside(house, 2) as release:
-        waiting = threading.Thread(target=house.log_in)
-        waiting.start()
-        release.set()
-        waiting.join(60)
-
-    assert house.results() == ["success"] * 3
-
-
-def test_a_login_leaves_the_gate_as_soon_as_the_master_has_accepted_it() -> None:
-    house = Gatehouse(concurrency=1, gate_wait_seconds=0.001)
-    with house.guard.admit(ME, "192.0.2.1") as accepted:
-        accepted()
-        house.log_in({**ME, "username": "other"})
-
-    assert house.results() == ["success"] * 2
-
-
-def test_a_login_that_finds_no_turn_costs_nothing() -> None:
-    house = Gatehouse(burst=2, concurrency=1, gate_wait_seconds=0.0)
-    with inside(house, 1):
-        for _ in range(5):
-            with pytest.raises(Throttled, match="at one time"), house.guard.admit(ME, "192.0.2.1"):
-                pass
-
-    house.fail(ME)
-    house.fail(ME)
-
-
-def test_first_calls_with_good_credentials_do_not_use_up_each_others_allowance() -> None:
-    house = Gatehouse(burst=2, concurrency=1)
-    with inside(house, 1) as release:
-        waiting = [threading.Thread(target=house.log_in) for _ in range(8)]
-        for thread in waiting:
-            thread.start()
-        await_waiting(house, 8)
-        release.set()
-        for thread in waiting:
-            thread.join(60)
-
-    assert house.results() == ["success"] * 9
-
-
-@pytest.mark.parametrize("who", ["one user", "one address"])
-def test_an_attempt_whose_allowance_was_used_up_while_it_waited_is_throttled_and_leaves_the_gate(who: str) -> None:
-    house = Gatehouse(burst=1, concurrency=1)
-    house.addresses.adjust(1 if who == "one address" else 100, 6)
-    results: list[str] = []
-
-    def try_once(number: int) -> None:
-        try:
-            house.fail({**WRONG, "username": f"user-{number}"} if who == "one address" else WRONG)
-            results.append("refused")
-        except Throttled:
-            results.append("throttled")
-
-    with inside(house, 1, "another") as release:
-        waiting = [threading.Thread(target=try_once, args=(number,)) for number in range(4)]
-        for thread in waiting:
-            thread.start()
-        await_waiting(house, 4)
-        release.set()
-        for thread in waiting:
-            thread.join(60)
-
-    assert sorted(results) == ["refused", "throttled", "throttled", "throttled"]
-    house.log_in({**ME, "username": "a third"}, "192.0.2.99")
-
-
-def test_the_queue_before_the_gate_is_bounded() -> None:
-    house = Gatehouse(gate_waiting=0)
-
-    with pytest.raises(Throttled, match="too many logins at one time") as caught, house.guard.admit(ME, "192.0.2.1"):
-        pass
-    assert caught.value.retry_after_seconds == GATE_WAIT_SECONDS
-
-
-def test_the_memory_of_proven_credentials_is_bounded() -> None:
-    house = Gatehouse(most_proven=3)
-    for number in range(5):
-        house.log_in({**ME, "username": f"user-{number}"})
-
-    proven = [house.guard.proven.has(house.guard.proven.digest_of({**ME, "username": f"user-{number}"})) for number in range(5)]
-    assert proven == [False, False, True, True, True]
 
 
 def test_no_credential_stays_in_memory_or_in_an_exception() -> None:

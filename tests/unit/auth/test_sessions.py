@@ -92,6 +92,7 @@ def world(
         everybody=Brake(1000, 6),
         concurrency=2,
         proven_seconds=900.0,
+        are_good=lambda _credentials: False,
         on_attempt=lambda _eauth, _result: None,
         monotonic=clock,
     )

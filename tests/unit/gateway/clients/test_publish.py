@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import BadRequest, Forbidden, MasterRefused, Unauthenticated
-from service.gateway.clients.publish import Job, Target, raise_error_of
+from service.gateway.clients.publish import Job, Target, UnclearRefusal, raise_error_of
 from tests.unit.gateway.clients.world import JID, NO_MATCH, TOKEN, World, low, published
 
 GROUPS: dict[str, Any] = {"web": "web1* or N@db", "db": ["db1", "db2"], "one": "L@a,b"}
@@ -131,15 +131,15 @@ def test_an_answer_that_is_none_we_know_is_refused(world: World, reply: Any) -> 
 @pytest.mark.parametrize(
     ("reply", "fault", "reason"),
     [
-        ("", Unauthenticated, "Authentication error occurred."),
-        (None, Unauthenticated, "Authentication error occurred."),
-        (False, Unauthenticated, "Authentication error occurred."),
+        ("", UnclearRefusal, "Authentication error occurred."),
+        (None, UnclearRefusal, "Authentication error occurred."),
+        (False, UnclearRefusal, "Authentication error occurred."),
         ("bad load" + "x" * 500, MasterRefused, "the master answered: bad load" + "x" * 192),
         ({"error": {"name": "AuthorizationError", "message": "no right"}}, Forbidden, "no right"),
         ({"error": {"name": "AuthorizationError"}}, Forbidden, "Authentication error occurred."),
         ({"error": {"name": "AuthenticationError", "message": ""}}, Unauthenticated, "Authentication error occurred."),
-        ({"error": {"name": "EauthAuthenticationError", "message": "failure for user me"}}, Unauthenticated, "failure for user me"),
-        ({"error": {"name": "TokenAuthenticationError", "message": "dead"}}, Unauthenticated, "dead"),
+        ({"error": {"name": "EauthAuthenticationError", "message": "failure for user me"}}, UnclearRefusal, "failure for user me"),
+        ({"error": {"name": "TokenAuthenticationError", "message": "dead"}}, UnclearRefusal, "dead"),
         ({"error": {"name": "SaltInvocationError", "message": "odd"}}, MasterRefused, "SaltInvocationError: odd"),
         ({"error": "just words"}, MasterRefused, "just words"),
         ({"error": {"name": "X", "message": "y" * 1000}}, MasterRefused, "X: " + "y" * 497),
@@ -156,3 +156,12 @@ def test_an_error_of_the_master_becomes_the_fault_it_stands_for(reply: Any, faul
 @pytest.mark.parametrize("reply", [{"load": {}}, {"error": ""}, {"error": None}, {}, []])
 def test_other_answers_are_no_errors(reply: Any) -> None:
     raise_error_of(reply)
+
+
+def test_a_right_that_the_masters_blacklist_takes_says_nothing_of_the_credentials(world: World) -> None:
+    world.replies = [{"error": {"name": "AuthorizationError", "message": "no right"}}] * 2
+
+    with pytest.raises(Forbidden):
+        load_of(world)
+    with pytest.raises(UnclearRefusal, match="no right"):
+        load_of(world, {"publisher_acl_blacklist": {"modules": ["cmd"]}})

@@ -102,6 +102,21 @@ def test_a_field_of_the_wrong_kind_is_a_bad_request(wrong: dict[str, Any]) -> No
         log_in(Master(DATA), {**GOOD, **wrong})
 
 
+def test_credentials_are_good_when_the_master_makes_a_token_for_them_which_does_not_stay(tmp_path: Path) -> None:
+    file = tmp_path / f"{TOKEN}.p"
+    file.touch()
+    master = Master(DATA)
+
+    assert tokens(master, token_dir=str(tmp_path)).are_good(GOOD)
+    assert master.loads == [{**GOOD, "cmd": "mk_token"}]
+    assert (file.exists(), master.lows) == (False, [])
+
+
+@pytest.mark.parametrize(("credentials", "reply", "good"), [(GOOD, "", False), ({"eauth": "pam"}, DATA, False), ({"token": TOKEN}, DATA, True), ({"token": TOKEN}, {}, False)])  # fmt: skip
+def test_credentials_are_as_good_as_the_master_says(credentials: dict[str, Any], reply: object, good: bool) -> None:
+    assert tokens(Master(reply)).are_good(credentials) is good
+
+
 def test_a_live_token_has_data() -> None:
     master = Master(DATA)
 

@@ -1,0 +1,70 @@
+"""A guard under a moved clock, over a master that accepts and refuses as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from service.auth.guard import Guard
+from service.errors import Unauthenticated
+from service.limits import Brake
+
+ME = {"eauth": "file", "username": "me", "password": "s3cret"}
+WRONG = {**ME, "password": "guess"}
+TOKEN = {"token": "ab" * 32}
+
+
+class Gatehouse:
+    """A guard under a moved clock, and what it told its observer."""
+
+    def __init__(self, *, burst: int = 3, overall: int = 100, concurrency: int = 2, proven_seconds: float = 900, **limits: Any) -> None:
+        """limits: of the guard, where they are not its own."""
+        self.now = 1000.0
+        self.attempts: list[tuple[str, str]] = []
+        self.decided: list[tuple[str, float]] = []
+        self.good: list[Mapping[str, Any]] = []  # what the master knows
+        self.asked: list[Mapping[str, Any]] = []
+        self.fault: Exception | None = None
+        self.addresses = Brake(burst * 2, 6, monotonic=self._monotonic)
+        self.users = Brake(burst, 6, monotonic=self._monotonic)
+        self.everybody = Brake(overall, 12, monotonic=self._monotonic)
+        self.guard = Guard(
+            addresses=self.addresses,
+            users=self.users,
+            everybody=self.everybody,
+            concurrency=concurrency,
+            proven_seconds=proven_seconds,
+            are_good=self._are_good,
+            on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
+            on_decided=lambda eauth, seconds: self.decided.append((eauth, seconds)),
+            monotonic=self._monotonic,
+            **limits,
+        )
+
+    def _monotonic(self) -> float:
+        return self.now
+
+    def _are_good(self, credentials: Mapping[str, Any]) -> bool:
+        self.asked.append(credentials)
+        self.now += 1
+        if self.fault:
+            raise self.fault
+        return credentials in self.good
+
+    def log_in(self, credentials: Mapping[str, str] = ME, address: str = "192.0.2.1") -> None:
+        """Go to a master that accepts."""
+        with self.guard.admit(credentials, address) as accepted:
+            accepted()
+
+    def fail(self, credentials: Mapping[str, str] = WRONG, address: str = "192.0.2.1", fault: Exception | None = None) -> None:
+        """Go to a master that refuses; what the guard itself raises comes out."""
+        refusal = fault or Unauthenticated("no")
+        with pytest.raises(type(refusal)) as caught, self.guard.admit(credentials, address):
+            raise refusal
+        if caught.value is not refusal:
+            raise caught.value
+
+    def results(self) -> list[str]:
+        return [result for _, result in self.attempts]
