@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from service.observe.redact import MASK, is_secret
+from service.observe.redact import CUT, MASK, is_secret
 
 LEAST_KEY_BYTES = 16
 # Larger values are hashed whole: one HMAC for what is in there, however much it is.
@@ -66,4 +66,12 @@ def _json(value: object) -> str:
         return orjson.dumps(value, option=_JSON, default=repr).decode()
     except TypeError:
         # What no JSON can say: numbers over 64 bits, text with lone surrogates.
+        return _text(value)
+
+
+def _text(value: object) -> str:
+    try:
         return repr(value)
+    except RecursionError:
+        # What a minion returned may be nested without end; that it returned is recorded all the same.
+        return CUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,7 @@ import orjson
 from service.errors import BadRequest, NotAcceptable, TooLarge
 from service.http import yaml_text
 from service.http.accept import accepted, accepts_gzip
+from service.observe.redact import CUT
 
 JSON = "application/json"
 YAML = "application/x-yaml"
@@ -25,6 +27,8 @@ SLOW_BODY_BYTES = 1024 * 1024
 FORM_FIELDS = 1000
 # orjson writes no deeper values, and it checks the depth of what it reads faster than we could.
 JSON_DEPTH = 254
+# Whatever writes an answer writes this many levels, and shows what lies deeper as cut, if it cannot write all.
+SURE_DEPTH = 100
 GZIP_FROM_BYTES = 1024
 GZIP_LEVEL = 5
 # What was made of an Accept header is remembered for the next request, unless it is longer than any that makes sense.
@@ -68,18 +72,14 @@ def respond(req: falcon.Request, resp: falcon.Response, value: object, status: i
     """
     Answer with *value* as JSON or YAML, compressed if the caller asks for it.
 
-    An error whose Accept fits neither is JSON. Raises NotAcceptable for other answers.
+    What is nested too deeply to be written is cut. An error whose Accept fits neither is JSON. Raises NotAcceptable for other answers.
     """
     media_type = best_type(req)
     if media_type is None and status < 400:
         raise NotAcceptable(f"{JSON} or {YAML}")
-    try:
-        data = yaml_text.dump(value) if media_type == YAML else encode(value)
-    except RecursionError:
-        raise NotAcceptable(f"the answer is nested too deeply for {media_type}") from None
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = media_type or JSON
-    resp.data = data
+    resp.data = _written(value, yaml_text.dump if media_type == YAML else encode)
     compress(req, resp)
 
 
@@ -87,7 +87,7 @@ def respond_json(resp: falcon.Response, value: object, status: int = 200) -> Non
     """Answer with *value* as JSON; the content type has no charset, which some clients compare literally."""
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = JSON
-    resp.data = encode(value)
+    resp.data = _written(value, encode)
 
 
 def best_type(req: falcon.Request) -> str | None:
@@ -142,6 +142,22 @@ def encode(value: object) -> bytes:
         return orjson.dumps(value, default=_plain, option=_OPTIONS)
     except TypeError:
         return json.dumps(_plain_tree(value), default=_plain, ensure_ascii=True).encode("ascii")
+
+
+def _written(value: object, write: Callable[[object], bytes]) -> bytes:
+    """Write a value; one minion that returns what cannot be written must not cost the caller what the others returned."""
+    try:
+        return write(value)
+    except RecursionError:
+        return write(_cut(value, SURE_DEPTH))
+
+
+def _cut(value: object, depth: int) -> object:
+    if not isinstance(value, dict | list):
+        return value
+    if not depth:
+        return CUT
+    return {key: _cut(one, depth - 1) for key, one in value.items()} if isinstance(value, dict) else [_cut(one, depth - 1) for one in value]
 
 
 def _json(body: bytes) -> Any:
