@@ -49,6 +49,7 @@ class FakeMaster:
         self.silent: set[str] = set()
         self.keys = set(self.minions)
         self.loads: list[dict[str, Any]] = []
+        self.meanwhile: Callable[[str], None] = lambda _jid: None  # called when a job or a runner is announced, before its returns
 
     def send(self, load: dict[str, Any], *, timeout: float | None = None, slow: bool = False) -> Any:
         """Answer a load as the master's request port does."""
@@ -94,6 +95,7 @@ class FakeMaster:
         with self._lock:
             self.published[jid] = load
         self._fire(f"salt/job/{jid}/new", {"jid": jid, "minions": minions, "missing": missing, "fun": load["fun"], "user": self._user(load["kwargs"])})
+        self.meanwhile(jid)
         for minion in set(minions) - self.silent:
             self._return(jid, minion, load)
         return {"enc": "clear", "load": {"jid": jid, "minions": minions, "missing": missing}}
@@ -112,6 +114,7 @@ class FakeMaster:
         }
         if load["fun"] in known:
             self._fire(f"{tag}/new", {"jid": jid, "fun": f"runner.{load['fun']}", "user": self._user(load)})
+            self.meanwhile(jid)
             value = known[load["fun"]](*load["kwarg"]["arg"], **load["kwarg"]["kwarg"])
             self._fire(f"{tag}/ret", {"jid": jid, "fun": f"runner.{load['fun']}", "return": value, "success": True})
         else:

@@ -215,11 +215,12 @@ BUS = Row(
         Panel(
             "Not taken",
             "cps",
-            "Events that a consumer did not get, that were cut short, that could not be decoded or handled.",
+            "Events that a consumer did not get, that were cut short, that could not be decoded or handled, or were not believed.",
             (
                 Query("sum by (consumer) (rate(salt_event_bus_dropped_events_total{@}[$__rate_interval]))", "dropped: {{consumer}}"),
                 Query("sum(rate(salt_event_bus_trimmed_events_total{@}[$__rate_interval]))", "trimmed"),
                 Query("sum(rate(salt_event_bus_decode_failures_total{@}[$__rate_interval]))", "not decoded"),
+                Query("sum by (kind) (rate(salt_event_odd_total{@}[$__rate_interval]))", "odd: {{kind}}"),
                 Query("sum by (consumer) (rate(salt_event_bus_handler_failures_total{@}[$__rate_interval]))", "not handled: {{consumer}}"),
             ),
         ),

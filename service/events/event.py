@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import salt.payload
 from salt.exceptions import SaltDeserializationError
 
-from service.events.tags import split
+from service.events.tags import origin, returner, split
 
 TAG_END = b"\n\n"
 OnUndecodable = Callable[[str, int], None]  # takes the tag and the size in bytes
@@ -39,6 +39,16 @@ class Event(NamedTuple):
     def payload(self) -> bytes:
         """Return what follows the tag; empty if nothing does."""
         return self.raw.partition(TAG_END)[2]
+
+    @property
+    def origin(self) -> tuple[str, str | None]:
+        """Return the kind and the job, as they were before syndics forwarded the event."""
+        return origin(self.kind, self.jid, self.tag)
+
+    @property
+    def minion(self) -> str:
+        """Return whose return a `job_ret` is, as its tag says."""
+        return returner(self.tag)
 
     def data(self, on_undecodable: OnUndecodable | None = None) -> dict[str, Any]:
         """Decode the payload; one that is no mapping, or cannot be decoded (Salt logs that), counts as empty."""

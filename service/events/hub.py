@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from service.errors import MasterUnreachable
+from service.events.checked import Odd, checked
 from service.events.event import Event, OnUndecodable, read
+from service.events.payload import text_of
 
 # A waiter that reads nothing must not eat the memory of the process.
 INBOX_LIMIT_BYTES = 512 * 1024 * 1024
@@ -86,9 +88,12 @@ class Waiter:
             self._taken_bytes += item.size
         return item
 
-    def decode(self, event: Event) -> dict[str, Any]:
-        """Decode what came; the hub's `on_undecodable` hears of an event that cannot be."""
-        return event.data(self._hub.on_undecodable)
+    def believed(self, event: Event) -> dict[str, Any] | None:
+        """Decode what came; None if it cannot be believed. The hub's `on_undecodable` hears of an event that cannot be decoded."""
+        try:
+            return checked(event, event.data(self._hub.on_undecodable))
+        except Odd:
+            return None
 
     def put(self, item: Event | Interruption) -> bool:
         """Accept an item; False when the inbox is full. The hub's alone."""
@@ -101,7 +106,7 @@ class Waiter:
             self._put_bytes += item.size
         self._items.append(item)
         # The thread sleeps only after it has seen nothing wait, so it cannot miss the one that makes the number full.
-        if len(self._items) == self._ring_at or heavy or isinstance(item, Interruption) or "/ret/" not in item.tag:
+        if len(self._items) == self._ring_at or heavy or isinstance(item, Interruption) or item.kind != "job_ret":
             self._bell.put(None)
         return True
 
@@ -125,7 +130,7 @@ class LagSampler:
             return
         self._next = self._monotonic() + LAG_SAMPLE_SECONDS
         try:
-            stamp = dt.datetime.fromisoformat(str(event.data().get("_stamp")))
+            stamp = dt.datetime.fromisoformat(text_of(event.data(), "_stamp"))
         except ValueError:
             return
         self._on_lag(self._now() - (stamp if stamp.tzinfo else stamp.replace(tzinfo=dt.timezone.utc)).timestamp())

@@ -37,6 +37,11 @@ class Payload:
             self._read()
 
     @property
+    def names(self) -> set[Any]:
+        """Return the names of all fields, those not decoded included."""
+        return {*self.fields, *self._places}
+
+    @property
     def trimmed(self) -> bool:
         """Say whether the master has cut the event to its `max_event_size`."""
         return _TRIMMED in self._payload

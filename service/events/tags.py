@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 
-# Of `salt/job/JID/new` the second and the fourth part say the kind; nothing after them does.
+# Of `salt/job/JID/new` the second and the fourth part say the kind.
 _JOB = {"new": "job_new", "publish": "job_publish", "ret": "job_ret", "start": "job_start", "prog": "job_prog", "sub": "job_sub_error", "error": "job_error"}
 _RUN = {"new": "run_new", "ret": "run_ret"}
 _BATCH = {name: f"batch_{name}" for name in ("new", "progress", "complete", "halted", "recover")}
+# Of these nothing may follow, nor what has to follow be left out: a minion chooses the jid in the tag of its return, and `JID/new` would make it an announcement.
+_PARTS = {"job_new": 4, "job_publish": 4, "job_error": 4, "job_ret": 5, "run_new": 4, "run_ret": 4}
 _BY_FOURTH = {"job": _JOB, "run": _RUN, "wheel": {"ret": "wheel_ret"}, "batch": _BATCH, "minion": {"start": "minion_start"}}
 _PRESENCE = {"change": "presence_change", "present": "presence_present"}
 _BY_SECOND = {name: name for name in ("auth", "key", "stats", "beacon", "fileserver", "cluster")}
@@ -45,7 +47,9 @@ def split(tag: str) -> tuple[str, str | None]:
         # `salt/job/error` has no jid.
         return kinds.get(parts[-1], "other"), None
     kind = kinds.get(parts[3], "other")
-    waited_for = kinds is _JOB or (kinds is _RUN and len(parts) == 4 and kind != "other")
+    if len(parts) != _PARTS.get(kind, len(parts)):
+        kind = "other"
+    waited_for = kinds is _JOB or (kinds is _RUN and kind != "other")
     return kind, parts[2] if waited_for else None
 
 
@@ -54,6 +58,11 @@ def _split_other(tag: str, parts: list[str]) -> tuple[str, str | None]:
         return "minion_refresh", None
     found = _SYNDIC_JID.search(tag) if parts[0] == "syndic" else None
     return _BY_FIRST.get(parts[0], "custom"), found[1] if found else None
+
+
+def returner(tag: str) -> str:
+    """Return ID of `salt/job/JID/ret/ID`, whatever syndics put before it."""
+    return inner_tag(tag).split("/", 4)[-1]
 
 
 def inner_tag(tag: str) -> str:
@@ -71,6 +80,9 @@ def origin(kind: str, jid: str | None, tag: str) -> tuple[str, str | None]:
     if kind == "syndic":
         tag = inner_tag(tag)
         kind, jid = split(tag)
+        if _BARE_JID.fullmatch(tag):
+            # How old masters announce a job to the ones above them.
+            kind = "job_new"
     if jid is None and (found := _RUN_JID.match(tag) or _BARE_JID.fullmatch(tag)):
         jid = found[1]
     return kind, jid

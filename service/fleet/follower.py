@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 
 from service.batcher import Batcher
+from service.events.checked import Odd, checked
 from service.events.event import Event
-from service.events.payload import Payload, Undecodable, text_of
+from service.events.payload import Payload, Undecodable
 from service.fleet.job_tracker import QUESTION, JobTracker
 from service.fleet.minion_tracker import Fleet
 from service.fleet.returns import is_full_highstate
+from service.observe.metrics.domains import Oddity
 
 # Between the bus thread and ours.
 QUEUE_EVENTS = 20_000
@@ -50,7 +52,7 @@ class Follower:
     Hands the events that matter to the job tracker and the fleet.
 
     `take` and `cut` run on the bus thread and only queue; `publishing`, `published`, `waits` and `ended` may be called from any thread.
-    on_published(jid, fun, minions, missing, seconds): the master took a job of ours. on_drop(): an event did not fit into the queue. on_undecodable(tag, bytes). on_trimmed(): the master has cut an event. on_batch(outcome): a batch is over.
+    on_published(jid, fun, minions, missing, seconds): the master took a job of ours. on_drop(): an event did not fit into the queue. on_undecodable(tag, bytes). on_odd(kind): an event is not believed, or a field of it. on_trimmed(): the master has cut an event. on_batch(outcome): a batch is over.
     on_crash(): called inside the `except` of a bug. monotonic: seconds.
     """
 
@@ -62,6 +64,7 @@ class Follower:
         on_published: Callable[[str, str, int, int, float], None],
         on_drop: Callable[[], None],
         on_undecodable: Callable[[str, int], None],
+        on_odd: Callable[[Oddity], None],
         on_trimmed: Callable[[], None],
         on_batch: Callable[[str], None],
         on_crash: Callable[[], None],
@@ -73,7 +76,8 @@ class Follower:
         self._jobs = jobs
         self._fleet = fleet
         self._on_published = on_published
-        self._on_drop, self._on_undecodable, self._on_trimmed, self._on_batch, self._on_crash = on_drop, on_undecodable, on_trimmed, on_batch, on_crash
+        self._on_drop, self._on_undecodable, self._on_odd, self._on_trimmed = on_drop, on_undecodable, on_odd, on_trimmed
+        self._on_batch, self._on_crash = on_batch, on_crash
         self._monotonic = monotonic
         self._batcher: Batcher[Item] = Batcher(
             "follower",
@@ -96,6 +100,8 @@ class Follower:
         if event.kind in _TAG_ALONE:
             event = event._replace(raw=b"")
         elif event.kind not in _DECODED:
+            if event.kind == "other" and event.jid is not None:
+                self._on_odd("tag")
             return
         followed = FollowedEvent(event, self._monotonic(), publishing=self._publishes > 0)
         large = self._batcher.waiting_bytes + event.size > HURRY_BYTES
@@ -204,9 +210,15 @@ class Follower:
             payload = Payload(event.payload)
             if event.kind in _MAY_BE_TRIMMED and payload.trimmed:
                 self._on_trimmed()
+            fields = checked(event, payload.fields, payload.names)
+            if len(fields) < len(payload.fields):
+                self._on_odd("field")
+                payload.fields = fields
             self._handle_event(item, payload)
         except Undecodable:
             self._on_undecodable(event.tag, event.size)
+        except Odd as odd:
+            self._on_odd(odd.kind)
 
     def _handle_tag(self, event: Event) -> None:
         parts = event.tag.split("/")
@@ -225,8 +237,8 @@ class Follower:
         if kind in _FLEET:
             _FLEET[kind](self._fleet, payload)
         elif jid is None or len(jid) > LONGEST_JID:
-            # Not Salt's; `salt/job/new`, say.
-            return
+            # `salt/job/new`, say.
+            raise Odd("tag")
         elif kind == "job_new":
             self._jobs.announced(jid, payload, item.at, publishing=item.publishing)
         elif kind == "job_ret":
@@ -237,10 +249,9 @@ class Follower:
             self._jobs.runner_returned(jid, payload, item.at)
 
     def _handle_return(self, jid: str, item: FollowedEvent, payload: Payload) -> None:
-        minion = text_of(payload.fields, "id")
+        minion = item.event.minion
         if not 0 < len(minion) <= LONGEST_ID:
-            self._on_undecodable(item.event.tag, item.event.size)
-            return
-        success = self._jobs.returned(jid, text_of(payload.fields, "resource_id") or minion, payload, item.at)
+            raise Odd("identity")
+        success = self._jobs.returned(jid, minion, payload, item.at)
         full = is_full_highstate(payload.fields.get("fun"), payload.later("fun_args"))
         self._fleet.heard(minion, success if full else None)

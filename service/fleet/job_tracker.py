@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 from service.bounded import Bounded
+from service.events.checked import Odd
 from service.events.payload import Payload, text_of
 from service.fleet.returns import States, label_of, names_of, runs_states, states_of, succeeded
 
@@ -169,13 +170,14 @@ class JobTracker:
                 job.origin = "other"
             else:
                 self._attribute(job, now, publishing=publishing)
-        self._expect(job, _texts(event.fields.get("minions")), now)
-        self._observer.targeted(job.fun, len(_texts(event.fields.get("minions"))), len(_texts(event.fields.get("missing"))))
+        minions: list[str] = event.fields.get("minions", [])
+        self._expect(job, minions, now)
+        self._observer.targeted(job.fun, len(minions), len(event.fields.get("missing", ())))
         self._set_window(job, self._waited_for.get(jid, job.until))
         self._make_room()
 
     def returned(self, jid: str, minion: str, event: Payload, now: float) -> bool:
-        """Take `salt/job/JID/ret/ID`; return whether it went well. Raises Undecodable."""
+        """Take `salt/job/JID/ret/ID`; return whether it went well. Raises Undecodable, and Odd if the job was not sent to the minion."""
         fun = event.fields.get("fun")
         kind = "state" if runs_states(fun) else "exec"
         states = states_of(event.later("return")) if kind == "state" else None
@@ -306,6 +308,8 @@ class JobTracker:
         if minion in job.returned:
             return False
         since = job.awaited.pop(minion, None)
+        if since is None and not self._syndics:
+            raise Odd("unexpected")
         job.returned.add(minion)
         self._minions += since is None
         job.wrong += not success
@@ -350,7 +354,3 @@ class JobTracker:
     def _not_late(self, _jid: str, job: ClosedJob) -> None:
         """A closed job was forgotten: nobody can return late to it."""
         self._late -= len(job.missing or ())
-
-
-def _texts(value: object) -> list[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, Iterable) and not isinstance(value, str | dict) else []

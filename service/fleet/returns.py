@@ -71,7 +71,7 @@ def is_full_highstate(fun: object, arguments: object) -> bool:
     keywords: dict[Any, Any] = {}
     for argument in arguments or []:
         keywords |= argument if isinstance(argument, dict) else {}
-    if keywords.get("test") or any(str(word).replace(" ", "").lower() == "test=true" for word in words):
+    if keywords.get("test") or any(isinstance(word, str) and word.replace(" ", "").lower() == "test=true" for word in words):
         return False
     return fun == "state.highstate" or not (words or keywords.get("mods"))
 

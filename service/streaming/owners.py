@@ -31,8 +31,8 @@ class Owners:
         """Look at an event, and remember the user if it announces a job."""
         if event.kind not in NEW_TYPES or event.jid is None or self.of(event.jid):
             return
-        user = event.data().get("user")
-        if not isinstance(user, str) or not user:
+        user = event.user()
+        if not user:
             return
         if len(self._users) >= self._half:
             self._users, self._before, self._names = {}, self._users, {}

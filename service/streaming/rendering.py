@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from service.events.checked import Odd, checked
 from service.events.event import Event
-from service.events.tags import origin
+from service.events.payload import text_of
 from service.observe.redact import MASK, redact, redact_text
 
 Encode = Callable[[object], bytes]
@@ -39,7 +40,7 @@ def scrub(kind: str, data: Mapping[str, Any]) -> dict[str, Any]:
     clean = cast("dict[str, Any]", redact(data, depth=DEPTH, nodes=NODES))
     if kind in {"auth", "key"}:
         clean.pop("pub", None)
-    if str(data.get("fun")).startswith(_TOKEN_FUNCTIONS):
+    if text_of(data, "fun").startswith(_TOKEN_FUNCTIONS):
         clean["fun_args"] = MASK
     return clean
 
@@ -49,7 +50,7 @@ def _refusal(data: Mapping[str, Any]) -> dict[str, Any]:
     words = error.get("message") if isinstance(error, dict) else error
     shown = {name: redact(data[name]) for name in ("jid", "fun", "tgt_type", "user") if name in data}
     stamp = {"_stamp": data["_stamp"]} if isinstance(data.get("_stamp"), str) else {}
-    return {**shown, "error": redact_text(str(words))[:ERROR_CHARACTERS], **stamp}
+    return {**shown, "error": redact_text(words if isinstance(words, str) else "")[:ERROR_CHARACTERS], **stamp}
 
 
 def frame(tag: str, data: object, encode: Encode) -> bytes:
@@ -79,7 +80,7 @@ class StreamEvent:
 
     def __init__(self, event: Event, received_at: float, *, unread: bool = False) -> None:
         self.tag = event.tag
-        self.kind, self.jid = origin(event.kind, event.jid, event.tag)
+        self.kind, self.jid = event.origin
         self.size = event.size
         self.received_at = received_at
         self.unread = unread
@@ -87,6 +88,13 @@ class StreamEvent:
         self.number, self.id = 0, ""
         self._event = event
         self._frame: bytes | None = None
+
+    def user(self) -> str:
+        """Return who started the job that the event announces; empty if it does not say, or cannot be believed."""
+        try:
+            return text_of(checked(self._event, self.data()), "user")
+        except Odd:
+            return ""
 
     def data(self) -> dict[str, Any]:
         """Decode the payload; {} if it is no mapping."""

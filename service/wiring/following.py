@@ -42,6 +42,7 @@ def make_follower(configuration: Configuration, metrics: Metrics, report: Report
         on_batch=jobs.batch_ended,
         on_drop=lambda: report.dropped("metrics"),
         on_undecodable=report.unreadable,
+        on_odd=metrics.bus_odd,
         on_trimmed=metrics.bus_trimmed,
         on_crash=lambda: report.handler_crashed("metrics"),
     )

@@ -11,7 +11,6 @@ import enum
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
-from service.errors import Forbidden
 from service.events.event import Event
 from service.events.hub import Hub, Interruption, Waiter
 from service.gateway.clients.result import OVERDUE, SILENT, UNHEARD
@@ -59,6 +58,8 @@ class Gathering:
         self.expected = set(minions)
         self.unknown = set(unknown)
         self._closed = closed
+        self._named = self.expected | self.unknown
+        self.open = syndic_wait is not None and not closed
         self.syndics: set[str] = set()
         self.returns: dict[str, dict[str, Any]] = {}
         self._timeout = timeout
@@ -77,6 +78,10 @@ class Gathering:
     def missing(self) -> set[str]:
         """Return, when done, the minions that did not return: silent ones, and targets that the master does not know. A syndic is no minion."""
         return (self.expected | self.unknown) - self.returns.keys() - self.syndics
+
+    def asked_for(self, minion: str) -> bool:
+        """Say whether a minion may have a say; of a group that is open anybody may, since not all lower masters have named theirs yet."""
+        return self.open or minion in self._named
 
     def returned(self, minion: str, data: dict[str, Any]) -> bool:
         """Take a return; False if the minion has returned before, or does not belong here."""
@@ -273,36 +278,40 @@ class Gatherer:
                 group.ask_soon(now=self._monotonic())
 
     def _take_event(self, event: Event) -> Returned | None:
-        data = self._waiter.decode(event)
-        if "error" in data:
-            raise Forbidden("Authorization error occurred.")
-        if "minions" in data:
-            for group in self._groups:
-                # Salt looks into `syndic_dir`; we have only the tag, `syndic/ID/...`, so a syndic that is down counts as a silent minion.
-                group.syndics.update(event.tag.split("/")[1:2] if event.tag.startswith("syndic/") else ())
-                group.expect(data["minions"], data.get("missing") or (), now=self._monotonic())
-            return None
-        minion = data.get("resource_id") or data.get("id")
-        if "/ret/" not in event.tag or "return" not in data or not isinstance(minion, str):
+        """Take an event for what its tag says: whatever else is in it, nobody's call but its own minion's return depends on that."""
+        kind, _ = event.origin
+        if kind == "job_new":
+            self._take_announcement(event)
+        if kind != "job_ret" or (data := self._waiter.believed(event)) is None:
             return None
         for group in self._groups:
-            if group.returned(minion, data):
-                return Returned(minion, data)
+            if group.asked_for(event.minion) and group.returned(event.minion, data):
+                return Returned(event.minion, data)
         return None
+
+    def _take_announcement(self, event: Event) -> None:
+        """Await whom a lower master names; whom ours awaits it has said when it took the job."""
+        open_groups = [group for group in self._groups if group.open]
+        if not open_groups or (data := self._waiter.believed(event)) is None:
+            return
+        for group in open_groups:
+            # Salt looks into `syndic_dir`; we have only the tag, `syndic/ID/...`, so a syndic that is down counts as a silent minion.
+            group.syndics.update(event.tag.split("/")[1:2] if event.kind == "syndic" else ())
+            group.expect(data.get("minions", ()), data.get("missing", ()), now=self._monotonic())
 
     def _take_answer(self, event: Event) -> GivenUp | None:
         """Take a minion's answer to `saltutil.find_job`: {} when it does not run the job."""
-        data = self._waiter.decode(event)
-        minion = data.get("id")
-        if "/ret/" not in event.tag or not isinstance(minion, str):
+        if event.origin[0] != "job_ret" or (data := self._waiter.believed(event)) is None:
             return None
+        minion = event.minion
         if data.get("retcode", 0):
             for group in self._groups:
                 group.give_up_on(minion)
             return GivenUp(minion)
-        if isinstance(data.get("return"), dict) and data["return"]:
+        if isinstance(data["return"], dict) and data["return"]:
             for group in self._groups:
-                group.runs(minion, now=self._monotonic())
+                if group.asked_for(minion):
+                    group.runs(minion, now=self._monotonic())
         return None
 
 

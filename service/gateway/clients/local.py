@@ -116,7 +116,11 @@ class Jobs:
         asking = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": False}
         offered = self.run(dataclasses.replace(low, client=Client.LOCAL, fun="sys.list_functions", fields=asking), request)
         wanted = {low.fun} if isinstance(low.fun, str) else set(low.fun)
-        able = [minion for minion, functions in offered.value.items() if isinstance(functions, (list, dict)) and wanted <= set(functions)]
+        able = [
+            minion
+            for minion, functions in offered.value.items()
+            if isinstance(functions, (list, dict)) and wanted.issubset(name for name in functions if isinstance(name, str))
+        ]
         self._shuffle(able)
         size = low.fields.get("sub", low.fields.get("subset", DEFAULT_SUBSET))
         chosen = {**fields, "tgt": able[:size], "tgt_type": "list"}

@@ -186,7 +186,8 @@ class Publisher:
             return None
         if not load.get("minions") and not self._options.order_masters:
             return None
-        return Job(str(load["jid"]), list(load.get("minions") or []), list(load.get("missing") or []))
+        minions, missing = ([one for one in load.get(name) or () if isinstance(one, str)] for name in ("minions", "missing"))
+        return Job(str(load["jid"]), minions, missing)
 
 
 def extra_of(fields: Mapping[str, Any]) -> dict[str, Any]:

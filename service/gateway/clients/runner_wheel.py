@@ -97,12 +97,11 @@ class MasterFunctions:
             known = self._runners.of(str(low.fun)) is not None
             job = RunnerJob(str(low.fun), reply["jid"], known, self._monotonic() + RUNNER_START_SECONDS)
             with request.timeline.stage("gather"):
-                event = self._wait(waiter, job, until)
+                tag, data = self._wait(waiter, job, until)
             request.timeline.returned()
-        data = waiter.decode(event)
         if not (job.known or job.started) and data.get("success") is False:
             raise job.unknown()  # 3006 and 3007 do fire a return then, with a traceback in it
-        value = {"tag": event.tag, "data": data} if low.fields.get("full_return") else data.get("return")
+        value = {"tag": tag, "data": data} if low.fields.get("full_return") else data["return"]
         return LowResult(value, "ok" if data.get("success", True) else "failed", job.jid)
 
     def runner_async(self, low: Low, request: Request) -> LowResult:
@@ -158,15 +157,15 @@ class MasterFunctions:
             raise MasterRefused("the master's answer to the wheel call is not one we know")
         return reply
 
-    def _wait(self, waiter: Waiter, job: RunnerJob, until: float) -> Event:
-        """Wait for a runner's return event."""
+    def _wait(self, waiter: Waiter, job: RunnerJob, until: float) -> tuple[str, dict[str, Any]]:
+        """Wait for a runner's return; return its tag and its data."""
         bus_lost_at: float | None = None
         while (left := until - self._monotonic()) > 0:
             item = waiter.next(min(left, LOOK_UP_SECONDS))
             if isinstance(item, Event):
-                if item.tag.endswith("/ret"):
-                    return item
-                job.started = True
+                job.started |= item.kind == "run_new"
+                if item.kind == "run_ret" and (data := waiter.believed(item)) is not None:
+                    return item.tag, data
             elif isinstance(item, Interruption):
                 bus_lost_at = self._monotonic()
             elif bus_lost_at is not None and bus_given_up(self._hub, self._master_up, self._monotonic() - bus_lost_at):

@@ -22,6 +22,7 @@ from service.observe.metrics.domains import (
     LEVELS,
     LIMITED,
     MISSING,
+    ODDITIES,
     ORIGINS,
     OTHER,
     OUTCOMES,
@@ -168,6 +169,13 @@ _BUS = (
         stability="stable",
     ),
     Declaration("salt_event_bus_decode_failures_total", "counter", "Events of jobs, runners and minions whose payload could not be decoded."),
+    Declaration(
+        "salt_event_odd_total",
+        "counter",
+        "Events, or fields of them, that were not believed: no job event of Salt's (tag), about another job or minion than the tag says (identity), a field missing or of a wrong type (field), from a minion that was not asked (unexpected).",
+        ("kind",),
+        (ODDITIES,),
+    ),
     Declaration("salt_event_bus_handler_failures_total", "counter", "Bugs met while an event was handled, by consumer.", ("consumer",), (DECODERS,)),
     Declaration("salt_event_bus_queue_depth", "gauge", "Events received that the metrics and the streams have not handled yet."),
     Declaration(

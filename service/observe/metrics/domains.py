@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from typing import Literal, get_args
 
 from service import clients
 
@@ -30,6 +31,10 @@ EVENT_TYPES = (
     "presence_change", "presence_present", "stats", "beacon", "fileserver", "syndic", "cluster", "custom", "other",
 )  # fmt: skip
 BUS_LOSSES = ("eof", "error", "stale")
+# What may be odd about an event, which is then not believed: its tag is no job event of Salt's; it names another job or minion than its tag; a field of a
+# type that it cannot have, or the lack of one; the return of a minion that the job was not sent to.
+Oddity = Literal["tag", "identity", "field", "unexpected"]
+ODDITIES: tuple[Oddity, ...] = get_args(Oddity)
 # Who takes events from the bus thread: the inboxes of waiting requests, the job and fleet metrics, the event streams.
 CONSUMERS = ("jobs", "metrics", "stream")
 DECODERS = ("metrics", "stream")

@@ -217,6 +217,10 @@ class Metrics:
         """Count an event whose payload could not be decoded."""
         self.families["salt_event_bus_decode_failures_total"].counter().inc()
 
+    def bus_odd(self, kind: domains.Oddity) -> None:
+        """Count an event that was not believed."""
+        self.families["salt_event_odd_total"].counter(kind).inc()
+
     def bus_trimmed(self) -> None:
         """Count an event that the master has cut to its `max_event_size`."""
         self.families["salt_event_bus_trimmed_events_total"].counter().inc()

@@ -294,7 +294,7 @@ def test_an_event_is_decoded_only_when_somebody_looks() -> None:
         item = waiter.next(0)
 
         assert isinstance(item, Event)
-        assert (item.jid, item.tag, waiter.decode(item)) == (JID, f"salt/job/{JID}/ret/a", {})
+        assert (item.jid, item.tag, waiter.believed(item)) == (JID, f"salt/job/{JID}/ret/a", None)
 
 
 def test_every_event_is_reported_by_type_and_size() -> None:

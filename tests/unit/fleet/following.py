@@ -56,6 +56,7 @@ class Following:
             on_batch=report.batch_ended,
             on_drop=self._drop,
             on_undecodable=lambda tag, _size: self.undecodable.append(tag),
+            on_odd=self.metrics.bus_odd,
             on_trimmed=self.metrics.bus_trimmed,
             on_crash=self._crash,
             monotonic=lambda: self.now,
