@@ -50,9 +50,7 @@ def connected(master_config: str) -> Gateway:
         Hub(early_limit_bytes=ours.jobs.early_bytes, on_event=lambda _kind, _size: None, on_drop=lambda: None),
         Deaf(),
         Deaf(),
-        channels=ours.master.channels,
-        rpc_timeout_seconds=ours.master.rpc_timeout_seconds,
-        probe_seconds=ours.master.probe_seconds,
+        ours.master,
     )
     gateway.start()
     for _ in until(START_SECONDS):

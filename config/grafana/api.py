@@ -16,7 +16,7 @@ WELL = Row(
         Panel(
             "Master answers",
             "short",
-            "Whether the last ping of the master's request port was answered.",
+            "Whether the master is up; a busy one is (salt_master_busy), one that refuses connections or has answered nothing for a minute is not.",
             (Query("min(salt_master_up{@})", "master"),),
             "stat",
             "state",

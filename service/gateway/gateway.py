@@ -24,9 +24,10 @@ from service.gateway.master.options import MasterOptions
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.event_bus import Bus
 from service.gateway.transport.event_writer import Trigger
-from service.gateway.transport.monitor import Monitor
+from service.gateway.transport.monitor import Monitor, State
 from service.gateway.transport.request_pool import Channels, Socket
 from service.gateway.transport.wire import RequestSocket
+from service.settings.settings import MasterSettings
 
 
 class Observer(Protocol):
@@ -38,8 +39,8 @@ class Observer(Protocol):
     def bus(self, connected: bool, reason: str, cause: str) -> None:
         """The bus connection changed. cause: of a loss, `eof`, `error` or `stale`."""
 
-    def master(self, up: bool, reason: str, failures: int) -> None:
-        """The master went up or down. failures: pings in a row that were not answered."""
+    def master(self, state: State, reason: str, failures: int) -> None:
+        """The master is up, busy or down now. failures: pings in a row that were not answered."""
 
     def probe(self, seconds: float) -> None:
         """The master answered a ping."""
@@ -97,9 +98,7 @@ class Gateway:
     fire(tag, data): puts an event on the master's bus; raises a Fault.
     """
 
-    def __init__(
-        self, options: MasterOptions, hub: Hub, observer: Observer, ledger: Ledger, *, channels: int, rpc_timeout_seconds: float, probe_seconds: float
-    ) -> None:
+    def __init__(self, options: MasterOptions, hub: Hub, observer: Observer, ledger: Ledger, ours: MasterSettings) -> None:
         self._observer = observer
         self._thread = BusThread()
         self._context = zmq.Context()
@@ -107,13 +106,18 @@ class Gateway:
         self._monitor = Monitor(
             options.request_uri,
             self._ping,
-            interval_seconds=probe_seconds,
+            interval_seconds=ours.probe_seconds,
+            busy_seconds=ours.busy_seconds,
+            busy_ready_seconds=ours.busy_ready_seconds,
             on_change=self._master_changed,
+            on_gone=self._master_gone,
             on_probe=self._probed,
             at_ease=lambda: self._bus.connected,
         )
-        sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(channels)]
-        self._channels = Channels(self._thread, sockets, self._monitor, timeout_seconds=rpc_timeout_seconds, on_rpc=observer.rpc)
+        sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(ours.channels)]
+        self._channels = Channels(
+            self._thread, sockets, self._monitor, timeout_seconds=ours.rpc_timeout_seconds, on_rpc=observer.rpc, most_waiting=ours.queue_calls
+        )
         self._hub = hub
         self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=hub.deliver, on_state=self._bus_changed)
         self._trigger = Trigger(self._thread, options)
@@ -135,8 +139,8 @@ class Gateway:
         self._context.destroy(linger=0)
 
     def master_state(self) -> tuple[bool, str]:
-        """Say whether the master is up, and why, without asking it."""
-        return self._monitor.up, self._monitor.reason
+        """Say whether the master can be counted on, and why, without asking it."""
+        return self._monitor.ready()
 
     def bus_state(self) -> tuple[bool, str]:
         """Say whether events arrive, and why."""
@@ -145,10 +149,11 @@ class Gateway:
     async def _ping(self, timeout: float) -> object:
         return await self._ping_socket.roundtrip({"cmd": "ping"}, timeout)
 
-    def _master_changed(self, up: bool, reason: str) -> None:
-        if not up:
-            self._channels.fail_in_flight()
-        self._observer.master(up, reason, self._monitor.failures)
+    def _master_changed(self, state: State, reason: str) -> None:
+        self._observer.master(state, reason, self._monitor.failures)
+
+    def _master_gone(self) -> None:
+        self._channels.fail_in_flight()
 
     def _probed(self, seconds: float) -> None:
         self._bus.check_alive()

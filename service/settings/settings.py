@@ -46,7 +46,17 @@ class MasterSettings(Group):
     )
     channels: int = Field(8, ge=2, le=64, description="Persistent request channels; half of them are kept free of slow calls (wheel, first-time logins).")
     rpc_timeout_seconds: Seconds = Field(30.0, description="Longest wait for the master's answer to one request.")
-    probe_seconds: Seconds = Field(5.0, description="Pause between two pings of a healthy master; one a second while it is down.")
+    queue_calls: Slots = Field(
+        300, description="Most calls waiting for a free channel, as they do while the master is busy; further ones are refused at once, with 503."
+    )
+    probe_seconds: Seconds = Field(5.0, description="Pause between two pings of a healthy master; one a second while it is busy or down.")
+    busy_seconds: Seconds = Field(
+        60.0,
+        description="Seconds without any answer, to a ping or a call, after which a master that does not refuse connections counts as down; until then it is busy, and calls wait for their own deadline.",
+    )
+    busy_ready_seconds: float = Field(
+        60.0, ge=0, le=86_400, description="Seconds without any answer that a busy master may leave `/readyz` ready, which then says `busy`."
+    )
 
 
 class JobSettings(Group):

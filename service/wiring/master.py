@@ -49,16 +49,7 @@ Connect = Callable[[Configuration, Hub, Observer, Ledger], MasterSide]
 
 def connect_gateway(configuration: Configuration, hub: Hub, observer: Observer, ledger: Ledger) -> Gateway:
     """Make the gateway to the real master; `start` connects it."""
-    ours = configuration.settings.master
-    return Gateway(
-        configuration.master,
-        hub,
-        observer,
-        ledger,
-        channels=ours.channels,
-        rpc_timeout_seconds=ours.rpc_timeout_seconds,
-        probe_seconds=ours.probe_seconds,
-    )
+    return Gateway(configuration.master, hub, observer, ledger, configuration.settings.master)
 
 
 class Skew:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service.demo.embedded import EmbeddedSalt
-from service.demo.processes import send, session_members
+from tests.real.callers import frozen, master_pids
 from tests.real.conftest import MakeSidecar, kill_master
 from tests.real.load import Load
 from tests.real.sidecar import Sidecar
@@ -44,10 +43,6 @@ def sidecar(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> Sidecar:
 
 def ping(salt: EmbeddedSalt) -> dict[str, object]:
     return {**salt.credentials, "client": "local", "tgt": "*", "fun": "test.ping"}
-
-
-def pids_of_master(salt: EmbeddedSalt) -> list[int]:
-    return session_members(salt.pids["master"])
 
 
 def wait_until_it_works(sidecar: Sidecar, salt: EmbeddedSalt) -> None:
@@ -87,20 +82,14 @@ def test_callers_at_work_are_told_at_once_and_work_again_without_a_restart(
 
 
 def test_a_master_that_stands_still_is_noticed_and_calls_end_in_time(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
-    sidecar = make_sidecar(salt.master_config, MASTER_RPC_TIMEOUT_SECONDS=5).__enter__()
+    sidecar = make_sidecar(salt.master_config, MASTER_RPC_TIMEOUT_SECONDS=5, MASTER_BUSY_SECONDS=4).__enter__()
     load = Load(sidecar, ping(salt), CALLERS)
-    stopped = pids_of_master(salt)
-    try:
-        with load.running():
-            sidecar.wait(lambda: load.statuses().count(200) >= 2 * CALLERS, "at work")
-            for pid in stopped:
-                send(pid, signal.SIGSTOP)
+    with load.running():
+        sidecar.wait(lambda: load.statuses().count(200) >= 2 * CALLERS, "at work")
+        with frozen(master_pids(salt)):
             still = time.monotonic()
             sidecar.wait_not_ready()
             sidecar.wait(lambda: len([status for status in load.statuses(since=still) if status in {503, 504}]) > CALLERS, "refusing")
-    finally:
-        for pid in stopped:
-            send(pid, signal.SIGCONT)
 
     during = [call for call in load.calls if call.ended > still]
     assert {call.status for call in load.calls} <= {200, 503, 504}

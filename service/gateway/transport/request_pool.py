@@ -10,12 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from service.errors import Fault, MasterTimeout, MasterUnreachable
+from service.errors import Fault, MasterTimeout, MasterUnreachable, Overloaded
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.wire import decoded, enveloped
 
 # A request that has no answer by then makes the monitor look at the master.
 DOUBT_AFTER_SECONDS = 0.7
+# Most calls that wait for a channel.
+MOST_WAITING = 300
 # A net under the deadline, should the bus thread itself hang.
 NET_SECONDS = 5.0
 
@@ -39,6 +41,9 @@ class Breaker(Protocol):
     def doubt(self) -> None:
         """Probe the master now."""
 
+    def heard(self) -> None:
+        """The master has answered."""
+
 
 class _Call:
     """One request under way: its caller waits for the outcome, the loop thread does everything else."""
@@ -61,6 +66,7 @@ class Channels:
 
     Half of the channels are closed to slow calls (wheel modules, first-time logins), so that those cannot keep a
     publish waiting. on_rpc(cmd, seconds, fault) hears of every call.
+    While the master is busy all channels are taken, and at most *most_waiting* calls wait for one, each to its own deadline.
     The loop knows a call by callbacks only: tasks and futures would cost more than all else that is done for it.
     """
 
@@ -72,6 +78,7 @@ class Channels:
         *,
         timeout_seconds: float,
         on_rpc: Callable[[str, float, Fault | None], None],
+        most_waiting: int = MOST_WAITING,
         doubt_after_seconds: float = DOUBT_AFTER_SECONDS,
         net_seconds: float = NET_SECONDS,
     ) -> None:
@@ -80,6 +87,7 @@ class Channels:
         self._breaker = breaker
         self._timeout_seconds = timeout_seconds
         self._on_rpc = on_rpc
+        self._most_waiting = most_waiting
         self._doubt_after_seconds = doubt_after_seconds
         self._net_seconds = net_seconds
         # The loop thread's alone, all of it. The last channel that became free is the first one used: with little load
@@ -96,8 +104,8 @@ class Channels:
         Return the master's answer to a load.
 
         timeout: seconds, default `master.rpc_timeout_seconds`; waiting for a free channel counts.
-        Raises MasterUnreachable at once while the master is down, MasterTimeout when it does not answer, MasterRefused when the
-        answer cannot be decoded.
+        Raises MasterUnreachable at once while the master is down, Overloaded when too many wait already, MasterTimeout when the master
+        does not answer, MasterRefused when the answer cannot be decoded.
         """
         self._breaker.require_up()
         started = time.monotonic()
@@ -111,7 +119,7 @@ class Channels:
             self._on_rpc(str(load["cmd"]), time.monotonic() - started, fault)
 
     def fail_in_flight(self) -> None:
-        """End every call in flight with MasterUnreachable. Call it on the bus thread, when the master went down."""
+        """End every call in flight with MasterUnreachable. Call it on the bus thread, when nobody is left to answer."""
         for call in list(self._in_flight):
             self._finish(call, MasterUnreachable("the salt-master went down during the call; whether it took it is unknown"))
 
@@ -155,6 +163,8 @@ class Channels:
         self._in_flight.add(call)
         self._waiting[call.slow].append(call)
         self._assign()
+        if call.sock is None and call in self._in_flight and sum(map(len, self._waiting.values())) > self._most_waiting:
+            self._finish(call, Overloaded(f"{self._most_waiting} calls wait for the master already", retry_after_seconds=1.0))
 
     def _doubt(self, call: _Call) -> None:
         call.timer = asyncio.get_running_loop().call_at(call.came_at + call.limit, self._expired, call)
@@ -182,6 +192,7 @@ class Channels:
         return quick.popleft() if quick else None
 
     def _answered(self, call: _Call, reply: bytes) -> None:
+        self._breaker.heard()
         self._finish(call, reply)
         self._assign()
 

@@ -47,8 +47,9 @@ EVENTS = (
     LogEvent("stream.opened", "info", "An event stream begins; `filter` are its globs.", ("request_id", "filter", "sees_everything")),
     LogEvent("stream.closed", "info", "An event stream is over: the client left, was too slow, its token died, or we stop.", ("request_id", "reason", "sent", "dropped", "duration_s")),
     LogEvent("salt.rpc.failed", "warning", "The master did not answer a request; `attempt` counts consecutive failures of this command.", ("cmd", "reason", "attempt", "duration_s", "message")),
-    LogEvent("master.up", "info", "The master answers.", ("probe_s", "down_s")),
-    LogEvent("master.down", "error", "The master does not answer; calls are refused at once until it does. `failures`: consecutive failed pings.", ("reason", "failures")),
+    LogEvent("master.up", "info", "The master answers pings. `down_s`, `busy_s`: for how long it was down, and busy before.", ("probe_s", "down_s", "busy_s")),
+    LogEvent("master.busy", "warning", "The master answers no ping, but may be there; calls wait for their own deadline.", ("reason",)),
+    LogEvent("master.down", "error", "Nobody listens at the master's address, or it has answered nothing for `master.busy_seconds`; calls are refused at once until it does. `failures`: consecutive failed pings.", ("reason", "failures")),
     LogEvent("master.version_differs", "warning", "The master's sockets show that its Salt is of another release series than ours; we may misread what it sends.", ("reason", "salt_version")),
     LogEvent("salt.job.published", "info", "The master took a job of ours. `missing`: targets without an accepted key.", ("request_id", "jid", "salt.fun", "minions_expected", "missing", "publish_s")),
     LogEvent(

@@ -295,7 +295,10 @@ _FLEET = (
 )
 
 _MASTER = (
-    Declaration("salt_master_up", "gauge", "1 if the last ping of the master's request port was answered.", stability="stable"),
+    Declaration("salt_master_up", "gauge", "1 while the master's request port answers, if late; 0 while the master counts as down.", stability="stable"),
+    Declaration(
+        "salt_master_busy", "gauge", "1 while the master is busy: it answers no ping, but refuses no connection either; calls wait.", stability="stable"
+    ),
     Declaration("salt_master_probe_duration_seconds", "histogram", "Round trip of an answered ping.", buckets=_FAST),
     Declaration(
         "salt_master_worker_requests_total",

@@ -23,7 +23,7 @@ REJECTIONS = (
     "client_disabled",
 )
 RPCS = ("publish", "runner", "wheel", "mk_token", "get_token", "ping", "other")
-RPC_FAILURES = ("timeout", "refused", "protocol", "other")
+RPC_FAILURES = ("timeout", "refused", "protocol", "queue_full", "other")
 AUTH_RESULTS = ("success", "bad_credentials", "expired_token", "forbidden", "throttled", "error")
 EVENT_TYPES = (
     "job_new", "job_publish", "job_ret", "job_start", "job_prog", "job_sub_error", "job_error", "run_new", "run_ret", "wheel_ret",

@@ -168,11 +168,14 @@ class Metrics:
         """Read at each scrape how many sessions are known to be alive."""
         self.families["salt_api_sessions_active"].gauge().set_function(active)
 
-    def master_probed(self, seconds: float | None) -> None:
-        """Record a ping of the master; None: it was not answered."""
-        self.families["salt_master_up"].gauge().set(0 if seconds is None else 1)
-        if seconds is not None:
-            self.families["salt_master_probe_duration_seconds"].histogram().observe(seconds)
+    def master_is(self, state: str) -> None:
+        """Record that the master is `up`, `busy` or `down` now."""
+        self.families["salt_master_up"].gauge().set(int(state != "down"))
+        self.families["salt_master_busy"].gauge().set(int(state == "busy"))
+
+    def master_probed(self, seconds: float) -> None:
+        """Observe an answered ping."""
+        self.families["salt_master_probe_duration_seconds"].histogram().observe(seconds)
 
     # The event bus.
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
-from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
+from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable, Overloaded
 from service.observe.metrics.metrics import Metrics
 from service.observe.report.report import LogThrottle
 
@@ -45,6 +46,7 @@ class MasterReport:
         # The bus thread's alone:
         self._lost_at: float | None = None
         self._down_at: float | None = None
+        self._busy_at: float | None = None
         self._probe_seconds = 0.0
         self._wanting = {"bus", "master"}  # what was not well yet since the start
 
@@ -55,7 +57,7 @@ class MasterReport:
             if cmd in self._unanswered:
                 self._answered(cmd)
             return
-        reason = {MasterTimeout: "timeout", MasterUnreachable: "refused", MasterRefused: "protocol"}.get(type(fault), "other")
+        reason = {MasterTimeout: "timeout", MasterUnreachable: "refused", MasterRefused: "protocol", Overloaded: "queue_full"}.get(type(fault), "other")
         self._metrics.rpc_failed(cmd, reason)
         with self._lock:
             attempt = self._unanswered[cmd] = self._unanswered.get(cmd, 0) + 1
@@ -79,15 +81,20 @@ class MasterReport:
         self._metrics.bus_lost(cause)
         self._log.warning("bus.disconnected", reason=reason, open_jobs_tainted=self._open_jobs())
 
-    def master(self, up: bool, reason: str, failures: int) -> None:
-        """The master went up or down. failures: pings in a row that were not answered."""
-        self._on_change("master", up)
-        if up:
-            self._log.info("master.up", probe_s=round(self._probe_seconds, 6), down_s=self._since(self._down_at))
+    def master(self, state: Literal["up", "busy", "down"], reason: str, failures: int) -> None:
+        """The master is up, busy or down now. failures: pings in a row that were not answered."""
+        self._metrics.master_is(state)
+        if state == "busy":
+            self._busy_at = self._monotonic()
+            self._log.warning("master.busy", reason=reason)
+            return
+        self._on_change("master", state == "up")
+        if state == "up":
+            self._log.info("master.up", probe_s=round(self._probe_seconds, 6), down_s=self._since(self._down_at), busy_s=self._since(self._busy_at))
+            self._down_at = self._busy_at = None
             self._well("master")
             return
         self._down_at = self._monotonic()
-        self._metrics.master_probed(None)
         self._log.error("master.down", reason=reason, failures=failures)
 
     def probe(self, seconds: float) -> None:

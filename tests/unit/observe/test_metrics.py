@@ -178,11 +178,12 @@ def test_the_masters_answers_and_silences_are_counted(metrics: Metrics) -> None:
     metrics.rpc("publish", 0.01)
     metrics.rpc_failed("publish", "timeout")
     metrics.master_probed(0.001)
-    assert metrics.value("salt_master_up") == 1
+    states = {}
+    for state in ("up", "busy", "down"):
+        metrics.master_is(state)
+        states[state] = (metrics.value("salt_master_up"), metrics.value("salt_master_busy"))
 
-    metrics.master_probed(None)
-
-    assert metrics.value("salt_master_up") == 0
+    assert states == {"up": (1, 0), "busy": (1, 1), "down": (0, 0)}
     assert metrics.value("salt_master_probe_duration_seconds_count") == 1
     assert metrics.value("salt_api_master_rpc_duration_seconds_count", cmd="publish") == 1
     assert metrics.value("salt_api_master_rpc_failures_total", cmd="publish", reason="timeout") == 1

@@ -108,14 +108,14 @@ def test_verdicts_on_credentials_are_told_by_their_kind(report: Report) -> None:
 
 def test_a_master_says_how_long_it_was_away_and_how_often_it_failed(observer: MasterReport, changes: Changes, clock: Clock) -> None:
     with capture_logs() as lines:
-        observer.master(up=False, reason="refused", failures=2)
+        observer.master("down", reason="refused", failures=2)
         for _ in range(2):
             observer.rpc("publish", 1.0, MasterTimeout("no answer"))
         observer.rpc("publish", 1.0, None)
         observer.rpc("publish", 1.0, MasterTimeout("no answer"))
         clock.now += 5
         observer.probe(0.002)
-        observer.master(up=True, reason="answers", failures=0)
+        observer.master("up", reason="answers", failures=0)
         observer.bus(connected=True, reason="connected", cause="")
 
     assert told(lines, "failures", "attempt", "probe_s", "down_s", "checks", "start_s") == [
@@ -128,3 +128,24 @@ def test_a_master_says_how_long_it_was_away_and_how_often_it_failed(observer: Ma
         ("app.ready", None, None, None, None, ["bus", "master"], 5.0),
     ]
     assert changes == [("master", False), ("master", True), ("bus", True)]
+
+
+def test_a_busy_master_is_told_from_one_that_is_down(observer: MasterReport, changes: Changes, clock: Clock) -> None:
+    with capture_logs() as lines:
+        observer.master("busy", reason="busy: no ping", failures=1)
+        clock.now += 3
+        observer.master("up", reason="answers", failures=0)
+        observer.master("busy", reason="busy: no ping", failures=1)
+        clock.now += 60
+        observer.master("down", reason="no ping", failures=9)
+        clock.now += 5
+        observer.master("up", reason="answers", failures=0)
+
+    assert told(lines, "log_level", "busy_s", "down_s") == [
+        ("master.busy", "warning", None, None),
+        ("master.up", "info", 3.0, None),
+        ("master.busy", "warning", None, None),
+        ("master.down", "error", None, None),
+        ("master.up", "info", 65.0, 5.0),
+    ]
+    assert changes == [("master", True), ("master", False), ("master", True)]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import salt.payload
 
-from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable
+from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable, Overloaded
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.request_pool import Channels
 
@@ -48,6 +48,7 @@ class FakeBreaker:
     def __init__(self) -> None:
         self.down: MasterUnreachable | None = None
         self.doubted = threading.Event()
+        self.answers = 0
 
     def require_up(self) -> None:
         if self.down:
@@ -56,11 +57,14 @@ class FakeBreaker:
     def doubt(self) -> None:
         self.doubted.set()
 
+    def heard(self) -> None:
+        self.answers += 1
+
 
 class Pool:
     """Channels over fake sockets, and threads that use them."""
 
-    def __init__(self, bus: BusThread, size: int, timeout_seconds: float = 10, **limits: float) -> None:
+    def __init__(self, bus: BusThread, size: int, timeout_seconds: float = 10, most_waiting: int = 20, **limits: float) -> None:
         self.bus = bus
         self.begun: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.answers: dict[Any, Callable[[bytes], None]] = {}
@@ -68,7 +72,13 @@ class Pool:
         self.breaker = FakeBreaker()
         self.rpcs: list[tuple[str, Fault | None]] = []
         self.channels = Channels(
-            bus, [*self.sockets], self.breaker, timeout_seconds=timeout_seconds, on_rpc=lambda cmd, _seconds, fault: self.rpcs.append((cmd, fault)), **limits
+            bus,
+            [*self.sockets],
+            self.breaker,
+            timeout_seconds=timeout_seconds,
+            on_rpc=lambda cmd, _seconds, fault: self.rpcs.append((cmd, fault)),
+            most_waiting=most_waiting,
+            **limits,
         )
         self.threads = ThreadPoolExecutor(20)
 
@@ -99,7 +109,7 @@ def pool(bus_thread: BusThread) -> Pool:
 
 def test_a_load_is_answered_and_reported(pool: Pool) -> None:
     assert pool.channels.send({"cmd": "runner", "n": 7, "now": True}) == 7
-    assert pool.rpcs == [("runner", None)]
+    assert (pool.rpcs, pool.breaker.answers) == ([("runner", None)], 1)
 
 
 def test_little_load_uses_one_channel(pool: Pool) -> None:
@@ -179,6 +189,26 @@ def test_the_time_that_a_call_waits_for_a_channel_counts(bus_thread: BusThread) 
     pool.answer(0, "held")
     assert holder.result(60) == "held"
     assert isinstance(pool.rpcs[0][1], MasterTimeout)
+
+
+def test_what_finds_the_queue_full_is_refused_at_once_and_takes_nobodys_place(bus_thread: BusThread) -> None:
+    pool = Pool(bus_thread, 1, most_waiting=2)
+    first = pool.call(0)
+    pool.begun.get(timeout=60)
+    queued = [pool.call(1), pool.call(2, slow=True)]
+    while pool.waiting() < 3:
+        assert pool.begun.empty()
+
+    for slow in (False, True):
+        with pytest.raises(Overloaded, match="2 calls wait for the master already") as refused:
+            pool.call(9, slow=slow).result(60)
+        assert refused.value.retry_after_seconds
+    pool.answer(0, "first")
+    assert first.result(60) == "first"
+    for _ in queued:
+        pool.answer(pool.begun.get(timeout=60), "queued")
+    assert [call.result(60) for call in queued] == ["queued"] * 2
+    assert pool.sockets[0].closed == 0
 
 
 def test_a_master_that_does_not_answer_loses_the_connection_and_the_next_call_works(pool: Pool) -> None:

@@ -1,0 +1,107 @@
+"""A busy master is not a down master: who waits, who is told what, and when it counts as down after all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from service.demo.embedded import EmbeddedSalt
+from tests.real.callers import Callers, frozen, master_pids, worker_pids
+from tests.real.conftest import MakeSidecar, kill_master
+from tests.real.sidecar import Sidecar
+
+pytestmark = [pytest.mark.master, pytest.mark.slow]
+
+# What the tests wait for; the product's own are 60 s and 30 s.
+SOON = {"MASTER_BUSY_SECONDS": 4, "MASTER_RPC_TIMEOUT_SECONDS": 10}
+# Longer than any machine needs to thaw a master.
+PATIENT = {"MASTER_BUSY_SECONDS": 300, "MASTER_RPC_TIMEOUT_SECONDS": 120, "EVENTS_HEARTBEAT_SECONDS": 1}
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
+    """Start a master and two minions for this module; each test leaves them running."""
+    with EmbeddedSalt(tmp_path_factory.mktemp("busy"), threads=True) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def salt(fragile: EmbeddedSalt) -> EmbeddedSalt:
+    if "master" not in fragile.pids:
+        fragile.start_master()
+    return fragile
+
+
+def started(sidecar: Sidecar, salt: EmbeddedSalt) -> Callers:
+    """Start a sidecar and its callers, once jobs are answered."""
+    sidecar.__enter__()
+    callers = Callers(sidecar, salt)
+    sidecar.wait(lambda: callers.local().result(180).status == 200, "at work")
+    return callers
+
+
+@pytest.mark.parametrize("seconds", [2, 5, 15])
+def test_while_all_workers_are_busy_everybody_waits_and_is_answered(salt: EmbeddedSalt, make_sidecar: MakeSidecar, seconds: int) -> None:
+    sidecar = make_sidecar(salt.master_config, **PATIENT)
+    callers = started(sidecar, salt)
+    with frozen(worker_pids(salt)):
+        in_flight = callers.local()
+        if seconds > 2:
+            reason = sidecar.wait_for_line("master.busy")["reason"]
+            ready = sidecar.ops("/readyz")
+            busy, up = (sidecar.metric(name) for name in ("salt_master_busy", "salt_master_up"))
+            assert (ready.status, ready.json()["checks"]["master"]["ok"], busy, up) == (200, True, 1, 1)
+            assert reason.startswith("busy: ")
+            assert "busy" in ready.json()["checks"]["master"]["reason"]
+        later = [callers.local(), callers.login(), callers.stats()]
+        threading.Event().wait(seconds)
+
+    outcomes = [call.result(180) for call in (in_flight, *later)]
+    sidecar.wait(lambda: sidecar.metric("salt_master_busy") == 0, "up again")
+    heard = len(callers.stream.read)
+    sidecar.wait(lambda: callers.local().result(180).status == 200 and b"salt/job/" in callers.stream.read[heard:], "heard in the stream")
+
+    assert [outcome.status for outcome in outcomes] == [200] * 4, outcomes
+    assert callers.stream.ended_at is None
+    assert sidecar.lines("master.down") == []
+    callers.close()
+
+
+def test_a_master_that_is_frozen_for_good_is_called_down_and_comes_back(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
+    sidecar = make_sidecar(salt.master_config, **SOON)
+    callers = started(sidecar, salt)
+    with frozen(master_pids(salt)):
+        in_flight = callers.local()
+        sidecar.wait_not_ready()
+        new = callers.local().result(180)
+        first = in_flight.result(180)
+        assert (sidecar.metric("salt_master_busy"), sidecar.metric("salt_master_up")) == (0, 0)
+        assert "does not answer" in sidecar.lines("master.down")[0]["reason"]
+
+    sidecar.wait_ready()
+    sidecar.wait(lambda: callers.local().result(180).status == 200, "at work again")
+    # Who was in flight kept its deadline, and who came later was told at once.
+    assert (first.status, new.status) == (504, 503), (first, new)
+    assert new.seconds < first.seconds
+    assert len(sidecar.lines("master.busy")) >= 1
+    callers.close()
+
+
+def test_a_busy_master_that_is_killed_is_down_at_once_and_ends_the_calls_in_flight(salt: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
+    sidecar = make_sidecar(salt.master_config, **PATIENT)
+    callers = started(sidecar, salt)
+    with frozen(worker_pids(salt)):
+        in_flight = callers.local()
+        sidecar.wait_for_line("master.busy")
+        kill_master(salt)
+    first = in_flight.result(180)
+    sidecar.wait_not_ready()
+    new = callers.local().result(180)
+
+    assert (first.status, new.status) == (503, 503), (first, new)
+    assert b"whether it took it is unknown" in first.body
+    assert "refused" in sidecar.lines("master.down")[0]["reason"]
+    assert callers.stream.ended_at is None
+    callers.close()
