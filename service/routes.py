@@ -54,7 +54,7 @@ class Needs(enum.Enum):
     URL_SESSION = "a session; with `events.query_token` its token may stand in the URL"
     STATS_SESSION = "a session, unless `stats.require_login` is off"
     RIGHT = "a session, and the master lets its user do this"
-    WEBHOOK = "the session, signature and network that `hook.require_login` and `hook.endpoints` ask for"
+    WEBHOOK = "the session, signature, token and network that `hook.require_login` and `hook.endpoints` ask for"
     # The contract puts credentials inside what the resource runs, so it is the resource that gives them to Commands or Sessions, which refuse a call without.
     BODY = "credentials in the body"
     SESSION_OR_BODY = "a session, or credentials in the body"

@@ -9,7 +9,7 @@ import falcon
 
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
-from service.auth.webhook import segments_of
+from service.auth.webhook import WebhookAdmission, segments_of
 from service.errors import BadRequest, NotAcceptable
 from service.http.media import decode, read_body, respond
 from service.http.request_info import RequestInfo
@@ -27,7 +27,7 @@ class HookResource:
     Webhooks: `POST /hook/a/b` fires `salt/netapi/hook/a/b` with `{"body": text, "post": the parsed body, "headers": {...}}`.
 
     Header names are written `X-Github-Event`; `Remote-Addr` is among them, and credentials of this API are masked. Any body is accepted,
-    even none; `post` stays empty if its type is not one that we parse. Paths may ask for a signature, a recent time and certain networks: docs/events.md.
+    even none; `post` stays empty if its type is not one that we parse. Paths may ask for a signature, a recent time, a token and certain networks: docs/events.md.
     """
 
     def __init__(
@@ -48,12 +48,16 @@ class HookResource:
         info = RequestInfo.of(req.env)
         body = read_body(req)
         tag = "/".join((TAG, *segments))
-        if len(tag) > MOST_TAG_CHARACTERS or not tag.isprintable():
+        if len(tag) > MOST_TAG_CHARACTERS:
             raise BadRequest("the path cannot be an event's tag")
-        event = {"body": body.decode("utf-8", "backslashreplace"), "post": _parsed(req), "headers": _headers(req.env, info.address)}
-        self._audit(info, [Act("hook", user=info.who.get("user.name"), eauth=info.who.get("auth.eauth"), tag=tag, fields={"body": event["body"]})])
-        with self._slots.take():
-            self._fire(tag, event)
+        admission: WebhookAdmission = req.context.admission
+        headers = _headers(req.env, info.address, _OURS | admission.secret_headers)
+        event = {"body": body.decode("utf-8", "backslashreplace"), "post": _parsed(req), "headers": headers}
+        act = Act("hook", user=info.who.get("user.name"), eauth=info.who.get("auth.eauth"), tag=tag, fields={"body": event["body"]})
+        with admission.once:
+            self._audit(info, [act])
+            with self._slots.take():
+                self._fire(tag, event)
         respond(req, resp, {"success": True})
 
 
@@ -64,8 +68,8 @@ def _parsed(req: falcon.Request) -> Any:
         return {}
 
 
-def _headers(environ: Mapping[str, Any], address: str) -> dict[str, str]:
-    """Return the request's headers by the names that reactors index them with."""
+def _headers(environ: Mapping[str, Any], address: str, secret: frozenset[str]) -> dict[str, str]:
+    """Return the request's headers by the names that reactors index them with. secret: those that are masked."""
     names = {name: name[5:] for name in environ if name.startswith("HTTP_")} | {name: name for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(name)}
     headers = {shown.replace("_", "-").title(): str(environ[name]) for name, shown in names.items()}
-    return {name: MASK if name in _OURS else value for name, value in headers.items()} | {"Remote-Addr": address}
+    return {name: MASK if name in secret else value for name, value in headers.items()} | {"Remote-Addr": address}

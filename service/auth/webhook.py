@@ -1,38 +1,52 @@
-"""Webhooks: who may call which path below the hook URL, by network, signature and time; rest_cherrypy only knows a login, or none."""
+"""Webhooks: who may call which path below the hook URL, by network, signature, time and token; rest_cherrypy only knows a login, or none."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
-import hmac
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from service.errors import ConfigFault, InvalidConfiguration, SecretUnavailable, Unauthenticated
+from service.auth.webhook_proofs import Header, WebhookSignature, check_token
+from service.errors import BadRequest, ConfigFault, InvalidConfiguration, Unauthenticated
 from service.http.addresses import Networks
-from service.secrets.reading import whole
+from service.secrets.reading import first_line, whole
 from service.secrets.secret_file import ROTATION_SECONDS, SecretFile
 from service.settings.settings import HookEndpoint
 
-_PREFIX = "sha256="
-_MOST_DIGITS = 12
+Secrets = Mapping[str, SecretFile[bytes]]  # by the option that names the file
+
+
+@dataclasses.dataclass(frozen=True)
+class WebhookAdmission:
+    """A webhook that may be done. once: done inside it, so that its signature counts once. secret_headers: what nobody else may read."""
+
+    once: contextlib.AbstractContextManager[None] = dataclasses.field(default_factory=contextlib.nullcontext)
+    secret_headers: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
 class PathRules:
-    """What a path asks for. secret: of the signature."""
+    """What a path asks for; `name` is the path. token_header: where the token stands."""
 
-    endpoint: HookEndpoint
-    networks: Networks
-    secret: SecretFile[bytes] | None
+    name: str = ""
+    networks: Networks = dataclasses.field(default_factory=Networks)
+    signature: WebhookSignature | None = None
+    token: SecretFile[bytes] | None = None
+    token_header: str = ""
+
+    @property
+    def has_proof(self) -> bool:
+        """Whether the path has something of its own in the place of a login."""
+        return self.signature is not None or self.token is not None
 
 
 class Webhooks:
     """
     The rules of all paths. Those of a path hold for everything below it too; the longest path that fits decides.
 
-    require_login: ask those for a session who need not sign.
+    require_login: ask those for a session who need no signature or token.
     """
 
     def __init__(
@@ -44,86 +58,113 @@ class Webhooks:
         time_of_day: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """on_fault: hears of secrets that cannot be read any more. Raises InvalidConfiguration when one cannot be read now."""
+        """on_fault: hears of secrets that cannot be read any more. Raises InvalidConfiguration for what `endpoint_faults` returns."""
         secrets = _secrets_of(endpoints, on_fault, monotonic)
-        faults = [fault for secret in secrets.values() for fault in secret.faults()]
+        faults = _faults(endpoints, secrets)
         if faults:
             raise InvalidConfiguration(faults)
         self._require_login = require_login
-        self._time_of_day = time_of_day
-        self._rules = {segments_of(name): PathRules(one, Networks(one.networks), secrets.get(name)) for name, one in endpoints.items()}
+        self._rules = {segments_of(name): _rules(name, one, secrets, time_of_day) for name, one in endpoints.items()}
+        self._guarded = ["/".join(path) for path, rules in self._rules.items() if rules.has_proof or rules.networks]
 
     def admit_address(self, path: tuple[str, ...], address: str) -> None:
         """Raise Unauthenticated if nobody may call the path from there."""
-        rules = self._of(path)
-        if rules is not None and rules.networks and address not in rules.networks:
+        networks = self._of(path).networks
+        if networks and address not in networks:
             raise Unauthenticated("webhooks for this path do not come from this address (hook.endpoints)")
 
     def needs_login(self, path: tuple[str, ...]) -> bool:
-        """Say whether the path asks for a session."""
-        rules = self._of(path)
-        return self._require_login and (rules is None or rules.secret is None)
-
-    def check(self, path: tuple[str, ...], body: bytes, header: Callable[[str], str | None]) -> None:
         """
-        Raise Unauthenticated, with the reason, for a call whose signature or time is not good; SecretUnavailable while that cannot be told.
+        Say whether the path asks for a session.
 
-        header: returns a header of the request.
+        Where no login is asked for, it still is for a path that only begins as a guarded one does: to a reactor on
+        `salt/netapi/hook/github*` the event of `/hook/githubx` is GitHub's.
         """
+        rules, text = self._of(path), "/".join(path)
+        if rules.has_proof:
+            return False
+        return self._require_login or any(text.startswith(name) and len(name) > len(rules.name) for name in self._guarded)
+
+    def check(self, path: tuple[str, ...], body: bytes, header: Header) -> WebhookAdmission:
+        """Raise Unauthenticated, with the reason, for a call whose signature, time or token is not good; SecretUnavailable while that cannot be told."""
         rules = self._of(path)
-        if rules is None or rules.secret is None:
-            return
-        endpoint = rules.endpoint
-        given = (header(endpoint.signature_header) or "").strip()
-        if not given:
-            raise Unauthenticated(f"no signature: the header {endpoint.signature_header} is missing")
-        if not given.lower().startswith(_PREFIX):
-            raise Unauthenticated(f"the signature in {endpoint.signature_header} does not begin with {_PREFIX}")
-        signed = body
-        if endpoint.timestamp_header:
-            stamp = (header(endpoint.timestamp_header) or "").strip()
-            self._check_time(stamp, endpoint)
-            signed = stamp.encode("ascii") + b"." + body
-        expected = hmac.digest(_in_force(rules.secret), signed, hashlib.sha256).hex()
-        if not hmac.compare_digest(expected.encode(), given[len(_PREFIX) :].lower().encode("utf-8", "surrogateescape")):
-            raise Unauthenticated("the signature does not fit the body")
+        admission = WebhookAdmission()
+        if rules.token is not None:
+            check_token(rules.token_header, rules.token, header)
+            admission = WebhookAdmission(secret_headers=frozenset({rules.token_header.title()}))
+        if rules.signature is not None:
+            admission = dataclasses.replace(admission, once=rules.signature.check("/".join(path), body, header))
+        return admission
 
-    def _check_time(self, stamp: str, endpoint: HookEndpoint) -> None:
-        if not (stamp.isascii() and stamp.isdecimal() and len(stamp) <= _MOST_DIGITS):
-            raise Unauthenticated(f"the header {endpoint.timestamp_header} does not hold a Unix time")
-        if abs(self._time_of_day() - int(stamp)) > endpoint.tolerance_seconds:
-            raise Unauthenticated(f"the time in {endpoint.timestamp_header} is more than {endpoint.tolerance_seconds:g} s away from ours")
-
-    def _of(self, path: tuple[str, ...]) -> PathRules | None:
-        for length in range(len(path), -1, -1):
-            if path[:length] in self._rules:
-                return self._rules[path[:length]]
-        return None
+    def _of(self, path: tuple[str, ...]) -> PathRules:
+        return next((self._rules[path[:length]] for length in range(len(path), -1, -1) if path[:length] in self._rules), PathRules())
 
 
 def endpoint_faults(endpoints: Mapping[str, HookEndpoint]) -> list[ConfigFault]:
-    """Return what is wrong with the files that the rules name."""
-    return [fault for secret in _secrets_of(endpoints).values() for fault in secret.faults()]
+    """Return what is wrong with the paths, and with the files that their rules name."""
+    return _faults(endpoints, _secrets_of(endpoints))
+
+
+def segments_of(path: str) -> tuple[str, ...]:
+    """Return a path's parts; empty ones do not count. Raises BadRequest for what cannot be a tag, or what a proxy might take for another path."""
+    segments = tuple(part for part in path.split("/") if part)
+    if not path.isprintable() or not {".", ".."}.isdisjoint(segments):
+        raise BadRequest("the path cannot be an event's tag")
+    return segments
+
+
+def _rules(name: str, endpoint: HookEndpoint, secrets: Secrets, time_of_day: Callable[[], float]) -> PathRules:
+    secret, token = secrets.get(_option(name, "secret_file")), secrets.get(_option(name, "token_file"))
+    signature = WebhookSignature(endpoint, secret, time_of_day) if secret else None
+    return PathRules("/".join(segments_of(name)), Networks(endpoint.networks), signature, token, endpoint.token_header)
 
 
 def _secrets_of(
     endpoints: Mapping[str, HookEndpoint],
     on_fault: Callable[[ConfigFault], object] = lambda _fault: None,
     monotonic: Callable[[], float] = time.monotonic,
-) -> dict[str, SecretFile[bytes]]:
-    def secret(name: str, path: Path) -> SecretFile[bytes]:
-        return SecretFile(path, f"hook.endpoints.{name}.secret_file", whole, on_fault, keep_seconds=ROTATION_SECONDS, monotonic=monotonic)
+) -> Secrets:
+    def secret(where: str, path: Path, parse: Callable[[bytes], bytes]) -> SecretFile[bytes]:
+        return SecretFile(path, where, parse, on_fault, keep_seconds=ROTATION_SECONDS, monotonic=monotonic)
 
-    return {name: secret(name, one.secret_file) for name, one in endpoints.items() if one.secret_file}
-
-
-def _in_force(secret: SecretFile[bytes]) -> bytes:
-    try:
-        return secret.value()
-    except InvalidConfiguration as exc:
-        raise SecretUnavailable(exc.faults[0].where + ": the file holds no secret; the log says more", retry_after_seconds=ROTATION_SECONDS) from exc
+    named = [
+        (_option(name, option), path, parse)
+        for name, one in endpoints.items()
+        for option, path, parse in (("secret_file", one.secret_file, whole), ("token_file", one.token_file, first_line))
+    ]
+    return {where: secret(where, path, parse) for where, path, parse in named if path}
 
 
-def segments_of(path: str) -> tuple[str, ...]:
-    """Return a path's parts; empty ones do not count."""
-    return tuple(part for part in path.split("/") if part)
+def _option(name: str, option: str) -> str:
+    return f"hook.endpoints.{name}.{option}"
+
+
+def _faults(endpoints: Mapping[str, HookEndpoint], secrets: Secrets) -> list[ConfigFault]:
+    return [*_path_faults(endpoints), *(fault for secret in secrets.values() for fault in secret.faults()), *_shared(secrets)]
+
+
+def _path_faults(endpoints: Mapping[str, HookEndpoint]) -> list[ConfigFault]:
+    faults: list[ConfigFault] = []
+    names: dict[tuple[str, ...], str] = {}
+    for name in endpoints:
+        try:
+            other = names.setdefault(segments_of(name), name)
+        except BadRequest:
+            faults.append(ConfigFault(f"hook.endpoints.{name!r}", "no webhook can have this path", "leave out dot segments and control characters"))
+            continue
+        if other != name:
+            faults.append(ConfigFault(f"hook.endpoints.{name}", f"is the same path as {other}", "put the rules of a path in one place"))
+    return faults
+
+
+def _shared(secrets: Secrets) -> list[ConfigFault]:
+    """Return the secrets that open two paths: what is signed for one would be good on the other."""
+    users: dict[bytes, list[str]] = {}
+    for where, secret in secrets.items():
+        if not secret.faults():
+            users.setdefault(secret.value(), []).append(where)
+    return [
+        ConfigFault(where, f"has the same secret as {first}, so that what is signed for one path is good on the other", "give each path a secret of its own")
+        for first, *others in users.values()
+        for where in others
+    ]

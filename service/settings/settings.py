@@ -180,9 +180,22 @@ class HookEndpoint(Group):
         None, description="File with the key of the HMAC-SHA256 signature; without one no signature is asked for. Read again when it is replaced."
     )
     signature_header: str = Field("X-Hub-Signature-256", description="Header with `sha256=HEX`, as GitHub sends it.")
-    timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without it replays are not detected.")
+    timestamp_header: str | None = Field(None, description="Header with the Unix time, signed as `TIME.BODY`; without it a call may be sent again.")
     tolerance_seconds: Seconds = Field(300.0, description="Largest accepted difference between a webhook's timestamp and our clock, in both directions.")
+    sign_path: bool = Field(
+        False, description="The path is signed too: its part after `hook.url`, without slashes around it, and a line feed, in front of the body."
+    )
+    token_file: Path | None = Field(None, description="File with a fixed token that callers send, in its first line. Read again when it is replaced.")
+    token_header: str = Field(
+        "Authorization", pattern=r"^[A-Za-z0-9-]+$", description="Header with that token, such as `X-Gitlab-Token`; in `Authorization` it follows `Bearer`."
+    )
     networks: Networks = Field((), description="Networks that may call; all when empty.")
+
+    @model_validator(mode="after")
+    def _check(self) -> HookEndpoint:
+        if self.sign_path and self.secret_file is None:
+            raise ValueError("sign_path needs secret_file, the key of the signature")
+        return self
 
 
 class HookSettings(Group):
@@ -191,7 +204,7 @@ class HookSettings(Group):
     url: str = Field(
         "/hook", pattern=r"^/[A-Za-z0-9_/-]*[A-Za-z0-9_-]$", description="URL of the webhooks; what follows it in the path is appended to the event's tag."
     )
-    require_login: bool = Field(True, description="Ask webhooks for a session; a path with a signature of its own in `hook.endpoints` needs none.")
+    require_login: bool = Field(True, description="Ask webhooks for a session; a path with a signature or token of its own in `hook.endpoints` needs none.")
     body_limit_bytes: int = Field(1024 * 1024, ge=1, description="Largest body of a webhook.")
     endpoints: Annotated[dict[str, HookEndpoint], FromText] = Field(
         {}, description="Rules for single webhooks, by path below `hook.url`, such as `github/push`; they hold for everything below that path too."

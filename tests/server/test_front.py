@@ -11,6 +11,7 @@ import pytest
 
 from service.server.listener import Listener
 from tests.contract.conftest import Api, fake_api
+from tests.contract.test_hook_proofs import guarded
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +58,30 @@ def test_a_url_over_the_wire_stays_where_it_belongs(listener: Listener, call: Ca
     assert answered == status
     assert b"SECRET" not in body
     assert "x-evil" not in headers
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/hook/%67ithub", 401),
+        ("/hook/github%2Fpush", 401),
+        ("/hook%2fgithub", 401),
+        ("http://x/hook/github", 401),
+        ("/hook/github%78", 401),
+        ("/hook/x/%2e%2e/github", 400),
+        ("/hook/x%2f..%2fgithub", 400),
+        ("/hook/github%00", 400),
+        ("/hook/%2567ithub", 200),  # stays `%67ithub`, in the tag too
+    ],
+)
+def test_a_webhooks_path_is_what_it_means_however_it_is_encoded(
+    tmp_path: Path, listen: Callable[..., Listener], call: Callable[[Listener], Any], path: str, status: int
+) -> None:
+    caller = call(listen(app=guarded(tmp_path).process.api))
+
+    caller.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+
+    assert caller.answer()[0] == status
 
 
 def test_a_trusted_proxys_word_on_its_caller_comes_through_the_server(tmp_path: Path, listen: Callable[..., Listener], call: Callable[[Listener], Any]) -> None:

@@ -1,4 +1,4 @@
-"""Webhooks' signatures, while the file of their secret is away."""
+"""Webhooks, while the file of their secret or token is away."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ KEY = b"hook key CANARY"
 BODY = b"{}"
 
 
-def test_a_secret_taken_away_admits_nobody_and_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["secret_file", "token_file"])
+def test_a_secret_taken_away_admits_nobody_and_says_why(tmp_path: Path, option: str) -> None:
     now = [0.0]
     path = tmp_path / "key"
     path.write_bytes(KEY)
-    webhooks = Webhooks({"github": HookEndpoint(secret_file=path)}, require_login=True, monotonic=lambda: now[0])
+    webhooks = Webhooks({"github": HookEndpoint.model_validate({option: path})}, require_login=True, monotonic=lambda: now[0])
     signature = "sha256=" + hmac.digest(KEY, BODY, hashlib.sha256).hex()
 
     def check() -> None:
-        webhooks.check(("github",), BODY, {"X-Hub-Signature-256": signature}.get)
+        webhooks.check(("github",), BODY, {"X-Hub-Signature-256": signature, "Authorization": f"Bearer {KEY.decode()}"}.get)
 
     check()
     path.unlink()
     check()
     now[0] = ROTATION_SECONDS + 1
 
-    with pytest.raises(SecretUnavailable, match=r"^hook\.endpoints\.github\.secret_file: the file holds no secret") as caught:
+    with pytest.raises(SecretUnavailable, match=rf"^hook\.endpoints\.github\.{option}: the file holds no secret") as caught:
         check()
     assert caught.value.status == 503
     assert caught.value.retry_after_seconds == ROTATION_SECONDS
