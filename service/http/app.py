@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import falcon
 
 from service.errors import Fault, MethodNotAllowed, NotFound
+from service.http.body_memory import BodyMemory
 from service.http.media import JSON, check_accept, respond
 from service.http.request_info import RequestInfo
 
@@ -48,16 +49,17 @@ def build(
     middleware: Sequence[Any] = (),
     unmatched: Callable[..., None] | None = None,
     renderer_of: Callable[[falcon.Request], Renderer] = lambda _req: rest_wsgi,
+    body_memory: BodyMemory | None = None,
 ) -> WSGIApplication:
     """
     Return a WSGI application that serves *routes*, by URL template.
 
     middleware: falcon's, in front of the routes, in this order. unmatched: answers where no route does.
-    renderer_of: who writes the errors of a request, which may match no route.
+    renderer_of: who writes the errors of a request, which may match no route. body_memory: for all bodies together.
     A resource with `any_accept`, which may name methods, is called whatever the caller's Accept header says.
     on_crash(info) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
     """
-    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[*middleware, _Route(routes)])
+    app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[body_memory or BodyMemory(), *middleware, _Route(routes)])
     app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.default_media_type = JSON
     for template, served in routes.items():

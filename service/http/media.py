@@ -15,6 +15,7 @@ import orjson
 from service.errors import BadRequest, NotAcceptable, TooLarge
 from service.http import yaml_text
 from service.http.accept import accepted, accepts_gzip
+from service.http.body_memory import YAML_BYTES, Share, share_of
 from service.observe.redact import CUT
 
 JSON = "application/json"
@@ -37,8 +38,9 @@ _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def read_body(req: falcon.Request) -> bytes:
-    """Return the body as it came; it may be asked for more than once."""
+    """Return the body as it came; it may be asked for more than once. Raises Overloaded while others' bodies take all memory."""
     if not hasattr(req.context, "body"):
+        share_of(req).take(req.content_length or 0)
         req.context.body = req.bounded_stream.read()
     body: bytes = req.context.body
     return body
@@ -51,21 +53,23 @@ def decode(req: falcon.Request, *, required: str = "JSON, YAML or a form require
     Parameters of the media type do not matter, nor does Content-Encoding: Rundeck sends `UTF-8` there. Text that is no
     JSON is returned as it is, as rest_cherrypy does. A form becomes a low: repeated fields a list, `arg` a list of typed
     values, `kwarg` a typed value.
-    Raises NotAcceptable with *required* for a foreign media type, BadRequest, TooLarge.
+    What it will take in memory is counted before it is parsed. Raises NotAcceptable with *required* for a foreign media type, BadRequest,
+    TooLarge, Overloaded.
     """
-    body = read_body(req)
+    body, share = read_body(req), share_of(req)
     if not body:
         return None
     media_type = (req.content_type or "").partition(";")[0].strip().lower()
     if media_type == JSON:
-        return _json(body)
+        return _json(body, share)
     if media_type == TEXT:
-        return _text(body)
+        return _text(body, share)
     if media_type not in {FORM, *YAML_IN}:
         raise NotAcceptable(required)
     if len(body) > SLOW_BODY_BYTES:
         raise TooLarge(f"a body of {media_type} may have {SLOW_BODY_BYTES} bytes; send JSON")
-    return _form(_utf8(body)) if media_type == FORM else _yaml(_utf8(body))
+    share.take(len(body) * (YAML_BYTES - 1))
+    return _form(_utf8(body), share) if media_type == FORM else _yaml(_utf8(body), share)
 
 
 def respond(req: falcon.Request, resp: falcon.Response, value: object, status: int = 200) -> None:
@@ -160,7 +164,8 @@ def _cut(value: object, depth: int) -> object:
     return {key: _cut(one, depth - 1) for key, one in value.items()} if isinstance(value, dict) else [_cut(one, depth - 1) for one in value]
 
 
-def _json(body: bytes) -> Any:
+def _json(body: bytes, share: Share) -> Any:
+    share.take_json(body)
     try:
         value = orjson.loads(body)
         if body.count(b"[") + body.count(b"{") > JSON_DEPTH:
@@ -172,23 +177,23 @@ def _json(body: bytes) -> Any:
     return value
 
 
-def _yaml(text: str) -> Any:
+def _yaml(text: str, share: Share) -> Any:
     try:
-        return yaml_text.load(text)
+        return yaml_text.load(text, share.take_yaml)
     except yaml_text.READ_ERRORS as exc:
         # PyYAML's own words quote the body, and a password may begin with `*` or `!`.
         mark = getattr(exc, "problem_mark", None)
         raise BadRequest(f"the body is not YAML{f': line {mark.line + 1}, column {mark.column + 1}' if mark else ''}") from None
 
 
-def _text(body: bytes) -> Any:
+def _text(body: bytes, share: Share) -> Any:
     try:
-        return _json(body)
+        return _json(body, share)
     except BadRequest:
         return _utf8(body)
 
 
-def _form(text: str) -> dict[str, Any]:
+def _form(text: str, share: Share) -> dict[str, Any]:
     """Read a form as rest_cherrypy does: fields without a value are left out, `a b` need not be escaped."""
     try:
         pairs = parse_qsl(text, max_num_fields=FORM_FIELDS)
@@ -199,9 +204,9 @@ def _form(text: str) -> dict[str, Any]:
         fields.setdefault(name, []).append(value)
     form = {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
     if "arg" in fields:
-        form["arg"] = [yaml_text.typed_argument(value) for value in fields["arg"]]
+        form["arg"] = [yaml_text.typed_argument(value, share.take_yaml) for value in fields["arg"]]
     if len(fields.get("kwarg", ())) == 1:
-        form["kwarg"] = yaml_text.typed_argument(form["kwarg"])
+        form["kwarg"] = yaml_text.typed_argument(form["kwarg"], share.take_yaml)
     return form
 
 

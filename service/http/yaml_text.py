@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import yaml
@@ -35,21 +35,22 @@ _BaseLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BaseDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def load(text: str) -> Any:
+def load(text: str, admit: Callable[[int], None] = lambda _values: None) -> Any:
     """
     Return the one document in *text* with Salt's types: times stay text, `010` is ten, a key comes once.
 
+    admit(values): hears how many values there are before they are made; what it raises ends the reading.
     The work is linear in the length of *text*, whatever it says. Raises one of READ_ERRORS.
     """
-    _check_bounds(text)
+    admit(_check_bounds(text))
     return yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of the safe loader
 
 
-def typed_argument(text: str) -> Any:
+def typed_argument(text: str, admit: Callable[[int], None] = lambda _values: None) -> Any:
     """
     Return an argument as Salt's command line would take it: `1` is a number, `{a: 1}` a dictionary, `a: 1` is text.
 
-    Source: salt/utils/args.py, yamlify_arg; a test compares the two.
+    admit: as in `load`. Source: salt/utils/args.py, yamlify_arg; a test compares the two.
     """
     stripped = text.strip()
     if stripped in {"", "---", "..."} or any(character in text for character in "\t\r\n"):
@@ -57,7 +58,7 @@ def typed_argument(text: str) -> Any:
     if "_" in text and all(character in "0123456789_" for character in stripped):
         return text
     try:
-        value = None if text == "None" else load(text)
+        value = None if text == "None" else load(text, admit)
     except READ_ERRORS:
         return text
     return value if _is_meant(text, value) else text
@@ -88,8 +89,8 @@ def _is_meant(text: str, value: object) -> bool:
     return value is None or isinstance(value, float | int | str)
 
 
-def _check_bounds(text: str) -> None:
-    """Walk the document's events; raises YAMLError for what would grow too large or too deep when constructed."""
+def _check_bounds(text: str) -> int:
+    """Walk the document's events and return how many values they stand for; raises YAMLError for what would grow too large or too deep when constructed."""
     if sum(1 for _ in _DIRECTIVE.finditer(text)) > DIRECTIVES:
         raise yaml.YAMLError("found too many directives")
     sizes: dict[str, int] = {}  # nodes below a finished anchor
@@ -112,6 +113,7 @@ def _check_bounds(text: str) -> None:
             sizes.update({event.anchor: 1} if event.anchor else {})
         if len(stack) > DEPTH or aliased > ALIASED_NODES:
             raise yaml.YAMLError("nested too deeply" if len(stack) > DEPTH else "too much comes from aliases")
+    return nodes
 
 
 class _Loader(_BaseLoader):  # type: ignore[misc]

@@ -22,6 +22,10 @@ class ApiSettings(Group):
     port: Port = Field(8001, description="Port of the API; `rest_wsgi: {port: N}` in the master configuration also sets it; 0 picks a free one.")
     root_prefix: str = Field("", pattern=r"^(/[A-Za-z0-9_/-]*[A-Za-z0-9_-])?$", description="Path before every URL of the API, such as /salt-api.")
     body_limit_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body; a larger one is answered 413.")
+    body_values_limit: int = Field(500_000, ge=1000, description="Most values in a body, names of fields included; one with more is answered 413.")
+    body_memory_bytes: int = Field(
+        256 * 1024 * 1024, ge=16 * 1024 * 1024, description="Memory that all bodies together may take once decoded; a request that finds none is answered 503."
+    )
     connection_limit: int = Field(2000, ge=10, description="Most open connections; further ones wait in the listen queue.")
     receive_seconds: Seconds = Field(60.0, description="Longest time from a request's first byte to its last; slower senders are cut.")
 

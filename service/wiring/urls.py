@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from service.http.access import Access
 from service.http.app import Gate, Paths, Served, build
+from service.http.body_memory import BodyMemory
 from service.http.cors import Cors
 from service.http.files import Browser
 from service.http.request_info import RequestInfo
@@ -31,6 +32,7 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Req
         unmatched=browser.unmatched,
         # A stranger is turned away before `paths` has rewritten the request's path.
         renderer_of=lambda req: renderer_of(paths.inside(req.env["PATH_INFO"]) or "/"),
+        body_memory=BodyMemory(ours.api.body_memory_bytes, ours.api.body_values_limit),
     )
 
 
