@@ -103,7 +103,7 @@ class Commands:
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
-        lows = self._parse(_completed(body, proof, client))
+        lows = self._parse(_completed(body, proof, client), info)
         if self._audit is not None:
             self._record(self._audit, lows, info, proof)
         if proof is None:
@@ -143,11 +143,12 @@ class Commands:
         for low in lows:
             self._metrics.client_refused(low.client, fault.outcome)
 
-    def _parse(self, body: object) -> list[Low]:
+    def _parse(self, body: object, info: RequestInfo) -> list[Low]:
         try:
             return parse_lowstate(body, enabled=self._enabled_clients, most=self.policy.lows_per_request)
         except Fault as fault:
             self._metrics.client_refused("invalid", fault.outcome)
+            info.claimed.update(_named(body))
             raise
 
     def _run_all(self, lows: list[Low], info: RequestInfo) -> list[Any]:
@@ -227,6 +228,13 @@ def _act(low: Low, identity: Identity | None) -> Act:
         tgt_type=fields.pop("tgt_type", None) if local else None,
         fields=fields,
     )
+
+
+def _named(body: object) -> dict[str, str]:
+    """Return whom the first low of a lowstate that was refused names, for the audit trail; nobody has asked whether it is so."""
+    low = body[0] if isinstance(body, list) and body else body
+    names = {"user.name": low.get("username"), "eauth": low.get("eauth")} if isinstance(low, dict) else {}
+    return {field: name[:256] for field, name in names.items() if isinstance(name, str)}
 
 
 def _claimed(credentials: Mapping[str, Any]) -> dict[str, str]:

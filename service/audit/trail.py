@@ -66,6 +66,8 @@ class Closed(Account, Protocol):
     def lows(self) -> list[dict[str, Any]]: ...
     @property
     def who(self) -> dict[str, str]: ...
+    @property
+    def claimed(self) -> dict[str, str]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +233,8 @@ def _completion(entry: Entry, index: int, request: Closed, seconds: float) -> by
 
 def _refusal(request: Closed) -> bytes:
     """Return the only record of a request that got nowhere."""
-    who = {"user.name": request.who.get("user.name"), "eauth": request.who.get("auth.eauth")}
+    known = {"user.name": request.who.get("user.name"), "eauth": request.who.get("auth.eauth")}
+    who = known if request.who else request.claimed
     outcome = "invalid" if is_malformed(request.status) else "denied"
     fields = {"audit_id": new_id(), "audit_level": NAMES[METADATA], "action": "refused", **who, "outcome": outcome, "decision": "deny"}
     why = {"reason": request.error, "error": request.error_type, "http.request.method": request.method[:16], "status_code": request.status}
