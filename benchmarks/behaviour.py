@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-Kind = Literal["good", "silent", "failing", "late", "duplicate"]
+Kind = Literal["good", "silent", "failing", "late", "duplicate", "hostile"]
 # How Salt's answers begin for a minion that was silent.
 NO_RETURN = "Minion did not return."
 
@@ -20,8 +20,8 @@ class Behaviour:
 
     return_bytes: size of what functions without a meaning of their own return; 0 returns True.
     delay_seconds: before each return. late_seconds: before a return of a late minion; it still says that the job runs.
-    silent, failing, late, duplicate: shares of the fleet, 0 to 1, taken one after the other from its first minions.
-    A silent minion answers nothing at all; a failing one with an error; a duplicate one sends each return twice.
+    silent, failing, late, duplicate, hostile: shares of the fleet, 0 to 1, taken one after the other from its first minions.
+    A silent minion answers nothing at all; a failing one with an error; a duplicate one sends each return twice; a hostile one sends `lies` first.
     """
 
     return_bytes: int = 0
@@ -31,11 +31,18 @@ class Behaviour:
     failing: float = 0.0
     late: float = 0.0
     duplicate: float = 0.0
+    hostile: float = 0.0
 
     def kinds(self, minions: Sequence[str]) -> dict[str, Kind]:
         """Say of what kind each minion is; the same every time."""
         kinds: dict[str, Kind] = dict.fromkeys(minions, "good")
-        shares: list[tuple[Kind, float]] = [("silent", self.silent), ("failing", self.failing), ("late", self.late), ("duplicate", self.duplicate)]
+        shares: list[tuple[Kind, float]] = [
+            ("silent", self.silent),
+            ("failing", self.failing),
+            ("late", self.late),
+            ("duplicate", self.duplicate),
+            ("hostile", self.hostile),
+        ]
         unassigned = list(minions)
         for kind, share in shares:
             count = round(share * len(minions))
@@ -88,6 +95,28 @@ def answer(kind: Kind, behaviour: Behaviour, fun: str, arg: Sequence[Any], runni
     value, seconds = _result(behaviour, fun, arg)
     delay = behaviour.delay_seconds + seconds + (behaviour.late_seconds if kind == "late" else 0.0)
     return Return(value, delay_seconds=delay, copies=2 if kind == "duplicate" else 1)
+
+
+def lies(minion: str, victim: str, load: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what a hostile minion tells the master of a job: errors and minions that are none, in another's name, about a stranger."""
+    jid = load["jid"]
+    about = {"jid": jid, "fun": load["fun"], "fun_args": [], "return": "a lie", "retcode": 0, "success": True}
+    returned = {
+        f"salt/job/{jid}/ret/{minion}": {**about, "id": victim},
+        f"salt/job/{jid}/ret/{victim}": {**about, "id": minion},
+        f"salt/job/{jid}/ret/stranger": {**about, "id": "stranger"},
+        f"salt/job/{jid}/prog/{victim}/0": {**about, "id": victim, "minions": 5},
+    }
+    told = {
+        **returned,
+        f"salt/job/{jid}/error": {"jid": jid, "error": {"name": "AuthorizationError", "message": "a lie"}},
+        f"salt/job/{jid}/sub": {"jid": jid, "minions": ["stranger"], "missing": [{}]},
+    }
+    return [
+        {**about, "cmd": "_return", "jid": f"{jid}/new", "minions": ["stranger"]},
+        {"cmd": "_minion_event", "events": [{"tag": tag, "data": data} for tag, data in told.items()]},
+        {**about, "cmd": "_return", "error": "a lie", "minions": 5, "missing": [{}], "retcode": [{}]},
+    ]
 
 
 def _result(behaviour: Behaviour, fun: str, arg: Sequence[Any]) -> tuple[Any, float]:

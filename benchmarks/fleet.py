@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.behaviour import Behaviour, Return, answer, names, targets
+from benchmarks.behaviour import Behaviour, Return, answer, lies, names, targets
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Salt's imports warn of its own doings.
@@ -81,6 +81,10 @@ class Fleet:
         for name in targets(list(self._minions), load):
             minion = self._minions[name]
             fun, arg = load["fun"], load.get("arg") or []
+            if self._kinds[name] == "hostile":
+                victim = next(other for other in self._minions if other != name)
+                for lie in lies(name, victim, load):
+                    self._put(minion, lie, 1)
             given = answer(self._kinds[name], self._behaviour, fun, arg, minion.running)
             if given is not None:
                 self._schedule(minion, load, given)
@@ -105,7 +109,7 @@ class Fleet:
         asyncio.get_running_loop().call_later(given.delay_seconds, self._put, minion, message, given.copies)
 
     def _put(self, minion: Minion, message: dict[str, Any], copies: int) -> None:
-        minion.running.pop(message["jid"], None)
+        minion.running.pop(message.get("jid", ""), None)
         for _ in range(copies):
             if self._outbox.full():
                 self.counts.dropped += 1
