@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -28,6 +29,9 @@ class LowRunner(Protocol):
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low."""
+
+    def check_rights(self, low: Low, admitted: Callable[[], contextlib.AbstractContextManager[Callable[[], None]]]) -> None:
+        """Raise Forbidden if the low does several things and not each of them is permitted. admitted: lets its credentials through to the master."""
 
 
 class ClientMetrics(Protocol):
@@ -117,7 +121,18 @@ class Commands:
             except Overloaded as fault:
                 self._count_refused(lows, fault)
                 raise
+            self._check_rights(lows, info)
             return self._run_all(lows, info)
+
+    def _check_rights(self, lows: list[Low], info: RequestInfo) -> None:
+        """Refuse the whole lowstate, before any of it runs, for a low that does more than its caller may."""
+        try:
+            with info.timeline.stage("auth"):
+                for low in lows:
+                    self._gateway.check_rights(low, functools.partial(self._guard.admit, low.proof, info.address, _asked(low, info)))
+        except Fault as fault:
+            self._count_refused(lows, fault)
+            raise
 
     def _record(self, audit: Audit, lows: list[Low], info: RequestInfo, proof: Proof | None) -> None:
         """Have recorded what is asked for. Raises AuditUnavailable, and Unauthenticated for a dead token: the master need not be asked of it again."""
@@ -193,8 +208,7 @@ class Commands:
         return result
 
     def _through_guard(self, low: Low, info: RequestInfo, deadline: float) -> LowResult:
-        asked = {**info.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
-        with info.timeline.entering("auth", self._guard.admit(low.proof, info.address, asked)) as accepted:
+        with info.timeline.entering("auth", self._guard.admit(low.proof, info.address, _asked(low, info))) as accepted:
 
             def welcome() -> None:
                 info.who.update(_claimed(low.credentials))
@@ -235,6 +249,11 @@ def _named(body: object) -> dict[str, str]:
     low = body[0] if isinstance(body, list) and body else body
     names = {"user.name": low.get("username"), "eauth": low.get("eauth")} if isinstance(low, dict) else {}
     return {field: name[:256] for field, name in names.items() if isinstance(name, str)}
+
+
+def _asked(low: Low, info: RequestInfo) -> dict[str, Any]:
+    """Return what the log line of a verdict says that credentials were used for."""
+    return {**info.who, "salt.client": low.client, "salt.fun": low.function_names[:200]}
 
 
 def _claimed(credentials: Mapping[str, Any]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from service.gateway.clients.batch import Batches
 from service.gateway.clients.local import Jobs, Request
 from service.gateway.clients.publish import Ledger, Publisher, Sender
 from service.gateway.clients.result import LowResult
+from service.gateway.clients.rights import Rights
 from service.gateway.clients.runner_wheel import MasterFunctions
 from service.gateway.clients.signatures import Signatures
 from service.gateway.clients.tokens import Tokens
@@ -82,6 +83,7 @@ class Runner:
             Client.WHEEL_ASYNC: functions.wheel_async,
         }
         self.tokens = Tokens(channels, options, functions.runner)
+        self.check_rights = Rights(self.tokens, options).check
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""

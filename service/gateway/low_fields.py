@@ -121,7 +121,7 @@ _PASSED_ON = "An argument of the function, if it takes one of this name."
 # What every low has.
 COMMON = (
     LowField(_ALL, "client", "string", "required", "the client class", "Who runs it: one of the clients below, if the master's `netapi_enable_clients` lists it."),
-    LowField(_ALL, "fun", "string; of the local clients also a list of strings", "required", "the function", "What to run, such as `test.ping`. A list runs several functions in one job."),
+    LowField(_ALL, "fun", "string; of the local clients also a list of strings", "required", "the function", "What to run, such as `test.ping`. A list runs several functions in one job; each has to be permitted by itself (eauth.md)."),
     LowField(_ALL, "eauth", "string", "required without `token`", "`--eauth`", "The module of `external_auth` that checks name and password (eauth.md)."),
     LowField(_ALL, "username", "string", "none", "`--username`", "Name of the user."),
     LowField(_ALL, "password", "string", "none", "`--password`", "Password of the user. With `eauth: sharedsecret` it may be called `sharedsecret`."),

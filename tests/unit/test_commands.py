@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import pytest
@@ -56,6 +57,12 @@ class FakeGateway:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def check_rights(self, low: Low, admitted: Callable[[], AbstractContextManager[Callable[[], None]]]) -> None:
+        if "cmd.run" in low.fun:
+            with admitted() as accepted:
+                accepted()
+                raise Forbidden("not each of them")
 
 
 class FakeMetrics:
@@ -309,6 +316,15 @@ def test_failed_logins_are_throttled_before_they_reach_the_master(desk: Desk) ->
     assert len(desk.gateway.lows) == 1
     assert desk.attempts == [("token", "bad_credentials"), ("token", "throttled")]
     assert desk.outcomes() == [("local", "authn_error"), ("local", "authn_error")]
+
+
+def test_nothing_runs_before_every_low_is_permitted(desk: Desk) -> None:
+    with pytest.raises(Forbidden):
+        desk.run(PING, {**PING, "fun": ["test.ping", "cmd.run"], "arg": [[], ["id"]]})
+
+    assert desk.gateway.lows == []
+    assert desk.metrics.refused == [("local", "authz_error"), ("local", "authz_error")]
+    assert desk.attempts == [("token", "forbidden")]
 
 
 def test_whatever_proves_who_calls_takes_the_place_of_the_lows_credentials() -> None:

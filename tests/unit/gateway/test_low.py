@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from service.clients import CLIENTS, Client
 from service.errors import BadRequest, ClientDisabled, Unauthenticated
-from service.gateway.low import Low, parse_lowstate
+from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
 from service.gateway.low_fields import TARGET_TYPES
 
 TOKEN = "0123456789abcdef" * 4
@@ -158,11 +158,25 @@ def test_credentials_are_what_says_who_asks() -> None:
 
 
 def test_a_shared_secret_travels_as_the_password() -> None:
-    low = one(eauth="sharedsecret", username="me", sharedsecret="secret")
-    both = one(eauth="sharedsecret", username="me", sharedsecret="old", password="new")
+    low = one(token=None, eauth="sharedsecret", username="me", sharedsecret="secret")
+    both = one(token=None, eauth="sharedsecret", username="me", sharedsecret="old", password="new")
 
     assert (low.fields["password"], "sharedsecret" in low.fields) == ("secret", False)
     assert both.fields["password"] == "new"
+
+
+def test_beside_a_token_no_other_credential_counts() -> None:
+    """An eauth module that brings rights of its own would else decide by the name in them, whose password nobody checked."""
+    low = one(eauth="rest", username="admin", password="guess", sharedsecret="guess")
+
+    assert low.credentials == {"token": low.fields["token"]}
+    assert low.fields.keys().isdisjoint({"eauth", "username", "password", "sharedsecret"})
+
+
+@pytest.mark.parametrize("name", ["arg", "kwarg"])
+def test_a_wheel_has_no_second_set_of_arguments_for_the_masters_check(name: str) -> None:
+    with pytest.raises(BadRequest, match="kwarg must have no names arg and kwarg"):
+        parse({"client": "wheel", "fun": "key.accept", "token": "ab" * 32, "match": "evil", "kwarg": {name: {"match": "web1"}}})
 
 
 @pytest.mark.parametrize("tgt_type", ["", "globb", "GLOB", 5, True, [], ["glob"], {}, {"glob": 1}])
@@ -320,7 +334,8 @@ NORMALISED = {"client", "fun", "arg", "tgt_type", "expr_form", "sharedsecret", "
 
 
 def unchanged(low: Low, sent: dict[str, Any]) -> bool:
-    kept = {name: value for name, value in sent.items() if name not in NORMALISED and value is not None}
+    dropped = set(CREDENTIAL_FIELDS) - {"token"} if sent.get("token") is not None else set()
+    kept = {name: value for name, value in sent.items() if name not in NORMALISED | dropped and value is not None}
     return repr({name: low.fields.get(name) for name in kept}) == repr(kept)
 
 

@@ -28,7 +28,7 @@ def load_of(world: World, options: dict[str, Any] | None = None, /, **fields: An
 
 
 def test_a_load_has_what_local_client_sends_and_no_key(world: World) -> None:
-    load = load_of(world, fun="test.arg", arg=["a", "b=1"], kwarg={"c": 2}, tgt="a", eauth="file", username="me", password="p")
+    load = load_of(world, fun="test.arg", arg=["a", "b=1"], kwarg={"c": 2}, tgt="a", token=None, eauth="file", username="me", password="p")
 
     assert load == {
         "cmd": "publish",
@@ -39,7 +39,7 @@ def test_a_load_has_what_local_client_sends_and_no_key(world: World) -> None:
         "key": "",
         "ret": "",
         "jid": "",
-        "kwargs": {"token": TOKEN, "eauth": "file", "username": "me", "password": "p"},
+        "kwargs": {"eauth": "file", "username": "me", "password": "p"},
         "user": load["user"],
     }
     assert pwd.getpwuid(os.getuid()).pw_name in load["user"]
