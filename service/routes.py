@@ -49,10 +49,10 @@ class Needs(enum.Enum):
     """
 
     NOTHING = "nothing: the answer holds no secret"
-    SESSION = "a session, of whatever user"
-    HEADER_SESSION = "a session, by `X-Auth-Token`"
+    SESSION = "a session, of whatever user; while the master cannot be asked, one that it knew lately (`session.offline_seconds`)"
+    HEADER_SESSION = "as SESSION, by `X-Auth-Token`"
     URL_SESSION = "a session; with `events.query_token` its token may stand in the URL"
-    STATS_SESSION = "a session, unless `stats.require_login` is off"
+    STATS_SESSION = "as SESSION, unless `stats.require_login` is off"
     RIGHT = "a session, and the master lets its user do this"
     WEBHOOK = "the session, signature, token and network that `hook.require_login` and `hook.endpoints` ask for"
     # The contract puts credentials inside what the resource runs, so it is the resource that gives them to Commands or Sessions, which refuse a call without.
@@ -198,13 +198,13 @@ def api_gates(parts: ApiParts) -> dict[Needs, Gate]:
     """Return the gate for each thing that a caller of the API must show."""
     ours, sessions = parts.settings, parts.sessions
     webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable)
-    session = gates.session(sessions.of)
+    session, lately = gates.session(sessions.of), gates.session(sessions.of_lately)
     return {
         Needs.NOTHING: gates.nothing,
-        Needs.SESSION: session,
-        Needs.HEADER_SESSION: gates.header_session(sessions.of),
+        Needs.SESSION: lately,
+        Needs.HEADER_SESSION: gates.header_session(sessions.of_lately),
         Needs.URL_SESSION: gates.url_session(sessions.of) if ours.events.query_token else session,
-        Needs.STATS_SESSION: session if ours.stats.require_login else gates.nothing,
+        Needs.STATS_SESSION: lately if ours.stats.require_login else gates.nothing,
         Needs.RIGHT: session,
         Needs.WEBHOOK: gates.webhook(webhooks, sessions.of, ours.hook.body_limit_bytes),
         Needs.BODY: gates.nothing,

@@ -43,6 +43,7 @@ class Session:
     The proof by a Salt token that the master knows.
 
     digest: keyed, of the token, for the log. start, expire: seconds since 1970.
+    offline: the master could not be asked now; it knew the token a short while ago.
     """
 
     identity: Identity
@@ -50,6 +51,7 @@ class Session:
     digest: str
     start: float
     expire: float
+    offline: bool = False
 
     @property
     def credentials(self) -> dict[str, str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -13,7 +16,7 @@ from service.auth.guard import Guard
 from service.auth.identity import Identity, Session
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
-from service.errors import BadRequest, Fault, Unauthenticated
+from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
 from service.gateway.clients.tokens import login_fields
 from service.gateway.low import TOKEN, check_token, session_over
 from service.http.request_info import RequestInfo
@@ -23,6 +26,8 @@ from service.secrets.digests import Digests
 MOST_REMEMBERED = 10_000
 # Time in which a dead token that is sent again does not count as another guess.
 DEAD_SECONDS = 600.0
+# How long we ask a master about a token that we would believe without it.
+OFFLINE_PATIENCE_SECONDS = 1.0
 
 
 class TokenStore(Protocol):
@@ -31,11 +36,14 @@ class TokenStore(Protocol):
     def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """Log in."""
 
-    def get_token(self, token: str) -> dict[str, Any] | None:
+    def get_token(self, token: str, timeout: float | None = None) -> dict[str, Any] | None:
         """Look a token up."""
 
-    def revoke(self, token: str, expire: float) -> str:
+    def revoke(self, token: str, expire: float, settled: Callable[[str], None]) -> str:
         """Make a token useless; say how."""
+
+    def owe(self, token: str, expire: float, settled: Callable[[str], None]) -> str:
+        """Make a token useless here, and at the master once that can be asked; say so."""
 
     def is_revoked(self, token: str) -> bool:
         """Say whether `revoke` was told of it."""
@@ -56,7 +64,8 @@ class Sessions:
     """
     Opens, finds and ends sessions. Called from request threads.
 
-    Remembers for a few seconds what the master said of a token, under keyed digests, and nothing else.
+    Remembers what the master said of a token, under keyed digests, and nothing else: for all requests `cache_seconds`, and while the master
+    cannot be asked `offline_seconds` for those that need no master.
 
     slots: held while the master is asked. access: asked about every user, however they come. on_revoked(session, how) hears of every logout.
     audit: hears of logins and logouts before they are done; it may refuse them.
@@ -71,6 +80,7 @@ class Sessions:
         *,
         cookie_name: str,
         cache_seconds: float,
+        offline_seconds: float,
         external_auth: Mapping[str, Any],
         see_all: Collection[str] = (),
         on_revoked: Callable[[Session, str], None],
@@ -85,6 +95,7 @@ class Sessions:
         self._access = access
         self.cookie_name = cookie_name
         self._cache_seconds = cache_seconds
+        self._offline_seconds = offline_seconds
         self._external_auth = external_auth
         self._see_all = frozenset(see_all)
         self._on_revoked = on_revoked
@@ -93,7 +104,7 @@ class Sessions:
         self._time_of_day = time_of_day
         self._digests = Digests()
         self._lock = threading.Lock()
-        # What the master said and when; the oldest first; both guarded by _lock.
+        # Whom the master knew, and when it said so; the oldest first; both guarded by _lock.
         self._alive: Bounded[bytes, tuple[Session, float]] = Bounded(most_remembered)
         self._dead: Bounded[bytes, float] = Bounded(most_remembered)
 
@@ -128,12 +139,19 @@ class Sessions:
         The token comes from `X-Auth-Token`, else `Authorization: Bearer`, else the cookie. Raises Unauthenticated
         for a missing or dead one, Throttled, and MasterUnreachable or MasterTimeout when the master cannot say now.
         """
+        return self._whose(environ, self._look_up)
+
+    def of_lately(self, environ: Mapping[str, Any]) -> Session:
+        """Return whose request this is, which needs no master: while that cannot say, the token counts if it knew it within `offline_seconds`. Raises as `of`."""
+        return self._whose(environ, self._look_up_lately)
+
+    def _whose(self, environ: Mapping[str, Any], look_up: Callable[[str, str], Session]) -> Session:
         info = RequestInfo.of(environ)
         token = token_of(environ, self.cookie_name)
         if token is None:
             raise Unauthenticated("No session: log in first, or send credentials to /run")
         with info.timeline.stage("auth"):
-            session = self._look_up(token, info.address)
+            session = look_up(token, info.address)
         info.who.update(session.log_fields)
         self._access.admit(info.address, session.identity.user)
         return session
@@ -162,13 +180,26 @@ class Sessions:
 
     def _look_up(self, token: str, address: str) -> Session:
         check_token(token)
-        return self._cached(token) or self._ask(token, address)
+        return self._remembered(token, self._cache_seconds) or self._ask(token, address)
 
-    def _cached(self, token: str) -> Session | None:
+    def _look_up_lately(self, token: str, address: str) -> Session:
+        check_token(token)
+        if self._remembered(token, self._offline_seconds) is None:
+            return self._look_up(token, address)
+        try:
+            return self._remembered(token, self._cache_seconds) or self._ask(token, address, OFFLINE_PATIENCE_SECONDS)
+        except (MasterUnreachable, MasterTimeout, Overloaded):
+            known = self._remembered(token, self._offline_seconds)
+            if known is None:
+                raise
+            return dataclasses.replace(known, offline=True)
+
+    def _remembered(self, token: str, seconds: float) -> Session | None:
+        """Return the session that the master knew within the last *seconds*, unless it is over since."""
         digest = self._digests.of(token)
         with self._lock:
-            session, until = self._alive.get(digest, (None, 0.0))
-        if session is not None and until > self._monotonic() and session.expire > self._time_of_day() and not self._tokens.is_revoked(token):
+            session, at = self._alive.get(digest, (None, 0.0))
+        if session is not None and self._monotonic() < at + seconds and session.expire > self._time_of_day() and not self._tokens.is_revoked(token):
             return session
         return None
 
@@ -180,16 +211,22 @@ class Sessions:
         return sum(session.expire > now for session, _ in known)
 
     def logout(self, session: Session, environ: Mapping[str, Any]) -> str:
-        """End a session everywhere, as far as the master lets us; return how."""
+        """End a session: here at once, at the master now or when it is back, as far as it lets us; return how."""
         who = session.identity
         self._audit(RequestInfo.of(environ), [Act("logout", user=who.user, eauth=who.eauth, groups=who.groups)])
         self._bury(self._digests.of(session.token))
-        with self._slots.take():
-            how = self._tokens.revoke(session.token, session.expire)
-        self._on_revoked(session, how)
+        settled = functools.partial(self._on_revoked, session)
+        how = self._revoke(session, settled)
+        settled(how)
         return how
 
-    def _ask(self, token: str, address: str) -> Session:
+    def _revoke(self, session: Session, settled: Callable[[str], None]) -> str:
+        if not session.offline:
+            with contextlib.suppress(Overloaded), self._slots.take():
+                return self._tokens.revoke(session.token, session.expire, settled)
+        return self._tokens.owe(session.token, session.expire, settled)
+
+    def _ask(self, token: str, address: str, timeout: float | None = None) -> Session:
         """Ask the master. A token that it called dead lately is no further guess, so only its first use pays at the guard."""
         digest = self._digests.of(token)
         with self._lock:
@@ -198,7 +235,7 @@ class Sessions:
         if age < self._cache_seconds:
             raise session_over()
         with self._slots.take():
-            data = self._tokens.get_token(token) if age < DEAD_SECONDS else self._guarded(token, address)
+            data = self._tokens.get_token(token, timeout) if age < DEAD_SECONDS else self._guarded(token, address, timeout)
         if data is None:
             self._bury(digest)
             raise session_over()
@@ -206,12 +243,12 @@ class Sessions:
         self._remember(digest, session)
         return session
 
-    def _guarded(self, token: str, address: str) -> dict[str, Any] | None:
+    def _guarded(self, token: str, address: str, timeout: float | None) -> dict[str, Any] | None:
         credentials = {"token": token}
         told: dict[str, Any] = {}
         try:
             with self._guard.admit(credentials, address, told) as accepted:
-                data = self._known(token)
+                data = self._known(token, timeout)
                 told |= {"user.name": data["name"], "auth.eauth": data["eauth"]}
                 accepted()
         except Unauthenticated:
@@ -219,15 +256,15 @@ class Sessions:
             return None
         return data
 
-    def _known(self, token: str) -> dict[str, Any]:
-        data = self._tokens.get_token(token)
+    def _known(self, token: str, timeout: float | None) -> dict[str, Any]:
+        data = self._tokens.get_token(token, timeout)
         if data is None:
             raise Unauthenticated("the master does not know the token")
         return data
 
     def _remember(self, digest: bytes, session: Session) -> None:
         with self._lock:
-            self._alive[digest] = (session, self._monotonic() + self._cache_seconds)
+            self._alive[digest] = (session, self._monotonic())
             self._dead.pop(digest, None)
 
     def _bury(self, digest: bytes) -> None:

@@ -152,6 +152,8 @@ class Gateway:
         return await self._ping_socket.roundtrip({"cmd": "ping"}, timeout)
 
     def _master_changed(self, state: State, reason: str) -> None:
+        if state == "up":
+            self.runner.tokens.settle_soon()
         self._observer.master(state, reason, self._monitor.failures)
 
     def _master_gone(self) -> None:
@@ -164,6 +166,7 @@ class Gateway:
     def _bus_changed(self, connected: bool, reason: str, cause: str) -> None:
         if connected:
             self._hub.opened()
+            self.runner.tokens.settle_soon()
         else:
             self._hub.interrupted()
             self._monitor.doubt()

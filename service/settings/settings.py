@@ -152,6 +152,12 @@ class SessionSettings(Group):
     )
     cookie_secure: Literal["auto", "always", "never"] = Field("auto", description="When the cookie is marked Secure; `auto`: when the request came by https.")
     cache_seconds: float = Field(5.0, ge=0, le=5, description="Seconds that a token which the master confirmed is accepted without asking again.")
+    offline_seconds: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that a token which the master confirmed is accepted at `/stats` and `/logout`, which need no master, while the master cannot be asked; 0: not at all.",
+    )
 
 
 class EventSettings(Group):

@@ -159,6 +159,7 @@ def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, qu
         access,
         cookie_name=ours.session.cookie_name,
         cache_seconds=ours.session.cache_seconds,
+        offline_seconds=ours.session.offline_seconds,
         external_auth=configuration.master.raw.get("external_auth") or {},
         see_all=ours.events.see_all,
         on_revoked=lambda session, how: report.revoked(session.log_fields, how),

@@ -111,7 +111,7 @@ def test_a_revocation_that_reaches_no_further_is_explained_once(api: Api, lines:
 def test_a_master_that_cannot_check_a_session_ends_none(api: Api, monkeypatch: pytest.MonkeyPatch, fault: Exception, status: int, path: str) -> None:
     token = api.process.gateway.runner.tokens.mk_token(api.demo)["token"]
 
-    def get_token(_token: str) -> None:
+    def get_token(_token: str, _timeout: float | None) -> None:
         raise fault
 
     with monkeypatch.context() as patch:
@@ -120,6 +120,27 @@ def test_a_master_that_cannot_check_a_session_ends_none(api: Api, monkeypatch: p
 
     assert answer.status == status
     assert api.caller.post(PING, x_auth_token=token).status == 200
+
+
+@pytest.mark.parametrize("fault", [MasterUnreachable("the master is down"), MasterTimeout("the master is slow")])
+def test_what_needs_no_master_works_without_it_for_a_token_that_was_good_lately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
+    api = fake_api(tmp_path, SIDECAR_SESSION_CACHE_SECONDS="0")
+    token = login(api, api.demo)
+
+    def send(*_load: object, **_options: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api.process.gateway.master, "send", send)  # type: ignore[attr-defined]  # of the fake
+        without = [api.caller.request("GET", path, x_auth_token=token).status for path in ("/stats", "/", "/login")]
+        needs = [api.caller.request("GET", path, x_auth_token=token).status for path in ("/minions", "/jobs", "/keys", "/events")]
+        logout = api.caller.request("POST", "/logout", x_auth_token=token).status
+        after = [api.caller.request("GET", path, x_auth_token=token).status for path in ("/stats", "/logout")]
+    known = known_to_the_master(api, token)
+    api.process.gateway.runner.tokens.settle()
+
+    assert (without, set(needs), logout, set(after)) == ([200] * 3, {503, 504} & {fault.status}, 200, {401})  # type: ignore[attr-defined]
+    assert (known, known_to_the_master(api, token)) == (True, False)
 
 
 def test_a_sentence_in_place_of_a_job_is_its_error() -> None:

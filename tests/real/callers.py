@@ -73,6 +73,9 @@ class Callers:
     def stats(self) -> Future[Outcome]:
         return self._start("GET", "/stats", None, {"X-Auth-Token": self.token})
 
+    def logout(self) -> Future[Outcome]:
+        return self._start("POST", "/logout", b"", {"X-Auth-Token": self.token})
+
     def _login(self) -> Answer:
         return ask(self._sidecar.api_port, "POST", "/login", json.dumps(self._credentials).encode(), JSON)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from service.demo.embedded import EmbeddedSalt
 from tests.real.callers import Callers, frozen, master_pids, worker_pids
@@ -99,9 +101,27 @@ def test_a_busy_master_that_is_killed_is_down_at_once_and_ends_the_calls_in_flig
     first = in_flight.result(180)
     sidecar.wait_not_ready()
     new = callers.local().result(180)
+    stats = callers.stats().result(180)
 
-    assert (first.status, new.status) == (503, 503), (first, new)
+    assert (first.status, new.status, stats.status) == (503, 503, 200), (first, new, stats)
     assert b"whether it took it is unknown" in first.body
     assert "refused" in sidecar.lines("master.down")[0]["reason"]
     assert callers.stream.ended_at is None
+    callers.close()
+
+
+def test_who_logs_out_of_a_master_that_is_away_is_logged_out_there_when_it_is_back(salt: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    # A sidecar that does not share the master's disk has to ask it.
+    apart = tmp_path / "master"
+    apart.write_text(yaml.safe_dump({**yaml.safe_load(salt.master_config.read_text()), "cachedir": str(tmp_path)}))
+    sidecar = make_sidecar(apart, **PATIENT)
+    callers = started(sidecar, salt)
+    kill_master(salt)
+    sidecar.wait_not_ready()
+
+    assert callers.logout().result(180).status == 200
+    assert callers.stats().result(180).status == 401
+    assert sidecar.wait_for_line("auth.token.revoked")["by"] == "later"
+    salt.start_master()
+    assert sidecar.wait_for_line("auth.token.revoked", 2)["by"] == "runner"
     callers.close()

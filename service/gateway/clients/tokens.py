@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from service.bounded import Bounded
 from service.clients import Client
-from service.errors import BadRequest, Fault, MasterUnreachable, Unauthenticated
+from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Sender
 from service.gateway.clients.result import LowResult
@@ -18,8 +18,10 @@ from service.gateway.low import TOKEN, Low, rename_shared_secret
 from service.gateway.master.options import SALT_VERSION, MasterOptions
 from service.secrets.digests import Digests
 
-# How a token was revoked: its file removed by us, by the master's own runner, or only forgotten by this process.
-Revocation = Literal["file", "runner", "here"]
+# How a token was revoked: its file removed by us, by the master's own runner, only refused by this process, or for now, until the master is back.
+Revocation = Literal["file", "runner", "here", "later"]
+# Hears how a revocation ended that was put off.
+Settled = Callable[[Revocation], None]
 MOST_REVOKED = 10_000
 REVOKE_SECONDS = 10.0
 # Rest_cherrypy's words, for every kind of login that fails.
@@ -31,7 +33,8 @@ class Tokens:
     The token calls of the master. Called from request threads.
 
     Keeps one thing: keyed digests of revoked tokens until those expire, because a revocation may reach no further than
-    this process, and because a look-up may be under way while its token is revoked.
+    this process, and because a look-up may be under way while its token is revoked. While the master is away it keeps the tokens themselves that
+    are to be revoked there, in memory only.
 
     run: runs a low, for the runner that deletes a token. salt_version: of the master, which decides where its tokens are.
     """
@@ -55,6 +58,8 @@ class Tokens:
         self._digests = Digests()
         self._lock = threading.Lock()
         self._revoked: Bounded[bytes, float] = Bounded(most_revoked)  # digest -> expiry; guarded by _lock
+        self._owed: Bounded[str, tuple[float, Settled]] = Bounded(most_revoked)  # expiry, by token; guarded by _lock
+        self._settling = threading.Lock()
 
     def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         """
@@ -85,15 +90,15 @@ class Tokens:
         self._remove(token)
         return True
 
-    def get_token(self, token: str) -> dict[str, Any] | None:
+    def get_token(self, token: str, timeout: float | None = None) -> dict[str, Any] | None:
         """
         Return the data of a token that is alive, else None.
 
-        Raises MasterUnreachable or MasterTimeout when that cannot be found out now.
+        timeout: seconds, default `master.rpc_timeout_seconds`. Raises MasterUnreachable or MasterTimeout when that cannot be found out now.
         """
         if not TOKEN.fullmatch(token) or self.is_revoked(token):
             return None
-        reply = self._channels.send({"cmd": "get_token", "token": token})
+        reply = self._channels.send({"cmd": "get_token", "token": token}, timeout=timeout)
         if isinstance(reply, str) and reply:
             # "Some exception handling minion payload": the token's store is in trouble, which says nothing about the token.
             raise MasterUnreachable("the master cannot check the token now")
@@ -102,9 +107,47 @@ class Tokens:
             return None
         return dict(reply)
 
-    def revoke(self, token: str, expire: float) -> Revocation:
-        """Make a token useless as far as we can; returns how far that is. expire: when it would have died, seconds since 1970."""
+    def revoke(self, token: str, expire: float, settled: Settled) -> Revocation:
+        """
+        Make a token useless as far as we can; return how far that is.
+
+        expire: when it would have died, seconds since 1970. settled(how): called after `later`, by another thread.
+        """
         self._forget(token, expire)
+        try:
+            return self._revoke_at_master(token)
+        except (MasterUnreachable, MasterTimeout):
+            return self.owe(token, expire, settled)
+
+    def owe(self, token: str, expire: float, settled: Settled) -> Revocation:
+        """Make a token useless here at once, and at the master when it is back; parameters as of `revoke`."""
+        self._forget(token, expire)
+        if not TOKEN.fullmatch(token) or self._folder is None:
+            return "here"
+        if self._remove(token):
+            return "file"
+        with self._lock:
+            self._owed[token] = (expire, settled)
+        return "later"
+
+    def settle_soon(self) -> None:
+        """Revoke what is owed, on a thread of its own: the master may be back. From any thread."""
+        with self._lock:
+            owing = bool(self._owed)
+        if owing:
+            threading.Thread(target=self.settle, name="revocations", daemon=True).start()
+
+    def settle(self) -> None:
+        """Revoke what is owed; what the master's absence prevents stays owed."""
+        with self._settling:
+            with self._lock:
+                owed = list(self._owed.items())
+                self._owed.clear()
+            for token, (expire, settled) in owed:
+                if expire > self._time_of_day() and (how := self.revoke(token, expire, settled)) != "later":
+                    settled(how)
+
+    def _revoke_at_master(self, token: str) -> Revocation:
         if not TOKEN.fullmatch(token) or self._folder is None:
             return "here"
         if self._remove(token):
@@ -146,11 +189,13 @@ class Tokens:
         return True
 
     def _delete(self, token: str, name: str) -> bool:
-        """Let the master remove the file, with the token as its own credential; most users lack the right."""
+        """Let the master remove the file, with the token as its own credential; most users lack the right. Raises MasterUnreachable or MasterTimeout."""
         # salt/runners/auth.py takes a file name below `token_dir`, and 3008.3 forgets the suffix that its store adds.
         low = Low(Client.RUNNER, "auth.del_token", {"token": token, "arg": [name]})
         try:
             return self._run(low, Request("", time.monotonic() + REVOKE_SECONDS, metadata=False)).value is True
+        except (MasterUnreachable, MasterTimeout):
+            raise
         except Fault:
             return False
 

@@ -42,7 +42,7 @@ EVENTS = (
     LogEvent("auth.success", "info", "A login, or credentials were accepted that the master had not judged within `limits.auth_proven_seconds`.", ("user.name", "auth.eauth", "auth.session", "result", "salt.client", "salt.fun")),
     LogEvent("auth.failure", "warning", "Credentials were refused: `bad_credentials`, `expired_token`, or `throttled` by our limits, which is logged once a minute. The user and the backend are what the caller claimed.", ("user.name", "auth.eauth", "auth.session", "result", "throttled_until", "count", "salt.client", "salt.fun")),
     LogEvent("authz.denied", "warning", "The credentials are good, but do not permit this function.", ("user.name", "auth.eauth", "auth.session", "salt.client", "salt.fun")),
-    LogEvent("auth.token.revoked", "info", "A logout. `by`: the master's token is gone (`file`, `runner`), or only this process refuses it (`here`).", ("user.name", "auth.eauth", "auth.session", "by")),
+    LogEvent("auth.token.revoked", "info", "A logout. `by`: the master's token is gone (`file`, `runner`), only this process refuses it (`here`), or so far, because the master cannot be asked (`later`: another line follows when it could).", ("user.name", "auth.eauth", "auth.session", "by")),
     LogEvent("auth.revocation.local", "warning", "Tokens cannot be revoked at the master, so other sidecars and the master itself accept them until they expire. Logged once.", ("message",)),
     LogEvent("stream.opened", "info", "An event stream begins; `filter` are its globs.", ("request_id", "filter", "sees_everything")),
     LogEvent("stream.closed", "info", "An event stream is over: the client left, was too slow, its token died, or we stop.", ("request_id", "reason", "sent", "dropped", "duration_s")),

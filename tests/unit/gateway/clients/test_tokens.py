@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import BadRequest, Fault, Forbidden, JobTimeout, MasterUnreachable, Unauthenticated
+from service.errors import BadRequest, Fault, Forbidden, JobTimeout, MasterTimeout, MasterUnreachable, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.clients.tokens import Tokens, login_fields
@@ -51,6 +52,10 @@ class Master:
 def tokens(master: Master, limits: Mapping[str, Any] = NOTHING, **raw: Any) -> Tokens:
     options = MasterOptions.of({"ret_port": 1, "sock_dir": "/nonexistent", "token_dir": "/nonexistent/tokens", **raw})
     return Tokens(master, options, master.run, **{"time_of_day": lambda: 1000.0, **limits})
+
+
+def unsettled(how: str) -> None:
+    raise AssertionError(f"a revocation that was not put off ended as {how}")
 
 
 def log_in(master: Master, credentials: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def test_what_is_no_token_never_reaches_the_master(token: str) -> None:
     master = Master(DATA)
 
     assert tokens(master).get_token(token) is None
-    assert tokens(master).revoke(token, 2000.0) == "here"
+    assert tokens(master).revoke(token, 2000.0, unsettled) == "here"
     assert (master.loads, master.lows) == ([], [])
 
 
@@ -149,7 +154,7 @@ def test_the_file_is_removed_where_we_share_the_folder(tmp_path: Path, suffix: s
     file = tmp_path / (TOKEN + suffix)
     file.write_text("")
 
-    assert tokens(master, token_dir=str(tmp_path)).revoke(TOKEN, 2000.0) == "file"
+    assert tokens(master, token_dir=str(tmp_path)).revoke(TOKEN, 2000.0, unsettled) == "file"
     assert not file.exists()
     assert master.lows == []
 
@@ -158,27 +163,67 @@ def test_the_file_is_removed_where_we_share_the_folder(tmp_path: Path, suffix: s
 def test_the_masters_runner_removes_it_where_we_do_not(suffix: str) -> None:
     master = Master(files={TOKEN + suffix})
 
-    assert tokens(master).revoke(TOKEN, 2000.0) == "runner"
+    assert tokens(master).revoke(TOKEN, 2000.0, unsettled) == "runner"
     assert {(low.client, low.fun, low.fields["token"]) for low in master.lows} == {("runner", "auth.del_token", TOKEN)}
     assert master.files == set()
 
 
-@pytest.mark.parametrize("fault", [Forbidden("no right"), Unauthenticated("no"), JobTimeout("slow"), MasterUnreachable("down"), None])
+@pytest.mark.parametrize("fault", [Forbidden("no right"), Unauthenticated("no"), JobTimeout("slow"), None])
 def test_else_this_process_refuses_it(fault: Fault | None) -> None:
     master = Master(DATA, fault=fault)
     ours = tokens(master)
 
-    assert ours.revoke(TOKEN, 2000.0) == "here"
+    assert ours.revoke(TOKEN, 2000.0, unsettled) == "here"
     assert ours.is_revoked(TOKEN)
     assert ours.get_token(TOKEN) is None
     assert not ours.is_revoked("cd" * 32)
+
+
+@pytest.mark.parametrize("fault", [MasterUnreachable("down"), MasterTimeout("busy")])
+def test_what_cannot_reach_the_master_is_refused_here_and_revoked_when_it_is_back(fault: Fault) -> None:
+    master = Master(files={TOKEN}, fault=fault)
+    ended: list[str] = []
+    ours = tokens(master)
+
+    assert ours.revoke(TOKEN, 2000.0, ended.append) == "later"
+    ours.settle()
+    assert (ours.is_revoked(TOKEN), ended, len(master.lows)) == (True, [], 2)
+
+    master.fault = None
+    ours.settle()
+    ours.settle()
+    assert (ended, master.files) == (["runner"], set())
+
+
+def test_what_is_owed_is_settled_by_a_thread_of_its_own_and_only_if_there_is_any() -> None:
+    ended: queue.SimpleQueue[str] = queue.SimpleQueue()
+    master = Master(files={TOKEN})
+    ours = tokens(master)
+    ours.settle_soon()
+
+    assert ours.owe(TOKEN, 2000.0, ended.put) == "later"
+    assert master.lows == []
+    ours.settle_soon()
+    assert ended.get(timeout=60) == "runner"
+
+
+def test_nothing_is_owed_that_the_master_need_not_do_or_that_has_expired(tmp_path: Path) -> None:
+    (tmp_path / TOKEN).touch()
+    master = Master(files={TOKEN})
+    beside, elsewhere, ours = tokens(master, token_dir=str(tmp_path)), tokens(master, eauth_tokens="redis"), tokens(master)
+
+    assert (beside.owe(TOKEN, 2000.0, unsettled), elsewhere.owe(TOKEN, 2000.0, unsettled), ours.owe("x", 2000.0, unsettled)) == ("file", "here", "here")
+    assert ours.owe(TOKEN, 999.0, unsettled) == "later"
+    for one in (beside, elsewhere, ours):
+        one.settle()
+    assert master.lows == []
 
 
 @pytest.mark.parametrize("raw", [{"eauth_tokens": "redis"}, {"token_dir": ""}])
 def test_a_store_that_holds_no_files_is_left_alone(raw: dict[str, Any]) -> None:
     master = Master(files={TOKEN})
 
-    assert tokens(master, **raw).revoke(TOKEN, 2000.0) == "here"
+    assert tokens(master, **raw).revoke(TOKEN, 2000.0, unsettled) == "here"
     assert master.lows == []
 
 
@@ -186,7 +231,7 @@ def test_a_store_that_holds_no_files_is_left_alone(raw: dict[str, Any]) -> None:
 def test_from_3008_on_tokens_are_where_the_cache_is(version: str, expected: str) -> None:
     master = Master(files={TOKEN})
 
-    assert tokens(master, {"salt_version": version}, cache="redis").revoke(TOKEN, 2000.0) == expected
+    assert tokens(master, {"salt_version": version}, cache="redis").revoke(TOKEN, 2000.0, unsettled) == expected
 
 
 def test_a_revocation_during_the_look_up_counts() -> None:
@@ -194,7 +239,7 @@ def test_a_revocation_during_the_look_up_counts() -> None:
     ours = tokens(master)
 
     def send(load: dict[str, Any], *, timeout: float | None = None, slow: bool = False) -> Any:
-        ours.revoke(TOKEN, 2000.0)
+        ours.revoke(TOKEN, 2000.0, unsettled)
         return DATA
 
     master.send = send  # type: ignore[method-assign]
@@ -206,10 +251,10 @@ def test_what_is_remembered_has_an_end() -> None:
     now = 400.0
     ours = tokens(Master(), {"most_revoked": 3, "time_of_day": lambda: now}, token_dir="")
     for name, expire in (("over", 500.0), ("first", 2000.0), ("second", 2000.0)):
-        ours.revoke(name, expire)
+        ours.revoke(name, expire, unsettled)
     now = 1000.0
-    ours.revoke(TOKEN, 2000.0)
+    ours.revoke(TOKEN, 2000.0, unsettled)
 
     assert [ours.is_revoked(name) for name in ("over", "first", "second", TOKEN)] == [False, True, True, True]
-    ours.revoke("last", 2000.0)
+    ours.revoke("last", 2000.0, unsettled)
     assert [ours.is_revoked(name) for name in ("first", "second", TOKEN, "last")] == [False, True, True, True]
