@@ -186,8 +186,10 @@ class Publisher:
             return None
         if not load.get("minions") and not self._options.order_masters:
             return None
-        minions, missing = ([one for one in load.get(name) or () if isinstance(one, str)] for name in ("minions", "missing"))
-        return Job(str(load["jid"]), minions, missing)
+        minions, missing = load.get("minions") or [], load.get("missing") or []
+        if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (minions, missing)):
+            raise MasterRefused("the minions in the master's answer to the publish are no names")
+        return Job(str(load["jid"]), list(minions), list(missing))
 
 
 def extra_of(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class MasterFunctions:
         except MasterTimeout:
             jid = self._new_jid()
             return LowResult({"tag": f"salt/wheel/{jid}", "jid": jid}, "ok", jid)
-        jid = str(reply["data"].get("jid") or str(reply["tag"]).rpartition("/")[2])
+        jid = str(reply["data"].get("jid") or reply["tag"].rpartition("/")[2])
         return LowResult({"tag": reply["tag"], "jid": jid}, "ok", jid)
 
     def _start_runner(self, low: Low, request: Request) -> dict[str, str]:
@@ -138,7 +138,7 @@ class MasterFunctions:
             reply = self._channels.send(load)
         raise_error_of(reply)
         request.accepted()
-        if not (isinstance(reply, dict) and "jid" in reply and "tag" in reply):
+        if not (isinstance(reply, dict) and all(isinstance(reply.get(name), str) for name in ("jid", "tag"))):
             raise MasterRefused("the master's answer to the runner call is not one we know")
         return cast("dict[str, str]", reply)
 
@@ -153,7 +153,7 @@ class MasterFunctions:
             reply = self._channels.send({**fields, "fun": low.fun, "cmd": "wheel"}, timeout=timeout, slow=True)
         raise_error_of(reply)
         request.accepted()
-        if not (isinstance(reply, dict) and isinstance(reply.get("data"), dict) and "tag" in reply):
+        if not (isinstance(reply, dict) and isinstance(reply.get("data"), dict) and isinstance(reply.get("tag"), str)):
             raise MasterRefused("the master's answer to the wheel call is not one we know")
         return reply
 

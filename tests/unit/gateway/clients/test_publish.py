@@ -120,6 +120,14 @@ def test_on_a_master_of_masters_minions_may_be_named_later(world: World) -> None
     assert publisher.publish(Target("*", "glob"), "test.ping", [], {}) is None
 
 
+@pytest.mark.parametrize("load", [{"minions": 5}, {"minions": [{}]}, {"minions": ["a"], "missing": [5]}], ids=str)
+def test_minions_that_are_no_names_are_refused(world: World, load: dict[str, Any]) -> None:
+    world.replies = [{"load": {"jid": JID, **load}}]
+
+    with pytest.raises(MasterRefused, match="no names"):
+        world.publisher().publish(Target("*", "glob"), "test.ping", [], {})
+
+
 @pytest.mark.parametrize("reply", [{}, {"load": None}, [], 5, {"load": "x"}])
 def test_an_answer_that_is_none_we_know_is_refused(world: World, reply: Any) -> None:
     world.replies = [reply]

@@ -184,7 +184,13 @@ def test_an_asynchronous_runner_gives_its_tag_and_jid(world: Functions) -> None:
 
 @pytest.mark.parametrize(
     ("reply", "fault", "accepted"),
-    [(AUTHENTICATION_ERROR, Unauthenticated, 0), ("", Unauthenticated, 0), ({"jid": JID}, MasterRefused, 1), ([], MasterRefused, 1)],
+    [
+        (AUTHENTICATION_ERROR, Unauthenticated, 0),
+        ("", Unauthenticated, 0),
+        ({"jid": JID}, MasterRefused, 1),
+        ({"jid": [], "tag": RUN}, MasterRefused, 1),
+        ([], MasterRefused, 1),
+    ],
 )
 def test_a_runner_call_that_the_master_does_not_take_is_a_fault(world: Functions, reply: Any, fault: type[Exception], accepted: int) -> None:
     world.replies = [reply]
@@ -235,7 +241,14 @@ def test_an_asynchronous_wheel_that_takes_long_gets_a_jid_of_ours(world: Functio
 
 @pytest.mark.parametrize("client", ["wheel", "wheel_async"])
 @pytest.mark.parametrize(
-    ("reply", "fault"), [(AUTHENTICATION_ERROR, Unauthenticated), ({"tag": "t"}, MasterRefused), ({"tag": "t", "data": 5}, MasterRefused), ([], MasterRefused)]
+    ("reply", "fault"),
+    [
+        (AUTHENTICATION_ERROR, Unauthenticated),
+        ({"tag": "t"}, MasterRefused),
+        ({"tag": "t", "data": 5}, MasterRefused),
+        ({"tag": 5, "data": {}}, MasterRefused),
+        ([], MasterRefused),
+    ],
 )
 def test_a_wheel_call_that_the_master_does_not_take_is_a_fault(world: Functions, client: str, reply: Any, fault: type[Exception]) -> None:
     world.replies = [reply]
