@@ -95,11 +95,12 @@ def _parse_low(low: object, enabled: Collection[str], where: str) -> Low:
     fun = _function(low.get("fun"), client, where)
     _check_credentials(fields, where)
     rename_shared_secret(fields)
+    # First, so that what follows judges the values as they are used, however they were written.
+    _check_shapes(fields, client.kind, where)
     if client.kind == "local":
         _check_local(fields, fun, where)
     else:
         _check_master_function(fields, client, where)
-    _check_shapes(fields, client.kind, where)
     return Low(client, fun, fields)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -14,11 +15,20 @@ from service.clients import Client, Kind
 TARGET_TYPES = frozenset("glob pcre list grain grain_pcre pillar pillar_pcre pillar_exact nodegroup range compound compound_pillar_exact ipcidr".split())
 JID = re.compile(r"\d{20}(_\d{1,10})?", re.ASCII)
 COUNT = re.compile(r"\d{1,9}", re.ASCII)
-BATCH = re.compile(r"\d{1,9}|\d{1,3}(\.\d{1,3})?%", re.ASCII)
+BATCH = re.compile(r"\d{1,9}|\d{1,3}(\.\d{1,3})? ?%", re.ASCII)
 MAX_TIMEOUT_SECONDS = 86_400
 DEFAULT_TGT_TYPE = "glob"
 DEFAULT_SUBSET = 3
 DEFAULT_BATCH = "10%"
+# Of an object that a string holds, whose values no limit on bodies has counted.
+OBJECT_CHARACTERS = 4096
+OBJECT_CONTAINERS = 250
+
+# A form knows no booleans, Perl writes 1 and "", PowerShell's and Python's `str` True, shells what they like.
+_FLAGS: Mapping[Any, bool] = {
+    **dict.fromkeys((1, "1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys((0, "0", "false", "f", "no", "n", "off", ""), False),
+}
 
 _NAMES = {str: "a string", int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object", type(None): "null"}
 
@@ -36,32 +46,61 @@ class Shape:
     check: Callable[[Any], Any]
 
 
-def _typed(kind: type) -> Shape:
-    def check(value: object) -> object:
-        if not isinstance(value, kind):
-            raise ValueError(f"must be {_NAMES[kind]}, not {type_name(value)}")
-        return value
+def _flag(value: object) -> bool:
+    word = value.strip().lower() if isinstance(value, str) else value
+    # Not `in` alone: a list or a map has no hash, and 1 and 1.0 are True to a set.
+    if not isinstance(word, bool | int | float | str) or word not in _FLAGS:
+        raise ValueError(f"must be true or false, not {type_name(value)}")
+    return _FLAGS[word]
 
-    return Shape(_NAMES[kind].removeprefix("an ").removeprefix("a "), check)
+
+def _object(value: object) -> dict[Any, Any]:
+    """Take an object, one that is written as JSON in a string, and what languages write for an empty one."""
+    found = _object_in(value) if isinstance(value, str) else {} if value == [] else value
+    if not isinstance(found, dict):
+        raise ValueError(f"must be an object, not {type_name(value)}")
+    return found
 
 
-def _job_id(value: object) -> object:
-    if value != "" and not (isinstance(value, str) and JID.fullmatch(value)):
+def _object_in(text: str) -> object:
+    """Return what JSON in a string says, `text` itself where it says nothing that can be taken."""
+    if not text.strip():
+        return {}
+    if len(text) > OBJECT_CHARACTERS or text.count("{") + text.count("[") > OBJECT_CONTAINERS:
+        raise ValueError(f"may have {OBJECT_CHARACTERS} characters and {OBJECT_CONTAINERS} objects and lists when it is written in a string")
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _returners(value: object) -> str:
+    names: list[Any] = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"must be a string, not {type_name(value)}")
+    return ",".join(names)
+
+
+def _job_id(value: object) -> str:
+    # YAML makes a number of it.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if text != "" and not (isinstance(text, str) and JID.fullmatch(text)):
         raise ValueError("must be 20 digits")
-    return value
+    return text
 
 
 def _count(value: object) -> int:
-    if not COUNT.fullmatch(_scalar(value)) or int(_scalar(value)) < 1:
-        raise ValueError("must be a whole number above 0")
-    return int(_scalar(value))
-
-
-def _batch(value: object) -> object:
     text = _scalar(value)
-    if not BATCH.fullmatch(text) or float(text.rstrip("%")) == 0:
+    if not COUNT.fullmatch(text) or int(text) < 1:
+        raise ValueError("must be a whole number above 0")
+    return int(text)
+
+
+def _batch(value: object) -> int | str:
+    text = _scalar(value)
+    if not BATCH.fullmatch(text) or float(text.rstrip(" %")) == 0:
         raise ValueError("must be a number of minions or a percentage such as 10%")
-    return value
+    return value if isinstance(value, int) else text
 
 
 def _seconds(value: object) -> float:
@@ -75,11 +114,13 @@ def _seconds(value: object) -> float:
 
 
 def _scalar(value: object) -> str:
-    """Return a number or a string as a string, anything else as one that no pattern takes."""
-    return str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    """Return a number or a string as a string, without the `.0` of some encoders; anything else as one that no pattern takes."""
+    return str(value).strip().removesuffix(".0") if isinstance(value, int | float | str) and not isinstance(value, bool) else ""
 
 
-STRING, OBJECT, FLAG = _typed(str), _typed(dict), _typed(bool)
+FLAG = Shape("true or false", _flag)
+OBJECT = Shape("object", _object)
+RETURNERS = Shape("string, or a list of strings", _returners)
 JOB_ID = Shape("string of 20 digits", _job_id)
 WHOLE_NUMBER = Shape("whole number above 0", _count)
 SHARE = Shape("number, or a percentage in a string", _batch)
@@ -141,7 +182,7 @@ FIELDS = (
     LowField(("local",), "full_return", FLAG, "`false`", "`LocalClient.cmd`'s `full_return`", "Answer `{minion: {ret, retcode, jid, ...}}` instead of `{minion: return}`.", (Client.LOCAL, Client.LOCAL_SUBSET)),
     LowField(("runner",), "full_return", FLAG, "`false`", "`RunnerClient.cmd_sync`'s `full_return`", "Answer `{tag, data}`, the runner's return event, instead of its value.", (Client.RUNNER,)),
     LowField(("wheel",), "full_return", FLAG, "leave it out", "none", "The answer is always full. The master fails on a call that has this field."),
-    LowField(("local",), "ret", STRING, '`""`', "`--return`", "Returners that the minions also send their returns to, separated by commas."),
+    LowField(("local",), "ret", RETURNERS, '`""`', "`--return`", "Returners that the minions also send their returns to, separated by commas."),
     LowField(("local",), "jid", JOB_ID, "the master makes one", "`LocalClient.cmd`'s `jid`", "The job's id."),
     LowField(("local",), "metadata", OBJECT, "`{}`", "`--metadata`", "Kept with the job; `jobs.list_jobs` can search it. With `jobs.metadata` the sidecar adds `request_id`."),
     LowField(("local",), "subset", WHOLE_NUMBER, f"`{DEFAULT_SUBSET}`", "`--subset`", "How many minions.", (Client.LOCAL_SUBSET,)),
@@ -150,6 +191,7 @@ FIELDS = (
     LowField(("local",), "batch_wait", SECONDS, "`0`", "`--batch-wait`", "Pause after each return before its place is given to another minion.", (Client.LOCAL_BATCH,)),
     LowField(_ON_MASTER, "batch_wait", SECONDS, "none", "the function's own", _PASSED_ON),
     LowField(("local",), "failhard", FLAG, "the master's `failhard`", "`--failhard`", "Stop at the first minion that fails.", (Client.LOCAL_BATCH,)),
+    LowField(("local",), "raw", FLAG, "`false`", "`LocalClient.cmd_batch`'s `raw`", "Answer `{tag, data}`, the return's event, instead of `{minion: return}`.", (Client.LOCAL_BATCH,)),
 )  # fmt: skip
 SHAPES: Mapping[Kind, Mapping[str, Shape]] = {
     kind: {field.name: field.shape for field in FIELDS if kind in field.kinds and isinstance(field.shape, Shape)} for kind in _ALL

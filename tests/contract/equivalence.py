@@ -114,6 +114,7 @@ CASES: list[Case] = [
     Case("local_batch percentage", {"client": "local_batch", "tgt": "*", "fun": "demo.echo", "arg": ["x"], "kwarg": {"y": 1}, "batch": "50%"}),
     Case("local_batch default", {"client": "local_batch", "tgt": "*", "fun": "test.ping"}),
     Case("local_batch wait", {"client": "local_batch", "tgt": "*", "fun": "test.ping", "batch": 1, "batch_wait": 1}),
+    Case("local_batch raw", {"client": "local_batch", "tgt": "*", "fun": "demo.echo", "arg": ["x"], "batch": "50%", "raw": True}),
     Case("local_batch no match", {"client": "local_batch", "tgt": "nobody", "fun": "test.ping"}),
     Case("local_batch failhard", {"client": "local_batch", "tgt": "*", "fun": "demo.retcode", "arg": [3], "batch": "1", "failhard": True},
          "which minion is first is a matter of chance", lambda theirs, ours: len(theirs) == len(ours) == 1),

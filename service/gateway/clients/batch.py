@@ -40,9 +40,10 @@ class Batches:
 
     def run(self, low: Low, request: Request) -> LowResult:
         """
-        Run a job in batches. Value: a list, one {minion: return} for each return, in their order.
+        Run a job in batches. Value: a list, one {minion: return} for each return, in their order; with `raw` the event, {tag, data}.
 
-        Minions that do not answer a ping are left out, as upstream does. A minion that falls silent later gives {minion: {}}.
+        Minions that do not answer a ping are left out, as upstream does. A minion that falls silent later gives {minion: {}},
+        with `raw` {data: {id, return: {}, retcode: 0}}. Source: salt/cli/batch.py, Batch.run.
         """
         fields = {name: value for name, value in low.fields.items() if name not in _BATCH_FIELDS}
         pinging = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": True}
@@ -53,7 +54,8 @@ class Batches:
             return LowResult([], "no_match")
         with self._jobs.hub.listen() as waiter:
             run = _BatchRun(self._jobs, dataclasses.replace(low, fields=fields), request, waiter)
-            run.failhard = bool(low.fields.get("failhard", self._failhard))
+            run.failhard = low.fields.get("failhard", self._failhard)
+            run.raw = low.fields.get("raw", False)
             run.wait_seconds = float(low.fields.get("batch_wait", 0))
             run.size = batch_size(low.fields.get("batch", DEFAULT_BATCH), len(minions))
             with request.timeline.stage("gather"), contextlib.ExitStack() as run.account:
@@ -64,6 +66,7 @@ class _BatchRun:
     """One batch under way. All its publishes share one jid."""
 
     failhard = False
+    raw = False
     wait_seconds = 0.0
     size = 1
     account: contextlib.ExitStack  # closed when the batch is over
@@ -93,7 +96,7 @@ class _BatchRun:
             self._book(self._gatherer.hear())
             for gathering, batch in self._active.items():
                 self._give_up(batch, gathering)
-            self._results += [{minion: {}} for minion in pending]
+            self._results += map(self._silent, pending)
         outcome = outcome_of(len(minions), self._returned, self._failures)
         return LowResult(self._results, outcome, self._jid or None, len(minions), self._returned, self._failures, len(minions) - self._returned)
 
@@ -142,7 +145,13 @@ class _BatchRun:
         self._book([self._gatherer.wait(self._resting)])
 
     def _give_up(self, batch: list[str], gathering: Gathering) -> None:
-        self._results += [{minion: {}} for minion in sorted(set(batch) - gathering.returns.keys())]
+        self._results += map(self._silent, sorted(set(batch) - gathering.returns.keys()))
+
+    def _silent(self, minion: str) -> dict[str, Any]:
+        return {"data": {"id": minion, "return": {}, "retcode": 0}} if self.raw else {minion: {}}
+
+    def _shown(self, step: Returned) -> dict[str, Any]:
+        return {"tag": f"salt/job/{self._jid}/ret/{step.minion}", "data": step.data} if self.raw else {step.minion: as_full_return(step.data)["ret"]}
 
     def _book(self, steps: Iterable[Returned | GivenUp | None]) -> None:
         """Keep the returns, up to a failure that ends the batch."""
@@ -152,6 +161,6 @@ class _BatchRun:
                 self._returned += 1
                 self._failures += failed(step.data)
                 self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
-                self._results.append({step.minion: as_full_return(step.data)["ret"]})
+                self._results.append(self._shown(step))
             if self._failed:
                 return

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.clients import CLIENTS, Client
 from service.errors import BadRequest, ClientDisabled, Unauthenticated
 from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
-from service.gateway.low_fields import TARGET_TYPES
+from service.gateway.low_fields import SHAPES, TARGET_TYPES
 
 TOKEN = "0123456789abcdef" * 4
 PING = {"client": "local", "tgt": "*", "fun": "test.ping", "token": TOKEN}
@@ -228,11 +228,12 @@ def test_a_wheel_call_carries_no_empty_argument_list() -> None:
 @pytest.mark.parametrize(
     ("base", "field", "value", "reason"),
     [
-        (PING, "kwarg", [], "kwarg must be an object, not a list"),
+        (PING, "kwarg", [1], "kwarg must be an object, not a list"),
         (PING, "metadata", "x", "metadata must be an object, not a string"),
         (PING, "ret", 5, "ret must be a string, not a number"),
-        (PING, "full_return", "yes", "full_return must be true or false, not a string"),
-        (PING, "failhard", 1, "failhard must be true or false, not a number"),
+        (PING, "ret", ["smtp", 5], "ret must be a string, not a list"),
+        (PING, "full_return", "maybe", "full_return must be true or false, not a string"),
+        (PING, "failhard", 2, "failhard must be true or false, not a number"),
         (RUNNER, "kwarg", "x", "kwarg must be an object"),
         (WHEEL, "full_return", {}, "full_return must be true or false, not an object"),
     ],
@@ -330,7 +331,7 @@ FIELDS = (
 LOW_LIKE = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6).flatmap(
     lambda given: st.sampled_from([{**base, **given} for base in (PING, RUNNER, WHEEL)])
 )
-NORMALISED = {"client", "fun", "arg", "tgt_type", "expr_form", "sharedsecret", "password", "timeout", "gather_job_timeout", "batch_wait", "sub", "subset"}
+NORMALISED = {"client", "fun", "arg", "tgt_type", "expr_form", "sharedsecret", "password"}.union(*SHAPES.values())
 
 
 def unchanged(low: Low, sent: dict[str, Any]) -> bool:
@@ -350,3 +351,4 @@ def test_any_json_value_is_refused_cleanly_or_kept_as_it_was_sent(body: Any) -> 
         assert low.client == sent["client"]
         assert low.fun == sent["fun"]
         assert unchanged(low, sent)
+        assert repr(one({"client": low.client, "fun": low.fun}, **low.fields).fields) == repr(low.fields)  # what we use has one spelling

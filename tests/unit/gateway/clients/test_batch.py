@@ -123,6 +123,16 @@ def test_nobody_matched_or_answered_is_an_empty_list() -> None:
     assert fleet.run() == LowResult([], "no_match")
 
 
+def test_raw_answers_the_events_as_the_bus_had_them() -> None:
+    fleet = Fleet("a", "dead")
+    fleet.dead = {"dead"}
+    answered, silent = fleet.run(batch=2, raw=True).value
+
+    assert answered["tag"] == f"salt/job/{BATCH}/ret/a"
+    assert (answered["data"]["id"], answered["data"]["return"], answered["data"]["jid"]) == ("a", "a", BATCH)
+    assert silent == {"data": {"id": "dead", "return": {}, "retcode": 0}}
+
+
 def test_a_minion_that_falls_silent_is_asked_and_answered_for_with_nothing() -> None:
     fleet = Fleet("a", "dead", "c")
     fleet.dead = {"dead"}
