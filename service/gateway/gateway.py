@@ -121,7 +121,7 @@ class Gateway:
             self._thread, sockets, self._monitor, timeout_seconds=ours.rpc_timeout_seconds, on_rpc=observer.rpc, most_waiting=ours.queue_calls
         )
         self._hub = hub
-        self._bus = Bus(options.bus_path, options.bus_host, options.bus_port, deliver=hub.deliver, on_state=self._bus_changed)
+        self._bus = Bus(options.bus_path, options.ipc_host, options.bus_port, deliver=hub.deliver, on_state=self._bus_changed)
         self._trigger = Trigger(self._thread, options)
         self.fire = self._trigger.fire
         self.runner = Runner(self._channels, hub, options, ledger, master_up=lambda: self._monitor.up, on_announced=self._bus.expect)

@@ -10,13 +10,22 @@ from typing import Any
 
 import salt.config
 import salt.exceptions
+import salt.transport.base
 import salt.version
 
 from service.errors import ConfigFault, InvalidConfiguration
 
 SALT_VERSION = str(salt.version.__version__)
 SALT_FOLDER = Path(salt.version.__file__).parent
-_NUMBERS = {"ret_port": 4506, "tcp_master_pub_port": 4512, "timeout": 5, "gather_job_timeout": 10, "rest_timeout": 300, "syndic_wait": 5}
+_NUMBERS = {
+    "ret_port": 4506,
+    "tcp_master_pub_port": 4512,
+    "tcp_master_pull_port": 4513,
+    "timeout": 5,
+    "gather_job_timeout": 10,
+    "rest_timeout": 300,
+    "syndic_wait": 5,
+}
 # What comes with Salt 3006 to 3008; an installation may have modules of its own.
 EAUTH_MODULES = frozenset("auto django file keystone ldap mysql pam pki rest sharedsecret yubico".split())
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -29,15 +38,17 @@ class MasterOptions:
 
     raw: Salt's complete opts, for the runner loader only.
     request_uri: `tcp://HOST:PORT` of the request port.
-    bus_path: Unix socket of the event bus, or None; then bus_host and bus_port say where it is.
+    bus_path, pull_path: Unix sockets that events come from and go to, or None; then ipc_host, bus_port and pull_port say where they are.
     Times are seconds.
     """
 
     raw: Mapping[str, Any] = dataclasses.field(repr=False)
     request_uri: str
     bus_path: str | None
-    bus_host: str
+    pull_path: str | None
+    ipc_host: str
     bus_port: int
+    pull_port: int
     enabled_clients: tuple[str, ...]
     timeout: int
     gather_job_timeout: int
@@ -60,13 +71,15 @@ class MasterOptions:
             raise InvalidConfiguration(faults)
         interface = str(raw.get("interface", "127.0.0.1"))
         host = _LOOPBACK.get(interface, interface)
-        over_tcp = raw.get("ipc_mode") == "tcp"
+        folder = None if raw.get("ipc_mode") == "tcp" else raw["sock_dir"]
         return cls(
             raw=raw,
             request_uri=request_uri or f"tcp://{_bracketed(host)}:{numbers['ret_port']}",
-            bus_path=None if over_tcp else os.path.join(raw["sock_dir"], "master_event_pub.ipc"),  # noqa: PTH118 - Salt's string
-            bus_host="127.0.0.1",
+            bus_path=folder and os.path.join(folder, "master_event_pub.ipc"),  # noqa: PTH118 - Salt's string
+            pull_path=folder and os.path.join(folder, "master_event_pull.ipc"),  # noqa: PTH118
+            ipc_host=_ipc_host(raw),
             bus_port=numbers["tcp_master_pub_port"],
+            pull_port=numbers["tcp_master_pull_port"],
             enabled_clients=clients,
             timeout=numbers["timeout"],
             gather_job_timeout=numbers["gather_job_timeout"],
@@ -76,6 +89,12 @@ class MasterOptions:
             nodegroups=raw.get("nodegroups") or {},
             ext_job_cache=str(raw.get("ext_job_cache") or ""),
         )
+
+
+def _ipc_host(raw: Mapping[str, Any]) -> str:
+    """Return the address of the event bus with `ipc_mode: tcp`: Salt's own choice, ::1 with `ipv6`; before 3008 it knows 127.0.0.1 only."""
+    salts: Callable[[Mapping[str, Any]], str] = getattr(salt.transport.base, "_ipc_loopback", lambda _raw: "127.0.0.1")
+    return salts(raw)
 
 
 def _numbers(raw: Mapping[str, Any], faults: list[ConfigFault]) -> dict[str, int]:

@@ -61,9 +61,8 @@ class Trigger:
 
     def __init__(self, bus: BusThread, options: MasterOptions, *, timeout_seconds: float = FIRE_SECONDS) -> None:
         self._bus = bus
-        over_tcp = options.raw.get("ipc_mode") == "tcp"
-        self._path = None if over_tcp else str(Path(options.raw["sock_dir"]) / "master_event_pull.ipc")
-        self._port = int(options.raw.get("tcp_master_pull_port", 4513))
+        self._path = options.pull_path
+        self._host, self._port = options.ipc_host, options.pull_port
         self._most_bytes = int(options.raw.get("max_event_size") or _DEFAULT_EVENT_BYTES)
         self._timeout_seconds = timeout_seconds
         self._turn = asyncio.Lock()
@@ -106,17 +105,18 @@ class Trigger:
                     self.close()
 
     async def _connected(self) -> socket.socket:
-        sock = socket.socket(socket.AF_INET if self._path is None else socket.AF_UNIX, socket.SOCK_STREAM)
+        over_tcp = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        sock = socket.socket(socket.AF_UNIX if self._path else over_tcp, socket.SOCK_STREAM)
         sock.setblocking(False)
         try:
-            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self._port) if self._path is None else self._path)
+            await asyncio.get_running_loop().sock_connect(sock, self._path or (self._host, self._port))
         except BaseException:
             sock.close()
             raise
         return sock
 
     def _fault(self, exc: OSError) -> MasterUnreachable:
-        where = self._path or f"127.0.0.1:{self._port}"
+        where = self._path or f"{self._host} port {self._port}"
         if isinstance(exc, PermissionError):
             return BusNotWritable(
                 f"uid {os.getuid()} may not write to {where}, which is {_owner(where)}'s: run the sidecar as the user the salt-master runs as; only firing needs that"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import salt.transport.base
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.gateway.master.options import SALT_VERSION, MasterOptions, read_master_config
@@ -45,9 +46,20 @@ def test_a_given_request_address_beats_the_configuration() -> None:
 
 
 def test_a_master_without_ipc_has_its_bus_on_a_port() -> None:
-    ours = options(ipc_mode="tcp", tcp_master_pub_port=4999)
+    ours = options(ipc_mode="tcp", tcp_master_pub_port=4999, tcp_master_pull_port="4998")
 
-    assert (ours.bus_path, ours.bus_host, ours.bus_port) == (None, "127.0.0.1", 4999)
+    assert (ours.bus_path, ours.pull_path, ours.ipc_host, ours.bus_port, ours.pull_port) == (None, None, "127.0.0.1", 4999, 4998)
+
+
+@pytest.mark.parametrize("ipv6", [None, False, True])
+def test_the_bus_is_where_salts_own_client_finds_it(ipv6: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = {**RAW, "ipc_mode": "tcp", "ipv6": ipv6, "tcp_master_pub_port": 4512}
+    monkeypatch.setattr(salt.transport.base, "publish_client", lambda _opts, _io_loop, **where: where)
+    theirs = salt.transport.base.ipc_publish_client("master", raw, None)
+
+    ours = MasterOptions.of(raw)
+
+    assert (ours.ipc_host, ours.bus_port) == (theirs["host"], theirs["port"])
 
 
 def test_what_a_configuration_says_is_taken_over() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import socket
 import struct
@@ -27,10 +28,14 @@ from service.gateway.transport.event_writer import Trigger, packed
 class PullSocket:
     """The master's end: reads frames as salt.transport.tcp.TCPPuller does."""
 
-    def __init__(self, folder: Path) -> None:
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(folder / "master_event_pull.ipc"))
-        self.listener.listen()
+    def __init__(self, folder: Path, *, ipc_host: str | None = None) -> None:
+        """ipc_host: the address to listen on, at any port, instead of a path."""
+        if ipc_host is None:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(str(folder / "master_event_pull.ipc"))
+            self.listener.listen()
+        else:
+            self.listener = socket.create_server((ipc_host, 0), family=socket.AF_INET6 if ":" in ipc_host else socket.AF_INET)
         self.listener.settimeout(10)
         self.accepted = 0
         self._connection: socket.socket | None = None
@@ -102,6 +107,19 @@ def test_an_event_arrives_as_the_master_reads_it(pull: PullSocket, trigger: Trig
     assert tag == "my/tag"
     assert data.pop("_stamp")
     assert data == {"a": ["ü", 1]}
+
+
+@pytest.mark.parametrize(("ipv6", "host"), [(None, "127.0.0.1"), (True, "::1")])
+def test_without_ipc_the_event_goes_where_the_masters_options_say(bus: BusThread, tmp_path: Path, ipv6: bool | None, host: str) -> None:
+    pull = PullSocket(tmp_path, ipc_host=host)
+    port = pull.listener.getsockname()[1]
+    options = MasterOptions.of({"ipc_mode": "tcp", "ipv6": ipv6, "tcp_master_pull_port": port, "ret_port": 1})
+    trigger = Trigger(bus, dataclasses.replace(options, ipc_host=host), timeout_seconds=5)
+    trigger.fire("my/tag", {})
+
+    assert pull.read()[0] == "my/tag"
+    trigger.close()
+    pull.close()
 
 
 def test_one_connection_serves_all(pull: PullSocket, trigger: Trigger) -> None:
