@@ -200,7 +200,7 @@ def _tree(value: object) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [_tree(one) for one in value]
     if isinstance(value, bytes | bytearray):
-        return bytes(value).decode("utf-8", "backslashreplace")
+        return bytes(value)  # `!!binary`, as salt-api sends
     if value is None or isinstance(value, bool):
         return value
     for plain in (int, float):

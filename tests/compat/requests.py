@@ -100,6 +100,7 @@ CALLS = [
     low("local, fields nobody knows", {**PING, "batch": None, "sub": None, "id_": "x", "match": "y", "full_return": False}),
     low("local, full_return", {**PING, "full_return": True}),
     low("local, unicode", {"client": "local", "tgt": "minion-1", "fun": "demo.unicode"}),
+    low("local, bytes in YAML", {"client": "local", "tgt": "minion-1", "fun": "demo.blob"}, accept=YAML),
     low("local, no match", {**PING, "tgt": "nobody"}),
     low("local, expr_form", {**PING, "tgt": "minion-1,minion-2", "expr_form": "list", "timeout": 1, "gather_job_timeout": 1}),
     low("local, a raising function", {**PING, "fun": "demo.raises"}),
