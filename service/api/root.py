@@ -6,6 +6,7 @@ import falcon
 
 from service.clients import CLIENTS
 from service.commands import Commands
+from service.gateway.low import no_credentials, shows_credentials
 from service.http.media import decode, respond
 from service.http.request_info import RequestInfo
 
@@ -29,6 +30,9 @@ class RootResource:
         respond(req, resp, {"return": WELCOME, "clients": list(CLIENTS)})
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Run a lowstate: {"return": [value of each low]}."""
+        """Run a lowstate: {"return": [value of each low]}. Without a session and credentials the answer is 401, whatever else is in the body."""
+        session = req.context.session
         lowstate = decode(req, required="JSON required")
-        respond(req, resp, {"return": self._commands.run(lowstate, RequestInfo.of(req.env), proof=req.context.session)})
+        if session is None and not shows_credentials(lowstate):
+            raise no_credentials()
+        respond(req, resp, {"return": self._commands.run(lowstate, RequestInfo.of(req.env), proof=session)})

@@ -68,7 +68,7 @@ def check_token(name: str, token: SecretFile[bytes], header: Header) -> None:
     """Raise Unauthenticated if the header of that name does not hold the token; in `Authorization` it follows `Bearer`. Raises SecretUnavailable."""
     value = (header(name) or "").strip()
     if not value:
-        raise Unauthenticated(f"no token: the header {name} is missing")
+        raise Unauthenticated(f"the header {name}, with the token, is missing")
     sent = sent_token(value) if name.lower() == "authorization" else value
     if not is_same(sent, in_force(token)):
         raise Unauthenticated(f"the token in {name} is not the one of this path")

@@ -18,6 +18,8 @@ TOKEN = re.compile(r"[0-9a-fA-F]{16,256}")
 MAX_NAME_CHARACTERS = 1024
 
 CREDENTIAL_FIELDS = ("eauth", "username", "password", "token", "sharedsecret")
+# One of these is in all credentials.
+CREDENTIAL_NAMES = frozenset({"eauth", "token"})
 # By these a minion runs a function in another way, or has a returner write to where the caller says; the master's check of rights does not look at them.
 FAR_REACHING_FIELDS = ("module_executors", "executor_opts", "ret_config", "ret_kwargs")
 
@@ -140,8 +142,8 @@ def _check_names(fields: Mapping[Any, Any], what: str, where: str) -> None:
 
 def _check_credentials(fields: dict[str, Any], where: str) -> None:
     """Check who asks, in place: a token is the only credential, and what stands beside it must not decide about its rights."""
-    if "token" not in fields and "eauth" not in fields:
-        raise Unauthenticated("No authentication credentials given")
+    if not CREDENTIAL_NAMES & fields.keys():
+        raise no_credentials()
     if "token" in fields:
         check_token(fields["token"])
     for name in CREDENTIAL_FIELDS:
@@ -154,7 +156,17 @@ def _check_credentials(fields: dict[str, Any], where: str) -> None:
 def check_token(token: object) -> None:
     """Raise Unauthenticated for what cannot be one of Salt's tokens."""
     if not (isinstance(token, str) and TOKEN.fullmatch(token)):
-        raise Unauthenticated("the token is not a Salt token: hexadecimal digits expected")
+        raise Unauthenticated("this is not a Salt token, which has hexadecimal digits only")
+
+
+def shows_credentials(body: object) -> bool:
+    """Say whether any low of a lowstate has credentials, good or bad; whatever else it is."""
+    return any(isinstance(low, dict) and CREDENTIAL_NAMES & low.keys() for low in (body if isinstance(body, list) else [body]))
+
+
+def no_credentials() -> Unauthenticated:
+    """Return what to say to who sent neither a session nor credentials."""
+    return Unauthenticated("No authentication credentials given")
 
 
 def session_over() -> Unauthenticated:

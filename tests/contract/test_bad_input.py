@@ -11,17 +11,40 @@ from tests.contract.conftest import Api
 PING: dict[str, Any] = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
 
 
+@pytest.fixture
+def token(api: Api) -> str:
+    """A session of demo's."""
+    return str(api.caller.post(api.demo, "/login").json()["return"][0]["token"])
+
+
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"nul", b'"text"', b"1", b"true", b"null", b"[1]", b'["x"]', b"[[]]", b"[null]", b"[]", b"NaN", b'[{"client": NaN}]', b"\xff\xfe",
-     b'{"client": "\xc3\x28"}', b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000],
+    [b"{", b"nul", b"NaN", b'[{"client": NaN}]', b"\xff\xfe", b'{"client": "\xc3\x28"}', b"[" * 100_000, b"[" * 100_000 + b"]" * 100_000,
+     b'{"a":' * 100_000 + b"1" + b"}" * 100_000],
     ids=lambda body: f"{len(body)}:{body[:12]!r}",
 )  # fmt: skip
-def test_a_body_that_is_no_lowstate_is_a_bad_request(api: Api, body: bytes) -> None:
+def test_a_body_that_cannot_be_read_is_a_bad_request(api: Api, body: bytes) -> None:
     answer = api.caller.request("POST", "/", body, content_type="application/json")
 
     assert answer.status == 400
     assert answer.json()["return"].startswith("400: ")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b'"text"', b"1", b"true", b"null", b"[1]", b'["x"]', b"[[]]", b"[null]", b"[]", b"{}", b'{"client": "ssh"}', b'[{"fun": 5}]', b'[{"password": "x"}]']
+)  # fmt: skip
+def test_a_body_that_is_no_lowstate_is_a_bad_request_in_a_session_and_without_one_unauthenticated(api: Api, token: str, body: bytes) -> None:
+    inside = api.caller.request("POST", "/", body, content_type="application/json", x_auth_token=token)
+    outside = api.caller.request("POST", "/", body, content_type="application/json")
+
+    assert (inside.status, outside.status) == (400, 401)
+    assert inside.json()["return"].startswith("400: ")
+    assert outside.json()["return"] == "401: No authentication credentials given"
+
+
+@pytest.mark.parametrize("form", [b"", b"{}", b"client=local&fun=test.ping&tgt=*"])
+def test_a_form_without_credentials_is_unauthenticated(api: Api, form: bytes) -> None:
+    assert api.caller.request("POST", "/", form, content_type="application/x-www-form-urlencoded").status == 401
 
 
 @pytest.mark.parametrize(

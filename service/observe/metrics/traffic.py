@@ -60,14 +60,14 @@ class Traffic:
         """
         Return the figures under CherryPy's names.
 
-        The server's come twice: newer CherryPy calls it Cheroot, and some clients know only the older name.
+        The server's come twice: newer CherryPy calls it Cheroot, and some clients know only the older name; there they read whole numbers.
         Source: cherrypy/lib/cpstats.py and cheroot/server.py.
         """
         with self._lock:
             totals = dataclasses.replace(self._totals)
         uptime = max(self._time_of_day() - self._started, 0.001)
         server = self._server(totals, uptime)
-        return {"CherryPy Applications": self._application(totals, uptime), "Cheroot HTTPServer 1": server, "CherryPy HTTPServer 1": server}
+        return {"CherryPy Applications": self._application(totals, uptime), "Cheroot HTTPServer 1": server, "CherryPy HTTPServer 1": _whole(server)}
 
     def _application(self, totals: Totals, uptime: float) -> dict[str, Any]:
         each = totals.requests or 1
@@ -106,3 +106,7 @@ class Traffic:
             "Write Throughput": totals.bytes_written / (totals.seconds or 1.0),
             "Worker Threads": {},
         }
+
+
+def _whole(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: int(value) if isinstance(value, float) else value for name, value in figures.items()}

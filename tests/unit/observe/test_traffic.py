@@ -43,7 +43,10 @@ def test_the_server_is_shown_under_its_old_and_its_new_name() -> None:
     traffic.served(10, 100, 0.5)
     stats = traffic.statistics()
 
-    assert stats["Cheroot HTTPServer 1"] == stats["CherryPy HTTPServer 1"]
+    old, new = stats["CherryPy HTTPServer 1"], stats["Cheroot HTTPServer 1"]
+    assert list(old) == list(new)
+    assert all(old[name] == (value if isinstance(value, dict) else int(value)) for name, value in new.items())
+    assert {type(value) for value in old.values()} == {bool, int, dict}
     assert {name: stats["Cheroot HTTPServer 1"][name] for name in ("Threads", "Threads Idle", "Queue", "Bytes Read", "Read Throughput")} == {
         "Threads": 8,
         "Threads Idle": 5,
