@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from service.bounded import Bounded
+from service.auth.allowances import Allowances, Caller, Lately
 from service.errors import Fault, Forbidden, Throttled, Unauthenticated
 from service.gateway.clients.publish import UnclearRefusal
+from service.http.addresses import Grouping
 from service.limits import Brake
 from service.secrets.digests import Digests
 
@@ -23,9 +24,7 @@ MOST_PROVEN = 10_000
 # unproven, and the first of them that the master accepts lets all with the same credentials through.
 GATE_WAIT_SECONDS = 3.0
 GATE_WAITING = 128
-Keys = tuple[str, str]  # the keys of an address and of a user
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-_TOO_MANY_FAILED = "too many failed logins; wait before the next"
 
 
 def _is_token(credentials: Mapping[str, Any]) -> bool:
@@ -46,50 +45,6 @@ class Verdict:
     result: str
     wait_seconds: float | None
     asked: Mapping[str, Any]
-
-
-class Allowances:
-    """
-    The failures that an address, a user and everybody together may have.
-
-    everybody: the master deals requests out to its workers in turn, also to one that sits over a failed login, so that a few a minute
-    slow every caller; guesses from many addresses must not add up.
-    """
-
-    def __init__(self, addresses: Brake, users: Brake, everybody: Brake) -> None:
-        self._addresses = addresses
-        self._users = users
-        self._everybody = everybody
-
-    def adjust(self, burst: int, per_minute: float, per_minute_overall: float) -> None:
-        """Change what may fail, in a running process; what has been used stays used."""
-        self._addresses.adjust(burst, per_minute)
-        self._users.adjust(burst, per_minute)
-        self._everybody.adjust(burst, per_minute_overall)
-
-    def check(self, keys: Keys) -> None:
-        """Raise Throttled if one of the allowances is used up; takes nothing from them."""
-        wait = max(brake.wait(key) for brake, key in self._of(keys))
-        if wait:
-            raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
-
-    def pay(self, keys: Keys) -> None:
-        """Take one failure from the allowances in advance. Raises Throttled."""
-        with contextlib.ExitStack() as paid:
-            for brake, key in self._of(keys):
-                wait = brake.take(key)
-                if wait:
-                    raise Throttled(_TOO_MANY_FAILED, retry_after_seconds=wait)
-                paid.callback(brake.give_back, key)
-            paid.pop_all()
-
-    def refund(self, keys: Keys) -> None:
-        """Give back what `pay` took."""
-        for brake, key in self._of(keys):
-            brake.give_back(key)
-
-    def _of(self, keys: Keys) -> tuple[tuple[Brake, str], ...]:
-        return (self._addresses, keys[0]), (self._users, keys[1]), (self._everybody, "")
 
 
 class Gate:
@@ -131,19 +86,20 @@ class Gate:
         return Throttled("too many logins at one time", retry_after_seconds=self._wait_seconds)
 
 
-class Proven:
-    """
-    The credentials that the master accepted lately, as digests.
+@dataclasses.dataclass(frozen=True)
+class Gates:
+    """Those from whose address somebody has logged in well lately do not queue with strangers, who have half of the turns."""
 
-    most: how many are remembered. seconds: how long; those that are proven already keep their end when it changes.
-    """
+    known: Gate
+    strangers: Gate
+
+
+class Proven(Lately[bytes]):
+    """The credentials that the master accepted lately, as digests; parameters as for `Lately`."""
 
     def __init__(self, most: int, seconds: float, monotonic: Callable[[], float]) -> None:
-        self.seconds = seconds
-        self._monotonic = monotonic
+        super().__init__(most, seconds, monotonic)
         self._digests = Digests()
-        self._lock = threading.Lock()
-        self._until: Bounded[bytes, float] = Bounded(most)  # by digest; guarded by _lock
 
     def digest_of(self, credentials: Mapping[str, Any]) -> bytes:
         """
@@ -152,21 +108,6 @@ class Proven:
         Every field counts, and every difference between values: which of them an eauth module reads, only the master knows.
         """
         return self._digests.of(repr(sorted(credentials.items())))
-
-    def has(self, digest: bytes) -> bool:
-        """Say whether the master accepted these credentials lately."""
-        with self._lock:
-            return self._until.get(digest, 0.0) > self._monotonic()
-
-    def add(self, digest: bytes) -> None:
-        """Remember that the master accepted these credentials."""
-        with self._lock:
-            self._until[digest] = self._monotonic() + self.seconds
-
-    def drop(self, digest: bytes) -> None:
-        """Forget credentials that the master refused."""
-        with self._lock:
-            self._until.pop(digest, None)
 
 
 @dataclasses.dataclass(repr=False)
@@ -181,7 +122,7 @@ class Attempt:
     credentials: Mapping[str, Any]
     address: str
     allowances: Allowances
-    gate: Gate
+    gates: Gates
     proven: Proven
     are_good: Callable[[Mapping[str, Any]], bool]
     on_decided: Callable[[float], None]
@@ -196,11 +137,11 @@ class Attempt:
         self._paid = contextlib.ExitStack()  # gives back, when it is closed
 
     @functools.cached_property
-    def _keys(self) -> Keys:
-        """The keys of the two allowances; a token has no user, but must not be tried without end either."""
+    def _caller(self) -> Caller:
+        """Who tries. A token has no user, but must not be tried without end either."""
         mine = self.credentials
         who = f"token from {self.address}" if _is_token(mine) else f"{mine.get('eauth', '')}:{mine.get('username', '')}"
-        return self.address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest()
+        return Caller(self.address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest())
 
     def enter(self) -> None:
         """
@@ -210,14 +151,17 @@ class Attempt:
         use up each other's allowance.
         """
         if not self._is_known():
-            self.allowances.check(self._keys)
-            self._turn.enter_context(self.gate.turn())
+            self.allowances.check(self._caller)
+            self._turn.enter_context(self._gate.turn())
             if self._is_known():
                 self._turn.close()
             else:
-                self.allowances.pay(self._keys)
-                self._paid.callback(self.allowances.refund, self._keys)
+                self._paid = self.allowances.pay(self._caller)
         self._sent_at = self.monotonic()
+
+    @property
+    def _gate(self) -> Gate:
+        return self.gates.known if self.allowances.knows(self._caller) else self.gates.strangers
 
     def _is_known(self) -> bool:
         self.good = self.known = self.proven.has(self._digest)
@@ -227,6 +171,7 @@ class Attempt:
         """Take the master's word that the credentials are good."""
         self._decided()
         self.proven.add(self._digest)
+        self.allowances.worked(self._caller)
         self.good = True
         self.leave()
 
@@ -234,6 +179,7 @@ class Attempt:
         """Take the master's word that the credentials are bad: what was paid is lost. Returns the result."""
         self._decided()
         self._paid.pop_all()
+        self.allowances.failed(self._caller)
         return "expired_token" if self.good and _is_token(self.credentials) else "bad_credentials"
 
     def find_out(self, refusal: Unauthenticated) -> tuple[str, Unauthenticated]:
@@ -269,8 +215,10 @@ class Guard:
     Admits credentials to the master.
 
     The master alone decides whether they are good. Credentials that it accepted a short while ago pass freely;
-    others pay in advance from the allowance of their address, of their user and of everybody together, get it back when
-    the master accepts them, and go to the master only a few at a time.
+    others pay in advance from the allowance of their address, of their user and of everybody together (see `Allowances`), get
+    it back when the master accepts them, and go to the master only a few at a time.
+
+    grouping: which addresses count as one. known_seconds: as `Allowances` takes it.
 
     are_good(credentials): asks the master whether it knows credentials, whatever their rights; raises a Fault when it cannot say.
     on_attempt(eauth, result) hears how each attempt ended, on_verdict of those that are worth a log line;
@@ -282,9 +230,12 @@ class Guard:
         *,
         addresses: Brake,
         users: Brake,
-        everybody: Brake,
+        newcomers: Brake,
+        repeaters: Brake,
         concurrency: int,
+        known_seconds: float,
         proven_seconds: float,
+        grouping: Grouping,
         are_good: Callable[[Mapping[str, Any]], bool],
         on_attempt: Callable[[str, str], None],
         on_verdict: Callable[[Verdict], None] = lambda _verdict: None,
@@ -294,8 +245,10 @@ class Guard:
         gate_waiting: int = GATE_WAITING,
         gate_wait_seconds: float = GATE_WAIT_SECONDS,
     ) -> None:
-        self._allowances = Allowances(addresses, users, everybody)
-        self.gate = Gate(concurrency, gate_waiting, gate_wait_seconds)
+        self._allowances = Allowances(addresses, users, newcomers, repeaters, known_seconds=known_seconds, monotonic=monotonic)
+        strangers = max(1, concurrency // 2)
+        self.gates = Gates(*(Gate(turns, gate_waiting, gate_wait_seconds) for turns in (max(1, concurrency - strangers), strangers)))
+        self._grouping = grouping
         self.proven = Proven(most_proven, proven_seconds, monotonic)
         self._are_good = are_good
         self._on_attempt = on_attempt
@@ -303,10 +256,10 @@ class Guard:
         self._on_decided = on_decided
         self._monotonic = monotonic
 
-    def adjust(self, proven_seconds: float, burst: int, per_minute: float, per_minute_overall: float) -> None:
-        """Change the allowances, and how long credentials stay proven, in a running process."""
+    def adjust(self, proven_seconds: float, **allowances: Any) -> None:
+        """Change how long credentials stay proven, and the allowances, as `Allowances.adjust` takes them, in a running process."""
         self.proven.seconds = proven_seconds
-        self._allowances.adjust(burst, per_minute, per_minute_overall)
+        self._allowances.adjust(**allowances)
 
     @contextlib.contextmanager
     def admit(
@@ -319,7 +272,7 @@ class Guard:
         """
         eauth = "token" if _is_token(credentials) else str(credentials.get("eauth", "unknown"))
         decided = functools.partial(self._on_decided, eauth)
-        attempt = Attempt(credentials, address, self._allowances, self.gate, self.proven, self._are_good, decided, self._monotonic)
+        attempt = Attempt(credentials, self._grouping.of(address), self._allowances, self.gates, self.proven, self._are_good, decided, self._monotonic)
         result: str = "error"
         wait: float | None = None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import ipaddress
 from collections.abc import Iterable, Mapping
@@ -38,6 +39,18 @@ class Networks:
         except ValueError:
             return False
         return any(known in network for network in self._networks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grouping:
+    """How many bits of an address tell its holder from others: whoever has one IPv6 address has a /64 at least."""
+
+    ipv4_prefix: int = 32
+    ipv6_prefix: int = 64
+
+    def of(self, address: str) -> str:
+        """Return the network that an address counts with; what is no address counts by itself."""
+        return _group(address, self.ipv4_prefix, self.ipv6_prefix)
 
 
 class Proxies:
@@ -97,6 +110,15 @@ def clean(text: str) -> str:
 def _unmapped(address: Address) -> Address:
     """Return the IPv4 address that an IPv6 address maps; any other as it is."""
     return getattr(address, "ipv4_mapped", None) or address
+
+
+@functools.lru_cache(maxsize=1024)
+def _group(address: str, ipv4_prefix: int, ipv6_prefix: int) -> str:
+    try:
+        known = _unmapped(ipaddress.ip_address(address))
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((known, ipv4_prefix if known.version == 4 else ipv6_prefix), strict=False))
 
 
 def _network(name: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -84,12 +84,20 @@ class LimitSettings(Group):
     quick_calls: Slots = Field(32, description="Most requests at one time that wait for the master only: asynchronous publishes, wheel, `GET /`.")
     lows_per_request: int = Field(100, ge=1, description="Most lows in one request.", json_schema_extra=RELOADABLE)
     auth_concurrency: int = Field(
-        2, ge=1, description="Most authentications with unproven credentials at one time; a failed one occupies a worker of the master for a second."
+        2,
+        ge=1,
+        description="Most authentications with unproven credentials at one time; half of them, one at least, for addresses from which nobody has logged in lately. A failed one occupies a worker of the master for a second.",
     )
     auth_failures_burst: int = Field(
         3,
         ge=1,
-        description="Failed authentications allowed at once to an address, to a user, and to everybody together; then the next one has to wait.",
+        description="Failed authentications allowed at once to an address and to a user; then the next one has to wait.",
+        json_schema_extra=RELOADABLE,
+    )
+    auth_failures_burst_overall: int = Field(
+        30,
+        ge=1,
+        description="Failed authentications allowed at once to all addresses together that have not failed in the last day. Those that have may fail together as often as two of them could alone.",
         json_schema_extra=RELOADABLE,
     )
     auth_failures_per_minute: float = Field(
@@ -99,9 +107,20 @@ class LimitSettings(Group):
         json_schema_extra=RELOADABLE,
     )
     auth_failures_per_minute_overall: float = Field(
-        12.0,
+        30.0,
         gt=0,
-        description="Failed authentications allowed each minute to everybody together, once `limits.auth_failures_burst` is used up: each failure slows every caller of the master.",
+        description="Failed authentications allowed each minute to all addresses together that have not failed in the last day, once `limits.auth_failures_burst_overall` is used up; each failure slows every caller of the master.",
+        json_schema_extra=RELOADABLE,
+    )
+    auth_ipv4_prefix: int = Field(
+        32, ge=8, le=32, description="Bits of an IPv4 address that count for the limits on failed authentications: with 24, its /24 is one address."
+    )
+    auth_ipv6_prefix: int = Field(
+        64, ge=16, le=128, description="Bits of an IPv6 address that count for the limits on failed authentications: whoever has one address has a whole /64."
+    )
+    auth_known_seconds: Seconds = Field(
+        86_400.0,
+        description="Seconds after a login that worked in which its address, and its user there, do not wait for failures from other addresses.",
         json_schema_extra=RELOADABLE,
     )
     auth_proven_seconds: Seconds = Field(

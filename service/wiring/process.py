@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from service import __version__
 from service.audit.trail import Audit
+from service.auth.allowances import REPEATERS
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions
 from service.commands import Commands, Policy
 from service.gateway.gateway import Runner
 from service.gateway.master.options import SALT_VERSION, MasterOptions
 from service.http.access import Access
-from service.http.addresses import Proxies
+from service.http.addresses import Grouping, Proxies
 from service.http.cors import Cors
 from service.http.files import Page
 from service.http.middleware import Canonical
@@ -135,13 +136,16 @@ def make_limits(ours: Settings) -> dict[str, float]:
 
 
 def make_guard(limits: LimitSettings, runner: Runner, metrics: Metrics, report: Report) -> Guard:
-    """Make the guard with its three allowances."""
+    """Make the guard with its allowances."""
     return Guard(
         addresses=Brake(limits.auth_failures_burst, limits.auth_failures_per_minute),
         users=Brake(limits.auth_failures_burst, limits.auth_failures_per_minute),
-        everybody=Brake(limits.auth_failures_burst, limits.auth_failures_per_minute_overall),
+        newcomers=Brake(limits.auth_failures_burst_overall, limits.auth_failures_per_minute_overall),
+        repeaters=Brake(REPEATERS * limits.auth_failures_burst, REPEATERS * limits.auth_failures_per_minute),
         concurrency=limits.auth_concurrency,
+        known_seconds=limits.auth_known_seconds,
         proven_seconds=limits.auth_proven_seconds,
+        grouping=Grouping(limits.auth_ipv4_prefix, limits.auth_ipv6_prefix),
         are_good=runner.tokens.are_good,
         on_attempt=metrics.auth_attempt,
         on_verdict=report.verdict,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import itertools
 import json
 import statistics
 import threading
@@ -24,6 +26,7 @@ BURST = 3
 PER_MINUTE = 0.5
 ATTACKERS = 10
 ATTACK_SECONDS = 20.0
+LOGIN_SECONDS = 5.0
 
 
 @pytest.fixture
@@ -162,3 +165,37 @@ def test_ten_guessers_at_once_reach_the_master_only_within_their_allowance(
     assert BURST <= reached <= ATTACKERS * (BURST + minutes * PER_MINUTE + 1)
     assert reached <= asked(sidecar) - before - len(harassed) + 2
     assert set(attack.statuses) == {401, 429}
+
+
+def log_in(sidecar: Sidecar, credentials: dict[str, str], address: str) -> tuple[int, float]:
+    """Log in from an address, again when told to come back, for five seconds at most; return the last status and how long it took."""
+    began = time.monotonic()
+    while True:
+        caller = http.client.HTTPConnection("127.0.0.1", sidecar.api_port, timeout=180, source_address=(address, 0))
+        with contextlib.closing(caller):
+            caller.request("POST", "/login", json.dumps(credentials), JSON)
+            answer = caller.getresponse()
+            status, again = answer.status, float(answer.headers.get("Retry-After", 0))
+        seconds = time.monotonic() - began
+        if status != 429 or seconds + again >= LOGIN_SECONDS:
+            return status, seconds
+        time.sleep(again)
+
+
+def test_good_logins_pass_while_ten_addresses_guess(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar, capsys: pytest.CaptureFixture[str]) -> None:
+    # Nothing stays proven, so that each login is judged anew.
+    sidecar = make_sidecar(salt_master.master_config, LIMITS_AUTH_PROVEN_SECONDS=0.001).__enter__()
+    assert log_in(sidecar, salt_master.credentials, "127.0.0.1")[0] == 200
+    known, new = [], []
+    with Attack(sidecar):
+        ends = time.monotonic() + ATTACK_SECONDS
+        for number in itertools.takewhile(lambda _: time.monotonic() < ends, range(1, 250)):
+            known.append(log_in(sidecar, salt_master.credentials, "127.0.0.1"))
+            new.append(log_in(sidecar, salt_master.credentials_of("pinger"), f"127.0.1.{number}"))
+
+    with capsys.disabled():
+        for name, logins in (("known", known), ("new", new)):
+            passed = [seconds for status, seconds in logins if status == 200]
+            print(f"\n{name}: {len(passed)} of {len(logins)} logins passed, the slowest in {max(passed, default=0):.1f} s")
+    assert {status for status, _ in known} == {200}
+    assert {status for status, _ in new} <= {200, 429}

@@ -31,6 +31,7 @@ from service.errors import (
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
+from service.http.addresses import Grouping
 from service.http.request_info import new_info
 from service.limits import Brake, Slots
 
@@ -120,9 +121,12 @@ class Desk:
             Guard(
                 addresses=Brake(100, 6),
                 users=Brake(1, 6),
-                everybody=Brake(100, 6),
+                newcomers=Brake(100, 6),
+                repeaters=Brake(100, 6),
                 concurrency=1,
                 proven_seconds=9,
+                known_seconds=900,
+                grouping=Grouping(),
                 are_good=lambda _credentials: False,
                 on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
             ),

@@ -9,6 +9,7 @@ import pytest
 
 from service.auth.guard import Guard
 from service.errors import Unauthenticated
+from service.http.addresses import Grouping
 from service.limits import Brake
 
 ME = {"eauth": "file", "username": "me", "password": "s3cret"}
@@ -19,8 +20,18 @@ TOKEN = {"token": "ab" * 32}
 class Gatehouse:
     """A guard under a moved clock, and what it told its observer."""
 
-    def __init__(self, *, burst: int = 3, overall: int = 100, concurrency: int = 2, proven_seconds: float = 900, **limits: Any) -> None:
-        """limits: of the guard, where they are not its own."""
+    def __init__(
+        self,
+        *,
+        burst: int = 3,
+        overall: int = 100,
+        per_minute_overall: float = 12,
+        concurrency: int = 2,
+        proven_seconds: float = 900,
+        known_seconds: float = 86_400,
+        **limits: Any,
+    ) -> None:
+        """concurrency: of strangers. limits: of the guard, where they are not its own."""
         self.now = 1000.0
         self.attempts: list[tuple[str, str]] = []
         self.decided: list[tuple[str, float]] = []
@@ -29,13 +40,17 @@ class Gatehouse:
         self.fault: Exception | None = None
         self.addresses = Brake(burst * 2, 6, monotonic=self._monotonic)
         self.users = Brake(burst, 6, monotonic=self._monotonic)
-        self.everybody = Brake(overall, 12, monotonic=self._monotonic)
+        self.newcomers = Brake(overall, per_minute_overall, monotonic=self._monotonic)
+        self.repeaters = Brake(2 * burst, 12, monotonic=self._monotonic)
         self.guard = Guard(
             addresses=self.addresses,
             users=self.users,
-            everybody=self.everybody,
-            concurrency=concurrency,
+            newcomers=self.newcomers,
+            repeaters=self.repeaters,
+            concurrency=2 * concurrency,
             proven_seconds=proven_seconds,
+            known_seconds=known_seconds,
+            grouping=Grouping(),
             are_good=self._are_good,
             on_attempt=lambda eauth, result: self.attempts.append((eauth, result)),
             on_decided=lambda eauth, seconds: self.decided.append((eauth, seconds)),

@@ -40,7 +40,7 @@ def inside(house: Gatehouse, count: int, username: str = "me") -> Iterator[threa
 def await_waiting(house: Gatehouse, count: int) -> None:
     """Spin until *count* logins wait for their turn."""
     deadline = time.monotonic() + 60
-    while house.guard.gate.waiting != count:
+    while house.guard.gates.strangers.waiting != count:
         assert time.monotonic() < deadline
 
 
@@ -48,12 +48,21 @@ def test_only_a_few_logins_are_at_the_master_at_one_time() -> None:
     house = Gatehouse(burst=10, gate_wait_seconds=0.001)
     house.log_in()
     with inside(house, 2):
-        with pytest.raises(Throttled, match="too many logins at one time"), house.guard.admit(WRONG, "192.0.2.1"):
+        with pytest.raises(Throttled, match="too many logins at one time"), house.guard.admit(WRONG, "192.0.2.9"):
             pass
         house.log_in()  # proven
 
-    house.log_in(WRONG)
+    house.log_in(WRONG, "192.0.2.9")
     assert house.results()[:3] == ["success", "throttled", "success"]
+
+
+def test_who_is_where_somebody_has_logged_in_well_does_not_queue_with_strangers() -> None:
+    house = Gatehouse(burst=10, concurrency=1, gate_wait_seconds=0.001)
+    house.log_in()
+    with inside(house, 1):
+        house.log_in({**ME, "username": "another"})
+
+    assert "throttled" not in house.results()
 
 
 def test_a_login_takes_its_turn_when_another_is_done() -> None:

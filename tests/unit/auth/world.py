@@ -11,6 +11,7 @@ from service.auth.identity import Session
 from service.auth.sessions import Sessions
 from service.errors import Unauthenticated
 from service.http.access import Access
+from service.http.addresses import Grouping
 from service.http.request_info import ENVIRON_KEY, new_info
 from service.limits import Brake, Slots
 
@@ -95,9 +96,12 @@ def world(
     guard = Guard(
         addresses=brakes[0],
         users=brakes[1],
-        everybody=Brake(1000, 6),
+        newcomers=Brake(1000, 6),
+        repeaters=Brake(1000, 6),
         concurrency=2,
         proven_seconds=900.0,
+        known_seconds=900,
+        grouping=Grouping(),
         are_good=lambda _credentials: False,
         on_attempt=lambda _eauth, _result: None,
         monotonic=clock,
