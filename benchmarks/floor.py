@@ -51,6 +51,7 @@ def connected(master_config: str) -> Gateway:
         Deaf(),
         Deaf(),
         ours.master,
+        load_limit_bytes=ours.api.load_limit_bytes,
     )
     gateway.start()
     for _ in until(START_SECONDS):

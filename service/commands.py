@@ -141,17 +141,18 @@ class Commands:
         try:
             audit.begin(info, [_act(low, owner if isinstance(owner, Identity) else None) for low, owner in zip(lows, owners, strict=True)])
             for owner in owners:
-                if isinstance(owner, Unauthenticated):
-                    raise owner
+                if isinstance(owner, str):
+                    raise Unauthenticated(owner)
         except Fault as fault:
             self._count_refused(lows, fault)
             raise
 
-    def _owner(self, low: Low, info: RequestInfo) -> Identity | Unauthenticated | None:
+    def _owner(self, low: Low, info: RequestInfo) -> Identity | str | None:
+        """Return who is behind a low's token, or why that is refused: a fault that is kept would keep the whole request."""
         try:
             return self._whose(low.credentials, info.address)
         except Unauthenticated as fault:
-            return fault
+            return fault.reason
 
     def _count_refused(self, lows: list[Low], fault: Fault) -> None:
         """Count lows that were never begun, for want of a slot or of a record: to their caller they failed, and the alert on failures reads these figures."""

@@ -97,10 +97,10 @@ class Gateway:
     One bus subscription and a few request channels to one master, for the life of the process.
 
     hub: gets the events. ledger: is told of every job we publish. runner: runs lows, and has the master's token calls.
-    fire(tag, data): puts an event on the master's bus; raises a Fault.
+    load_limit_bytes: of what the master gets for one call. fire(tag, data): puts an event on the master's bus; raises a Fault.
     """
 
-    def __init__(self, options: MasterOptions, hub: Hub, observer: Observer, ledger: Ledger, ours: MasterSettings) -> None:
+    def __init__(self, options: MasterOptions, hub: Hub, observer: Observer, ledger: Ledger, ours: MasterSettings, *, load_limit_bytes: int) -> None:
         self._observer = observer
         self._thread = BusThread()
         self._context = zmq.Context()
@@ -118,7 +118,13 @@ class Gateway:
         )
         sockets: list[Socket] = [RequestSocket(self._context, options.request_uri) for _ in range(ours.channels)]
         self._channels = Channels(
-            self._thread, sockets, self._monitor, timeout_seconds=ours.rpc_timeout_seconds, on_rpc=observer.rpc, most_waiting=ours.queue_calls
+            self._thread,
+            sockets,
+            self._monitor,
+            timeout_seconds=ours.rpc_timeout_seconds,
+            on_rpc=observer.rpc,
+            most_bytes=load_limit_bytes,
+            most_waiting=ours.queue_calls,
         )
         self._hub = hub
         self._bus = Bus(options.bus_path, options.ipc_host, options.bus_port, deliver=hub.deliver, on_state=self._bus_changed)

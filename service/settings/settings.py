@@ -23,6 +23,7 @@ class ApiSettings(Group):
     root_prefix: str = Field("", pattern=r"^(/[A-Za-z0-9_/-]*[A-Za-z0-9_-])?$", description="Path before every URL of the API, such as /salt-api.")
     body_limit_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body; a larger one is answered 413.")
     body_values_limit: int = Field(500_000, ge=1000, description="Most values in a body, names of fields included; one with more is answered 413.")
+    load_limit_bytes: int = Field(8 * 1024 * 1024, ge=65_536, description="Most bytes that the master gets for one low; a low of more is answered 413.")
     body_memory_bytes: int = Field(
         256 * 1024 * 1024, ge=16 * 1024 * 1024, description="Memory that all bodies together may take once decoded; a request that finds none is answered 503."
     )

@@ -49,7 +49,8 @@ Connect = Callable[[Configuration, Hub, Observer, Ledger], MasterSide]
 
 def connect_gateway(configuration: Configuration, hub: Hub, observer: Observer, ledger: Ledger) -> Gateway:
     """Make the gateway to the real master; `start` connects it."""
-    return Gateway(configuration.master, hub, observer, ledger, configuration.settings.master)
+    ours = configuration.settings
+    return Gateway(configuration.master, hub, observer, ledger, ours.master, load_limit_bytes=ours.api.load_limit_bytes)
 
 
 class Skew:

@@ -69,11 +69,16 @@ def read_once(path: Path) -> dict[str, Any]:
     return _read[text]
 
 
-def fake_api(folder: Path, *, master: str = "", **environ: str) -> Api:
-    """Make the application over the fake master. master: more of its configuration. environ: settings of ours, such as SIDECAR_EVENTS_STREAMS."""
+def fake_configuration(folder: Path, *, master: str = "", **environ: str) -> Configuration:
+    """Read the configuration of a fake master. master: more of its own. environ: settings of ours, such as SIDECAR_EVENTS_STREAMS."""
     path = folder / "master"
     path.write_text(MASTER_CONFIG + master)
-    configuration = read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ}, read=read_once)
+    return read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ}, read=read_once)
+
+
+def fake_api(folder: Path, *, master: str = "", **environ: str) -> Api:
+    """Make the application over the fake master; master and environ as in `fake_configuration`."""
+    configuration = fake_configuration(folder, master=master, **environ)
     process = Process(configuration, connect=lambda wanted, hub, _observer, ledger: FakeGateway(wanted.master, hub, ledger))
     credentials = {"eauth": "sharedsecret", "password": SECRET}
     return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"}, configuration.master.raw)

@@ -10,12 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from service.errors import Fault, MasterTimeout, MasterUnreachable, Overloaded
+from service.errors import Fault, MasterTimeout, MasterUnreachable, Overloaded, TooLarge
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.wire import decoded, enveloped
 
 # A request that has no answer by then makes the monitor look at the master.
 DOUBT_AFTER_SECONDS = 0.7
+# Largest message to the master, which reads it with all of its worker.
+MOST_BYTES = 8 * 1024 * 1024
 # Most calls that wait for a channel.
 MOST_WAITING = 300
 # A net under the deadline, should the bus thread itself hang.
@@ -78,6 +80,7 @@ class Channels:
         *,
         timeout_seconds: float,
         on_rpc: Callable[[str, float, Fault | None], None],
+        most_bytes: int = MOST_BYTES,
         most_waiting: int = MOST_WAITING,
         doubt_after_seconds: float = DOUBT_AFTER_SECONDS,
         net_seconds: float = NET_SECONDS,
@@ -87,6 +90,7 @@ class Channels:
         self._breaker = breaker
         self._timeout_seconds = timeout_seconds
         self._on_rpc = on_rpc
+        self._most_bytes = most_bytes
         self._most_waiting = most_waiting
         self._doubt_after_seconds = doubt_after_seconds
         self._net_seconds = net_seconds
@@ -104,19 +108,21 @@ class Channels:
         Return the master's answer to a load.
 
         timeout: seconds, default `master.rpc_timeout_seconds`; waiting for a free channel counts.
-        Raises MasterUnreachable at once while the master is down, Overloaded when too many wait already, MasterTimeout when the master
+        Raises TooLarge for one that is over `api.load_limit_bytes`, MasterUnreachable at once while the master is down, Overloaded when too many wait already, MasterTimeout when the master
         does not answer, MasterRefused when the answer cannot be decoded.
         """
         self._breaker.require_up()
+        message = enveloped(load)
+        if len(message) > self._most_bytes:
+            raise TooLarge(f"the master would get {len(message)} bytes for it, and may get {self._most_bytes} (api.load_limit_bytes)")
         started = time.monotonic()
-        fault: Fault | None = None
         try:
-            return decoded(self._answer_to(_Call(enveloped(load), timeout or self._timeout_seconds, slow=slow)))
+            answer = decoded(self._answer_to(_Call(message, timeout or self._timeout_seconds, slow=slow)))
         except Fault as exc:
-            fault = exc
+            self._on_rpc(str(load["cmd"]), time.monotonic() - started, exc)
             raise
-        finally:
-            self._on_rpc(str(load["cmd"]), time.monotonic() - started, fault)
+        self._on_rpc(str(load["cmd"]), time.monotonic() - started, None)
+        return answer
 
     def fail_in_flight(self) -> None:
         """End every call in flight with MasterUnreachable. Call it on the bus thread, when nobody is left to answer."""
@@ -144,9 +150,13 @@ class Channels:
         except queue.Empty:
             self._bus.soon(self._expired, call)
             outcome = _unanswered(call)
-        if isinstance(outcome, Fault):
-            raise outcome
-        return outcome
+        try:
+            if isinstance(outcome, Fault):
+                raise outcome
+            return outcome
+        finally:
+            # A fault that can be reached from its own traceback would stay, and the load with it, until the collector comes by.
+            del outcome
 
     # The bus thread.
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import salt.payload
 
-from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable, Overloaded
+from service.errors import Fault, MasterRefused, MasterTimeout, MasterUnreachable, Overloaded, TooLarge
 from service.gateway.transport.bus_thread import BusThread
 from service.gateway.transport.request_pool import Channels
 
@@ -64,7 +64,7 @@ class FakeBreaker:
 class Pool:
     """Channels over fake sockets, and threads that use them."""
 
-    def __init__(self, bus: BusThread, size: int, timeout_seconds: float = 10, most_waiting: int = 20, **limits: float) -> None:
+    def __init__(self, bus: BusThread, size: int, timeout_seconds: float = 10, most_waiting: int = 20, **limits: Any) -> None:
         self.bus = bus
         self.begun: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.answers: dict[Any, Callable[[bytes], None]] = {}
@@ -110,6 +110,14 @@ def pool(bus_thread: BusThread) -> Pool:
 def test_a_load_is_answered_and_reported(pool: Pool) -> None:
     assert pool.channels.send({"cmd": "runner", "n": 7, "now": True}) == 7
     assert (pool.rpcs, pool.breaker.answers) == ([("runner", None)], 1)
+
+
+def test_a_load_that_is_too_large_does_not_reach_the_master(bus_thread: BusThread) -> None:
+    pool = Pool(bus_thread, 2, most_bytes=1_000)
+
+    with pytest.raises(TooLarge, match="load_limit_bytes"):
+        pool.channels.send({"cmd": "publish", "n": 1, "now": True, "arg": "x" * 1_000})
+    assert pool.channels.send({"cmd": "publish", "n": 2, "now": True, "arg": "x" * 500}) == 2
 
 
 def test_little_load_uses_one_channel(pool: Pool) -> None:
