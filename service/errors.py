@@ -89,12 +89,16 @@ class NotAcceptable(Fault, status=406, outcome="invalid"):
     """The body's media type, or every type that the caller accepts, is not one of ours (rest_wsgi answers 406 here, where HTTP would say 415)."""
 
 
+class UnknownEncoding(Fault, status=415, outcome="invalid"):
+    """The body is compressed, or its charset is none that we read."""
+
+
 class Conflict(Fault, status=409, outcome="invalid"):
     """What is asked for would overwrite something."""
 
 
 class TooLarge(Fault, status=413, outcome="invalid"):
-    """The body is over `api.body_limit_bytes`, or over the smaller limit of its type or URL."""
+    """The body is over `api.body_limit_bytes`, or over the smaller limit of its type or URL; or a low is over `api.load_limit_bytes`."""
 
 
 class Throttled(Fault, status=429, outcome="authn_error", retry_after="always"):

@@ -63,7 +63,7 @@ Whatever answers `GET` answers `HEAD` too.
 `OPTIONS` is answered 200 at every URL, with CORS headers for the origins in `cors.origins`.
 A caller outside `access.networks` is answered 403 at every URL, even one that does not exist.
 
-A body may be JSON, YAML, a form (`application/x-www-form-urlencoded`) or JSON sent as `text/plain`; parameters of the media type are ignored.
+A body may be JSON, YAML, a form (`application/x-www-form-urlencoded`) or JSON sent as `text/plain`; its `charset` counts, other parameters of the media type are ignored.
 In a form a repeated field is a list, and `arg` and `kwarg` are typed as on Salt's command line.
 A form or a YAML body may have 1 MiB, and a form 1000 fields.
 A body of any other type is answered 406.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import gzip
 import json
@@ -12,7 +13,7 @@ from urllib.parse import parse_qsl
 import falcon
 import orjson
 
-from service.errors import BadRequest, NotAcceptable, TooLarge
+from service.errors import BadRequest, NotAcceptable, TooLarge, UnknownEncoding
 from service.http import yaml_text
 from service.http.accept import accepted, accepts_gzip
 from service.http.body_memory import YAML_BYTES, Share, share_of
@@ -26,6 +27,11 @@ YAML_IN = frozenset({YAML, "text/yaml", "application/yaml"})
 # YAML takes a thousand times the work of JSON; rest_cherrypy reads no larger body of any kind by default.
 SLOW_BODY_BYTES = 1024 * 1024
 FORM_FIELDS = 1000
+# What `charset` may say, by Python's names. Its other codecs are no text, or guess; UTF-16 and UTF-32 are read with or without a byte order mark.
+CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"})
+LONGEST_CHARSET = 32
+# Compressed bodies; other words, such as Rundeck's `UTF-8`, are no encodings.
+COMPRESSED = frozenset({"gzip", "x-gzip", "deflate", "br", "compress", "x-compress", "zstd"})
 # orjson writes no deeper values, and it checks the depth of what it reads faster than we could.
 JSON_DEPTH = 254
 # Whatever writes an answer writes this many levels, and shows what lies deeper as cut, if it cannot write all.
@@ -50,22 +56,25 @@ def decode(req: falcon.Request, *, required: str = "JSON, YAML or a form require
     """
     Return the decoded body, None for an empty one.
 
-    Parameters of the media type do not matter, nor does Content-Encoding: Rundeck sends `UTF-8` there. Text that is no
-    JSON is returned as it is, as rest_cherrypy does. A form becomes a low: repeated fields a list, `arg` a list of typed
+    The media type's `charset` counts, its other parameters do not, nor does a Content-Encoding that is none: Rundeck sends `UTF-8`
+    there. A byte order mark is no part of the body. Text that is no JSON is returned as it is, as rest_cherrypy does. A form becomes a low: repeated fields a list, `arg` a list of typed
     values, `kwarg` a typed value.
     What it will take in memory is counted before it is parsed. Raises NotAcceptable with *required* for a foreign media type, BadRequest,
-    TooLarge, Overloaded.
+    TooLarge, Overloaded, UnknownEncoding.
     """
     body, share = read_body(req), share_of(req)
     if not body:
         return None
-    media_type = (req.content_type or "").partition(";")[0].strip().lower()
+    media_type, _, parameters = (req.content_type or "").partition(";")
+    media_type = media_type.strip().lower()
+    if media_type not in {JSON, TEXT, FORM, *YAML_IN}:
+        raise NotAcceptable(required)
+    _check_uncompressed(req)
+    body = _as_utf8(body, parameters, share)
     if media_type == JSON:
         return _json(body, share)
     if media_type == TEXT:
         return _text(body, share)
-    if media_type not in {FORM, *YAML_IN}:
-        raise NotAcceptable(required)
     if len(body) > SLOW_BODY_BYTES:
         raise TooLarge(f"a body of {media_type} may have {SLOW_BODY_BYTES} bytes; send JSON")
     share.take(len(body) * (YAML_BYTES - 1))
@@ -164,6 +173,38 @@ def _cut(value: object, depth: int) -> object:
     return {key: _cut(one, depth - 1) for key, one in value.items()} if isinstance(value, dict) else [_cut(one, depth - 1) for one in value]
 
 
+def _check_uncompressed(req: falcon.Request) -> None:
+    codings = [one.strip() for one in (req.get_header("Content-Encoding") or "").lower().split(",")]
+    compressed = [one for one in codings if one in COMPRESSED]
+    if compressed:
+        raise UnknownEncoding(f"the body is compressed ({compressed[0]}); send it as it is, without Content-Encoding")
+
+
+def _as_utf8(body: bytes, parameters: str, share: Share) -> bytes:
+    """Return a body in UTF-8, without a byte order mark. Raises UnknownEncoding, BadRequest."""
+    charset = _charset(parameters)
+    if charset not in {"utf-8", "ascii"}:
+        # A character of four bytes in between, and as many in UTF-8.
+        share.take(len(body) * 8)
+        try:
+            body = body.decode(charset).encode()
+        except UnicodeError:
+            raise BadRequest(f"the body is not {charset}, which its Content-Type declares") from None
+    return body.removeprefix(codecs.BOM_UTF8)
+
+
+def _charset(parameters: str) -> str:
+    """Return Python's name of the charset in the parameters of a media type. Raises UnknownEncoding."""
+    declared = dict(one.strip().lower().partition("=")[::2] for one in parameters.split(";")).get("charset", "").strip('"') or "utf-8"
+    try:
+        charset = codecs.lookup(declared[:LONGEST_CHARSET]).name
+    except (LookupError, ValueError):
+        charset = ""
+    if charset not in CHARSETS:
+        raise UnknownEncoding(f"the body's charset is none that we read: {declared[:LONGEST_CHARSET]!r}; send UTF-8")
+    return charset
+
+
 def _json(body: bytes, share: Share) -> Any:
     share.take_json(body)
     try:
@@ -173,6 +214,7 @@ def _json(body: bytes, share: Share) -> Any:
     except orjson.JSONEncodeError:
         raise BadRequest(f"the body is nested more than {JSON_DEPTH} levels deep") from None
     except orjson.JSONDecodeError as exc:
+        _utf8(body)  # orjson's own words for another encoding are of surrogates
         raise BadRequest(f"the body is not JSON: {exc}") from None
     return value
 
@@ -214,7 +256,7 @@ def _utf8(body: bytes) -> str:
     try:
         return body.decode("utf-8")
     except UnicodeDecodeError as exc:
-        raise BadRequest(f"the body is not UTF-8: {exc.reason} at byte {exc.start}") from None
+        raise BadRequest(f"the body is not UTF-8: {exc.reason} at byte {exc.start}; send UTF-8, or say in Content-Type which charset it is") from None
 
 
 def _fit(entries: dict[str, float], media_type: str) -> tuple[float, int]:

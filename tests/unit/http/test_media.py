@@ -39,6 +39,18 @@ def app(application: Callable[..., Application]) -> Application:
          {"client": "local", "tgt": "*", "fun": "test.arg", "arg": [1234, "a b", [1]], "kwarg": {"a": 1}}),
         ("application/x-www-form-urlencoded;charset=utf-8", b"arg=one=1&x=a b", {"arg": ["one=1"], "x": "a b"}),
         (FORM, b"username=1234&password=5678&empty=", {"username": "1234", "password": "5678"}),
+        ("application/json; charset=ISO-8859-1", '["ä"]'.encode("latin-1"), ["ä"]),
+        ('application/json; x=1; Charset="Windows-1252"', '["€"]'.encode("cp1252"), ["€"]),
+        ("application/json; charset=utf-16", '["ä😀"]'.encode("utf-16"), ["ä😀"]),
+        ("text/yaml; charset=utf-32-be", "a: ä".encode("utf-32-be"), {"a": "ä"}),
+        ("text/plain; charset=latin1", "ä".encode("latin-1"), "ä"),
+        ("application/json; charset=us-ascii", '["ä"]'.encode(), ["ä"]),
+        ("application/json; charset=", b"[1]", [1]),
+        (FORM + "; charset=ISO-8859-1", "x=ä".encode("latin-1"), {"x": "ä"}),
+        (JSON, b"\xef\xbb\xbf[1]", [1]),
+        (YAML, b"\xef\xbb\xbfa: 1", {"a": 1}),
+        (FORM, b"\xef\xbb\xbfx=1", {"x": "1"}),
+        ("text/plain", b"\xef\xbb\xbf{}", {}),
         (FORM, b"tgt=a&tgt=b", {"tgt": ["a", "b"]}),
         ("", b"", None),
         ("image/png", b"", None),
@@ -83,6 +95,41 @@ def test_a_body_that_cannot_be_read_is_refused(app: Application, content_type: s
 
     assert answer.status == status
     assert answer.json()["return"].startswith(f"{status}: ")
+
+
+@pytest.mark.parametrize("media_type", [JSON, YAML, FORM, "text/plain"])
+@pytest.mark.parametrize("body", ['{"a": "ä"}'.encode("latin-1"), '["ä'.encode("latin-1"), "a=ä".encode("latin-1")])
+def test_another_encoding_is_told_by_its_name(app: Application, media_type: str, body: bytes) -> None:
+    answer = app.caller.request("POST", "/echo", body, content_type=media_type)
+
+    assert answer.status == 400
+    assert "is not UTF-8" in answer.json()["return"]
+    assert "charset" in answer.json()["return"]
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-32", "utf-16le"])
+def test_a_body_that_is_not_in_its_declared_charset_is_told_so(app: Application, charset: str) -> None:
+    answer = app.caller.request("POST", "/echo", b"[1]", content_type=f"{JSON}; charset={charset}")
+
+    assert answer.status == 400
+    assert "the body is not utf-" in answer.json()["return"]
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "idna", "punycode", "rot13", "zlib", "base64", "undefined", "x" * 5_000, "ä", "\x00", "mbcs", "unicode_escape"])
+def test_a_charset_that_is_no_plain_text_is_unsupported(app: Application, charset: str) -> None:
+    answer = app.caller.request("POST", "/echo", b"[1]", content_type=f"{JSON}; charset={charset}")
+
+    assert answer.status == 415
+    assert "send UTF-8" in answer.json()["return"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "identity, gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize("media_type", [JSON, YAML, FORM, "text/plain"])
+def test_a_compressed_body_is_unsupported(app: Application, coding: str, media_type: str) -> None:
+    answer = app.caller.request("POST", "/echo", gzip.compress(b"[1]"), content_type=media_type, content_encoding=coding)
+
+    assert answer.status == 415
+    assert "compressed" in answer.json()["return"]
 
 
 @pytest.mark.parametrize("body", [b"password: *Canary", b"password: !Canary", b"password: 'Canary", b"{password: Canary", b"Canary: 1\nCanary: 2"])
