@@ -15,12 +15,18 @@ from service.http.media import JSON, vary
 from service.settings.settings import SiteSettings
 
 HTML = "text/html"
+# Nobody else's page may frame ours; which scripts and styles it needs, the application knows best and can say itself.
+# Another referrer policy than this one would take the Origin off the page's own calls, which `by_consent` in api/gates.py looks at.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'",
+    "Referrer-Policy": "same-origin",
+}
 _EVERY_FILE = "/files"
 
 
 class Folder:
     """
-    The regular files below a folder.
+    The regular files below a folder, but for those with a dot in front of their name or a folder's: `.git`, `.htpasswd`, editors' copies.
 
     A symbolic link is followed while it stays inside, as those of a Kubernetes ConfigMap do.
     """
@@ -31,7 +37,7 @@ class Folder:
 
     def serve(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
         """Answer with the file of that name, relative to the folder. Raises NotFound, whatever is wrong with the name."""
-        if "\0" in name or not self._has(name):
+        if "\0" in name or any(part.startswith(".") for part in name.split("/")) or not self._has(name):
             raise NotFound("Not Found")
         req.path = f"{_EVERY_FILE}/{name}"
         _send(self._route, req, resp)
@@ -112,4 +118,4 @@ def _send(route: StaticRoute, req: falcon.Request, resp: falcon.Response) -> Non
         raise NotFound("Not Found") from None
     # Names carry no version, so a browser asks each time; the ETag makes that cheap.
     resp.set_header("Cache-Control", "no-cache")
-    resp.set_header("X-Content-Type-Options", "nosniff")
+    resp.set_headers(PAGE_HEADERS)

@@ -14,6 +14,8 @@ from service.observe.trace.timeline import Timeline
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+# No answer is to be taken for a script or a page that it does not say it is.
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
 # Methods that may be metric labels; anything else is one label, or a scanner would create series.
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -71,7 +73,7 @@ class Canonical:
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
             info.status = int(status.split(" ", 1)[0])
-            ours = [("X-Request-ID", info.request_id)]
+            ours = [("X-Request-ID", info.request_id), NOSNIFF]
             if info.timeline.context is not None:
                 ours.append(("traceresponse", info.timeline.context.traceparent))
             return start_response(status, [*headers, *ours], exc_info)

@@ -99,7 +99,7 @@ class FaultTask(ErrorTask):  # type: ignore[misc]
         reason = _reason(error.code, str(error.body), self.channel.adj)
         body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": _FAULTS.get(error.code, BadRequest).kind}).encode()
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", "application/json"))
+        self.response_headers += [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.channel.refused = True

@@ -74,6 +74,7 @@ class Caller:
         status, headers, body = self.answer()
         content = json.loads(body)
         assert headers["content-type"] == "application/json"
+        assert headers["x-content-type-options"] == "nosniff"
         assert headers["connection"] == "close"
         assert content["status"] == status
         assert content["return"].startswith(f"{status}: ")

@@ -36,6 +36,11 @@ def site(tmp_path: Path) -> Path:
     (static / "outside").symlink_to(tmp_path)
     (static / "loop").symlink_to("loop")
     (static / "inside.txt").symlink_to("salt-motd.txt")
+    for hidden in (".secret", ".git/secret.txt", "scripts/.secret.swp", "..data/secret.txt"):
+        (static / hidden).parent.mkdir(exist_ok=True)
+        (static / hidden).write_text("secret")
+    (static / "mounted.txt").symlink_to("..data/mounted.txt")  # as a ConfigMap's
+    (static / "..data" / "mounted.txt").write_text("hello")
     os.mkfifo(static / "pipe")
     return tmp_path / "site"
 
@@ -63,6 +68,7 @@ def app(application: Callable[..., Application], site: Path) -> Application:
         ("/static/salt-motd.txt", "text/plain"),
         ("/static/icon.svg", "image/svg+xml"),
         ("/static/inside.txt", "text/plain"),
+        ("/static/mounted.txt", "text/plain"),
         ("/static/salt-motd.txt/", "text/plain"),
         ("//static/salt-motd.txt", "text/plain"),
     ],
@@ -73,6 +79,8 @@ def test_a_file_comes_with_its_media_type(app: Application, path: str, media_typ
     assert answer.status == 200
     assert answer.headers["content-type"].partition(";")[0] == media_type
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("frame-ancestors 'self'; ")
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert app.accounts[0].route == "/static"
 
 
@@ -83,6 +91,7 @@ def test_a_file_comes_with_its_media_type(app: Application, path: str, media_typ
         "/static/scripts/../../secret.txt", "/static//etc/passwd", "/static/%2e%2e/secret.txt", "/static/..%2fsecret.txt", "/static/..\\secret.txt",
         "/static/out", "/static/outside/site/secret.txt", "/static/loop", "/static/pipe", "/static/a\0b", "/static/salt-motd.txt\0", "/static/" + "x" * 5000,
         "/static/" + "a/" * 2000, "/static/~root/x", "/static/.", "/static/..", "/static/\xff\xfe", "/static-secret/x.txt", "/static/\r\nX-Evil: 1", "/static/*",
+        "/static/.secret", "/static/.git/secret.txt", "/static/scripts/.secret.swp", "/static/%2esecret", "/static/..data/secret.txt",
         "/../secret.txt", "/app/../secret.txt", "/static/salt-motd.txt/x",
     ],
     ids=lambda path: repr(path)[:40],

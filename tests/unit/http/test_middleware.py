@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.http.middleware import Canonical, log_fields
+from service.http.middleware import NOSNIFF, Canonical, log_fields
 from service.http.request_info import ENVIRON_KEY, RequestInfo
 
 
@@ -84,7 +84,7 @@ def test_the_answer_carries_the_request_id_of_the_account() -> None:
     observed = Observed([])
     observed.call(HTTP_X_REQUEST_ID="mine").close()
 
-    assert observed.headers == [("Content-Type", "application/json"), ("X-Request-ID", "mine")]
+    assert observed.headers == [("Content-Type", "application/json"), ("X-Request-ID", "mine"), NOSNIFF]
     assert observed.lines[0][0].request_id == "mine"
 
 
