@@ -194,21 +194,22 @@ FAMILIES: tuple[tuple[str, Renderer], ...] = (("/", rest_wsgi),)
 API_TEMPLATES = tuple(route.template for route in API)
 
 
-def api_gates(parts: ApiParts) -> dict[Needs, Gate]:
-    """Return the gate for each thing that a caller of the API must show."""
+def api_gates(parts: ApiParts, may_share: Callable[[str], bool]) -> dict[Needs, Gate]:
+    """Return the gate for each thing that a caller of the API must show. may_share: see `gates.by_consent`."""
     ours, sessions = parts.settings, parts.sessions
     webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable)
-    session, lately = gates.session(sessions.of), gates.session(sessions.of_lately)
+    of, of_lately, find = (gates.by_consent(one, ours.session.cookie_name, may_share) for one in (sessions.of, sessions.of_lately, sessions.find))
+    session, lately = gates.session(of), gates.session(of_lately)
     return {
         Needs.NOTHING: gates.nothing,
         Needs.SESSION: lately,
-        Needs.HEADER_SESSION: gates.header_session(sessions.of_lately),
-        Needs.URL_SESSION: gates.url_session(sessions.of) if ours.events.query_token else session,
+        Needs.HEADER_SESSION: gates.header_session(of_lately),
+        Needs.URL_SESSION: gates.url_session(of) if ours.events.query_token else session,
         Needs.STATS_SESSION: lately if ours.stats.require_login else gates.nothing,
         Needs.RIGHT: session,
-        Needs.WEBHOOK: gates.webhook(webhooks, sessions.of, ours.hook.body_limit_bytes),
+        Needs.WEBHOOK: gates.webhook(webhooks, of, ours.hook.body_limit_bytes),
         Needs.BODY: gates.nothing,
-        Needs.SESSION_OR_BODY: gates.session(sessions.find),
+        Needs.SESSION_OR_BODY: gates.session(find),
     }
 
 

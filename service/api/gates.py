@@ -8,6 +8,7 @@ from typing import Any
 import falcon
 
 from service.auth.identity import Session
+from service.auth.sessions import is_cookie_alone
 from service.auth.webhook import Webhooks, segments_of
 from service.errors import TooLarge, Unauthenticated
 from service.http.app import Gate
@@ -15,6 +16,8 @@ from service.http.media import read_body
 from service.http.request_info import RequestInfo
 
 _TOKEN_PARAMETERS = ("token", "salt_token")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 # Returns whose session a WSGI request names, None if it may go without. Raises Unauthenticated.
@@ -23,6 +26,40 @@ Find = Callable[[Mapping[str, Any]], Session | None]
 
 def nothing(_req: falcon.Request, _resp: falcon.Response, _params: Mapping[str, str]) -> None:
     """Let everybody pass."""
+
+
+def by_consent(find: Find, cookie_name: str, may_share: Callable[[str], bool]) -> Find:
+    """
+    Find sessions, but none by a cookie alone for a page that is not ours: browsers send cookies along with what any page asks for.
+
+    may_share(origin): says whether pages of that origin may use the cookie. What reads only is left to the browser, which keeps the answer from other pages.
+    """
+
+    def found(environ: Mapping[str, Any]) -> Session | None:
+        if environ["REQUEST_METHOD"] not in _SAFE_METHODS and is_cookie_alone(environ, cookie_name) and not _is_meant(environ, may_share):
+            raise Unauthenticated("a cookie alone does not count for a page of another origin (cors.origins, cors.credentials): send X-Auth-Token")
+        return find(environ)
+
+    return found
+
+
+def _is_meant(environ: Mapping[str, Any], may_share: Callable[[str], bool]) -> bool:
+    """Say whether the user of a cookie means the request: it comes from a page that may use the cookie, or from no browser."""
+    origin = environ.get("HTTP_ORIGIN", _origin_of(environ.get("HTTP_REFERER")))
+    if origin is None:
+        return not any(name.startswith("HTTP_SEC_FETCH_") for name in environ)
+    return _is_ours(origin.lower(), environ.get("HTTP_HOST", "").lower()) or may_share(origin)
+
+
+def _origin_of(url: str | None) -> str | None:
+    return url and "/".join(url.split("/", 3)[:3])
+
+
+def _is_ours(origin: str, host: str) -> bool:
+    """Say whether an origin is the host that the request was sent to. The scheme says nothing: a proxy in front of us may speak TLS."""
+    scheme, _, name = origin.partition("://")
+    port = _DEFAULT_PORTS.get(scheme)
+    return port is not None and bool(host) and name.removesuffix(port) == host.removesuffix(port)
 
 
 def session(find: Find) -> Gate:

@@ -46,6 +46,7 @@ class LoginResource:
     A session is a Salt token: valid until it expires, across restarts and on every sidecar beside the same master.
 
     Send it as `X-Auth-Token`, as `Authorization: Bearer`, or as the cookie; the first of these that is present counts.
+    The cookie alone counts for a `POST` from the sidecar's own pages, from those of `cors.origins` with `cors.credentials`, and from what is no browser.
     """
 
     def __init__(self, sessions: Sessions, cookie: SessionCookie) -> None:

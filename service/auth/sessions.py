@@ -296,13 +296,20 @@ def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:
     An empty X-Auth-Token is none: SaltGUI sends it before the login. Bearer values and cookies that cannot be tokens are
     other people's, and are passed over.
     """
-    header = environ.get("HTTP_X_AUTH_TOKEN", "").strip()
+    return _header_token(environ) or next(filter(TOKEN.fullmatch, _cookies(environ.get("HTTP_COOKIE", ""), cookie_name)), None)
+
+
+def is_cookie_alone(environ: Mapping[str, Any], cookie_name: str) -> bool:
+    """Say whether the token that a request names stands in its cookie, which browsers send unasked."""
+    return _header_token(environ) is None and token_of(environ, cookie_name) is not None
+
+
+def _header_token(environ: Mapping[str, Any]) -> str | None:
+    header: str = environ.get("HTTP_X_AUTH_TOKEN", "").strip()
     if header:
-        return str(header)
+        return header
     scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    candidates = [value.strip()] if scheme.lower() == "bearer" else []
-    candidates += _cookies(environ.get("HTTP_COOKIE", ""), cookie_name)
-    return next((one for one in candidates if TOKEN.fullmatch(one)), None)
+    return value.strip() if scheme.lower() == "bearer" and TOKEN.fullmatch(value.strip()) else None
 
 
 def _cookies(header: str, name: str) -> Iterator[str]:

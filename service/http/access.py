@@ -1,32 +1,35 @@
-"""Access lists: which networks may call at all, and which users from where."""
+"""Access lists: which networks may call at all, under which of our names, and which users from where."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import falcon
 
-from service.errors import AddressRefused, Unauthenticated
+from service.errors import AddressRefused, BadRequest, Unauthenticated
 from service.http.addresses import Networks
 from service.http.request_info import RequestInfo
 
 EVERY_USER = "*"
+_PORT = re.compile(r":\d*\Z", re.ASCII)
 
 
 class Access:
     """
-    The two lists; each is open while it is empty.
+    The three lists; each is open while it is empty.
 
-    users: networks by user name. Once a user is listed, the others come under `*`, and are refused if there is none.
+    hosts: what `Host` may be, with or without its port; a page whose name was made to lead here comes under its own name (DNS rebinding). users: networks by user name. Once a user is listed, the others come under `*`, and are refused if there is none.
     As falcon's middleware it stands in front of every URL of the API, also those that do not exist.
     """
 
-    def __init__(self, networks: Iterable[str] = (), users: Mapping[str, Iterable[str]] | None = None) -> None:
-        self.adjust(networks, users or {})
+    def __init__(self, networks: Iterable[str] = (), users: Mapping[str, Iterable[str]] | None = None, hosts: Iterable[str] = ()) -> None:
+        self.adjust(networks, users or {}, hosts)
 
-    def adjust(self, networks: Iterable[str], users: Mapping[str, Iterable[str]]) -> None:
+    def adjust(self, networks: Iterable[str], users: Mapping[str, Iterable[str]], hosts: Iterable[str]) -> None:
         """Take new lists, in a running process."""
         self._networks = Networks(networks)
+        self._hosts = frozenset(host.lower() for host in hosts)
         self._users = {name: Networks(allowed) for name, allowed in users.items()}
 
     @property
@@ -48,3 +51,6 @@ class Access:
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Turn the request away before anything of it is looked at."""
         self.admit_address(RequestInfo.of(req.env).address)
+        host = req.env.get("HTTP_HOST", "").lower()
+        if self._hosts and self._hosts.isdisjoint({host, _PORT.sub("", host)}):
+            raise BadRequest("this Host is not served (api.hosts)")

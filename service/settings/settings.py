@@ -20,6 +20,11 @@ class ApiSettings(Group):
 
     host: str = Field("127.0.0.1", description="Address the API listens on; 0.0.0.0 for all.")
     port: Port = Field(8001, description="Port of the API; `rest_wsgi: {port: N}` in the master configuration also sets it; 0 picks a free one.")
+    hosts: Words = Field(
+        (),
+        description="What the header `Host` may say, such as salt.example.org or salt.example.org:8001 for that port only; anything when empty. Set it against DNS rebinding.",
+        json_schema_extra=RELOADABLE,
+    )
     root_prefix: str = Field("", pattern=r"^(/[A-Za-z0-9_/-]*[A-Za-z0-9_-])?$", description="Path before every URL of the API, such as /salt-api.")
     body_limit_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body; a larger one is answered 413.")
     body_values_limit: int = Field(500_000, ge=1000, description="Most values in a body, names of fields included; one with more is answered 413.")

@@ -75,7 +75,7 @@ class Process:
         self.health = Readiness({"master": self.gateway.master_state, "bus": self.gateway.bus_state, "audit": self.audit.check}, since)
 
         guard = make_guard(ours.limits, self.gateway.runner, self.metrics, self.report)
-        access = Access(ours.access.networks, ours.access.users)
+        access = Access(ours.access.networks, ours.access.users, ours.api.hosts)
         quick_calls = Slots("quick calls", ours.limits.quick_calls)
         self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick_calls, access=access, audit=self.audit, report=self.report)
         self.metrics.watch_sessions(self.sessions.active)

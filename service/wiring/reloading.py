@@ -58,7 +58,7 @@ def make_appliers(audit: Audit, commands: Commands, guard: Guard, report: Report
             known_seconds="limits.auth_known_seconds",
         ),
         Applier(report.adjust, rate_limited="limits.auth_failures_per_minute"),
-        Applier(access.adjust, networks="access.networks", users="access.users"),
+        Applier(access.adjust, networks="access.networks", users="access.users", hosts="api.hosts"),
         Applier(cors.adjust, origins="cors.origins", credentials="cors.credentials", max_age_seconds="cors.max_age_seconds"),
     )
 

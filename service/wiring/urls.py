@@ -26,7 +26,7 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Req
     paths = Paths(ours.api.root_prefix)
     front = [access, paths, cors, browser]
     return build(
-        _served(API, parts, ours, api_gates(parts)),
+        _served(API, parts, ours, api_gates(parts, cors.may_share)),
         on_crash=on_crash,
         middleware=front,
         unmatched=browser.unmatched,

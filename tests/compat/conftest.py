@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -28,12 +29,14 @@ class Site:
 
     url, ops_url: the sidecar, which serves the page as its application.
     friend: an origin that the sidecar lists; stranger: the same server under a name that it does not.
+    sibling: an origin that it does not list either, but for the browser of the same site: it sends the sidecar's cookie along.
     """
 
     url: str
     ops_url: str
     friend: str
     stranger: str
+    sibling: str
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -46,14 +49,21 @@ def compared(tmp_path_factory: pytest.TempPathFactory, salt_master: EmbeddedSalt
         yield ready
 
 
-@pytest.fixture(scope="session")
-def page_port() -> Iterator[int]:
+@contextlib.contextmanager
+def page_server() -> Iterator[int]:
+    """Serve the page at a port of its own."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(PAGE))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield server.server_port
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def page_port() -> Iterator[int]:
+    with page_server() as port:
+        yield port
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +79,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, salt_master: EmbeddedSalt, pa
     try:
         ops_url = f"http://127.0.0.1:{ops_port}"
         servers.wait_ready(server, f"{ops_url}/readyz")
-        yield Site(f"http://127.0.0.1:{server.port}", ops_url, friend, f"http://localhost:{page_port}")
+        with page_server() as other_port:
+            yield Site(f"http://127.0.0.1:{server.port}", ops_url, friend, f"http://localhost:{page_port}", f"http://127.0.0.1:{other_port}")
     finally:
         server.process.stop()
 

@@ -19,6 +19,23 @@ RUN = """async (api, credentials) => {
     while (!window.run) await new Promise((resolve) => setTimeout(resolve, 20));
     return window.run(api, credentials);
 }"""
+LOG_IN = """async (credentials) =>
+    (await fetch("/login", { method: "POST", headers: { Accept: "application/json" }, body: JSON.stringify(credentials) })).status"""
+# What needs no preflight: the browser sends it, cookie and all, and only keeps the answer from the page.
+FORGE = """async (api) => {
+    const sent = { method: "POST", mode: "no-cors", credentials: "include" };
+    await fetch(api + "/logout", sent);
+    return new Promise((resolve) => {
+        const frame = document.createElement("iframe");
+        const form = Object.assign(document.createElement("form"), { method: "POST", action: api + "/logout", target: "forged" });
+        frame.name = "forged";
+        document.body.append(frame, form);
+        frame.onload = () => resolve("sent");
+        form.submit();
+    });
+}"""
+CALL_BY_COOKIE = """async (low) =>
+    (await fetch("/", { method: "POST", headers: { Accept: "application/json" }, body: JSON.stringify(low) })).status"""
 BACKGROUND = "rgb(250, 250, 245)"
 
 
@@ -82,3 +99,14 @@ def test_a_page_of_another_origin_is_told_nothing(window: Browser, site: Site, s
     results = window.call(RUN, site.url, salt_master.credentials)
 
     assert results == {"error": "TypeError: Failed to fetch"}
+
+
+def test_a_page_of_the_same_site_cannot_use_the_cookie(window: Browser, site: Site, salt_master: EmbeddedSalt) -> None:
+    window.open(f"{site.url}/app")
+    logged_in = window.call(LOG_IN, salt_master.credentials)
+    window.open(f"{site.sibling}/index.html")
+    forged = window.call(FORGE, site.url)
+    window.open(f"{site.url}/app")
+    afterwards = window.call(CALL_BY_COOKIE, {"client": "local", "tgt": "minion-1", "fun": "test.ping"})
+
+    assert (logged_in, forged, afterwards) == (200, "sent", 200)

@@ -59,7 +59,7 @@ def test_a_user_may_call_from_the_networks_listed_for_it(users: dict[str, list[s
 def test_new_lists_hold_at_once() -> None:
     access = Access()
 
-    access.adjust([], {"root": ["10.0.0.1"]})
+    access.adjust([], {"root": ["10.0.0.1"]}, [])
 
     with pytest.raises(Unauthenticated):
         access.admit("10.0.0.2", "root")
