@@ -280,13 +280,17 @@ class Sessions:
                 eauth=data["eauth"],
                 groups=tuple(str(group) for group in data.get("groups") or ()),
                 perms=perms,
-                sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or data["name"] in self._see_all,
+                sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or self._may_see_all(data["eauth"], data["name"]),
             ),
             token=data["token"],
             digest=self._digests.of(data["token"]).hex()[:16],
             start=float(data["start"]),
             expire=float(data["expire"]),
         )
+
+    def _may_see_all(self, eauth: str, user: str) -> bool:
+        """Say whether an entry means a user: `EAUTH:USER`, or a bare name, which is never read as the other."""
+        return f"{eauth}:{user}" in self._see_all or (":" not in user and user in self._see_all)
 
 
 def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:

@@ -202,7 +202,9 @@ class EventSettings(Group):
         "permitted",
         description="`permitted`: all events only for callers with the right `.*` or in `events.see_all`, others see their own jobs; `everybody`: as rest_cherrypy.",
     )
-    see_all: Words = Field((), description="Users who see all events whatever their rights.")
+    see_all: Words = Field(
+        (), description="Users who see all events whatever their rights, as `EAUTH:USER`. A bare name means the users of that name in every eauth module."
+    )
     query_token: bool = Field(
         False, description="Accept the token as `?token=` or `?salt_token=`, for browsers without cookies; it ends up in other people's logs."
     )

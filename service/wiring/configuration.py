@@ -64,6 +64,7 @@ def read_sources(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[s
         faults += setting_faults(settings)
         traces_to, missing = tracing.destination(settings.tracing.endpoint, environ)
         notes += () if settings.tracing.endpoint else missing
+        notes += tuple(_see_all_note(name) for name in settings.events.see_all if ":" not in name)
     if raw.get("transport", "zeromq") != "zeromq":
         problem = f"the master speaks {raw['transport']}, we speak zeromq only"
         faults.append(ConfigFault("transport", problem, "set `transport: zeromq` in the master configuration"))
@@ -100,6 +101,11 @@ def _client_note(client: object) -> ConfigFault:
     else:
         problem, fix = f"`{str(client)[:64]}` is no client, so it enables nothing", f"{did_you_mean(str(client), CLIENTS)}There are {', '.join(CLIENTS)}"
     return ConfigFault("netapi_enable_clients", problem, fix)
+
+
+def _see_all_note(name: str) -> ConfigFault:
+    problem = f"`{name[:64]}` sees all events, whichever eauth module knows a user of that name"
+    return ConfigFault("events.see_all", problem, f"write `EAUTH:{name[:64]}`, such as `pam:{name[:64]}`")
 
 
 def _eauth_note(name: object) -> ConfigFault | None:

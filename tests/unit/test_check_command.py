@@ -108,6 +108,13 @@ def test_clients_that_are_no_list_are_one_fault(tmp_path: Path, clients: object)
     assert notes == []
 
 
+def test_a_user_who_sees_all_events_is_noted_without_an_eauth_module(tmp_path: Path) -> None:
+    _, notes = checked(tmp_path, {"SIDECAR_EVENTS_SEE_ALL": "seer,file:other"})
+
+    assert [note.partition(" ")[0] for note in notes] == ["events.see_all:"]
+    assert "write `EAUTH:seer`" in notes[0]
+
+
 def test_a_misspelt_eauth_module_is_noted_and_one_of_somebodys_own_is_not(tmp_path: Path) -> None:
     _, (note,) = checked(tmp_path, external_auth={"ldpa": {"me": [".*"]}, "company_directory": {"me": [".*"]}})
 

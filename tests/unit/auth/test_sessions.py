@@ -30,6 +30,14 @@ def test_who_may_do_everything_sees_everything_and_so_may_others_by_name() -> No
     assert other.sessions.of(request(x_auth_token=TOKEN)).identity.sees_everything
 
 
+@pytest.mark.parametrize(("entry", "user", "sees"), [("pam:al", "al", True), ("al", "al", True), ("file:al", "al", False), ("file:al", "file:al", False)])
+def test_who_sees_everything_by_name_is_a_user_of_one_eauth_module(entry: str, user: str, *, sees: bool) -> None:
+    here = world(rights={}, see_all=(entry,))
+    here.tokens.name = user
+
+    assert here.sessions.of(request(x_auth_token=TOKEN)).identity.sees_everything is sees
+
+
 def test_the_master_is_asked_again_after_some_seconds() -> None:
     here = world()
 

@@ -35,6 +35,7 @@ class FakeTokens:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.alive = {TOKEN: 2000.0}
+        self.name = "alice"
         self.revoked: set[str] = set()
         self.asked = 0
         self.patience: list[float | None] = []
@@ -42,7 +43,7 @@ class FakeTokens:
         self.during_look_up: Callable[[], object] = lambda: None
 
     def data(self, token: str) -> dict[str, Any]:
-        return {"token": token, "name": "alice", "eauth": "pam", "start": 900.0, "expire": self.alive[token], "groups": ["ops"]}
+        return {"token": token, "name": self.name, "eauth": "pam", "start": 900.0, "expire": self.alive[token], "groups": ["ops"]}
 
     def mk_token(self, credentials: Mapping[str, Any]) -> dict[str, Any]:
         if credentials.get("password") != "secret":
