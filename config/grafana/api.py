@@ -205,7 +205,13 @@ SATURATION = Row(
             (Query("rate(process_cpu_seconds_total{@}[$__rate_interval])", "{{instance}}"),),
             width=6,
         ),
-        Panel("Memory", "bytes", "Resident memory.", (Query("process_resident_memory_bytes{@}", "{{instance}}"),), width=6),
+        Panel(
+            "Memory",
+            "bytes",
+            "Resident memory, and request bodies in memory and files.",
+            (Query("process_resident_memory_bytes{@}", "{{instance}}"), Query("salt_api_body_buffer_bytes{@}", "{{instance}} bodies")),
+            width=6,
+        ),
         Panel("File descriptors", "percentunit", "Open ones, of those allowed.", (Query("process_open_fds{@} / process_max_fds{@}", "{{instance}}"),), width=6),
     ),
 )

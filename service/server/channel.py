@@ -14,8 +14,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
-from service.errors import BadRequest, Fault, TooLarge
+from service.errors import BadRequest, Fault, Overloaded, TooLarge
 from service.server import framing
+from service.server.intake import IDLE_SECONDS, NoRoom, Patience, holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,15 +24,12 @@ if TYPE_CHECKING:
 # After refusing a request whose body is still being sent, read on this long: closing at once would reset the connection, and the caller lose the answer.
 LINGER_SECONDS = 10.0
 
-# A kept-alive connection without a request, and an answer nobody reads, end after this.
-IDLE_SECONDS = 120.0
-
 # A larger answer is not copied, neither to be sent together with its header nor before it is sent.
 JOINED_BYTES = 64 * 1024
 
 # Our faults that say the same.
-_FAULTS = {413: TooLarge, 431: TooLarge, 500: Fault}
-_REASONS = {413: "body_too_large", 431: "header_too_large", 400: "malformed", 501: "malformed"}
+_FAULTS = {413: TooLarge, 431: TooLarge, 500: Fault, 503: Overloaded}
+_REASONS = {413: "body_too_large", 431: "header_too_large", 400: "malformed", 501: "malformed", 503: "bodies_full"}
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -111,6 +109,8 @@ class FaultTask(ErrorTask):  # type: ignore[misc]
         body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": _FAULTS.get(error.code, BadRequest).kind}).encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+        if error.code == NoRoom.code:
+            self.response_headers.append(("Retry-After", "1"))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.channel.refused = True
@@ -131,6 +131,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = FaultTask
     parser_class = Parser
 
+    request: Any = None
     queue_wait_seconds = 0.0
     refused = False
     peer_closed = False
@@ -154,6 +155,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         descriptor: int | None = self._fileno
         return descriptor
 
+    @functools.cached_property
+    def holder(self) -> str:
+        """Whoever has this connection, as the bounds of addresses count."""
+        return holder(self.addr[0])
+
     def readable(self) -> bool:
         """Tell the loop whether to look for bytes."""
         self._told = None
@@ -171,6 +177,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             super().service()
         finally:
             self.server.serving.channel = None
+            self.server.intake.hold(self)
 
     def has_news(self) -> bool:
         """
@@ -267,7 +274,34 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.receiving_since = None
         elif self.request is not before or self.receiving_since is None:
             self.receiving_since = self.server.clock()
+        self.server.intake.hold(self)
+        if (payer := self.server.intake.who_pays(self)) is not None:
+            payer.give_up_body()
         return taken
+
+    def give_up_body(self) -> None:
+        """Refuse the request that is being received, if there is one: there is no room for its body."""
+        with self.requests_lock:
+            if self.request is None:
+                return
+            request, self.request = self.request, None
+            request.close()
+            request.error, request.completed, request.expect_continue = NoRoom("too many bodies are on their way"), True, False
+            request.body_bytes_received = 0
+            self.receiving_since = None
+            self.requests.append(request)
+            if len(self.requests) == 1:
+                self.server.add_task(self)
+        self.server.intake.hold(self)
+
+    def del_channel(self, map: Any = None) -> None:  # noqa: A002 - waitress' name
+        """Leave the loop, and give back what was held."""
+        self.server.intake.leave(self)
+        super().del_channel(map)
+
+    def body_bytes(self) -> int:
+        """Return the bytes of bodies that are here: of the request that is being received, and of those that wait or are served."""
+        return sum(int(request.body_bytes_received) for request in (*self.requests, self.request) if request is not None)
 
     def handle_close(self) -> None:
         """Close, after a refusal not before the caller has had a chance to read it."""
@@ -285,20 +319,28 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Tell that nothing of a request or an answer would be lost by closing."""
         return not self.requests and not self.total_outbufs_len
 
-    def sweep(self, now: float, receive_seconds: float, on_rejected: Callable[[str], None]) -> None:
+    def is_receiving(self) -> bool:
+        """Tell that a request has begun to come."""
+        return self.request is not None
+
+    def is_unused(self) -> bool:
+        """Tell that nothing at all would be lost by closing."""
+        return self.is_idle() and not self.is_receiving()
+
+    def sweep(self, now: float, patience: Patience, on_rejected: Callable[[str], None]) -> None:
         """End what has lasted too long: a slow sender, a reader that stopped, an idle connection, a connection that is closing."""
         if self.is_idle():
             self._free_buffer()
         if self.linger_until is not None:
             overdue = now >= self.linger_until
         elif self.receiving_since is not None and not self.requests:
-            overdue = now - self.receiving_since > receive_seconds
+            overdue = patience.is_slow(now - self.receiving_since, self._received_bytes())
             if overdue:
                 on_rejected("slow_body")
         else:
             # While an earlier request is served we do not read, so the sender of the next is not slow.
             self.receiving_since = None if self.receiving_since is None else now
-            overdue = self._is_stale()
+            overdue = self._is_stale(patience)
         if overdue:
             self.abort()
 
@@ -309,10 +351,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self.outbufs[-1].close()
                 self.outbufs[-1] = OverflowableBuffer(self.adj.outbuf_overflow)
 
-    def _is_stale(self) -> bool:
+    def _received_bytes(self) -> int:
+        return 0 if self.request is None else int(self.request.header_bytes_received + self.request.body_bytes_received)
+
+    def _is_stale(self, patience: Patience) -> bool:
         # waitress stamps with time.time(), on each byte in or out.
         waits_for_caller = self.total_outbufs_len > 0 or not self.requests
-        return waits_for_caller and time.time() - self.last_activity > IDLE_SECONDS
+        allowed = patience.idle_seconds if self.is_unused() else IDLE_SECONDS
+        return waits_for_caller and time.time() - self.last_activity > allowed
 
     def _at_end(self) -> bool:
         try:
@@ -332,6 +378,8 @@ def _reason(code: int, text: str, adj: Any) -> str:
     """Return the sentence for people; waitress' own words name its internals, and may quote the request."""
     if code == 413:
         return f"the body is larger than {adj.max_request_body_size - 1} bytes (api.body_limit_bytes)"
+    if code == NoRoom.code:
+        return "too many bodies are on their way (api.body_bytes, api.body_bytes_per_address)"
     if code == 431:
         return f"the request's headers are larger than {adj.max_request_header_size} bytes"
     return text.partition(' "')[0]

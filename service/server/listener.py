@@ -15,6 +15,7 @@ from waitress.server import TcpWSGIServer
 from service.errors import ConfigFault, InvalidConfiguration
 from service.server.channel import Channel
 from service.server.dispatcher import Dispatcher
+from service.server.intake import Bounds, Intake, Patience
 from service.server.loop import Sockets
 from service.settings.locations import environ_name
 
@@ -26,20 +27,32 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 SWEEP_SECONDS = 1.0
 _IDLE_CHECK_SECONDS = 0.05
+# With more of the connections in use than this, idle and slow ones end early.
+CROWDED = 0.75
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """waitress' server with our channels; Listener sweeps them, also after the port is closed."""
 
-    channel_class = Channel
     next_channel_cleanup = math.inf
     draining = False
     clock: Callable[[], float]
     on_rejected: Callable[[str], None]
+    intake: Intake
+    arrived = 0
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.serving = threading.local()  # .channel: the one that a thread of the pool serves
         super().__init__(*args, **options)
+
+    def channel_class(self, server: Server, sock: socket.socket, addr: tuple[Any, ...], adj: Adjustments, map: Any) -> None:  # noqa: A002 - waitress' name
+        """Make a channel of a new connection, unless its address has too many; waitress calls this its channel's class."""
+        self.arrived += 1
+        if self.intake.make_room(addr[0]):
+            self.intake.enter(Channel(server, sock, addr, adj, map=map))
+        else:
+            sock.close()
+            self.on_rejected("connections_full")
 
     def pull_trigger(self) -> None:
         """
@@ -65,9 +78,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def accept_waiting(self) -> None:
         """Accept all callers that the kernel has already let in."""
         for _ in range(BACKLOG):
-            before = len(self.active_channels)
+            before = self.arrived
             self.handle_accept()
-            if len(self.active_channels) == before:
+            if self.arrived == before:
                 return
 
 
@@ -76,7 +89,7 @@ class Listener:
     A WSGI application on a port.
 
     name: `api` or `ops`, the section of the settings whose `port` it is. flag: the command-line option that changes the port, for the fault.
-    receive_seconds: longest time from a request's first byte to its last.
+    patience: how long a request may take to come. bounds: what an address may hold, and all together.
     on_rejected: told the reason of each request that never reaches the application; on_queue_wait: the seconds each other one waited for a thread.
     The port is bound at once, so that InvalidConfiguration is raised here; callers are answered after `start`.
     """
@@ -91,7 +104,8 @@ class Listener:
         threads: int,
         connection_limit: int,
         body_limit_bytes: int,
-        receive_seconds: float,
+        patience: Patience,
+        bounds: Bounds | None = None,
         on_rejected: Callable[[str], None] = lambda _reason: None,
         on_queue_wait: Callable[[float], None] = lambda _seconds: None,
         flag: str | None = None,
@@ -101,7 +115,7 @@ class Listener:
         self.name = name
         self.host = host
         self.connection_limit = connection_limit
-        self._receive_seconds = receive_seconds
+        self._patience = patience
         self._clock = clock
         self._sweep_seconds = sweep_seconds
         self._stopping = False
@@ -113,6 +127,7 @@ class Listener:
         self._server = Server(app, self._sockets, True, sock, dispatcher=self._dispatcher, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
         self._server.clock = clock
         self._server.on_rejected = on_rejected
+        self._server.intake = Intake(bounds or Bounds(), body_limit_bytes)
         self._thread = threading.Thread(target=self._run, name=f"{name}-loop", daemon=True)
 
     @property
@@ -148,6 +163,10 @@ class Listener:
     def connections(self) -> int:
         """Return how many connections are open."""
         return len(self._server.active_channels)
+
+    def body_bytes(self) -> int:
+        """Return the bytes of all bodies that have come and are not answered."""
+        return self._server.intake.body_bytes()
 
     def in_flight(self) -> int:
         """Return how many connections have a request or bytes of an answer that are not yet sent."""
@@ -203,8 +222,10 @@ class Listener:
                 self._sweep(now)
 
     def _sweep(self, now: float) -> None:
+        crowded = self.connections() > self.connection_limit * CROWDED
+        patience = self._patience.hurried() if crowded else self._patience
         for channel in self._channels():
-            channel.sweep(now, self._receive_seconds, self._server.on_rejected)
+            channel.sweep(now, patience, self._server.on_rejected)
             # Nobody needs this; but a wake-up that waitress fails to give shall cost its caller a second, not the answer.
             if channel.has_news():
                 self._sockets.ask_again(channel.descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.server.intake import Bounds, Patience
 from service.server.listener import Listener
 from service.settings.settings import OpsSettings, Settings
 from service.wiring.process import Process
@@ -24,7 +25,8 @@ def api_listener(process: Process, ours: Settings) -> Listener:
         threads=ours.limits.sync_jobs + ours.limits.quick_calls + ours.events.streams + SPARE_THREADS,
         connection_limit=ours.api.connection_limit,
         body_limit_bytes=ours.api.body_limit_bytes,
-        receive_seconds=ours.api.receive_seconds,
+        patience=Patience(ours.api.receive_seconds, ours.api.receive_bytes_per_second),
+        bounds=Bounds(ours.api.connections_per_address, ours.api.body_bytes_per_address, ours.api.body_bytes),
         on_rejected=process.report.rejected,
         on_queue_wait=process.metrics.queue_waited,
         flag="--api-port",
@@ -41,6 +43,6 @@ def ops_listener(process: Process, ours: OpsSettings) -> Listener:
         threads=OPS_THREADS,
         connection_limit=OPS_CONNECTIONS,
         body_limit_bytes=OPS_BODY_BYTES,
-        receive_seconds=OPS_RECEIVE_SECONDS,
+        patience=Patience(OPS_RECEIVE_SECONDS),
         flag="--ops-port",
     )

@@ -130,6 +130,8 @@ def make_limits(ours: Settings) -> dict[str, float]:
     return {
         "body_too_large": ours.api.body_limit_bytes,
         "slow_body": ours.api.receive_seconds,
+        "bodies_full": ours.api.body_bytes,
+        "connections_full": ours.api.connections_per_address,
         "rate_limited": ours.limits.auth_failures_per_minute,
         "queue_full": ours.limits.sync_jobs,
     }

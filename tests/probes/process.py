@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.observe.log import log
+from service.server.intake import Patience
 from service.server.lifecycle import Life, Signals, run
 from service.server.listener import Listener
 from service.settings.settings import DrainSettings
@@ -51,7 +52,7 @@ def reload() -> None:
 def main(notice_seconds: float, drain_seconds: float) -> int:
     log.install()
     signals = Signals()
-    common = {"host": "127.0.0.1", "port": 0, "connection_limit": 100, "body_limit_bytes": 1000, "receive_seconds": 10}
+    common = {"host": "127.0.0.1", "port": 0, "connection_limit": 100, "body_limit_bytes": 1000, "patience": Patience(10)}
     api = Listener(api_app, name="api", threads=4, **common)  # type: ignore[arg-type]
     ops = Listener(ops_app, name="ops", threads=2, **common)  # type: ignore[arg-type]
     say("ports", api=api.port, ops=ops.port)

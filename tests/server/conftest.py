@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.server.intake import Patience
 from service.server.listener import Listener
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Gate:
 class Caller:
     """One connection, spoken to in bytes."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+    def __init__(self, port: int, address: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60, source_address=(address, 0))
         self._file = self.socket.makefile("rb")
 
     def send(self, text: str | bytes) -> Caller:
@@ -78,7 +79,7 @@ class Caller:
         assert headers["connection"] == "close"
         assert content["status"] == status
         assert content["return"].startswith(f"{status}: ")
-        assert content["error"] in {"BadRequest", "TooLarge", "Fault"}
+        assert content["error"] in {"BadRequest", "TooLarge", "Fault", "Overloaded"}
         assert isinstance(content, dict)
         return content
 
@@ -120,7 +121,7 @@ def listen(gate: Gate, rejected: list[str], no_noise: None) -> Iterator[Listen]:
             "threads": 2,
             "connection_limit": 50,
             "body_limit_bytes": 10_000,
-            "receive_seconds": 30.0,
+            "patience": Patience(30.0),
             "on_rejected": rejected.append,
         }
         listener = Listener(**{**options, **changes})

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from service.cli import main
+from service.server.intake import Patience
 from service.server.listener import Listener
 
 pytestmark = pytest.mark.slow
@@ -26,7 +27,7 @@ def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any
         start_response("200 OK" if alive else "503 Service Unavailable", [("Content-Type", "application/json")])
         return [json.dumps({"status": "alive"} if alive else NOT_READY).encode()]
 
-    limits = {"threads": 2, "connection_limit": 10, "body_limit_bytes": 1024, "receive_seconds": 5.0}
+    limits = {"threads": 2, "connection_limit": 10, "body_limit_bytes": 1024, "patience": Patience(5.0)}
     listener = Listener(app, name="ops", host="127.0.0.1", port=0, **limits)  # type: ignore[arg-type]
     listener.start()
     # A listener for all addresses is asked on loopback.

@@ -15,6 +15,7 @@ from waitress.server import TcpWSGIServer
 from service.errors import InvalidConfiguration
 from service.http.accept import exposition_format
 from service.observe.metrics.metrics import Metrics
+from service.server.intake import Patience
 from service.server.listener import Listener
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def test_a_caller_who_expects_100_is_answered(listen: Listen, call: Call, gate: 
 
 
 def test_a_slow_sender_is_cut(listen: Listen, call: Call, gate: Any, rejected: list[str]) -> None:
-    caller = call(listen(receive_seconds=0.2)).send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this")
+    caller = call(listen(patience=Patience(0.2))).send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nonly this")
 
     assert caller.rest() == b""
     assert rejected == ["slow_body"]
@@ -353,7 +354,7 @@ def test_stop_cuts_what_is_left(listen: Listen, call: Call, gate: Any, caplog: p
 
 
 def test_a_listener_that_never_started_gives_its_port_back(gate: Any) -> None:
-    options: dict[str, Any] = {"name": "ops", "host": "127.0.0.1", "threads": 1, "connection_limit": 10, "body_limit_bytes": 10, "receive_seconds": 1}
+    options: dict[str, Any] = {"name": "ops", "host": "127.0.0.1", "threads": 1, "connection_limit": 10, "body_limit_bytes": 10, "patience": Patience(1)}
     first = Listener(gate, port=0, **options)
 
     first.stop()

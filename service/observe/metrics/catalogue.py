@@ -107,6 +107,7 @@ _POOL = (
     Declaration("salt_api_worker_queue_depth", "gauge", "Requests received and waiting for a thread.", stability="stable"),
     Declaration("salt_api_worker_queue_wait_seconds", "histogram", "Time a request waited for a thread.", buckets=_FAST, stability="stable"),
     Declaration("salt_api_connections_open", "gauge", "TCP connections open on the API listener."),
+    Declaration("salt_api_body_buffer_bytes", "gauge", "Bytes of request bodies that have come and are not answered, in memory and in unlinked files."),
     Declaration("salt_api_connections_limit", "gauge", "Connections the API listener keeps open at most (api.connection_limit)."),
 )
 

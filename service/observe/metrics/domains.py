@@ -16,6 +16,8 @@ REJECTIONS = (
     "header_too_large",
     "malformed",
     "slow_body",
+    "bodies_full",
+    "connections_full",
     "unsupported_media_type",
     "rate_limited",
     "queue_full",

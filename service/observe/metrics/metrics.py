@@ -30,6 +30,7 @@ class Pool(Protocol):
     def busy_seconds(self) -> float: ...
     def queue_depth(self) -> int: ...
     def connections(self) -> int: ...
+    def body_bytes(self) -> int: ...
 
 
 class StreamCounts(Protocol):
@@ -124,6 +125,7 @@ class Metrics:
             ("salt_api_worker_threads", "idle"): lambda: float(max(0, pool.threads() - pool.busy_threads())),
             ("salt_api_worker_queue_depth",): lambda: float(pool.queue_depth()),
             ("salt_api_connections_open",): lambda: float(pool.connections()),
+            ("salt_api_body_buffer_bytes",): lambda: float(pool.body_bytes()),
             ("salt_api_connections_limit",): lambda: float(pool.connection_limit),
         }
         for (name, *labels), read in gauges.items():

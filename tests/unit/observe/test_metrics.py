@@ -45,6 +45,9 @@ class FakePool:
     def queue_depth(self) -> int:
         return 2
 
+    def body_bytes(self) -> int:
+        return 4711
+
     def connections(self) -> int:
         return 17
 
@@ -228,6 +231,7 @@ def test_the_pool_is_read_at_each_scrape(metrics: Metrics) -> None:
     assert metrics.value("salt_api_worker_threads", state="idle") == 5
     assert metrics.value("salt_api_worker_queue_depth") == 2
     assert metrics.value("salt_api_connections_open") == 17
+    assert metrics.value("salt_api_body_buffer_bytes") == 4711
     assert metrics.value("salt_api_connections_limit") == 2000
     assert metrics.value("salt_api_worker_busy_seconds_total") == 1.5
     pool.worked = 4.0

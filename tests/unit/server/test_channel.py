@@ -20,7 +20,8 @@ import waitress.wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
-from service.server.channel import IDLE_SECONDS, JOINED_BYTES, LINGER_SECONDS, Channel, Parser
+from service.server.channel import JOINED_BYTES, LINGER_SECONDS, Channel, Parser
+from service.server.intake import IDLE_SECONDS, Bounds, Intake, Patience
 
 
 class FakeServer(SimpleNamespace):
@@ -29,7 +30,7 @@ class FakeServer(SimpleNamespace):
     now = 100.0
 
     def __init__(self) -> None:
-        super().__init__(active_channels={}, tasks=[], draining=False)
+        super().__init__(active_channels={}, tasks=[], draining=False, intake=Intake(Bounds(), 0))
 
     def clock(self) -> float:
         return self.now
@@ -48,6 +49,8 @@ class Pair:
         self.server = FakeServer()
         ours, self.caller = socket.socketpair()
         self.channel = Channel(self.server, ours, ("127.0.0.1", 1), Adjustments(channel_request_lookahead=1), map={})
+        self.server.intake.enter(self.channel)
+        self.patience = Patience(60.0)
         self.rejected: list[str] = []
 
     def send(self, data: bytes) -> None:
@@ -57,7 +60,7 @@ class Pair:
     def sweep(self, later: float) -> bool:
         """Let time pass and sweep; tell whether the connection is still open."""
         self.server.now += later
-        self.channel.sweep(self.server.now, 60.0, self.rejected.append)
+        self.channel.sweep(self.server.now, self.patience, self.rejected.append)
         return bool(self.channel.connected)
 
 
@@ -80,6 +83,32 @@ def test_a_sender_has_its_time_from_the_first_byte_on(pair: Pair) -> None:
 
     assert not pair.sweep(2)
     assert pair.rejected == ["slow_body"]
+
+
+def test_who_sends_slower_than_the_slowest_rate_is_cut_before_its_time_is_over(pair: Pair) -> None:
+    pair.patience = Patience(60.0, bytes_per_second=10)
+    pair.send(HALF)
+    allowed = 20 + len(HALF) / 10
+
+    assert pair.sweep(allowed - 0.1)
+    assert not pair.sweep(0.2)
+    assert pair.rejected == ["slow_body"]
+
+
+def test_who_keeps_to_the_rate_has_all_of_its_time(pair: Pair) -> None:
+    pair.patience = Patience(60.0, bytes_per_second=1)
+    pair.send(HALF)
+
+    assert pair.sweep(59)
+    assert not pair.sweep(2)
+
+
+def test_while_connections_are_scarce_an_unused_one_ends_early(pair: Pair) -> None:
+    pair.channel.last_activity = time.time() - 6
+    assert pair.sweep(0)
+    pair.patience = pair.patience.hurried()
+
+    assert not pair.sweep(0)
 
 
 def test_a_new_request_has_its_own_time(pair: Pair) -> None:
