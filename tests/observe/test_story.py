@@ -35,7 +35,7 @@ def test_prometheus_scrapes_takes_the_rules_and_alarms_for_what_the_story_does(w
 
     assert [(target["health"], target["labels"]["job"]) for target in targets] == [("up", "salt-sidecar")]
     assert (linted.returncode, linted.stdout.decode()) == (0, "")
-    assert len([rule for rule in rules if rule["type"] == "alerting"]) == len([rule for rule in rules if rule.get("alerts") is not None]) == 12
+    assert len([rule for rule in rules if rule["type"] == "alerting"]) == len([rule for rule in rules if rule.get("alerts") is not None]) == 13
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
 
     story.bad_logins()

@@ -316,7 +316,7 @@ def flood(bus: Following) -> None:
             packed(f"salt/job/{number}/new", {"fun": fun, "minions": [f"m{number}", f"m{number + 5000}"], "missing": ["x"]}),
         )
         bus.hub.deliver(packed(f"salt/job/{number}/ret/m{number}", {"id": f"m{number}", "fun": fun, "return": 1, "retcode": number % 2}))
-        bus.hub.deliver(packed(f"salt/job/9{number}/ret/m{number}", {"id": f"m{number + 5000}", "fun": f"evil{number}", "return": 1}))
+        bus.hub.deliver(packed(f"salt/job/9{number}/ret/m{number + 5000}", {"id": f"m{number + 5000}", "fun": f"evil{number}", "return": 1}))
         bus.hub.deliver(packed(f"salt/run/{number}/new", {"fun": f"runner.{fun}"}))
         bus.hub.deliver(packed(f"salt/run/{number}/ret", {"fun": f"runner.{fun}", "success": True}))
         bus.hub.deliver(packed(f"salt/stats/w{number % 5}", {"stats": {f"cmd{number}": {"runs": 1, "mean": 0.1}}}))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
+from collections.abc import Iterator
 from urllib.parse import quote_plus
 
 import falcon.testing
@@ -37,6 +39,15 @@ AROUND = st.sampled_from(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _collector_of_this_module() -> Iterator[None]:
+    """Let the collector pass over what other tests have left, or its passes, which only large bodies bring about, would be counted as their work."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def body_of(piece: str, around: tuple[str, str], length: int) -> str:
     """Return *piece* as often as it takes to fill *length* characters."""
     before, after = around
@@ -53,6 +64,11 @@ def seconds_for(media_type: str, text: str) -> float:
     with contextlib.suppress(BadRequest, TooLarge):
         decode(req)
     return time.thread_time() - started
+
+
+def least_seconds_for(media_type: str, text: str) -> float:
+    """Return the least of three times: what others do to the processor's caches only adds."""
+    return min(seconds_for(media_type, text) for _ in range(3))
 
 
 @pytest.mark.slow
@@ -74,8 +90,7 @@ def seconds_for(media_type: str, text: str) -> float:
 @example(JSON, "9", ("", ""))
 @example(FORM, "%", ("", ""))
 def test_eight_times_the_body_is_not_sixty_four_times_the_work(media_type: str, piece: str, around: tuple[str, str]) -> None:
-    long = seconds_for(media_type, body_of(piece, around, BYTES * TIMES))
-    if long > UNNOTICED_SECONDS:
-        short = seconds_for(media_type, body_of(piece, around, BYTES))
+    if seconds_for(media_type, body_of(piece, around, BYTES * TIMES)) > UNNOTICED_SECONDS:
+        short, long = (least_seconds_for(media_type, body_of(piece, around, length)) for length in (BYTES, BYTES * TIMES))
 
         assert long < short * MOST_GROWTH, f"{short:.3f} s, then {long:.3f} s"
