@@ -16,7 +16,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from service.errors import BadRequest, Fault, Overloaded, TooLarge
 from service.server import framing
-from service.server.intake import IDLE_SECONDS, NoRoom, Patience, holder
+from service.server.intake import HOLDERS, IDLE_SECONDS, NoRoom, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +158,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     @functools.cached_property
     def holder(self) -> str:
         """Whoever has this connection, as the bounds of addresses count."""
-        return holder(self.addr[0])
+        return HOLDERS.of(self.addr[0])
 
     def readable(self) -> bool:
         """Tell the loop whether to look for bytes."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import threading
 from typing import TYPE_CHECKING
 
 from waitress.utilities import Error
 
+from service.http.addresses import Grouping
+
 if TYPE_CHECKING:
     from service.server.channel import Channel
 
 MIB = 1024 * 1024
+# Whoever has one IPv6 address has a /64 at least.
+HOLDERS = Grouping()
 
 
 # Apache's mod_reqtimeout gives a header and a body as long before it looks at their rate.
@@ -35,12 +38,12 @@ class Patience:
     grace_seconds: float = GRACE_SECONDS
     idle_seconds: float = IDLE_SECONDS
 
-    def hurried(self) -> Patience:
+    def shortened(self) -> Patience:
         """Return what is left of it while there is hardly room for others."""
         return dataclasses.replace(self, grace_seconds=self.grace_seconds / 4, idle_seconds=self.idle_seconds / 24)
 
     def is_slow(self, seconds: float, received: int) -> bool:
-        """Say whether a request that began so long ago, of which so many bytes are here, takes too long."""
+        """Say whether a request that began *seconds* ago, of which *received* bytes are here, takes too long."""
         if seconds > self.receive_seconds:
             return True
         return self.bytes_per_second > 0 and seconds > self.grace_seconds + received / self.bytes_per_second
@@ -87,7 +90,7 @@ class Intake:
     def make_room(self, address: str) -> bool:
         """Say whether one more connection from there may be kept, if need be in the place of one that is not in use."""
         with self._lock:
-            mine = self._held.get(holder(address), {})
+            mine = self._held.get(HOLDERS.of(address), {})
             if len(mine) < self._connections:
                 return True
             unused = next((channel for channel in mine if channel.is_unused()), None)
@@ -131,10 +134,3 @@ class Intake:
             most = max(self._held.values(), key=lambda held: sum(held.values()))
             unfinished = [each for each in most if each.is_receiving()]
             return max(unfinished, key=lambda each: most[each], default=channel)
-
-
-def holder(address: str) -> str:
-    """Return what stands for all addresses that one caller has: of IPv6 a whole /64."""
-    bare = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(bare, "ipv4_mapped", None)
-    return address if bare.version == 4 else str(mapped) if mapped else str(ipaddress.ip_network((bare, 64), strict=False))

@@ -51,8 +51,8 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         if self.intake.make_room(addr[0]):
             self.intake.enter(Channel(server, sock, addr, adj, map=map))
         else:
+            self.on_rejected("connections_full")  # counted first: who sees the connection closed can already see that it was
             sock.close()
-            self.on_rejected("connections_full")
 
     def pull_trigger(self) -> None:
         """
@@ -223,7 +223,7 @@ class Listener:
 
     def _sweep(self, now: float) -> None:
         crowded = self.connections() > self.connection_limit * CROWDED
-        patience = self._patience.hurried() if crowded else self._patience
+        patience = self._patience.shortened() if crowded else self._patience
         for channel in self._channels():
             channel.sweep(now, patience, self._server.on_rejected)
             # Nobody needs this; but a wake-up that waitress fails to give shall cost its caller a second, not the answer.

@@ -106,7 +106,7 @@ def test_who_keeps_to_the_rate_has_all_of_its_time(pair: Pair) -> None:
 def test_while_connections_are_scarce_an_unused_one_ends_early(pair: Pair) -> None:
     pair.channel.last_activity = time.time() - 6
     assert pair.sweep(0)
-    pair.patience = pair.patience.hurried()
+    pair.patience = pair.patience.shortened()
 
     assert not pair.sweep(0)
 
