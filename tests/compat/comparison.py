@@ -59,6 +59,7 @@ class Observer:
 
     def event(self, tag: str) -> Any:
         """Return the next event with a tag; None if none comes. Those before it were caused by requests that nobody waited for."""
+        assert self._thread.is_alive(), "rest_cherrypy has ended the event stream"
         with contextlib.suppress(queue.Empty):
             while True:
                 event = self._events.get(timeout=EVENT_SECONDS)
