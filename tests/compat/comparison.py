@@ -47,9 +47,18 @@ class Observer:
     """Reads all events as rest_cherrypy shows them, whole, and keeps those of hooks."""
 
     def __init__(self, side: Side) -> None:
+        self._side = side
         self._events: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._read_on()
+
+    def await_stream(self) -> None:
+        """Open the stream again if it has ended, as rest_cherrypy's do at an event with bytes."""
+        if not self._thread.is_alive():
+            self._read_on()
+
+    def _read_on(self) -> None:
         self._open = threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(side,), daemon=True)
+        self._thread = threading.Thread(target=self._read, args=(self._side,), daemon=True)
         self._thread.start()
         assert self._open.wait(EVENT_SECONDS), "rest_cherrypy opens no stream"
 
@@ -59,7 +68,6 @@ class Observer:
 
     def event(self, tag: str) -> Any:
         """Return the next event with a tag; None if none comes. Those before it were caused by requests that nobody waited for."""
-        assert self._thread.is_alive(), "rest_cherrypy has ended the event stream"
         with contextlib.suppress(queue.Empty):
             while True:
                 event = self._events.get(timeout=EVENT_SECONDS)
@@ -93,6 +101,8 @@ class Comparison:
 
     def _ask(self, side: Side, request: Request) -> tuple[Answer, Aspects]:
         sent = request.numbered(next(self._numbers))
+        if sent.event:
+            self._observer.await_stream()
         answer = self._stream(side, sent) if sent.stream else side.send(sent)
         event = self._observer.event(sent.event) if sent.event and answer.status == 200 else None
         if request.after:

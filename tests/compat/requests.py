@@ -100,6 +100,7 @@ CALLS = [
     low("local, fields nobody knows", {**PING, "batch": None, "sub": None, "id_": "x", "match": "y", "full_return": False}),
     low("local, full_return", {**PING, "full_return": True}),
     low("local, unicode", {"client": "local", "tgt": "minion-1", "fun": "demo.unicode"}),
+    low("local, bytes in YAML", {"client": "local", "tgt": "minion-1", "fun": "demo.blob"}, accept=YAML),
     low("local, no match", {**PING, "tgt": "nobody"}),
     low("local, expr_form", {**PING, "tgt": "minion-1,minion-2", "expr_form": "list", "timeout": 1, "gather_job_timeout": 1}),
     low("local, a raising function", {**PING, "fun": "demo.raises"}),
@@ -385,9 +386,4 @@ SITE = [
     get("prefix, half of it", "/salt", variant="open"),
 ]
 
-# rest_cherrypy's event streams end at an event with bytes, so nothing that reads one may come after.
-BYTES: list[Request] = [
-    low("local, bytes in YAML", {"client": "local", "tgt": "minion-1", "fun": "demo.blob"}, accept=YAML),
-]
-
-REQUESTS: list[Request] = [*ROOT, *CALLS, *SESSIONS, *RUN, *LOGIN, *MINIONS, *HOOKS, *EVENTS, *SITE, *KEYS, *BYTES]
+REQUESTS: list[Request] = [*ROOT, *CALLS, *SESSIONS, *RUN, *LOGIN, *MINIONS, *HOOKS, *EVENTS, *SITE, *KEYS]

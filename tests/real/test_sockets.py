@@ -102,7 +102,7 @@ def post(body: bytes, *headers: bytes, version: bytes = b"1.1", length: bytes | 
         (b"", []),
         (b"\r\n\r\n", []),
         (b"GET", []),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", []),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", [400]),
         (b"\x16\x03\x01\r\n\r\n", [400]),
         (b"garbage\r\n\r\n", [400]),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", [400]),
