@@ -21,6 +21,21 @@ def kill_master(salt: EmbeddedSalt) -> None:
     assert any("master" not in salt.pids for _ in until(60))
 
 
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
+    """Start a master and two minions for a module whose tests stop and freeze the master; the minions stay."""
+    with EmbeddedSalt(tmp_path_factory.mktemp("fragile"), threads=True) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def salt(fragile: EmbeddedSalt) -> EmbeddedSalt:
+    """The fragile master and its minions, running; a module may have a `salt` of its own."""
+    if "master" not in fragile.pids:
+        fragile.start_master()
+    return fragile
+
+
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[Held]:
     """A job that lasts until the test lets it end, or ends."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,6 @@ pytestmark = [pytest.mark.master, pytest.mark.slow]
 SOON = {"MASTER_BUSY_SECONDS": 4, "MASTER_RPC_TIMEOUT_SECONDS": 10}
 # Longer than any machine needs to thaw a master.
 PATIENT = {"MASTER_BUSY_SECONDS": 300, "MASTER_RPC_TIMEOUT_SECONDS": 120, "EVENTS_HEARTBEAT_SECONDS": 1}
-
-
-@pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
-    """Start a master and two minions for this module; each test leaves them running."""
-    with EmbeddedSalt(tmp_path_factory.mktemp("busy"), threads=True) as embedded:
-        yield embedded
-
-
-@pytest.fixture
-def salt(fragile: EmbeddedSalt) -> EmbeddedSalt:
-    if "master" not in fragile.pids:
-        fragile.start_master()
-    return fragile
 
 
 def started(sidecar: Sidecar, salt: EmbeddedSalt) -> Callers:

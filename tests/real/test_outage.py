@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,20 +19,6 @@ pytestmark = [pytest.mark.master, pytest.mark.slow]
 BOTH = {"minion-1": True, "minion-2": True}
 CALLERS = 8
 LASTS_SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
-    """Start a master and two minions for this module; each test leaves them running."""
-    with EmbeddedSalt(tmp_path_factory.mktemp("fragile"), threads=True) as embedded:
-        yield embedded
-
-
-@pytest.fixture
-def salt(fragile: EmbeddedSalt) -> EmbeddedSalt:
-    if "master" not in fragile.pids:
-        fragile.start_master()
-    return fragile
 
 
 @pytest.fixture
