@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
@@ -36,6 +37,16 @@ structlog.configure(processors=[structlog.processors.JSONRenderer(default=str)],
 
 # The chart's tests run in an environment of their own: `make chart`.
 collect_ignore = ["helm"]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked ipv6 on a machine without it: an engine gives its containers none, unless it is told to."""
+    if item.get_closest_marker("ipv6") is None:
+        return
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as fault:
+        pytest.skip(f"this machine has no IPv6: {fault}")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from service.demo.embedded import EmbeddedSalt
 from service.demo.ports import free_ports
 from tests.real.conftest import MakeSidecar
 
-pytestmark = [pytest.mark.master, pytest.mark.slow]
+pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.ipv6]
 
 
 @pytest.mark.skipif(salt.version.__saltstack_version__.major < 3008, reason="before Salt 3008 a master with ipv6 cannot have its bus on a port")

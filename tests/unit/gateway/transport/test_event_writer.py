@@ -109,7 +109,7 @@ def test_an_event_arrives_as_the_master_reads_it(pull: PullSocket, trigger: Trig
     assert data == {"a": ["ü", 1]}
 
 
-@pytest.mark.parametrize(("ipv6", "host"), [(None, "127.0.0.1"), (True, "::1")])
+@pytest.mark.parametrize(("ipv6", "host"), [(None, "127.0.0.1"), pytest.param(True, "::1", marks=pytest.mark.ipv6)])
 def test_without_ipc_the_event_goes_where_the_masters_options_say(bus: BusThread, tmp_path: Path, ipv6: bool | None, host: str) -> None:
     pull = PullSocket(tmp_path, ipc_host=host)
     port = pull.listener.getsockname()[1]
