@@ -281,4 +281,6 @@ def _account(result: LowResult) -> dict[str, Any]:
             "minions_failed": result.failed,
             "minions_missing": result.missing,
         }
+    if result.reasons:
+        account["failed_reasons"] = dict(result.reasons)
     return account

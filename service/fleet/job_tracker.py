@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol
 from service.bounded import Bounded
 from service.events.checked import Odd
 from service.events.payload import Payload, text_of
-from service.fleet.returns import States, label_of, names_of, runs_states, states_of, succeeded
+from service.fleet.returns import States, label_of, names_of, states_of
+from service.gateway.clients.verdict import judges_value, runs_states, why_failed
 
 Origin = Literal["api", "other"]
 # Longest wait, while publishes of ours are under way, for a job on the bus to turn out to be ours.
@@ -180,8 +181,9 @@ class JobTracker:
         """Take `salt/job/JID/ret/ID`; return whether it went well. Raises Undecodable, and Odd if the job was not sent to the minion."""
         fun = event.fields.get("fun")
         kind = "state" if runs_states(fun) else "exec"
-        states = states_of(event.later("return")) if kind == "state" else None
-        success = succeeded(event.fields, states)
+        value = event.later("return") if judges_value(fun) else None
+        states = states_of(value) if kind == "state" else None
+        success = why_failed(fun, event.fields, value) is None
         if QUESTION not in names_of(fun) and self._book(jid, minion, event.fields, success=success, kind=kind, now=now) and states is not None:
             self._observer.states(states)
         return success

@@ -1,13 +1,13 @@
-"""What a minion's return says: whether it went well, and how its states ended."""
+"""What a minion's return says of its job, and how its states ended."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from service.gateway.clients.result import failed
+from service.gateway.clients.verdict import chunks_of
 
 StateResult = Literal["unchanged", "changed", "failed", "test"]
 # The longest a state is believed to have run.
@@ -35,11 +35,6 @@ def label_of(fun: object) -> str:
     return names[0][:200] if len(names) == 1 else "multiple" if names else ""
 
 
-def runs_states(fun: object) -> bool:
-    """Say whether a job runs states."""
-    return fun.startswith("state.") if isinstance(fun, str) else any(map(runs_states, names_of(fun)))
-
-
 def states_of(value: object) -> States | None:
     """
     Return how the states of a return ended, None if there are none in it.
@@ -48,19 +43,11 @@ def states_of(value: object) -> States | None:
     """
     counts: dict[StateResult, int] = {}
     milliseconds = 0.0
-    for chunk in _chunks(value):
+    for chunk in chunks_of(value):
         result = _result_of(chunk)
         counts[result] = counts.get(result, 0) + 1
         milliseconds += _duration_of(chunk)
     return States(counts, milliseconds / 1000) if counts else None
-
-
-def succeeded(fields: Mapping[str, Any], states: States | None) -> bool:
-    """Say whether a return stands for a success; neither `retcode` nor `success` alone can be trusted."""
-    success = fields.get("success")
-    if isinstance(success, dict | list):
-        success = not any(part is False for part in (success.values() if isinstance(success, dict) else success))
-    return not (success is False or failed(fields) or (states is not None and "failed" in states.results))
 
 
 def is_full_highstate(fun: object, arguments: object) -> bool:
@@ -74,15 +61,6 @@ def is_full_highstate(fun: object, arguments: object) -> bool:
     if keywords.get("test") or any(isinstance(word, str) and word.replace(" ", "").lower() == "test=true" for word in words):
         return False
     return fun == "state.highstate" or not (words or keywords.get("mods"))
-
-
-def _chunks(value: object, depth: int = 2) -> Iterator[Mapping[str, Any]]:
-    """Yield what looks like a state's return; `fun: [state.apply, ...]` has them one floor deeper."""
-    for chunk in value.values() if isinstance(value, dict) else ():
-        if isinstance(chunk, dict) and "result" in chunk and ("changes" in chunk or "__run_num__" in chunk):
-            yield chunk
-        elif depth > 1:
-            yield from _chunks(chunk, depth - 1)
 
 
 def _result_of(chunk: Mapping[str, Any]) -> StateResult:

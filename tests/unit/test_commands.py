@@ -252,7 +252,7 @@ def test_a_crash_is_counted_as_an_error(desk: Desk) -> None:
 
 
 def test_the_account_of_a_low_has_its_figures_and_no_arguments(desk: Desk) -> None:
-    desk.gateway.answers = [LowResult({}, "partial", "77", expected=4, returned=3, failed=1, missing=1)]
+    desk.gateway.answers = [LowResult({}, "partial", "77", expected=4, returned=3, failed=1, missing=1, reasons={"busy": 1})]
     desk.run({**PING, "fun": ["test.ping", "test.echo"], "arg": [[], ["hunter2"]]})
 
     assert desk.info.lows == [
@@ -266,6 +266,7 @@ def test_the_account_of_a_low_has_its_figures_and_no_arguments(desk: Desk) -> No
             "minions_returned": 3,
             "minions_failed": 1,
             "minions_missing": 1,
+            "failed_reasons": {"busy": 1},
             "outcome": "partial",
             "duration_s": 0.5,
         }

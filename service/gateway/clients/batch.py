@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +15,7 @@ from service.gateway.clients.gathering import Ask, Gathering, GivenUp, Returned
 from service.gateway.clients.local import Jobs, Request, as_full_return
 from service.gateway.clients.publish import Job
 from service.gateway.clients.result import LowResult, failed, outcome_of
+from service.gateway.clients.verdict import why_failed
 from service.gateway.low import Low
 from service.gateway.low_fields import DEFAULT_BATCH
 
@@ -82,7 +83,8 @@ class _BatchRun:
         self._resting: list[float] = []  # ends of the `batch_wait` of minions that returned
         self._results: list[dict[str, Any]] = []
         self._returned = 0
-        self._failures = 0
+        self._reasons: Counter[str] = Counter()  # why returns failed
+        self._failed = False  # a failure ended the batch
 
     def through(self, minions: list[str]) -> LowResult:
         """Run on all minions, batch by batch; when the wait ends early, those that are left count as silent."""
@@ -97,13 +99,9 @@ class _BatchRun:
             for gathering, batch in self._active.items():
                 self._give_up(batch, gathering)
             self._results += map(self._silent, pending)
-        outcome = outcome_of(len(minions), self._returned, self._failures)
-        return LowResult(self._results, outcome, self._jid or None, len(minions), self._returned, self._failures, len(minions) - self._returned)
-
-    @property
-    def _failed(self) -> bool:
-        """Say whether a failure ended the batch."""
-        return self.failhard and self._failures > 0
+        failures, missing = self._reasons.total(), len(minions) - self._returned
+        outcome = outcome_of(len(minions), self._returned, failures)
+        return LowResult(self._results, outcome, self._jid or None, len(minions), self._returned, failures, missing, self._reasons)
 
     def _publish_next(self, pending: deque[str]) -> None:
         """Publish to as many minions as have room."""
@@ -159,7 +157,8 @@ class _BatchRun:
             if isinstance(step, Returned):
                 self._request.timeline.returned()
                 self._returned += 1
-                self._failures += failed(step.data)
+                self._reasons.update(filter(None, [why_failed(self._low.fun, step.data, step.data["return"])]))
+                self._failed = self.failhard and failed(step.data)
                 self._resting += [self._jobs.now() + self.wait_seconds] if self.wait_seconds else []
                 self._results.append(self._shown(step))
             if self._failed:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ from service.errors import Fault
 from service.events.hub import Hub, Waiter
 from service.gateway.clients.gathering import Ask, Gatherer, Gathering, GivenUp, Over, Returned
 from service.gateway.clients.publish import Job, Publisher, Target, extra_of
-from service.gateway.clients.result import LowResult, failed, no_return, outcome_of
+from service.gateway.clients.result import LowResult, no_return, outcome_of
+from service.gateway.clients.verdict import why_failed
 from service.gateway.low import Low
 from service.gateway.low_fields import DEFAULT_SUBSET
 from service.gateway.master.options import MasterOptions
@@ -175,9 +177,9 @@ def _result(low: Low, job: Job, over: Over) -> LowResult:
     value: dict[str, Any] = full if low.fields.get("full_return") else {minion: data["ret"] for minion, data in full.items()}
     # Minions that could not even answer the question; LocalClient.cmd says False for them.
     value.update({minion: False for minion in job.minions if minion not in value})
-    failures = sum(failed(data) for data in returns.values())
-    outcome = outcome_of(len(value), len(returns), failures)
-    return LowResult(value, outcome, job.jid, len(value), len(returns), failures, len(value) - len(returns))
+    reasons = Counter(filter(None, (why_failed(low.fun, data, data["return"]) for data in returns.values())))
+    outcome = outcome_of(len(value), len(returns), reasons.total())
+    return LowResult(value, outcome, job.jid, len(value), len(returns), reasons.total(), len(value) - len(returns), reasons)
 
 
 def as_full_return(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ Outcome = Literal["ok", "partial", "failed", "no_match"]
 class LowResult:
     """
     value: as NetapiClient.run returns it; for local_batch the list of what it yields.
-    jid: the job's id where there is one. The counts are minions.
+    jid: the job's id where there is one. The counts are minions. reasons: how many returns failed for which `verdict.Reason`.
     """
 
     value: Any
@@ -23,10 +23,11 @@ class LowResult:
     returned: int = 0
     failed: int = 0
     missing: int = 0
+    reasons: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def failed(data: Mapping[str, Any]) -> bool:
-    """Say whether a minion's return stands for a failure; `success` alone lies for some returners."""
+    """Say whether a minion's return says itself that it failed, which is what ends a batch with `failhard`."""
     retcode = data.get("retcode", 0)
     codes = retcode.values() if isinstance(retcode, dict) else retcode if isinstance(retcode, list) else [retcode]
     return any(codes) or data.get("success") is False

@@ -15,6 +15,7 @@ from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Sender, raise_error_of
 from service.gateway.clients.result import LowResult
 from service.gateway.clients.signatures import Signatures, runner_arguments
+from service.gateway.clients.verdict import why_failed
 from service.gateway.low import CREDENTIAL_FIELDS, Low
 from service.gateway.master.options import MasterOptions
 
@@ -102,7 +103,7 @@ class MasterFunctions:
         if not (job.known or job.started) and data.get("success") is False:
             raise job.unknown()  # 3006 and 3007 do fire a return then, with a traceback in it
         value = {"tag": tag, "data": data} if low.fields.get("full_return") else data["return"]
-        return LowResult(value, "ok" if data.get("success", True) else "failed", job.jid)
+        return _result(low, value, data, job.jid)
 
     def runner_async(self, low: Low, request: Request) -> LowResult:
         """Start a runner function. Value: {"tag", "jid"}."""
@@ -113,7 +114,7 @@ class MasterFunctions:
         """Run a wheel function. Value: {"tag", "data"}, as the master answers."""
         reply = self._send_wheel(low, request, None)
         data = reply["data"]
-        return LowResult(reply, "ok" if data.get("success", True) else "failed", data.get("jid"))
+        return _result(low, reply, data, data.get("jid"))
 
     def wheel_async(self, low: Low, request: Request) -> LowResult:
         """
@@ -173,3 +174,9 @@ class MasterFunctions:
             job.check_started(self._monotonic())
         # Salt's own words, as RunnerClient.cmd_sync raises them.
         raise JobTimeout(f"RunnerClient job '{job.jid}' timed out", jid=job.jid)
+
+
+def _result(low: Low, value: object, data: dict[str, Any], jid: str | None) -> LowResult:
+    """Sum up what a function of the master's did."""
+    reason = why_failed(low.fun, data, data.get("return"), low.client.kind)
+    return LowResult(value, "failed" if reason else "ok", jid, reasons={reason: 1} if reason else {})

@@ -190,6 +190,7 @@ FAILURES: list[dict[str, Any]] = [
     {"retcode": {"test.ping": 0, "cmd.run": 1}, "success": {"test.ping": True, "cmd.run": True}, "fun": ["test.ping", "cmd.run"]},
     {"success": [True, False], "fun": ["test.ping", "cmd.run"]},
     {"fun": "state.apply", "ret": FAILED},
+    {"fun": "cmd.run", "ret": "x" * 5000 + " : Timed out after 2 seconds", "retcode": 0, "success": True},
     {"fun": ["test.ping", "state.apply"], "ret": {"test.ping": True, "state.apply": FAILED}},
 ]
 SUCCESSES: list[dict[str, Any]] = [

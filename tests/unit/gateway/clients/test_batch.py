@@ -46,7 +46,7 @@ class Fleet(World):
 
     def run(self, masters_failhard: bool = False, /, *, deadline: float = 1000.0, **fields: Any) -> LowResult:  # noqa: FBT002 - the low's own is a field
         batches = Batches(self.jobs(), failhard=masters_failhard)
-        return batches.run(low("local_batch", fun="test.echo", arg=["hi"], **fields), self.request(deadline=deadline))
+        return batches.run(low("local_batch", **{"fun": "test.echo", "arg": ["hi"], **fields}), self.request(deadline=deadline))
 
 
 @pytest.mark.parametrize(
@@ -197,6 +197,14 @@ def test_failhard_stops_at_the_first_failure(master: bool, fields: dict[str, Any
     result = fleet.run(master, batch=1, **fields)
 
     assert (result.value, result.failed, result.outcome, fleet.running) == ([{"a": "a"}], 1, "partial", [["a"]])
+
+
+def test_failhard_goes_by_what_salt_takes_for_a_failure() -> None:
+    fleet = Fleet("a", "b")
+    fleet.values = {"a": " : Timed out after 2 seconds"}
+    result = fleet.run(batch=1, failhard=True, fun="cmd.run")
+
+    assert (fleet.running, result.outcome, result.reasons) == ([["a"], ["b"]], "failed", {"timed_out_on_minion": 1})
 
 
 def test_a_low_can_go_on_after_failures_though_the_master_says_failhard() -> None:

@@ -217,6 +217,13 @@ def test_a_wheel_that_failed_is_failed(world: Functions) -> None:
     assert world.wheel().outcome == "failed"
 
 
+def test_a_wheel_that_refused_its_arguments_is_failed_whatever_the_master_says(world: Functions) -> None:
+    world.replies = [{**WHEEL_REPLY, "data": {"success": True, "return": "\nPassed invalid arguments: argument of type 'int' is not iterable"}}]
+    result = world.wheel()
+
+    assert (result.outcome, result.reasons) == ("failed", {"bad_arguments": 1})
+
+
 def test_stray_fields_do_not_reach_a_wheel_that_does_not_take_them_nor_can_they_change_the_command(world: Functions) -> None:
     world.replies = [WHEEL_REPLY, WHEEL_REPLY]
     world.wheel(match="all", odd=1, cmd="runner", arg=["x"])
