@@ -88,12 +88,20 @@ class Waiter:
             self._taken_bytes += item.size
         return item
 
-    def believed(self, event: Event) -> dict[str, Any] | None:
-        """Decode what came; None if it cannot be believed. The hub's `on_undecodable` hears of an event that cannot be decoded."""
+    def believed(self, event: Event, fun: str | list[str] | None = None) -> dict[str, Any] | None:
+        """
+        Decode what came; None if it cannot be believed, or is about another function than *fun*.
+
+        The hub's `on_undecodable` hears of an event that cannot be decoded, `on_other_function` of one about another function.
+        """
         try:
-            return checked(event, event.data(self._hub.on_undecodable))
+            data = checked(event, event.data(self._hub.on_undecodable))
         except Odd:
             return None
+        if fun is not None and data.get("fun", fun) != fun:
+            self._hub.on_other_function()
+            return None
+        return data
 
     def put(self, item: Event | Interruption) -> bool:
         """Accept an item; False when the inbox is full. The hub's alone."""
@@ -144,7 +152,8 @@ class Hub:
     nobody watches yet are kept, bounded in bytes; `watch` hands them over.
 
     on_event(kind, bytes) hears of every event; on_drop() of every one we had to drop; on_lag(seconds) of a sample's lateness;
-    on_undecodable(tag, bytes) of an event that somebody waited for and that cannot be decoded.
+    on_undecodable(tag, bytes) of an event that somebody waited for and that cannot be decoded; on_other_function() of a return under a jid that
+    somebody waited for, but of another function.
     """
 
     def __init__(
@@ -155,6 +164,7 @@ class Hub:
         on_drop: Callable[[], None],
         on_lag: Callable[[float], None] = lambda _seconds: None,
         on_undecodable: OnUndecodable | None = None,
+        on_other_function: Callable[[], None] = lambda: None,
         inbox_limit_bytes: int = INBOX_LIMIT_BYTES,
         inbox_ring_bytes: int = INBOX_RING_BYTES,
         new_bell: Callable[[], Bell] = queue.SimpleQueue,
@@ -163,7 +173,7 @@ class Hub:
         self._on_event = on_event
         self._on_drop = on_drop
         self._lag = LagSampler(on_lag)
-        self.on_undecodable = on_undecodable
+        self.on_undecodable, self.on_other_function = on_undecodable, on_other_function
         self._new_waiter: Callable[[], Waiter] = lambda: Waiter(self, new_bell(), limit_bytes=inbox_limit_bytes, ring_bytes=inbox_ring_bytes)
         self._subscribers: tuple[Callable[[Event], None], ...] = ()
         self._on_cut: tuple[Callable[[], None], ...] = ()

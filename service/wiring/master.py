@@ -91,6 +91,7 @@ def make_hub(early_bytes: int, metrics: Metrics, report: Report, observer: Maste
         on_drop=lambda: report.dropped("jobs"),
         on_lag=observer.lag,
         on_undecodable=report.undecodable,
+        on_other_function=lambda: metrics.bus_odd("function"),
     )
     hub.subscribe(streams.take)
     hub.subscribe(follower.take, follower.cut)

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.clients import Client
+from service.errors import Fault, Unauthenticated
 from service.events.hub import Waiter
 from service.gateway.clients.gathering import Ask, Gathering, GivenUp, Returned
 from service.gateway.clients.local import Jobs, Request, as_full_return
 from service.gateway.clients.publish import Job
-from service.gateway.clients.result import LowResult, failed, outcome_of
+from service.gateway.clients.result import REFUSED, LowResult, failed, outcome_of
 from service.gateway.clients.verdict import why_failed
 from service.gateway.low import Low
 from service.gateway.low_fields import DEFAULT_BATCH
@@ -43,6 +44,7 @@ class Batches:
         """
         Run a job in batches. Value: a list, one {minion: return} for each return, in their order; with `raw` the event, {tag, data}.
 
+        Raises, with the jid, what the master refuses in mid-batch, also the question whether a silent minion still runs the job.
         Minions that do not answer a ping are left out, as upstream does. A minion that falls silent later gives {minion: {}},
         with `raw` {data: {id, return: {}, retcode: 0}}. Source: salt/cli/batch.py, Batch.run.
         """
@@ -79,7 +81,7 @@ class _BatchRun:
         self._waiter = waiter
         self._jid = ""  # known when the first publish is acknowledged
         self._active: dict[Gathering, list[str]] = {}  # each with the minions it was published to
-        self._gatherer = jobs.gatherer(waiter, self._active, request)
+        self._gatherer = jobs.gatherer(waiter, self._active, low, request)
         self._resting: list[float] = []  # ends of the `batch_wait` of minions that returned
         self._results: list[dict[str, Any]] = []
         self._returned = 0
@@ -124,7 +126,12 @@ class _BatchRun:
     def _publish(self, batch: list[str]) -> Job | None:
         jid = self._jid or self._low.fields.get("jid", "")
         low = dataclasses.replace(self._low, fields={**self._low.fields, "tgt": batch, "tgt_type": "list", "jid": jid})
-        return self._jobs.publish(low, self._request)
+        try:
+            return self._jobs.publish(low, self._request)
+        except Fault as fault:
+            if self._jid:
+                fault.details["jid"] = self._jid
+            raise
 
     def _turn(self) -> None:
         """
@@ -139,6 +146,9 @@ class _BatchRun:
             if isinstance(step, Ask):
                 self._jobs.ask(step, self._jid, self._low, self._gatherer)
             else:
+                if step.why is REFUSED and step.group.missing:
+                    # `{}` would say that the minions are silent.
+                    raise Unauthenticated(REFUSED[1], jid=self._jid)
                 self._give_up(self._active.pop(step.group), step.group)
         self._book([self._gatherer.wait(self._resting)])
 

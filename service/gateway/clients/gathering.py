@@ -15,6 +15,8 @@ from service.events.event import Event
 from service.events.hub import Hub, Interruption, Waiter
 from service.gateway.clients.result import OVERDUE, SILENT, UNHEARD
 
+# Salt's own question about a job.
+QUESTION = "saltutil.find_job"
 # Pause between two looks of a waiting thread at whether a lost bus is back.
 LOOK_UP_SECONDS = 1.0
 # A thread that wakes this much too late was not the only one: the whole process stood still, and the bus thread has yet to read what came meanwhile.
@@ -177,6 +179,7 @@ class Gatherer:
     One thread's wait for one job id.
 
     groups: the minions it waits for; a batch has several groups and changes them between two calls.
+    fun: what was sent; a return of anything else under the same jid is another job's. None: any.
     master_up: says whether the master answers pings.
     """
 
@@ -186,11 +189,13 @@ class Gatherer:
         groups: Collection[Gathering],
         hub: Hub,
         *,
+        fun: str | list[str] | None,
         deadline: float,
         master_up: Callable[[], bool],
         monotonic: Callable[[], float],
     ) -> None:
         self._waiter = waiter
+        self._fun = fun
         self._groups = groups
         self._hub = hub
         self._deadline = deadline
@@ -198,6 +203,7 @@ class Gatherer:
         self._monotonic = monotonic
         self._questions: set[str] = set()
         self._bus_lost_at: float | None = None
+        self._not_asked: tuple[str, str] | None = None
 
     def steps(self) -> Iterator[Returned | GivenUp | Ask | Over]:
         """Yield what happens to the one group until it is done, the deadline passed or the bus is lost: then Over."""
@@ -245,6 +251,11 @@ class Gatherer:
         """Take the answers to a question, by its jid, for what they are."""
         self._waiter.watch(question)
         self._questions.add(question)
+        self._not_asked = None
+
+    def not_asked(self, why: tuple[str, str]) -> None:
+        """Note that the silent could not be asked, so that their silence says nothing. why: as of `Over`."""
+        self._not_asked = why
 
     def wait(self, others: Iterable[float] = ()) -> Returned | GivenUp | None:
         """Sleep until the next event, or until it is time to settle something, or for one of the *others*."""
@@ -259,7 +270,9 @@ class Gatherer:
     def _why(self) -> tuple[str, str]:
         if self._waiter.interrupted:
             return UNHEARD
-        return OVERDUE if self._monotonic() >= self._deadline else SILENT
+        if self._monotonic() >= self._deadline:
+            return OVERDUE
+        return self._not_asked or SILENT
 
     def _take(self, item: Event | Interruption | None) -> Returned | GivenUp | None:
         if isinstance(item, Event):
@@ -282,7 +295,7 @@ class Gatherer:
         kind, _ = event.origin
         if kind == "job_new":
             self._take_announcement(event)
-        if kind != "job_ret" or (data := self._waiter.believed(event)) is None:
+        if kind != "job_ret" or (data := self._waiter.believed(event, self._fun)) is None:
             return None
         for group in self._groups:
             if group.asked_for(event.minion) and group.returned(event.minion, data):
@@ -301,7 +314,7 @@ class Gatherer:
 
     def _take_answer(self, event: Event) -> GivenUp | None:
         """Take a minion's answer to `saltutil.find_job`: {} when it does not run the job."""
-        if event.origin[0] != "job_ret" or (data := self._waiter.believed(event)) is None:
+        if event.origin[0] != "job_ret" or (data := self._waiter.believed(event, QUESTION)) is None:
             return None
         minion = event.minion
         if data.get("retcode", 0):

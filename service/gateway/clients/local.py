@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from typing import Any
 
 from service.clients import Client
-from service.errors import Fault
+from service.errors import Fault, Unauthenticated
 from service.events.hub import Hub, Waiter
-from service.gateway.clients.gathering import Ask, Gatherer, Gathering, GivenUp, Over, Returned
+from service.gateway.clients.gathering import QUESTION, Ask, Gatherer, Gathering, GivenUp, Over, Returned
 from service.gateway.clients.publish import Job, Publisher, Target, extra_of
-from service.gateway.clients.result import LowResult, no_return, outcome_of
+from service.gateway.clients.result import REFUSED, UNASKED, LowResult, no_return, outcome_of
 from service.gateway.clients.verdict import why_failed
 from service.gateway.low import Low
 from service.gateway.low_fields import DEFAULT_SUBSET
@@ -98,7 +98,7 @@ class Jobs:
                 if job is None:
                     return
                 waiter.watch(job.jid)
-            gatherer = self.gatherer(waiter, [self.gathering(low.fields, job)], request)
+            gatherer = self.gatherer(waiter, [self.gathering(low.fields, job)], low, request)
             yield job
             with request.timeline.stage("gather"), self.waiting_for(job.jid, request):
                 for step in gatherer.steps():
@@ -154,17 +154,23 @@ class Jobs:
             closed=closed,
         )
 
-    def gatherer(self, waiter: Waiter, groups: Collection[Gathering], request: Request) -> Gatherer:
-        """Wait for the minions of the groups, on the account of a request."""
-        return Gatherer(waiter, groups, self.hub, deadline=request.deadline, master_up=self._master_up, monotonic=self.now)
+    def gatherer(self, waiter: Waiter, groups: Collection[Gathering], low: Low, request: Request) -> Gatherer:
+        """Wait for the minions of the groups to return what a low asks for, on the account of a request."""
+        # What salt-ssh runs in the place of `state.apply`, and says that it ran, is `state.pkg`.
+        fun = None if self._options.raw.get("enable_ssh_minions") else low.fun
+        return Gatherer(waiter, groups, self.hub, fun=fun, deadline=request.deadline, master_up=self._master_up, monotonic=self.now)
 
     def ask(self, step: Ask, jid: str, low: Low, gatherer: Gatherer) -> None:
         """Ask minions whether they still run the job of a low."""
         with self.hub.keep_early():
             try:
-                question = self._publisher.publish(Target(step.minions, "list"), "saltutil.find_job", [jid], extra_of(low.fields))
+                question = self._publisher.publish(Target(step.minions, "list"), QUESTION, [jid], extra_of(low.fields))
+            # A token that died meanwhile, a master that went down: the returns we have are worth more than the question.
+            except Unauthenticated:
+                gatherer.not_asked(REFUSED)
+                return
             except Fault:
-                # A token that died meanwhile, a master that went down: the returns we have are worth more than the question.
+                gatherer.not_asked(UNASKED)
                 return
             if question is not None:
                 gatherer.asked(question.jid)

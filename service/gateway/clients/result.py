@@ -54,4 +54,6 @@ def no_return(jid: str, why: str, explanation: str) -> dict[str, Any]:
 
 SILENT = ("No response", "The minions may not have all finished running and any remaining minions will return upon completion.")
 UNHEARD = ("Unknown", "The event bus was interrupted while the job ran, so the minion may have returned without our hearing it.")
+REFUSED = ("Refused", "The master refused the question whether the minion still runs the job, perhaps because the token has expired; the job may go on.")
+UNASKED = ("Unknown", "The master could not be asked whether the minion still runs the job; the job may go on.")
 OVERDUE = ("Deadline", "The job was still running when the deadline of this request passed; it goes on.")

@@ -173,7 +173,7 @@ _BUS = (
     Declaration(
         "salt_event_odd_total",
         "counter",
-        "Events, or fields of them, that were not believed: no job event of Salt's (tag), about another job or minion than the tag says (identity), a field missing or of a wrong type (field), from a minion that was not asked (unexpected).",
+        "Events, or fields of them, that were not believed: no job event of Salt's (tag), about another job or minion than the tag says (identity), a field missing or of a wrong type (field), from a minion that was not asked (unexpected), or, of a job that a request waits for, of another function than was sent (function).",
         ("kind",),
         (ODDITIES,),
     ),

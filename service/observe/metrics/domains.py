@@ -34,8 +34,8 @@ EVENT_TYPES = (
 )  # fmt: skip
 BUS_LOSSES = ("eof", "error", "stale")
 # What may be odd about an event, which is then not believed: its tag is no job event of Salt's; it names another job or minion than its tag; a field of a
-# type that it cannot have, or the lack of one; the return of a minion that the job was not sent to.
-Oddity = Literal["tag", "identity", "field", "unexpected"]
+# type that it cannot have, or the lack of one; the return of a minion that the job was not sent to; one of another function than was sent.
+Oddity = Literal["tag", "identity", "field", "unexpected", "function"]
 ODDITIES: tuple[Oddity, ...] = get_args(Oddity)
 # Who takes events from the bus thread: the inboxes of waiting requests, the job and fleet metrics, the event streams.
 CONSUMERS = ("jobs", "metrics", "stream")

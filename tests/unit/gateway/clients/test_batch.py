@@ -266,8 +266,30 @@ def test_a_refusal_in_mid_batch_is_a_fault() -> None:
     fleet = Fleet("a", "b")
     fleet.replies[2] = AUTHENTICATION_ERROR
 
-    with pytest.raises(Unauthenticated, match="Authentication error occurred"):
+    with pytest.raises(Unauthenticated, match="Authentication error occurred") as caught:
         fleet.run(batch=1)
+
+    assert caught.value.details == {"jid": BATCH}
+
+
+def test_a_token_that_dies_in_mid_batch_does_not_make_its_minions_silent() -> None:
+    fleet = Fleet("a", "slow")
+    fleet.dead = {"slow"}
+    fleet.replies[2] = AUTHENTICATION_ERROR
+
+    with pytest.raises(Unauthenticated, match="may go on") as caught:
+        fleet.run(batch=2)
+
+    assert caught.value.details == {"jid": BATCH}
+
+
+def test_a_minion_that_could_not_be_asked_may_still_return_in_time() -> None:
+    fleet = Fleet("a", "slow")
+    fleet.dead = {"slow"}
+    fleet.replies[2] = AUTHENTICATION_ERROR
+    fleet.returns(9, "slow", "done", jid=BATCH)
+
+    assert fleet.run(batch=2).value == [{"a": "a"}, {"slow": "done"}]
 
 
 def starved(fleet: Fleet, *minions: str, since: float, until: float) -> None:

@@ -19,7 +19,17 @@ PING = "20260101000000000002"
 LIST = "20260101000000000003"
 JIDS = {"saltutil.find_job": QUESTION, "test.ping": PING, "sys.list_functions": LIST, "test.echo": JID}
 DELAYS = {"a": 1.0, "b": 8.0}  # `b` returns after the question whether it still runs the job
+OTHERS = st.sampled_from(["cmd.run", "test.ping", "saltutil.find_job", "sys.list_functions", "", ["test.echo"], ["test.echo", "cmd.run"], "test.echo2"])
+FOREIGN = st.lists(st.tuples(st.integers(0, 20), st.sampled_from([*DELAYS, MALLORY]), OTHERS), max_size=8)
 HOSTILE = st.lists(st.tuples(st.integers(0, 20), events([*JIDS.values()], ["a", "b"])), max_size=8)
+
+
+SIZES: dict[str, dict[str, int]] = {"local": {}, "local_subset": {"sub": 3}, "local_batch": {"batch": 3}}
+
+
+def answered(value: Any) -> dict[str, Any]:
+    """Return the returns in an answer, a batch's too."""
+    return {name: ret for one in value for name, ret in one.items()} if isinstance(value, list) else value
 
 
 def besiege(world: World, hostile: list[tuple[int, Fired]]) -> None:
@@ -40,7 +50,7 @@ class Besieged(World):
         asked = load["tgt"] if isinstance(load["tgt"], list) else [*DELAYS, MALLORY]
         jid = JIDS[load["fun"]]
         for minion in set(asked) & DELAYS.keys():
-            self.returns(self.now + (DELAYS[minion] if jid == JID else 0.5), minion, self.value(load["fun"], minion), jid=jid)
+            self.returns(self.now + (DELAYS[minion] if jid == JID else 0.5), minion, self.value(load["fun"], minion), jid=jid, fun=load["fun"])
         return published(*asked, jid=jid)
 
     def value(self, fun: str, minion: str) -> Any:
@@ -88,6 +98,17 @@ def test_a_runner_returns_what_it_returned(hostile: list[tuple[int, Fired]]) -> 
     assert world.runner() == LowResult({"x": 1}, "ok", JID)
 
 
+@given(FOREIGN, st.sampled_from(["local", "local_subset", "local_batch"]))
+def test_returns_of_a_job_that_shares_the_jid_are_in_no_answer(foreign: list[tuple[int, str, Any]], client: str) -> None:
+    world = Besieged([])
+    for second, minion, fun in foreign:
+        world.returns(second, minion, "another job's", jid=JID, fun=fun)
+    value = world.run(client, **SIZES[client]).value
+
+    assert {"a": "a", "b": "b"}.items() <= answered(value).items()
+    assert "another job's" not in answered(value).values()
+
+
 ATTACKS: dict[str, Fired] = {
     "a refusal of a job that runs": (f"salt/job/{JID}/error", {"error": {"name": "AuthorizationError"}}),
     "an error in a return": (f"salt/job/{JID}/ret/{MALLORY}", {"id": MALLORY, "return": 1, "error": "x"}),
@@ -110,8 +131,36 @@ ATTACKS: dict[str, Fired] = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_known_attacks_change_nothing(attack: str, client: str) -> None:
     hostile = [(second, ATTACKS[attack]) for second in range(8)]
-    value = Besieged(hostile).run(client, **({"batch": 3} if client == "local_batch" else {"sub": 3} if client == "local_subset" else {})).value
-    answered = {name: ret for one in value for name, ret in one.items()} if isinstance(value, list) else value
+    returns = answered(Besieged(hostile).run(client, **SIZES[client]).value)
 
-    assert (answered["a"], answered["b"]) == ("a", "b")
-    assert answered.keys() <= {"a", "b", MALLORY}
+    assert (returns["a"], returns["b"]) == ("a", "b")
+    assert returns.keys() <= {"a", "b", MALLORY}
+
+
+@pytest.mark.parametrize(("fun", "arg"), [("test.ping", []), (["test.ping", "test.echo"], [[], ["x"]])])
+def test_a_return_of_another_function_is_not_booked_and_counted(fun: str | list[str], arg: list[Any]) -> None:
+    world = World()
+    world.replies = [published("a", "b")]
+    for second, other in enumerate(("cmd.run", ["cmd.run"], ["test.echo", "test.ping"], "")):
+        world.returns(second, "a", "another job's", fun=other)
+    world.returns(4, "a", "mine", fun=fun)
+    world.returns(4, "b", "of a lower master, which need not say")
+
+    assert world.jobs().run(low(fun=fun, arg=arg), world.request()).value == {"a": "mine", "b": "of a lower master, which need not say"}
+    assert world.others == 4
+
+
+def test_an_answer_to_another_question_says_nothing() -> None:
+    world = World()
+    world.replies = [published("a"), published("a", jid=QUESTION)]
+    world.returns(6, "a", {"jid": JID}, jid=QUESTION, fun="test.arg")
+
+    assert (world.jobs().run(low(), world.request()).outcome, world.now) == ("partial", 5 + 10)
+
+
+def test_what_runs_in_the_place_of_a_function_counts_where_salt_ssh_does_it() -> None:
+    world = World()
+    world.replies = [published("a")]
+    world.returns(1, "a", "applied", fun="state.pkg")
+
+    assert world.jobs(enable_ssh_minions=True).run(low(fun="state.apply"), world.request()).value == {"a": "applied"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import Forbidden, MasterUnreachable, Unauthenticated
+from service.errors import Forbidden, MasterTimeout, MasterUnreachable, Unauthenticated
 from service.gateway.clients.gathering import BUS_GRACE_SECONDS, LOOK_UP_SECONDS, Ask, GivenUp, Over, Returned
 from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Job
@@ -121,6 +121,35 @@ def test_a_question_that_cannot_be_asked_costs_no_returns(world: World, refusal:
     world.returns(8, "b")
 
     assert run(world).value == {"a": True, "b": True}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "word"),
+    [
+        (NO_MATCH, "No response"),
+        (AUTHENTICATION_ERROR, "Refused"),
+        (AUTHORIZATION_ERROR, "Refused"),
+        (MasterUnreachable("down"), "Unknown"),
+        (MasterTimeout("slow"), "Unknown"),
+    ],
+)
+@pytest.mark.parametrize("full_return", [False, True])
+def test_a_minion_that_could_not_be_asked_is_not_called_silent(world: World, refusal: Any, word: str, full_return: bool) -> None:
+    world.replies = [published("a"), refusal]
+    value = run(world, low(full_return=full_return)).value["a"]
+    text = value["ret"] if full_return else value
+
+    assert text.startswith(f"Minion did not return. [{word}]\n")
+    assert text.endswith(f"salt-run jobs.lookup_jid {JID}")
+
+
+def test_a_later_question_that_was_asked_says_what_silence_means(world: World) -> None:
+    world.replies = [published("a"), published("a", jid=QUESTION), MasterTimeout("slow"), published("a", jid="20260101000000000002")]
+    world.returns(6, "a", {"jid": JID}, jid=QUESTION)
+    world.returns(16, "a", {"jid": JID}, jid=QUESTION)
+
+    assert "[No response]" in run(world).value["a"]
+    assert len(world.loads) == 4
 
 
 def test_timeouts_come_from_the_low_else_from_the_master(world: World) -> None:

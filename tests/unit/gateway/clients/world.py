@@ -62,7 +62,14 @@ class World:
         self.now = 0.0
         self.up = True
         # The real hub, whose waiters wait in the world's time.
-        self.hub = Hub(early_limit_bytes=10**6, on_event=lambda _kind, _size: None, on_drop=lambda: None, new_bell=lambda: Bell(self))
+        self.others = 0  # returns of another function than was sent
+        self.hub = Hub(
+            early_limit_bytes=10**6,
+            on_event=lambda _kind, _size: None,
+            on_drop=lambda: None,
+            on_other_function=self.other_function,
+            new_bell=lambda: Bell(self),
+        )
         self.hub.opened()
         self.replies: list[Any] = []
         self.loads: list[dict[str, Any]] = []
@@ -79,6 +86,9 @@ class World:
         if isinstance(reply, Exception):
             raise reply
         return reply(load) if callable(reply) else reply
+
+    def other_function(self) -> None:
+        self.others += 1
 
     def monotonic(self) -> float:
         return self.now
