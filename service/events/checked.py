@@ -9,40 +9,43 @@ from service.events.event import Event
 from service.observe.metrics.domains import Oddity
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str)
+# A field has one of these types, or else this is true of it.
+Fit = tuple[type | tuple[type, ...], Callable[[object], bool]]
 
 
-def _truth(value: object) -> bool:
-    return isinstance(value, bool)
+def _never(_value: object) -> bool:
+    return False
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(map(_text, value))
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
-def _function(value: object) -> bool:
-    """One function, or the several of a compound job."""
-    return _text(value) or _texts(value)
-
-
-def _each(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+def _or_several(*types: type) -> Fit:
     """One value; of a compound job several, by function or in their order."""
-    return lambda value: fits(value) or all(map(fits, value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)))
+
+    def several(value: object) -> bool:
+        values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else (value,)
+        return all(isinstance(each, types) for each in values)
+
+    return types, several
 
 
-_code = _each(lambda value: value is None or isinstance(value, int))
-_success = _each(lambda value: value is None or isinstance(value, bool))
+_TEXT: Fit = (str, _never)
+_TRUTH: Fit = (bool, _never)
+_TEXTS: Fit = ((), _texts)
+# One function, or the several of a compound job.
+_FUNCTION: Fit = (str, _texts)
 # The fields that anybody here reads, by kind of event, and what they may be. Source: salt/master.py, ClearFuncs.publish; salt/minion.py, _return_pub.
-_FIELDS: Mapping[str, Mapping[str, Callable[[object], bool]]] = {
-    "job_new": {"fun": _function, "minions": _texts, "missing": _texts, "user": _text},
-    "job_ret": {"id": _text, "fun": _function, "retcode": _code, "success": _success, "out": _text},
-    "run_new": {"fun": _text, "user": _text},
-    "run_ret": {"fun": _text, "success": _truth},
-    "auth": {"id": _text, "act": _text, "result": _truth},
-    "presence_present": {"present": _texts},
-    "presence_change": {"new": _texts, "lost": _texts},
-    "stats": {"stats": lambda value: isinstance(value, dict)},
+_FIELDS: Mapping[str, Mapping[str, Fit]] = {
+    "job_new": {"fun": _FUNCTION, "minions": _TEXTS, "missing": _TEXTS, "user": _TEXT},
+    "job_ret": {"id": _TEXT, "fun": _FUNCTION, "retcode": _or_several(int, type(None)), "success": _or_several(bool, type(None)), "out": _TEXT},
+    "run_new": {"fun": _TEXT, "user": _TEXT},
+    "run_ret": {"fun": _TEXT, "success": _TRUTH},
+    "auth": {"id": _TEXT, "act": _TEXT, "result": _TRUTH},
+    "presence_present": {"present": _TEXTS},
+    "presence_change": {"new": _TEXTS, "lost": _TEXTS},
+    "stats": {"stats": (dict, _never)},
 }
 # Without these an event is not what its tag says.
 _NEEDED = {"job_ret": "return", "run_ret": "return"}
@@ -64,7 +67,7 @@ def checked(event: Event, fields: dict[str, Any], names: Collection[object] | No
     """
     kind, jid = event.origin
     fits = _FIELDS.get(kind, {})
-    wrong = [name for name, fit in fits.items() if name in fields and not fit(fields[name])]
+    wrong = [name for name, (types, fit) in fits.items() if name in fields and not (isinstance(fields[name], types) or fit(fields[name]))]
     if fields.get("jid", jid) != jid or (kind == "job_ret" and (fields.get("resource_id") or fields.get("id")) != event.minion):
         raise Odd("identity")
     needed = _NEEDED.get(kind)

@@ -67,7 +67,7 @@ def returner(tag: str) -> str:
 
 def inner_tag(tag: str) -> str:
     """Return the tag without what syndics put before it, `syndic/ID/` each. Takes any text."""
-    before = _SYNDICS.match(tag)
+    before = _SYNDICS.match(tag) if tag.startswith("syndic/") else None
     return tag[before.end() :] if before else tag
 
 

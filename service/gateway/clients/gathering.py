@@ -297,9 +297,10 @@ class Gatherer:
             self._take_announcement(event)
         if kind != "job_ret" or (data := self._waiter.believed(event, self._fun)) is None:
             return None
+        minion = event.minion
         for group in self._groups:
-            if group.asked_for(event.minion) and group.returned(event.minion, data):
-                return Returned(event.minion, data)
+            if group.asked_for(minion) and group.returned(minion, data):
+                return Returned(minion, data)
         return None
 
     def _take_announcement(self, event: Event) -> None:
