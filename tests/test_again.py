@@ -101,6 +101,7 @@ def run_ci(folder: Path, make: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([ROOT / ".ci" / "run"], env=environ, capture_output=True, text=True, timeout=300, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "status", "last"),
     [

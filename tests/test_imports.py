@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.declared.code import tree_of
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("service", "tests", "benchmarks", "config", "helm")
 # Functions by the last part of their name, whoever they belong to. Reading files of this repository, as tests do, is no question to the machine.
@@ -38,13 +40,18 @@ def run_at_import(node: ast.AST) -> Iterator[ast.AST]:
             yield from run_at_import(child)
 
 
+def is_environment(node: ast.AST) -> bool:
+    """Say whether an expression is the process' environment."""
+    return isinstance(node, ast.Attribute) and node.attr == "environ" and ast.unparse(node) == "os.environ"
+
+
 def question(node: ast.AST, askers: frozenset[str] = frozenset()) -> str | None:
     """Return the expression that asks the machine, if it is one. askers: functions of the same file that do."""
     if isinstance(node, ast.Call):
-        name = ast.unparse(node.func).rpartition(".")[2]
-        reads_environment = ast.unparse(node.func).startswith("os.environ.")
-        return ast.unparse(node) if name in QUESTIONS | askers or reads_environment else None
-    return ast.unparse(node) if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "os.environ" else None
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
+        reads_environment = isinstance(node.func, ast.Attribute) and is_environment(node.func.value)
+        return ast.unparse(node) if name in QUESTIONS or name in askers or reads_environment else None
+    return ast.unparse(node) if isinstance(node, ast.Subscript) and is_environment(node.value) else None
 
 
 def asking_functions(bodies: dict[str, list[ast.AST]]) -> frozenset[str]:
@@ -57,9 +64,8 @@ def asking_functions(bodies: dict[str, list[ast.AST]]) -> frozenset[str]:
         askers = more
 
 
-def questions(text: str) -> list[tuple[str, str]]:
+def questions(tree: ast.Module) -> list[tuple[str, str]]:
     """Return what an import of the file asks the machine: the names that are assigned, or the line, and the expression."""
-    tree = ast.parse(text)
     askers = asking_functions({node.name: list(ast.walk(node)) for node in tree.body if isinstance(node, Function)})
     found = []
     for statement in tree.body:
@@ -74,7 +80,7 @@ def test_no_import_asks_the_machine() -> None:
         (str(path.relative_to(ROOT)), where): expression
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*.py")
-        for where, expression in questions(path.read_text(encoding="utf-8"))
+        for where, expression in questions(tree_of(path))
     }
 
     assert {place: expression for place, expression in asked.items() if place not in ALLOWED} == {}, "ask where the answer is needed, not at import"
@@ -96,7 +102,7 @@ def test_no_import_asks_the_machine() -> None:
     ],
 )
 def test_a_question_at_import_is_found(line: str) -> None:
-    assert questions(line)
+    assert questions(ast.parse(line))
 
 
 @pytest.mark.parametrize(
@@ -110,4 +116,4 @@ def test_a_question_at_import_is_found(line: str) -> None:
     ],
 )
 def test_a_question_that_is_asked_when_it_is_needed_is_none(line: str) -> None:
-    assert questions(line) == []
+    assert questions(ast.parse(line)) == []

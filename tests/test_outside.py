@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.declared.code import tree_of
+
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
 SETTERS = {"setattr", "delattr", "object"}  # the last is unittest.mock's
@@ -83,7 +85,7 @@ def intrusions(tree: ast.Module) -> Iterator[str]:
 
 
 def test_no_test_takes_a_private_name_or_writes_into_a_module() -> None:
-    found = {(str(path.relative_to(ROOT)), what) for path in FILES for what in intrusions(ast.parse(path.read_text(encoding="utf-8")))}
+    found = {(str(path.relative_to(ROOT)), what) for path in FILES for what in intrusions(tree_of(path))}
 
     assert found == WRITTEN.keys()
 

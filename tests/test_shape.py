@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from tests.declared.code import tree_of
+
 FUNCTION_LINES = 40
 FILE_LINES = 400
 FOLD_LINES = 40
@@ -37,7 +39,7 @@ def test_every_file_has_a_charter_and_stays_small() -> None:
     assert FILES
     for path in FILES:
         text = path.read_text(encoding="utf-8")
-        tree = ast.parse(text)
+        tree = tree_of(path)
 
         assert ast.get_docstring(tree), f"{path}: the first statement of a file is its charter"
         assert len(text.splitlines()) <= FILE_LINES, path
@@ -57,7 +59,6 @@ def test_a_file_too_short_to_stand_apart_is_folded_into_its_neighbour() -> None:
 def test_a_name_means_one_module_and_one_class() -> None:
     ours = [path for path in (ROOT / "service").rglob("*.py") if not path.is_relative_to(ROOT / "service" / "demo" / "files")]
     modules = Counter(path.stem for path in ours if not path.stem.startswith("__"))
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in ours]
-    classes = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+    classes = Counter(node.name for path in ours for node in tree_of(path).body if isinstance(node, ast.ClassDef))
 
     assert [name for name, count in (modules + classes).items() if count > 1] == []

@@ -1,4 +1,4 @@
-"""The syntax trees of service/, and what can be asked of them."""
+"""The syntax trees of our files, each parsed once, and what can be asked of those of service/."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @functools.cache
+def tree_of(path: Path) -> ast.Module:
+    """Return a file's tree."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def nodes() -> dict[str, list[ast.AST]]:
-    """Return every node of every file, by the file's path from the root; parsed once."""
-    return {str(path.relative_to(ROOT)): list(ast.walk(ast.parse(path.read_text(encoding="utf-8")))) for path in sorted((ROOT / "service").rglob("*.py"))}
+    """Return every node of every file of service/, by the file's path from the root."""
+    return {str(path.relative_to(ROOT)): list(ast.walk(tree_of(path))) for path in sorted((ROOT / "service").rglob("*.py"))}
 
 
 def outside(*files: str) -> Iterator[ast.AST]:

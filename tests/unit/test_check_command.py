@@ -70,6 +70,7 @@ READ = ("auth.pam.python default_include ext_job_cache external_auth id interfac
         "rest_wsgi ret_port root_dir sock_dir syndic_wait timeout transport user").split()  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_no_value_of_the_master_configuration_ends_check_or_the_start_in_a_traceback(tmp_path: Path, name: str) -> None:
     for value in ODD:

@@ -73,7 +73,7 @@ class Kept:
 
 
 @pytest.mark.parametrize("media_type", LARGE)
-@pytest.mark.parametrize("times", [1, 200])
+@pytest.mark.parametrize("times", [1, pytest.param(200, marks=pytest.mark.slow)])
 def test_what_a_body_took_is_given_back(application: Callable[..., Application], media_type: str, times: int) -> None:
     memory = BodyMemory(4 * MIB)
     app = application(body_memory=memory)
