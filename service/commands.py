@@ -121,7 +121,8 @@ class Commands:
             except Overloaded as fault:
                 self._count_refused(lows, fault)
                 raise
-            self._check_rights(lows, info)
+            if any(low.is_compound for low in lows):
+                self._check_rights(lows, info)
             return self._run_all(lows, info)
 
     def _check_rights(self, lows: list[Low], info: RequestInfo) -> None:

@@ -174,8 +174,10 @@ def _cut(value: object, depth: int) -> object:
 
 
 def _check_uncompressed(req: falcon.Request) -> None:
-    codings = [one.strip() for one in (req.get_header("Content-Encoding") or "").lower().split(",")]
-    compressed = [one for one in codings if one in COMPRESSED]
+    declared = req.get_header("Content-Encoding")
+    if not declared:
+        return
+    compressed = [one for one in map(str.strip, declared.lower().split(",")) if one in COMPRESSED]
     if compressed:
         raise UnknownEncoding(f"the body is compressed ({compressed[0]}); send it as it is, without Content-Encoding")
 
@@ -195,6 +197,8 @@ def _as_utf8(body: bytes, parameters: str, share: Share) -> bytes:
 
 def _charset(parameters: str) -> str:
     """Return Python's name of the charset in the parameters of a media type. Raises UnknownEncoding."""
+    if not parameters:
+        return "utf-8"
     declared = dict(one.strip().lower().partition("=")[::2] for one in parameters.split(";")).get("charset", "").strip('"') or "utf-8"
     try:
         charset = codecs.lookup(declared[:LONGEST_CHARSET]).name

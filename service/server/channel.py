@@ -301,7 +301,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def body_bytes(self) -> int:
         """Return the bytes of bodies that are here: of the request that is being received, and of those that wait or are served."""
-        return sum(int(request.body_bytes_received) for request in (*self.requests, self.request) if request is not None)
+        total = 0 if self.request is None else int(self.request.body_bytes_received)
+        for request in self.requests:
+            total += request.body_bytes_received
+        return total
 
     def handle_close(self) -> None:
         """Close, after a refusal not before the caller has had a chance to read it."""

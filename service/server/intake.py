@@ -78,6 +78,7 @@ class Intake:
         self._connections = bounds.connections_per_address
         self._most_each = max(bounds.body_bytes_per_address, body_limit_bytes)
         self._most = max(bounds.body_bytes, body_limit_bytes)
+        self._ample = min(self._most_each, self._most)  # up to here nobody has too much
         self._lock = threading.Lock()
         # Bytes by connection by address, the connections longest unused first; guarded by _lock.
         self._held: dict[str, dict[Channel, int]] = {}
@@ -124,9 +125,9 @@ class Intake:
 
     def who_pays(self, channel: Channel) -> Channel | None:
         """Return whose unfinished body has to go, now that this connection has received something; None while there is room."""
+        if self._total <= self._ample:
+            return None
         with self._lock:
-            if self._total <= min(self._most_each, self._most):
-                return None
             if sum(self._held.get(channel.holder, {}).values()) > self._most_each:
                 return channel
             if self._total <= self._most:
