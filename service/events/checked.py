@@ -8,7 +8,6 @@ from typing import Any
 from service.events.event import Event
 from service.observe.metrics.domains import Oddity
 
-
 # A field has one of these types, or else this is true of it.
 Fit = tuple[type | tuple[type, ...], Callable[[object], bool]]
 
