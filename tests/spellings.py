@@ -63,7 +63,7 @@ _OBJECTS = (
     *_rows("json", ('{"a": "x"}', {"a": "x"}, "JSON"), ("{}", {}, "JSON"), ("[]", {}, "PHP, Perl, Lua: empty"), ('""', {}, "shell: empty"), ('"{}"', {}, "encoded twice")),
     *_rows("json", ('"{\\"a\\": \\"x\\"}"', {"a": "x"}, "encoded twice"), ("[1]", REFUSED, "nobody"), ('"x"', REFUSED, "nobody"), ('"[]"', REFUSED, "nobody"), ("5", REFUSED, "nobody"), ("true", REFUSED, "nobody")),
     *_rows("json", ('"System.Collections.Hashtable"', REFUSED, "PowerShell, below its -Depth"), ('[{"Key": "a", "Value": "x"}]', REFUSED, "an encoded Java map")),
-    *_rows("form", ('{"a": "x"}', {"a": "x"}, "curl, jQuery"), ("{}", {}, "curl"), ("x", REFUSED, "nobody")),
+    *_rows("form", ('{"a": "x"}', {"a": "x"}, "curl, jQuery"), ("{a: x}", {"a": "x"}, "Salt's command line"), ("{}", {}, "curl"), ("x", REFUSED, "nobody"), ("[1]", REFUSED, "nobody"), ("5", REFUSED, "nobody")),
     *_rows("yaml", ("{a: x}", {"a": "x"}, "YAML"), ("{}", {}, "YAML"), ("[]", {}, "PHP's yaml_emit"), ("'{\"a\": \"x\"}'", {"a": "x"}, "a template"), ("[1]", REFUSED, "nobody")),
 )  # fmt: skip
 _SECONDS = (

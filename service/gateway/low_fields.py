@@ -181,7 +181,7 @@ FIELDS = (
     LowField(_ON_MASTER, "gather_job_timeout", SECONDS, "none", "the function's own", _PASSED_ON),
     LowField(("local",), "full_return", FLAG, "`false`", "`LocalClient.cmd`'s `full_return`", "Answer `{minion: {ret, retcode, jid, ...}}` instead of `{minion: return}`.", (Client.LOCAL, Client.LOCAL_SUBSET)),
     LowField(("runner",), "full_return", FLAG, "`false`", "`RunnerClient.cmd_sync`'s `full_return`", "Answer `{tag, data}`, the runner's return event, instead of its value.", (Client.RUNNER,)),
-    LowField(("wheel",), "full_return", FLAG, "leave it out", "none", "The answer is always full. The master fails on a call that has this field."),
+    LowField(("wheel",), "full_return", FLAG, "none", "none", "Changes nothing: the answer is always full."),
     LowField(("local",), "ret", RETURNERS, '`""`', "`--return`", "Returners that the minions also send their returns to, separated by commas."),
     LowField(("local",), "jid", JOB_ID, "the master makes one", "`LocalClient.cmd`'s `jid`", "The job's id."),
     LowField(("local",), "metadata", OBJECT, "`{}`", "`--metadata`", "Kept with the job; `jobs.list_jobs` can search it. With `jobs.metadata` the sidecar adds `request_id`."),

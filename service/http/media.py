@@ -58,7 +58,7 @@ def decode(req: falcon.Request, *, required: str = "JSON, YAML or a form require
 
     The media type's `charset` counts, its other parameters do not, nor does a Content-Encoding that is none: Rundeck sends `UTF-8`
     there. A byte order mark is no part of the body. Text that is no JSON is returned as it is, as rest_cherrypy does. A form becomes a low: repeated fields a list, `arg` a list of typed
-    values, `kwarg` a typed value.
+    values, `kwarg` and `metadata` a typed value.
     What it will take in memory is counted before it is parsed. Raises NotAcceptable with *required* for a foreign media type, BadRequest,
     TooLarge, Overloaded, UnknownEncoding.
     """
@@ -251,8 +251,9 @@ def _form(text: str, share: Share) -> dict[str, Any]:
     form = {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
     if "arg" in fields:
         form["arg"] = [yaml_text.typed_argument(value, share.take_yaml) for value in fields["arg"]]
-    if len(fields.get("kwarg", ())) == 1:
-        form["kwarg"] = yaml_text.typed_argument(form["kwarg"], share.take_yaml)
+    for name in ("kwarg", "metadata"):
+        if len(fields.get(name, ())) == 1:
+            form[name] = yaml_text.typed_argument(form[name], share.take_yaml)
     return form
 
 

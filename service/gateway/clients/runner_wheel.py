@@ -22,7 +22,9 @@ from service.gateway.master.options import MasterOptions
 # What the master itself reads of a runner load; the function never sees it. Source: salt/runner.py, _reformat_low.
 _ENVELOPE = frozenset({*CREDENTIAL_FIELDS, "user", "key", "timeout", "full_return"})
 # Fields of a wheel load that are not the function's. Source: salt/client/mixins.py, CLIENT_INTERNAL_KEYWORDS.
-_WHEEL_FIELDS = frozenset({"eauth", "username", "password", "token", "arg", "kwarg", "full_return", "print_event"})
+_WHEEL_FIELDS = frozenset({"eauth", "username", "password", "token", "arg", "kwarg", "print_event"})
+# What the master itself says beside the fields of a wheel load, and fails on when it is there twice. Source: salt/master.py, wheel.
+_MASTERS = frozenset({"cmd", "full_return"})
 # If the master has not announced the runner by then, assume that it lacks the function.
 RUNNER_START_SECONDS = 10.0
 # A wheel runs inside the master's answer. Longest wait of an asynchronous caller for a refusal; then it gets its jid.
@@ -147,7 +149,9 @@ class MasterFunctions:
         """Send a wheel call; a field that the function does not take would make it fail in the master."""
         signature = self._wheels.of(str(low.fun))
         fields = {
-            name: value for name, value in low.fields.items() if name != "cmd" and (name in _WHEEL_FIELDS or signature is None or signature.accepts(name))
+            name: value
+            for name, value in low.fields.items()
+            if name not in _MASTERS and (name in _WHEEL_FIELDS or signature is None or signature.accepts(name))
         }
         # No trace context: the master gives a wheel function every field of the load, and it would refuse this one.
         with request.timeline.stage("publish"):

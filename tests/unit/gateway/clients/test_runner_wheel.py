@@ -226,8 +226,8 @@ def test_a_wheel_that_refused_its_arguments_is_failed_whatever_the_master_says(w
 
 def test_stray_fields_do_not_reach_a_wheel_that_does_not_take_them_nor_can_they_change_the_command(world: Functions) -> None:
     world.replies = [WHEEL_REPLY, WHEEL_REPLY]
-    world.wheel(match="all", odd=1, cmd="runner", arg=["x"])
-    world.wheel(fun="custom.wheel", odd=1, cmd="runner")
+    world.wheel(match="all", odd=1, cmd="runner", arg=["x"], full_return=True)
+    world.wheel(fun="custom.wheel", odd=1, cmd="runner", full_return=False)
 
     assert world.loads[0] == {"cmd": "wheel", "fun": "key.list", "match": "all", "arg": ["x"], "token": TOKEN}
     assert world.loads[1] == {"cmd": "wheel", "fun": "custom.wheel", "odd": 1, "token": TOKEN}
