@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # No answer is to be taken for a script or a page that it does not say it is.
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
-# Methods that may be metric labels; anything else is one label, or a scanner would create series.
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class HttpMetrics(Protocol):
@@ -87,8 +85,7 @@ class Canonical:
 
     def _finished(self, info: RequestInfo, *, complete: bool) -> None:
         seconds = time.monotonic() - info.started
-        method = info.method if info.method in METHODS else "_OTHER"
-        self._metrics.http_finished(method, info.route, info.status, seconds, info.kind, trace_id=info.trace_id if info.sampled else None)
+        self._metrics.http_finished(info.method, info.route, info.status, seconds, info.kind, trace_id=info.trace_id if info.sampled else None)
         self._log(info, seconds, complete)
         log.clear()
 

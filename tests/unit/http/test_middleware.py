@@ -135,14 +135,6 @@ def test_an_application_that_crashes_has_its_line_with_500() -> None:
     assert observed.finished == [("GET", "/", 500)]
 
 
-@pytest.mark.parametrize(("method", "label"), [("DELETE", "DELETE"), ("FUZZ", "_OTHER"), ("get", "_OTHER"), ("", "_OTHER")])
-def test_unknown_methods_share_one_label(method: str, label: str) -> None:
-    observed = Observed([])
-    observed.call(method).close()
-
-    assert observed.finished == [(label, "/", 200)]
-
-
 FACTS = RequestInfo(
     request_id="r-1", method="POST", path="/" + "p" * 1000, address="192.0.2.1", user_agent=None, body_bytes=7, started=0.0, route="/", status=200, sent_bytes=9
 )
