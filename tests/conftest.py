@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as fault:
         pytest.skip(f"this machine has no IPv6: {fault}")
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """Find a program of another world; CI has to have it, elsewhere its tests are skipped."""
+
+    def find(name: str, package: str) -> str:
+        found = shutil.which(name)
+        if found is None and os.environ.get("CI"):
+            pytest.fail(f"CI needs {name}: apt-get install {package}")
+        if found is None:
+            pytest.skip(f"there is no {name} on this machine: apt-get install {package}")
+        return found
+
+    return find
 
 
 @pytest.fixture(scope="session")

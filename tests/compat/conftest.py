@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -89,18 +87,3 @@ def site(tmp_path_factory: pytest.TempPathFactory, salt_master: EmbeddedSalt, pa
 def artifacts() -> Path:
     ARTIFACTS.mkdir(exist_ok=True)
     return ARTIFACTS
-
-
-@pytest.fixture(scope="session")
-def program() -> Callable[[str, str], str]:
-    """Find a program of another world; CI has to have it, elsewhere its tests are skipped."""
-
-    def find(name: str, package: str) -> str:
-        found = shutil.which(name)
-        if found is None and os.environ.get("CI"):
-            pytest.fail(f"CI needs {name}: apt-get install {package}")
-        if found is None:
-            pytest.skip(f"there is no {name} on this machine: apt-get install {package}")
-        return found
-
-    return find
