@@ -117,6 +117,10 @@ equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt'
 outage: $(STAMP) ## Stop and start a real master under load; print what the callers see.
 	@$(BIN)/python -m tests.real.outage_transcript
 
+.PHONY: attack
+attack: $(STAMP) ## Attack the sidecar beside a real master, point by point, print the table; POINT=B plays those points only.
+	@$(BIN)/python -W ignore -m tests.attack.table $(POINT)
+
 .PHONY: observe
 observe: $(STAMP) ## Let things go wrong with a real fleet before a real Prometheus; print the alerts that fired and the key series.
 	@$(BIN)/python -m tests.observe.transcript

@@ -176,6 +176,12 @@ class Sidecar:
         """Send a lowstate."""
         return ask(self.api_port, "POST", "/", json.dumps(lows).encode(), {**JSON, **(headers or {})}, timeout)
 
+    def peak_bytes(self) -> int:
+        """Return the most memory that the process has had so far. Source: /proc/PID/status, VmHWM."""
+        assert self._process is not None
+        status = Path("/proc", str(self._process.pid), "status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the samples of a metric that have these labels."""
         page = self.ops("/metrics").body.decode()
