@@ -89,6 +89,7 @@ def lets_in(engine: Engine, report: Report) -> None:
     try:
         house.start()
         documented_calls(house, report)
+        a_locked_account(house, report)
         people_of_the_directory(house, report)
         states_from_git(house, report)
     except StepFailed as exc:
@@ -144,6 +145,10 @@ class House:
         said = run(*inside, *argv, text=text, environ={"no_proxy": "*"}, timeout=PATIENCE_SECONDS, ok=(0, 7))
         status, body = re.match(r"HTTP/1.1 (\d+)", said), said.rpartition("\n\n")[2]
         return (int(status[1]), json.loads(body)) if status else (0, said)
+
+    def lock(self, account: str) -> None:
+        """Close an account of the master's machine; its password stays as it is."""
+        self._engine.docker("exec", "eauth-master", "chage", "--expiredate", "0", account)
 
     def last_words(self) -> str:
         return "\n".join(f"{name}:\n{logs(self._engine, name)}" for name in self._names)
@@ -202,6 +207,15 @@ def documented_calls(house: House, report: Report) -> None:
     status, body = house.post("/login", {"username": "saltdev", "password": "saltdev", "eauth": "pam"}, form=True)
     require(status == 200, f"a login by form with PAM was answered {status}: {body}")
     report.found("rest_wsgi's documented calls, eauth pam", f"200, verbatim, {seconds:.0f} s after the start; a wrong password 401")
+
+
+def a_locked_account(house: House, report: Report) -> None:
+    """Lock the account that has just called: its password no longer counts, though it is right."""
+    house.lock("saltdev")
+    low = {"client": "local", "tgt": "*", "fun": "test.ping", "username": "saltdev", "password": "saltdev", "eauth": "pam"}
+    statuses = [house.post(path, low)[0] for path in ("/run", "/login")]
+    require(statuses == [401, 401], f"a locked account of PAM was answered {statuses}")
+    report.found("a locked account, eauth pam", "a call 401, a login 401")
 
 
 def people_of_the_directory(house: House, report: Report) -> None:

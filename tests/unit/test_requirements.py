@@ -30,3 +30,14 @@ def test_what_goes_beside_an_installed_salt_is_everything_but_salts() -> None:
     needed = {name.lower() for name in re.findall(r'^    "([\w-]+)', declared, re.MULTILINE)}
 
     assert needed - {pin.split("==")[0] for pin in pins("beside.txt")} == {"salt", "pyyaml"}, "run `make lock`"
+
+
+# Of each series: the first release in which the master refuses what CVE-2022-22967 and CVE-2024-38825 are about.
+FIXED = {"3008": (3008, 0), "3007": (3007, 4), "3006": (3006, 12)}
+
+
+@pytest.mark.parametrize("series", FIXED)
+def test_the_salts_here_have_what_only_the_master_can_fix(series: str) -> None:
+    (version,) = (pin.split()[0].partition("==")[2] for pin in pins(f"runtime-{series}.txt") if pin.startswith("salt=="))
+
+    assert tuple(int(part) for part in version.split(".")) >= FIXED[series]
