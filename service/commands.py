@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from service.audit.records import Act
@@ -15,13 +15,16 @@ from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.identity import Identity, Proof
 from service.clients import Client
-from service.errors import Fault, Overloaded, Unauthenticated
+from service.errors import Fault, Overloaded, Throttled, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
 from service.http.request_info import RequestInfo
-from service.limits import Slots
+from service.limits import Holder, Slots
 from service.observe.redact import redact_text
+
+# Says that the caller, until then a stranger, is this user; None for who is none.
+Welcome = Callable[[str], None] | None
 
 
 class LowRunner(Protocol):
@@ -64,6 +67,7 @@ class Commands:
     A caller that hangs up is not noticed: one that only closed its sending side looks the same, and waits for its answer.
 
     may_call(credentials, address): raises Unauthenticated for users who may not call from there.
+    holder_of(credentials, address): whose share of the slots a call with them counts to.
     audit: hears of every low before any of its request runs. whose(credentials, address): for it, who is behind a token; raises Unauthenticated.
     """
 
@@ -77,6 +81,7 @@ class Commands:
         enabled_clients: tuple[str, ...],
         sync_jobs: Slots,
         quick_calls: Slots,
+        holder_of: Callable[[Mapping[str, Any], str], Holder],
         may_call: Callable[[Mapping[str, Any], str], None] = lambda _credentials, _address: None,
         audit: Audit | None = None,
         whose: Callable[[Mapping[str, Any], str], Identity | None] = lambda _credentials, _address: None,
@@ -89,6 +94,7 @@ class Commands:
         self._enabled_clients = enabled_clients
         self._sync_jobs = sync_jobs
         self._quick_calls = quick_calls
+        self._holder_of = holder_of
         self._may_call = may_call
         self._audit = audit if audit is not None and audit.enabled else None
         self._whose = whose
@@ -117,20 +123,27 @@ class Commands:
         slots = self._sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self._quick_calls
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(slots.take())
-            except Overloaded as fault:
+                welcome = held.enter_context(slots.take(self._holder(lows, info, proof)))
+            except (Overloaded, Throttled) as fault:
                 self._count_refused(lows, fault)
                 raise
             if any(low.is_compound for low in lows):
-                self._check_rights(lows, info)
-            return self._run_all(lows, info)
+                self._check_rights(lows, info, welcome)
+            return self._run_all(lows, info, welcome)
 
-    def _check_rights(self, lows: list[Low], info: RequestInfo) -> None:
+    def _holder(self, lows: list[Low], info: RequestInfo, proof: Proof | None) -> Holder:
+        """Return whose share of the slots a request counts to: that of the first of its lows' users who are proven, if there is one."""
+        if proof is not None:
+            return proof.identity.holder_at(info.address)
+        holders = [self._holder_of(low.proof, info.address) for low in lows]
+        return next((holder for holder in holders if holder.proven), holders[0])
+
+    def _check_rights(self, lows: list[Low], info: RequestInfo, welcome: Welcome) -> None:
         """Refuse the whole lowstate, before any of it runs, for a low that does more than its caller may."""
         try:
             with info.timeline.stage("auth"):
                 for low in lows:
-                    self._gateway.check_rights(low, functools.partial(self._guard.admit, low.proof, info.address, _asked(low, info)))
+                    self._gateway.check_rights(low, functools.partial(self._admitted, low, info, welcome))
         except Fault as fault:
             self._count_refused(lows, fault)
             raise
@@ -168,12 +181,12 @@ class Commands:
             info.claimed.update(_named(body))
             raise
 
-    def _run_all(self, lows: list[Low], info: RequestInfo) -> list[Any]:
+    def _run_all(self, lows: list[Low], info: RequestInfo, welcome: Welcome) -> list[Any]:
         values: list[Any] = []
         deadline = self._monotonic() + self.policy.deadline_seconds
         for index, low in enumerate(lows):
             try:
-                result = self._run_one(low, info, deadline)
+                result = self._run_one(low, info, deadline, welcome)
             except Fault as fault:
                 if values or len(lows) > 1:
                     fault.details["completed"] = values
@@ -185,7 +198,7 @@ class Commands:
             values += result.value if low.client is Client.LOCAL_BATCH else [result.value]
         return values
 
-    def _run_one(self, low: Low, info: RequestInfo, deadline: float) -> LowResult:
+    def _run_one(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
         tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
         entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
@@ -196,7 +209,7 @@ class Commands:
         outcome = "error"
         self._metrics.client_started(low.client)
         try:
-            result = self._through_guard(low, info, deadline)
+            result = self._through_guard(low, info, deadline, welcome)
             outcome = result.outcome
             entry.update(_account(result))
         except Fault as fault:
@@ -209,15 +222,27 @@ class Commands:
             self._metrics.client_finished(low.client, outcome, seconds)
         return result
 
-    def _through_guard(self, low: Low, info: RequestInfo, deadline: float) -> LowResult:
-        with info.timeline.entering("auth", self._guard.admit(low.proof, info.address, _asked(low, info))) as accepted:
+    def _through_guard(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome) -> LowResult:
+        with info.timeline.entering("auth", self._admitted(low, info, welcome)) as accepted:
 
-            def welcome() -> None:
+            def known() -> None:
                 info.who.update(_claimed(low.credentials))
                 accepted()
 
-            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=welcome, timeline=info.timeline)
+            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline)
             return self._gateway.run(low, request)
+
+    @contextlib.contextmanager
+    def _admitted(self, low: Low, info: RequestInfo, welcome: Welcome) -> Iterator[Callable[[], None]]:
+        """Let a low's credentials through to the master inside the block; yields what to call when it has accepted them."""
+        with self._guard.admit(low.proof, info.address, _asked(low, info)) as accepted:
+
+            def no_stranger() -> None:
+                accepted()
+                if welcome is not None:
+                    welcome(self._holder_of(low.proof, info.address).user)
+
+            yield no_stranger
 
 
 def _completed(body: object, proof: Proof | None, client: Client | None) -> object:

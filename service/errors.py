@@ -117,6 +117,10 @@ class Overloaded(Fault, status=503, outcome="overloaded", retry_after="always"):
     """All slots of this kind of work are taken."""
 
 
+class ShareTaken(Overloaded):
+    """The caller's user or address holds its share of these slots (`limits.share`); the others are kept for others."""
+
+
 class Draining(Overloaded):
     """The process is stopping and opens no more streams."""
 

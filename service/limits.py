@@ -1,38 +1,148 @@
-"""Slots for each kind of work, and an allowance of failures for each address and user."""
+"""Slots for each kind of work, shared by address and user, and an allowance of failures for each of them."""
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 from service.bounded import Bounded
-from service.errors import Overloaded
+from service.errors import Overloaded, ShareTaken, Throttled
 
 # Addresses and users are invented without bound by those we want to slow down.
 MOST_KEYS = 10_000
 
 
-class Slots:
-    """Limits how many requests do one kind of work at one time; further ones are refused at once, never queued."""
+def slots_together(limit: int, share: float) -> int:
+    """Return how many slots there are, when one user alone may hold *limit*: some are left then for others at its address, and some for other addresses."""
+    return math.ceil(math.ceil(limit / share) / share)
 
-    def __init__(self, kind: str, limit: int, *, retry_after_seconds: float = 1.0) -> None:
+
+@dataclasses.dataclass(frozen=True)
+class Holder:
+    """
+    Who holds a slot.
+
+    address: or the network that it counts with. user: with its eauth, or what stands for it. proven: it is that user; else it only says so.
+    """
+
+    address: str
+    user: str
+    proven: bool = True
+
+
+class Shares:
+    """
+    Counts who holds how many slots of one kind; who asks for one too many is refused at once, never queued.
+
+    limit: the most of one holder. share: of the slots that others leave, the most of one holder, so that some are left for whoever comes next; there are
+    so many that nobody is refused before *limit* are taken. 1: first come, first served.
+    """
+
+    def __init__(self, kind: str, limit: int, share: float, *, retry_after_seconds: float = 1.0) -> None:
         self._kind = kind
         self._limit = limit
+        self._share = share
         self._retry_after_seconds = retry_after_seconds
-        self._free = threading.Semaphore(limit)
+        self._size = slots_together(limit, share)
+        self._lock = threading.Lock()
+        self._taken = 0  # guarded by _lock
+        self._held: collections.Counter[str] = collections.Counter()  # by holder; guarded by _lock
 
     @contextlib.contextmanager
-    def take(self) -> Iterator[None]:
-        """Hold a slot inside the block. Raises Overloaded."""
-        if not self._free.acquire(blocking=False):
-            raise Overloaded(f"all {self._limit} slots for {self._kind} are taken", retry_after_seconds=self._retry_after_seconds)
+    def take(self, *holders: str) -> Iterator[None]:
+        """Hold a slot inside the block. holders: whose it is, each one within the one before it. Raises Overloaded, ShareTaken."""
+        with self._lock:
+            self._check(holders)
+            self._count(holders, 1)
+        with self._counted(holders):
+            yield
+
+    @contextlib.contextmanager
+    def keep(self, *holders: str) -> Iterator[None]:
+        """Hold a slot inside the block even if none is left: what it is for has begun."""
+        with self._lock:
+            self._count(holders, 1)
+        with self._counted(holders):
+            yield
+
+    def check(self, *holders: str) -> None:
+        """Raise what `take` would."""
+        with self._lock:
+            self._check(holders)
+
+    @contextlib.contextmanager
+    def _counted(self, holders: tuple[str, ...]) -> Iterator[None]:
         try:
             yield
         finally:
-            self._free.release()
+            with self._lock:
+                self._count(holders, -1)
+
+    def _count(self, holders: tuple[str, ...], slots: int) -> None:
+        self._taken += slots
+        for holder in holders:
+            self._held[holder] += slots
+            if not self._held[holder]:
+                del self._held[holder]
+
+    def _check(self, holders: tuple[str, ...]) -> None:
+        room = self._size - self._taken
+        for holder in holders:
+            room = self._room(self._held[holder], room)
+        left = min(self._size - self._taken, self._limit - self._held[holders[-1]])
+        if min(room, left) > 0:
+            return
+        if left <= 0:
+            raise Overloaded(f"all {self._limit} slots for {self._kind} are taken", retry_after_seconds=self._retry_after_seconds)
+        raise ShareTaken(f"this user or address holds its share of the slots for {self._kind} (limits.share)", retry_after_seconds=self._retry_after_seconds)
+
+    def _room(self, held: int, left: int) -> int:
+        """Return how many more a holder may take of those that others leave; the first one always. A hair is added, as floats may lack one."""
+        return max(int(self._share * (held + left) + 1e-9) - held, int(left > 0 and not held))
+
+
+class Slots:
+    """
+    Limits how many requests do one kind of work at one time.
+
+    strangers: the slots of those who have not authenticated, of whatever kind their work is. They never hold one of these, and get in only
+    if there is one for them once they have. None: nobody of that sort comes.
+    """
+
+    def __init__(self, kind: str, limit: int, *, share: float = 1.0, strangers: Shares | None = None, retry_after_seconds: float = 1.0) -> None:
+        self._shares = Shares(kind, limit, share, retry_after_seconds=retry_after_seconds)
+        self._strangers = strangers
+
+    @contextlib.contextmanager
+    def take(self, holder: Holder) -> Iterator[Callable[[str], None] | None]:
+        """
+        Hold a slot inside the block.
+
+        Yields, for a stranger, what to call when it has turned out to be a user, which holds one of ours from then on. Raises Overloaded, and Throttled for strangers.
+        """
+        with contextlib.ExitStack() as held:
+            if holder.proven or self._strangers is None:
+                held.enter_context(self._shares.take(holder.address, holder.user))
+                yield None
+                return
+            self._shares.check(holder.address, holder.user)
+            try:
+                # Anybody can use a name, so it counts at its own address only.
+                held.enter_context(self._strangers.take(holder.address, f"{holder.address} {holder.user}"))
+            except Overloaded as fault:
+                # Guessing passwords must not look as if we failed our callers.
+                raise Throttled(fault.reason, retry_after_seconds=fault.retry_after_seconds) from None
+
+            def welcome(user: str) -> None:
+                held.close()
+                held.enter_context(self._shares.keep(holder.address, user))
+
+            yield welcome
 
 
 class Brake:

@@ -124,7 +124,8 @@ def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
 
 def _events(parts: ApiParts) -> EventsResource:
     ours = parts.settings.events
-    return EventsResource(parts.streams, parts.sessions, Slots("event streams", ours.streams), ours, parts.report, on_lag=parts.metrics.stream_lag)
+    slots = Slots("event streams", ours.streams, share=parts.settings.limits.share)
+    return EventsResource(parts.streams, parts.sessions, slots, ours, parts.report, on_lag=parts.metrics.stream_lag)
 
 
 def _metrics_page(parts: OpsParts) -> MetricsResource:

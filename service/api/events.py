@@ -67,7 +67,7 @@ class EventsResource:
         """Send events until the caller leaves, its token dies or the sidecar stops."""
         view = self._view(req, req.context.session.identity)
         with contextlib.ExitStack() as held:
-            held.enter_context(self._slots.take())
+            held.enter_context(self._slots.take(req.context.session.identity.holder_at(RequestInfo.of(req.env).address)))
             reader = self._streams.open(view, req.get_header("Last-Event-ID"))
             held.callback(self._streams.close, reader)
             resp.stream = self._body(req, reader, held.pop_all())

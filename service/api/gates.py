@@ -98,7 +98,7 @@ def url_session(find: Find) -> Gate:
 
 def webhook(webhooks: Webhooks, find: Find, body_limit_bytes: int) -> Gate:
     """
-    Let calls pass as the rules of their path want it, and leave their `admission` in the request's context.
+    Let calls pass as the rules of their path want it, and leave their `session`, if they need one, and their `admission` in the request's context.
 
     The body is read, for its signature. Raises BadRequest for a path that can be none, TooLarge.
     """
@@ -106,8 +106,7 @@ def webhook(webhooks: Webhooks, find: Find, body_limit_bytes: int) -> Gate:
     def gate(req: falcon.Request, _resp: falcon.Response, params: Mapping[str, str]) -> None:
         segments = segments_of(params.get("path", ""))
         webhooks.admit_address(segments, RequestInfo.of(req.env).address)
-        if webhooks.needs_login(segments):
-            find(req.env)
+        req.context.session = find(req.env) if webhooks.needs_login(segments) else None
         req.context.admission = webhooks.check(segments, _body(req, body_limit_bytes), req.get_header)
 
     return gate

@@ -11,9 +11,10 @@ from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.webhook import WebhookAdmission, segments_of
 from service.errors import BadRequest, NotAcceptable
+from service.http.addresses import HOLDERS
 from service.http.media import decode, read_body, respond
 from service.http.request_info import RequestInfo
-from service.limits import Slots
+from service.limits import Holder, Slots
 from service.observe.redact import MASK
 
 TAG = "salt/netapi/hook"
@@ -56,9 +57,15 @@ class HookResource:
         act = Act("hook", user=info.who.get("user.name"), eauth=info.who.get("auth.eauth"), tag=tag, fields={"body": event["body"]})
         with admission.once:
             self._audit(info, [act])
-            with self._slots.take():
+            with self._slots.take(_holder(req)):
                 self._fire(tag, event)
         respond(req, resp, {"success": True})
+
+
+def _holder(req: falcon.Request) -> Holder:
+    """Return whose share of the slots a webhook counts to."""
+    address, session, path = RequestInfo.of(req.env).address, req.context.session, req.context.admission.path
+    return Holder(HOLDERS.of(address), f"webhook {path}", proven=bool(path)) if session is None else session.identity.holder_at(address)
 
 
 def _parsed(req: falcon.Request) -> Any:

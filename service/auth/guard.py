@@ -299,6 +299,10 @@ class Guard:
             if verdict != "error" and (is_login or not (verdict == "success" and attempt.known)):
                 self._on_verdict(Verdict(eauth, str(credentials.get("username", "")), verdict, wait, asked))
 
+    def knows(self, credentials: Mapping[str, Any]) -> bool:
+        """Say whether the master accepted these credentials lately, so that they need no turn."""
+        return self.proven.has(self.proven.digest_of(credentials))
+
     def vouch(self, credentials: Mapping[str, Any]) -> None:
         """Let credentials pass that the master has just made: failures of a neighbour at the same address are not theirs."""
         self.proven.add(self.proven.digest_of(credentials))

@@ -6,6 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from service.http.addresses import HOLDERS
+from service.limits import Holder
+
+
+def slots_name(eauth: str, user: str) -> str:
+    """Return the name by which a user's slots are counted: the same for spellings that a directory may take for one user."""
+    return f"user {eauth}:{user.strip().casefold()}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
@@ -20,6 +28,15 @@ class Identity:
     groups: tuple[str, ...]
     perms: list[Any] | dict[str, Any]
     sees_everything: bool
+
+    @property
+    def slots_name(self) -> str:
+        """The name by which the user's slots are counted."""
+        return slots_name(self.eauth, self.user)
+
+    def holder_at(self, address: str) -> Holder:
+        """Return whose share of the slots something counts to that the user does from an address."""
+        return Holder(HOLDERS.of(address), self.slots_name)
 
 
 class Proof(Protocol):

@@ -13,14 +13,15 @@ from typing import Any, Protocol
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.guard import Guard
-from service.auth.identity import Identity, Session
+from service.auth.identity import Identity, Session, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
 from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
 from service.gateway.clients.tokens import login_fields
 from service.gateway.low import TOKEN, check_token, session_over
+from service.http.addresses import HOLDERS
 from service.http.request_info import RequestInfo
-from service.limits import Slots
+from service.limits import Holder, Slots
 from service.secrets.digests import Digests
 
 MOST_REMEMBERED = 10_000
@@ -124,7 +125,11 @@ class Sessions:
         entries = self._audit(info, [Act("login" if info.route == "/login" else "token", user=user, eauth=eauth)])
         self._access.admit(info.address, user)
         fields = login_fields(credentials)
-        with self._slots.take(), info.timeline.stage("auth"), self._guard.admit(fields, info.address, is_login=True) as accepted:
+        with (
+            self._slots.take(self.holder_of(fields, info.address)),
+            info.timeline.stage("auth"),
+            self._guard.admit(fields, info.address, is_login=True) as accepted,
+        ):
             data = self._tokens.mk_token(fields)
             accepted()
         self._guard.vouch({"token": data["token"]})
@@ -178,6 +183,18 @@ class Sessions:
         token = credentials.get("token")
         self._access.admit(address, str(credentials.get("username", "")) if token is None else self._look_up(token, address).identity.user)
 
+    def holder_of(self, credentials: Mapping[str, Any], address: str) -> Holder:
+        """Return whose share of the slots a call with these credentials counts to: a user's, if the master accepted them lately."""
+        token = credentials.get("token")
+        if token is None or "eauth" in credentials:
+            name = slots_name(str(credentials.get("eauth", "")), str(credentials.get("username", "")))
+            return Holder(HOLDERS.of(address), name, self._guard.knows(credentials))
+        digest = self._digests.of(token)
+        with self._lock:
+            session, _ = self._alive.get(digest, (None, 0.0))
+            dead = digest in self._dead
+        return Holder(HOLDERS.of(address), session.identity.slots_name if session else f"token {digest.hex()}", not dead and self._guard.knows(credentials))
+
     def _look_up(self, token: str, address: str) -> Session:
         check_token(token)
         return self._remembered(token, self._cache_seconds) or self._ask(token, address)
@@ -216,13 +233,13 @@ class Sessions:
         self._audit(RequestInfo.of(environ), [Act("logout", user=who.user, eauth=who.eauth, groups=who.groups)])
         self._bury(self._digests.of(session.token))
         settled = functools.partial(self._on_revoked, session)
-        how = self._revoke(session, settled)
+        how = self._revoke(session, RequestInfo.of(environ).address, settled)
         settled(how)
         return how
 
-    def _revoke(self, session: Session, settled: Callable[[str], None]) -> str:
+    def _revoke(self, session: Session, address: str, settled: Callable[[str], None]) -> str:
         if not session.offline:
-            with contextlib.suppress(Overloaded), self._slots.take():
+            with contextlib.suppress(Overloaded), self._slots.take(session.identity.holder_at(address)):
                 return self._tokens.revoke(session.token, session.expire, settled)
         return self._tokens.owe(session.token, session.expire, settled)
 
@@ -234,7 +251,7 @@ class Sessions:
         age = DEAD_SECONDS if died is None else self._monotonic() - died
         if age < self._cache_seconds:
             raise session_over()
-        with self._slots.take():
+        with self._slots.take(self.holder_of({"token": token}, address)):
             data = self._tokens.get_token(token, timeout) if age < DEAD_SECONDS else self._guarded(token, address, timeout)
         if data is None:
             self._bury(digest)

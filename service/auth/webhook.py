@@ -20,8 +20,13 @@ Secrets = Mapping[str, SecretFile[bytes]]  # by the option that names the file
 
 @dataclasses.dataclass(frozen=True)
 class WebhookAdmission:
-    """A webhook that may be done. once: done inside it, so that its signature counts once. secret_headers: what nobody else may read."""
+    """
+    A webhook that may be done.
 
+    path: whose signature or token it has shown, empty if none. once: done inside it, so that its signature counts once. secret_headers: what nobody else may read.
+    """
+
+    path: str = ""
     once: contextlib.AbstractContextManager[None] = dataclasses.field(default_factory=contextlib.nullcontext)
     secret_headers: frozenset[str] = frozenset()
 
@@ -88,10 +93,10 @@ class Webhooks:
     def check(self, path: tuple[str, ...], body: bytes, header: Header) -> WebhookAdmission:
         """Raise Unauthenticated, with the reason, for a call whose signature, time or token is not good; SecretUnavailable while that cannot be told."""
         rules = self._of(path)
-        admission = WebhookAdmission()
+        admission = WebhookAdmission(rules.name if rules.has_proof else "")
         if rules.token is not None:
             check_token(rules.token_header, rules.token, header)
-            admission = WebhookAdmission(secret_headers=frozenset({rules.token_header.title()}))
+            admission = dataclasses.replace(admission, secret_headers=frozenset({rules.token_header.title()}))
         if rules.signature is not None:
             admission = dataclasses.replace(admission, once=rules.signature.check("/".join(path), body, header))
         return admission

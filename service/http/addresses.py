@@ -53,6 +53,10 @@ class Grouping:
         return _group(address, self.ipv4_prefix, self.ipv6_prefix)
 
 
+# Whose share of what we have an address is.
+HOLDERS = Grouping()
+
+
 class Proxies:
     """
     Tells the caller from the proxies before us.

@@ -15,8 +15,9 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
 from service.errors import BadRequest, Fault, Overloaded, TooLarge
+from service.http.addresses import HOLDERS
 from service.server import framing
-from service.server.intake import HOLDERS, IDLE_SECONDS, NoRoom, Patience
+from service.server.intake import IDLE_SECONDS, NoRoom, Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable

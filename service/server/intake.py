@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 
 from waitress.utilities import Error
 
-from service.http.addresses import Grouping
+from service.http.addresses import HOLDERS
 
 if TYPE_CHECKING:
     from service.server.channel import Channel
 
 MIB = 1024 * 1024
-# Whoever has one IPv6 address has a /64 at least.
-HOLDERS = Grouping()
-
-
 # Apache's mod_reqtimeout gives a header and a body as long before it looks at their rate.
 GRACE_SECONDS = 20.0
 

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from service.settings import locations
 from service.settings.audit_settings import AuditSettings
+from service.settings.limit_settings import LimitSettings
 from service.settings.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
 
 
@@ -87,59 +88,6 @@ class JobSettings(Group):
     early_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="Memory for returns that arrive before the publish is acknowledged.")
 
 
-class LimitSettings(Group):
-    """Limits on what runs at one time, and on failed logins."""
-
-    sync_jobs: Slots = Field(256, description="Most requests that wait for minions or runners at one time.")
-    quick_calls: Slots = Field(32, description="Most requests at one time that wait for the master only: asynchronous publishes, wheel, `GET /`.")
-    lows_per_request: int = Field(100, ge=1, description="Most lows in one request.", json_schema_extra=RELOADABLE)
-    auth_concurrency: int = Field(
-        2,
-        ge=1,
-        description="Most authentications with unproven credentials at one time; half of them, one at least, for addresses from which nobody has logged in lately. A failed one occupies a worker of the master for a second.",
-    )
-    auth_failures_burst: int = Field(
-        3,
-        ge=1,
-        description="Failed authentications allowed at once to an address and to a user; then the next one has to wait.",
-        json_schema_extra=RELOADABLE,
-    )
-    auth_failures_burst_overall: int = Field(
-        30,
-        ge=1,
-        description="Failed authentications allowed at once to all addresses together that have not failed in the last day. Those that have may fail together as often as two of them could alone.",
-        json_schema_extra=RELOADABLE,
-    )
-    auth_failures_per_minute: float = Field(
-        6.0,
-        gt=0,
-        description="Failed authentications allowed each minute to an address and to a user, once `limits.auth_failures_burst` is used up.",
-        json_schema_extra=RELOADABLE,
-    )
-    auth_failures_per_minute_overall: float = Field(
-        30.0,
-        gt=0,
-        description="Failed authentications allowed each minute to all addresses together that have not failed in the last day, once `limits.auth_failures_burst_overall` is used up; each failure slows every caller of the master.",
-        json_schema_extra=RELOADABLE,
-    )
-    auth_ipv4_prefix: int = Field(
-        32, ge=8, le=32, description="Bits of an IPv4 address that count for the limits on failed authentications: with 24, its /24 is one address."
-    )
-    auth_ipv6_prefix: int = Field(
-        64, ge=16, le=128, description="Bits of an IPv6 address that count for the limits on failed authentications: whoever has one address has a whole /64."
-    )
-    auth_known_seconds: Seconds = Field(
-        86_400.0,
-        description="Seconds after a login that worked in which its address, and its user there, do not wait for failures from other addresses.",
-        json_schema_extra=RELOADABLE,
-    )
-    auth_proven_seconds: Seconds = Field(
-        900.0,
-        description="Seconds that credentials which worked are exempt from the limits on failed authentications; the master still checks them every time.",
-        json_schema_extra=RELOADABLE,
-    )
-
-
 class LogSettings(Group):
     """The JSON log on standard output."""
 
@@ -192,7 +140,7 @@ class SessionSettings(Group):
 class EventSettings(Group):
     """The event stream, `GET /events`."""
 
-    streams: Slots = Field(200, description="Most readers at one time; each occupies a thread.")
+    streams: Slots = Field(200, description="Most readers of one user at one time; each occupies a thread. `limits.share` says what others get beside it.")
     queue_events: int = Field(
         1000,
         ge=10,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from service.limits import slots_together
 from service.server.intake import Bounds, Patience
 from service.server.listener import Listener
 from service.settings.settings import OpsSettings, Settings
@@ -22,7 +23,7 @@ def api_listener(process: Process, ours: Settings) -> Listener:
         name="api",
         host=ours.api.host,
         port=ours.api.port,
-        threads=ours.limits.sync_jobs + ours.limits.quick_calls + ours.events.streams + SPARE_THREADS,
+        threads=api_threads(ours),
         connection_limit=ours.api.connection_limit,
         body_limit_bytes=ours.api.body_limit_bytes,
         patience=Patience(ours.api.receive_seconds, ours.api.receive_bytes_per_second),
@@ -30,6 +31,14 @@ def api_listener(process: Process, ours: Settings) -> Listener:
         on_rejected=process.report.rejected,
         on_queue_wait=process.metrics.queue_waited,
         flag="--api-port",
+    )
+
+
+def api_threads(ours: Settings) -> int:
+    """Return how many threads the API may need: one for each slot, and a few more."""
+    limits = ours.limits
+    return SPARE_THREADS + sum(
+        slots_together(each, limits.share) for each in (limits.sync_jobs, limits.quick_calls, limits.unproven_calls, ours.events.streams)
     )
 
 

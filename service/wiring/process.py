@@ -19,7 +19,7 @@ from service.http.addresses import Grouping, Proxies
 from service.http.cors import Cors
 from service.http.files import Page
 from service.http.middleware import Canonical
-from service.limits import Brake, Slots
+from service.limits import Brake, Shares, Slots
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
@@ -27,7 +27,8 @@ from service.observe.report.report import Report
 from service.readiness import Readiness, Since
 from service.routes import API_TEMPLATES, ApiParts, OpsParts
 from service.secrets.secret_file import BearerFile
-from service.settings.settings import LimitSettings, Settings
+from service.settings.limit_settings import LimitSettings
+from service.settings.settings import Settings
 from service.wiring.configuration import Configuration
 from service.wiring.following import make_follower, make_streams
 from service.wiring.master import Connect, Skew, connect_gateway, make_hub, make_observer
@@ -76,10 +77,14 @@ class Process:
 
         guard = make_guard(ours.limits, self.gateway.runner, self.metrics, self.report)
         access = Access(ours.access.networks, ours.access.users, ours.api.hosts)
-        quick_calls = Slots("quick calls", ours.limits.quick_calls)
+        strangers = Shares("callers who have not authenticated", ours.limits.unproven_calls, ours.limits.share)
+        quick_calls = Slots("quick calls", ours.limits.quick_calls, share=ours.limits.share, strangers=strangers)
+        sync_jobs = Slots("synchronous jobs", ours.limits.sync_jobs, share=ours.limits.share, strangers=strangers)
         self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick_calls, access=access, audit=self.audit, report=self.report)
         self.metrics.watch_sessions(self.sessions.active)
-        commands = make_commands(configuration, self.gateway.runner, guard, quick_calls, sessions=self.sessions, audit=self.audit, metrics=self.metrics)
+        commands = make_commands(
+            configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, metrics=self.metrics
+        )
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         page = Page(ours.site.app) if ours.site.app else None
@@ -134,6 +139,7 @@ def make_limits(ours: Settings) -> dict[str, float]:
         "connections_full": ours.api.connections_per_address,
         "rate_limited": ours.limits.auth_failures_per_minute,
         "queue_full": ours.limits.sync_jobs,
+        "share_taken": ours.limits.share,
     }
 
 
@@ -174,7 +180,7 @@ def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, qu
 
 
 def make_commands(
-    configuration: Configuration, runner: Runner, guard: Guard, quick_calls: Slots, *, sessions: Sessions, audit: Audit, metrics: Metrics
+    configuration: Configuration, runner: Runner, guard: Guard, sync_jobs: Slots, quick_calls: Slots, *, sessions: Sessions, audit: Audit, metrics: Metrics
 ) -> Commands:
     """Make the one way from a request to the gateway."""
     ours = configuration.settings
@@ -184,8 +190,9 @@ def make_commands(
         metrics,
         Policy(ours.limits.lows_per_request, ours.jobs.deadline_seconds, ours.jobs.metadata, ours.log.include_target),
         enabled_clients=configuration.master.enabled_clients,
-        sync_jobs=Slots("synchronous jobs", ours.limits.sync_jobs),
+        sync_jobs=sync_jobs,
         quick_calls=quick_calls,
+        holder_of=sessions.holder_of,
         may_call=sessions.admit,
         audit=audit,
         whose=sessions.whose,

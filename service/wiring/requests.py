@@ -21,6 +21,7 @@ REJECTIONS = {
     "NotAcceptable": "unsupported_media_type",
     "Throttled": "rate_limited",
     "Overloaded": "queue_full",
+    "ShareTaken": "share_taken",
     "Draining": "shutting_down",
     "ClientDisabled": "client_disabled",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,16 @@ def test_over_the_limit_of_readers_the_answer_is_503_at_once(tmp_path: Path) -> 
     assert third.headers["retry-after"] == "1"
     with Listening(api.process.api, token) as again:
         assert again.status == 200
+
+
+def test_who_has_taken_all_streams_leaves_some_for_others(tmp_path: Path) -> None:
+    api = fake_api(tmp_path, SIDECAR_EVENTS_STREAMS="4")
+    hog, other = login(api, api.pinger), login(api, api.demo)
+
+    with contextlib.ExitStack() as open_ones:
+        statuses = [open_ones.enter_context(Listening(api.process.api, token)).status for token in (*[hog] * 6, other, hog)]
+
+    assert statuses == [200] * 4 + [503] * 2 + [200, 503]
 
 
 def test_a_stream_ends_when_its_token_dies(tmp_path: Path) -> None:

@@ -273,3 +273,19 @@ def test_a_path_may_ask_for_a_token_and_a_signature(tmp_path: Path) -> None:
     token, signed = {"authorization": "Bearer CANARY-alerts"}, {"x_hub_signature_256": signature("github", BODY)}
 
     assert [send(api, "/hook/both", headers).status for headers in (token, signed, {**token, **signed})] == [401, 401, 200]
+
+
+def test_a_webhook_that_proves_nothing_takes_no_slot_from_one_that_does(tmp_path: Path) -> None:
+    api = guarded(tmp_path, SIDECAR_LIMITS_UNPROVEN_CALLS="1", SIDECAR_LIMITS_QUICK_CALLS="1", SIDECAR_LIMITS_SHARE="1")
+    assert isinstance(api.process.gateway, FakeGateway)
+    meanwhile: list[int] = []
+
+    def call_others(_event: object) -> None:
+        if not meanwhile:
+            meanwhile.append(send(api, "/hook/open").status)
+            meanwhile.append(send(api, "/hook/gitlab", {"x_gitlab_token": SECRETS["gitlab"].decode()}).status)
+
+    api.process.gateway.hub.subscribe(call_others)
+
+    assert send(api, "/hook/open").status == 200
+    assert meanwhile == [429, 200]

@@ -182,6 +182,11 @@ class Sidecar:
         status = Path("/proc", str(self._process.pid), "status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
+    def login(self, who: Mapping[str, str]) -> str:
+        """Open a session; return its token."""
+        token: str = ask(self.api_port, "POST", "/login", json.dumps(who).encode(), JSON).json()["return"][0]["token"]
+        return token
+
     def metric(self, name: str, **labels: str) -> float:
         """Return the sum of the samples of a metric that have these labels."""
         page = self.ops("/metrics").body.decode()

@@ -17,7 +17,7 @@ import pytest
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.load import Load
-from tests.real.sidecar import JSON, Sidecar, ask
+from tests.real.sidecar import JSON, Sidecar
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
@@ -80,7 +80,7 @@ def test_a_missing_right_is_not_charged_as_a_failed_login(salt_master: EmbeddedS
     limits = {"LIMITS_AUTH_FAILURES_PER_MINUTE": PER_MINUTE, "LIMITS_AUTH_PROVEN_SECONDS": 0.001}
     sidecar = make_sidecar(salt_master.master_config, **limits).__enter__()
     pinger = salt_master.credentials_of("pinger")
-    token = ask(sidecar.api_port, "POST", "/login", json.dumps(pinger).encode(), JSON).json()["return"][0]["token"]
+    token = sidecar.login(pinger)
     clients = {
         "local": "test.arg",
         "local_async": "test.arg",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import statistics
 import threading
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service.demo.embedded import EmbeddedSalt
+from service.demo.embedded_config import PINGER
 from tests.real.conftest import MakeSidecar
 from tests.real.held import Held
 from tests.real.load import Load
@@ -80,6 +82,37 @@ def test_probes_are_quick_while_callers_keep_every_thread_busy(salt_master: Embe
 
     assert max(live, ready) < QUICK_SECONDS
     assert set(crowd.statuses()) == {200, 503}
+
+
+def test_a_crowd_that_has_not_authenticated_costs_an_admin_no_call(salt_master: EmbeddedSalt, small: Sidecar) -> None:
+    admin = {**salt_master.credentials, "client": "wheel", "fun": "key.list_all"}
+    session = small.login(salt_master.credentials)
+    bad = {"eauth": "pam", "password": "wrong", "client": "local", "tgt": "minion-1", "fun": "test.ping"}
+    crowds = [Load(small, {**bad, "username": f"nobody-{number}"}, 2) for number in range(10)]
+    crowds += [Load(small, {"client": "runner", "fun": "jobs.active", "token": f"{number:064x}"}, 2) for number in range(10)]
+    with contextlib.ExitStack() as running:
+        for crowd in crowds:
+            running.enter_context(crowd.running())
+        small.wait(lambda: any(crowd.statuses() for crowd in crowds), "crowded")
+        answers = [small.post(admin) if number % 2 else small.get("/keys", {"X-Auth-Token": session}) for number in range(29)]
+
+    assert [answer.status for answer in answers] == [200] * 29
+    assert {status for crowd in crowds for status in crowd.statuses()} <= {401, 429}
+
+
+def test_one_user_does_not_take_all_streams(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
+    sidecar = make_sidecar(salt_master.master_config, EVENTS_STREAMS=SLOTS).__enter__()
+    few, admin = (sidecar.login(who) for who in (salt_master.credentials_of(PINGER), salt_master.credentials))
+    with contextlib.ExitStack() as open_ones:
+
+        def stream(token: str) -> int:
+            connection = open_ones.enter_context(contextlib.closing(http.client.HTTPConnection("127.0.0.1", sidecar.api_port, timeout=60)))
+            connection.request("GET", "/events", headers={"X-Auth-Token": token})
+            return connection.getresponse().status
+
+        statuses = [stream(few) for _ in range(3 * SLOTS)], stream(admin)
+
+    assert statuses == ([200] * SLOTS + [503] * 2 * SLOTS, 200)
 
 
 def test_ops_answers_when_no_connection_of_the_api_is_left(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:

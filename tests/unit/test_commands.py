@@ -33,9 +33,10 @@ from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
 from service.http.addresses import Grouping
 from service.http.request_info import new_info
-from service.limits import Brake, Slots
+from service.limits import Brake, Holder, Shares, Slots
 
 TOKEN = "ab" * 32
+SOMEBODY = Holder("192.0.2.9/32", "user pam:somebody")
 PING = {"client": "local", "tgt": "*", "fun": "test.ping", "token": TOKEN}
 RUNNER_ASYNC = {"client": "runner_async", "fun": "jobs.active", "token": TOKEN}
 
@@ -114,7 +115,9 @@ class Desk:
         self.gateway = FakeGateway()
         self.metrics = FakeMetrics()
         self.attempts: list[tuple[str, str]] = []
-        self.sync_jobs, self.quick_calls = Slots("sync jobs", 1), Slots("quick calls", 1)
+        self.strangers = Shares("callers who have not authenticated", 1, 1)
+        self.sync_jobs, self.quick_calls = (Slots(kind, 1, strangers=self.strangers) for kind in ("sync jobs", "quick calls"))
+        self.proven = True
         self.info = new_info({"REQUEST_METHOD": "POST", "REMOTE_ADDR": "192.0.2.1", "HTTP_X_REQUEST_ID": "request-1"})
         self.commands = Commands(
             self.gateway,
@@ -135,6 +138,7 @@ class Desk:
             enabled_clients=tuple(client for client in CLIENTS if client != "wheel"),
             sync_jobs=self.sync_jobs,
             quick_calls=self.quick_calls,
+            holder_of=lambda credentials, address: Holder(address, str(credentials), proven=self.proven),
             audit=cast("Audit | None", audit),
             monotonic=self._monotonic,
         )
@@ -283,18 +287,45 @@ def test_a_runners_arguments_stay_out_of_the_account_whatever_they_are_called(de
 
 
 def test_a_waiting_low_needs_a_slot_for_jobs_and_others_one_for_quick_calls(desk: Desk) -> None:
-    with desk.sync_jobs.take():
+    with desk.sync_jobs.take(SOMEBODY):
         assert desk.run(RUNNER_ASYNC) == ["jobs.active"]
         with pytest.raises(Overloaded, match="sync jobs"):
             desk.run(RUNNER_ASYNC, PING)
-    with desk.quick_calls.take():
+    with desk.quick_calls.take(SOMEBODY):
         assert desk.run(RUNNER_ASYNC, PING) == ["jobs.active", "test.ping"]
         with pytest.raises(Overloaded, match="quick calls"):
             desk.run(RUNNER_ASYNC)
 
 
+def test_who_has_not_authenticated_holds_a_slot_only_once_the_master_has_accepted_it(desk: Desk) -> None:
+    desk.proven = False
+    free: list[tuple[bool, bool]] = []
+
+    def is_free(shares: AbstractContextManager[object]) -> bool:
+        try:
+            with shares:
+                return True
+        except Overloaded:
+            return False
+
+    def run(low: Low, request: Request) -> LowResult:
+        for accepted in (False, True, True):
+            if accepted:
+                request.accepted()
+            free.append((is_free(desk.strangers.take("b")), is_free(desk.sync_jobs.take(SOMEBODY))))
+        return LowResult(low.fun)
+
+    desk.gateway.run = run  # type: ignore[method-assign]
+    desk.run(PING)
+
+    assert free == [(False, True), (True, False), (True, False)]
+    with desk.strangers.take("b"), pytest.raises(Throttled, match="have not authenticated"):
+        desk.run(PING)
+    assert desk.metrics.refused == [("local", "authn_error")]
+
+
 def test_each_low_of_a_request_that_found_no_slot_is_counted(desk: Desk) -> None:
-    with desk.sync_jobs.take(), pytest.raises(Overloaded):
+    with desk.sync_jobs.take(SOMEBODY), pytest.raises(Overloaded):
         desk.run(RUNNER_ASYNC, PING)
 
     assert desk.metrics.refused == [("runner_async", "overloaded"), ("local", "overloaded")]

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from service.settings.sources import load
+from service.wiring.listeners import api_threads
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -21,9 +22,7 @@ def test_a_container_is_not_killed_before_its_drain_is_over() -> None:
 
 
 def test_there_are_processes_for_every_thread_of_the_sidecar() -> None:
-    limits = SETTINGS.limits
-
-    assert COMPOSE["services"]["sidecar"]["pids_limit"] > limits.sync_jobs + limits.quick_calls + SETTINGS.events.streams + 100
+    assert COMPOSE["services"]["sidecar"]["pids_limit"] > api_threads(SETTINGS) + 100
 
 
 def test_every_service_is_confined_and_limited() -> None:

@@ -10,23 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import Overloaded
-from service.limits import Brake, Slots
+from service.limits import Brake, Holder, Slots
+
+ME = Holder("192.0.2.1/32", "user pam:me")
 
 
 def test_a_slot_is_free_again_after_its_block() -> None:
     slots = Slots("sync jobs", 1)
-    with slots.take():
+    with slots.take(ME):
         pass
-    with pytest.raises(ZeroDivisionError), slots.take():
+    with pytest.raises(ZeroDivisionError), slots.take(ME):
         raise ZeroDivisionError
-    with slots.take():
+    with slots.take(ME):
         pass
 
 
 def test_work_over_the_limit_is_refused_at_once_and_told_when_to_come_back() -> None:
     slots = Slots("sync jobs", 2, retry_after_seconds=3)
-    with slots.take(), slots.take():
-        with pytest.raises(Overloaded, match="all 2 slots for sync jobs are taken") as caught, slots.take():
+    with slots.take(ME), slots.take(ME):
+        with pytest.raises(Overloaded, match="all 2 slots for sync jobs are taken") as caught, slots.take(ME):
             pass
 
         assert caught.value.retry_after_seconds == 3

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.settings.settings import Settings
+from service.wiring.listeners import api_threads
 
 UNIT = Path(__file__).parents[2] / "config" / "systemd" / "salt-sidecar.service"
 # systemd's own scale: 0 is confined, 10 is not at all; it calls what is below 3 well.
@@ -35,9 +36,8 @@ def test_it_is_not_killed_before_its_drain_is_over() -> None:
 
 def test_it_may_have_every_thread_and_every_connection_of_the_settings() -> None:
     ours = Settings()
-    threads = ours.limits.sync_jobs + ours.limits.quick_calls + ours.events.streams
 
-    assert int(section("Service")["TasksMax"]) > threads + 100
+    assert int(section("Service")["TasksMax"]) > api_threads(ours) + 100
     assert int(section("Service")["LimitNOFILE"]) > 3 * ours.api.connection_limit + 1000
 
 

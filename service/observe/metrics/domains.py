@@ -21,6 +21,7 @@ REJECTIONS = (
     "unsupported_media_type",
     "rate_limited",
     "queue_full",
+    "share_taken",
     "shutting_down",
     "client_disabled",
 )

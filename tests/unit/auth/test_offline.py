@@ -6,7 +6,7 @@ import pytest
 
 from service.auth.sessions import OFFLINE_PATIENCE_SECONDS
 from service.errors import MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
-from tests.unit.auth.world import OFFLINE_SECONDS, OTHER, TOKEN, request, world
+from tests.unit.auth.world import OFFLINE_SECONDS, OTHER, SOMEBODY, TOKEN, request, world
 
 
 @pytest.mark.parametrize("fault", [MasterUnreachable("down"), MasterTimeout("slow"), Overloaded("queue full")])
@@ -65,5 +65,5 @@ def test_a_logout_that_finds_no_slot_is_put_off_too() -> None:
     here = world(slots=1)
     session = here.sessions.of(request(x_auth_token=TOKEN))
 
-    with here.slots.take():
+    with here.slots.take(SOMEBODY):
         assert here.sessions.logout(session, request()) == "later"

@@ -8,7 +8,8 @@ from service.auth.sessions import token_of
 from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Throttled, Unauthenticated
 from service.http.access import Access
 from service.http.request_info import ENVIRON_KEY
-from tests.unit.auth.world import GOOD, OTHER, TOKEN, request, world
+from service.limits import Holder
+from tests.unit.auth.world import GOOD, OTHER, SOMEBODY, TOKEN, request, world
 
 
 def test_a_session_tells_whose_it_is_and_the_log_line_too() -> None:
@@ -213,10 +214,39 @@ def test_a_look_up_needs_a_slot_and_a_remembered_session_none() -> None:
     here = world(slots=1)
     here.sessions.of(request(x_auth_token=TOKEN))
 
-    with here.slots.take():
+    with here.slots.take(SOMEBODY):
         here.sessions.of(request(x_auth_token=TOKEN))
+        here.clock.now += 10
         with pytest.raises(Overloaded):
-            here.sessions.of(request(x_auth_token=OTHER))
+            here.sessions.of(request(x_auth_token=TOKEN))
+
+
+def test_who_has_not_authenticated_takes_no_slot_from_who_has() -> None:
+    here = world(slots=1, burst=10**6)
+    here.sessions.of(request(x_auth_token=TOKEN))
+    here.clock.now += 10
+
+    with here.strangers.take("192.0.2.9"):
+        for unproven in (OTHER, "ef" * 32):
+            with pytest.raises(Throttled):
+                here.sessions.of(request(x_auth_token=unproven))
+        with pytest.raises(Throttled):
+            here.sessions.login(GOOD, request())
+        assert here.sessions.of(request(x_auth_token=TOKEN)).identity.user == "alice"
+
+
+def test_what_a_call_counts_to_is_the_user_behind_it_once_the_master_has_said_so() -> None:
+    here = world(burst=10**6)
+    before = [here.sessions.holder_of(credentials, "2001:db8::1") for credentials in ({"token": TOKEN}, GOOD)]
+    here.sessions.of(request(x_auth_token=TOKEN))
+    session = here.sessions.login({**GOOD, "username": " Alice"}, request())
+
+    assert [holder.proven for holder in before] == [False, False]
+    assert {holder.address for holder in before} == {"2001:db8::/64"}
+    shown = [{"token": TOKEN}, {"token": session.token}, {**GOOD, "username": " Alice"}]
+    assert {here.sessions.holder_of(credentials, "192.0.2.1") for credentials in shown} == {Holder("192.0.2.1/32", "user pam:alice")}
+    here.sessions.logout(session, request())
+    assert not here.sessions.holder_of({"token": session.token}, "192.0.2.1").proven
 
 
 def test_what_is_remembered_has_an_end() -> None:

@@ -13,11 +13,12 @@ from service.errors import Unauthenticated
 from service.http.access import Access
 from service.http.addresses import Grouping
 from service.http.request_info import ENVIRON_KEY, new_info
-from service.limits import Brake, Slots
+from service.limits import Brake, Holder, Shares, Slots
 
 TOKEN = "ab" * 32
 OTHER = "cd" * 32
 OFFLINE_SECONDS = 60.0
+SOMEBODY = Holder("192.0.2.9/32", "user pam:somebody")
 GOOD = {"username": "alice", "password": "secret", "eauth": "pam"}
 
 
@@ -81,6 +82,7 @@ class World:
     guard: Guard
     sessions: Sessions
     slots: Slots
+    strangers: Shares
     revoked: list[tuple[Session, str]]
 
 
@@ -108,7 +110,8 @@ def world(
         monotonic=clock,
     )
     revoked: list[tuple[Session, str]] = []
-    quick_calls = Slots("quick calls", slots)
+    strangers = Shares("callers who have not authenticated", slots, 1)
+    quick_calls = Slots("quick calls", slots, strangers=strangers)
     sessions = Sessions(
         tokens,
         guard,
@@ -123,7 +126,7 @@ def world(
         time_of_day=clock,
         **more,
     )
-    return World(clock, tokens, guard, sessions, quick_calls, revoked)
+    return World(clock, tokens, guard, sessions, quick_calls, strangers, revoked)
 
 
 def request(address: str = "192.0.2.1", **headers: str) -> dict[str, Any]:
