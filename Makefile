@@ -128,6 +128,10 @@ observe: $(STAMP) ## Let things go wrong with a real fleet before a real Prometh
 compat: $(STAMP) ## Send the same requests to rest_cherrypy and to the sidecar, print the table; ONLY='login*' shows those answers whole.
 	@$(BIN)/python -W ignore -m tests.compat.table $(if $(filter-out *,$(ONLY)),'$(ONLY)')
 
+.PHONY: fuzz
+fuzz: $(STAMP) ## Send made-up bodies of every media type to a sidecar while somebody asks /livez; print time and memory per byte, and the longest wait.
+	@$(BIN)/python -m tests.server.fuzz_table
+
 clients: $(PEPPER) $(NODE_CLIENT) ## Install the clients that the tests run: pepper from PyPI, salt-api from npm.
 
 .venv-pepper/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)

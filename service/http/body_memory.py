@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
+from collections.abc import Iterator
 
 import falcon
 
@@ -14,6 +17,8 @@ VALUES = 500_000
 # Of the memory, what is kept for bodies that take no more than SMALL_BYTES: large ones cannot keep everybody else out.
 RESERVE_SHARE = 8
 SMALL_BYTES = MIB
+# Longest wait for a turn to be read, of a body that takes long.
+TURN_SECONDS = 10.0
 # Measured at the worst shapes; docs/operations.md has the formula, tests/server/test_body_memory.py tries it.
 # A text outside of ASCII takes four bytes a character; the body, the parser's copy, the load and its copy on the way to the master come on top.
 JSON_BYTES, WIDE_JSON_BYTES, JSON_VALUE_BYTES = 5, 10, 100
@@ -25,12 +30,14 @@ class BodyMemory:
     """
     The memory that all requests' bodies may take at one time; falcon's middleware, which gives back a request's share when it is over.
 
-    limit_bytes: for all bodies. most_values: in one body, names of fields included.
+    limit_bytes: for all bodies. most_values: in one body, names of fields included. turn_seconds: see `turn`.
     """
 
-    def __init__(self, limit_bytes: int = MEMORY_BYTES, most_values: int = VALUES) -> None:
+    def __init__(self, limit_bytes: int = MEMORY_BYTES, most_values: int = VALUES, turn_seconds: float = TURN_SECONDS) -> None:
         self._limit_bytes = limit_bytes
         self.most_values = most_values
+        self._turn_seconds = turn_seconds
+        self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._taken = 0  # guarded by _lock
 
@@ -60,6 +67,25 @@ class BodyMemory:
         with self._lock:
             self._taken -= taken
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """
+        Have one body at a time read inside the block. Raises Overloaded for who has waited `turn_seconds`.
+
+        Python's collector rests meanwhile: nothing of a body is a cycle, and its passes over all that is being made of one would keep everybody
+        waiting, /livez too, for most of a second.
+        """
+        if not self._turn.acquire(timeout=self._turn_seconds):
+            raise Overloaded("too many large bodies wait to be read; send JSON, or less", retry_after_seconds=1.0)
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
+            self._turn.release()
+
 
 class Share:
     """What one request has taken. Of one thread."""
@@ -67,6 +93,7 @@ class Share:
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self._values = 0
+        self.turn = memory.turn
         self.taken = 0
 
     def take(self, more: int) -> None:

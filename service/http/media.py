@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import gzip
 import json
@@ -27,6 +28,8 @@ YAML_IN = frozenset({YAML, "text/yaml", "application/yaml"})
 # YAML takes a thousand times the work of JSON; rest_cherrypy reads no larger body of any kind by default.
 SLOW_BODY_BYTES = 1024 * 1024
 FORM_FIELDS = 1000
+# Larger bodies are read one at a time: they keep the interpreter busy for a tenth of a second and more.
+LONG_BYTES, LONG_SLOW_BYTES = 1024 * 1024, 16 * 1024
 # What `charset` may say, by Python's names. Its other codecs are no text, or guess; UTF-16 and UTF-32 are read with or without a byte order mark.
 CHARSETS = frozenset({"utf-8", "ascii", "iso8859-1", "iso8859-15", "cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"})
 LONGEST_CHARSET = 32
@@ -70,7 +73,12 @@ def decode(req: falcon.Request, *, required: str = "JSON, YAML or a form require
     if media_type not in {JSON, TEXT, FORM, *YAML_IN}:
         raise NotAcceptable(required)
     _check_uncompressed(req)
-    body = _as_utf8(body, parameters, share)
+    takes_long = len(body) > (LONG_BYTES if media_type in {JSON, TEXT} else LONG_SLOW_BYTES)
+    with share.turn() if takes_long else contextlib.nullcontext():
+        return _decoded(_as_utf8(body, parameters, share), media_type, share)
+
+
+def _decoded(body: bytes, media_type: str, share: Share) -> Any:
     if media_type == JSON:
         return _json(body, share)
     if media_type == TEXT:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
 
 import falcon
+import falcon.testing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,3 +116,38 @@ def test_small_bodies_are_refused_too_when_nothing_is_left() -> None:
     with pytest.raises(Overloaded) as refused:
         shares[16].take(1)
     assert refused.value.retry_after_seconds
+
+
+# Of each type, one that is read in turn.
+LONG_JSON = b"[" + b"{}," * 200_000 + b'"' + b"x" * MIB + b'"]'
+LONG = {JSON: LONG_JSON, TEXT: LONG_JSON, YAML: b"- {a: b}\n" * 5_000, FORM: b"arg=[" + b"{a: b}," * 5_000 + b"]"}
+
+
+@pytest.mark.parametrize("media_type", LONG)
+def test_the_collector_makes_no_pass_over_what_is_made_of_a_large_body(media_type: str) -> None:
+    req = falcon.testing.create_req(method="POST", body=LONG[media_type], headers={"Content-Type": media_type})
+    BodyMemory().process_request(req, falcon.Response())
+    passes: list[str] = []
+    gc.callbacks.append(lambda phase, _info: passes.append(phase))
+    try:
+        value = decode(req)
+        made = len(passes)
+    finally:
+        gc.callbacks.pop()
+
+    # One is due before, and one afterwards.
+    assert made <= 4
+    assert value is not None
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("media_type", LONG)
+def test_large_bodies_are_read_one_at_a_time_and_small_ones_do_not_wait(application: Callable[..., Application], media_type: str) -> None:
+    memory = BodyMemory(turn_seconds=0.01)
+    app = application(body_memory=memory)
+    with memory.turn():
+        large, small = (app.caller.request("POST", "/echo", body, content_type=media_type) for body in (LONG[media_type], LARGE[media_type][:1_000]))
+
+    assert (large.status, large.headers["retry-after"]) == (503, "1")
+    assert small.status != 503
+    assert app.caller.request("POST", "/echo", LONG[media_type], content_type=media_type).status == 200
