@@ -94,7 +94,7 @@ class UnknownEncoding(Fault, status=415, outcome="invalid"):
 
 
 class Conflict(Fault, status=409, outcome="invalid"):
-    """What is asked for would overwrite something."""
+    """What is asked for would overwrite something, or the low's `jid` is another job's."""
 
 
 class TooLarge(Fault, status=413, outcome="invalid"):

@@ -19,7 +19,13 @@ from service.gateway.master.options import MasterOptions
 from service.gateway.transport.event_writer import packed
 
 SECRET = "fake-secret"
-RIGHTS: dict[str, list[str]] = {"demo": [".*", "@runner", "@wheel", "@jobs"], "pinger": ["test.ping"]}
+RIGHTS: dict[str, list[str]] = {
+    "demo": [".*", "@runner", "@wheel", "@jobs"],
+    "pinger": ["test.ping"],
+    "ann": ["test.ping", "sys.list_functions", "@runner"],
+    "bob": ["test.ping", "sys.list_functions", "@runner"],
+}
+EAUTHS = ("sharedsecret", "file")
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "test.ping": lambda: True,
@@ -32,7 +38,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 class FakeMaster:
     """
-    Two accepted minions, one of them possibly silent, and the users of RIGHTS with the password SECRET.
+    Two accepted minions, one of them possibly silent, and the users of RIGHTS, in each of EAUTHS, with the password SECRET.
 
     Loads and answers have the shapes of salt/master.py ClearFuncs; events those of the bus.
     """
@@ -174,7 +180,7 @@ class FakeMaster:
         if "token" in sent:
             data = self._get_token(sent)
             return RIGHTS.get(data["name"]) if data else None
-        good = sent.get("eauth") == "sharedsecret" and sent.get("password") == SECRET
+        good = sent.get("eauth") in EAUTHS and sent.get("password") == SECRET
         return RIGHTS.get(sent.get("username", "")) if good else None
 
     def _refusal(self, load: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ import falcon
 
 from service.auth.identity import Identity, Session
 from service.errors import BadRequest, Fault, Unauthenticated
+from service.events.owners import Owner
 from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
-from service.streaming.owners import View
-from service.streaming.readers import Reader
+from service.streaming.readers import Reader, View
 from service.streaming.sse import CONTENT_TYPE, EventStream
 
 MOST_GLOBS = 50
@@ -85,13 +85,13 @@ class EventsResource:
         if len(globs) > MOST_GLOBS or any(len(glob) > MOST_GLOB_CHARACTERS for glob in globs):
             raise BadRequest(f"at most {MOST_GLOBS} tags of {MOST_GLOB_CHARACTERS} characters", field="tag")
         everything = self._settings.visibility == "everybody" or identity.sees_everything
-        return View(None if everything else identity.user, globs, ids=req.get_param("ids") in {"1", "true", "yes"})
+        return View(None if everything else Owner(identity.eauth, identity.user), globs, ids=req.get_param("ids") in {"1", "true", "yes"})
 
     def _body(self, req: falcon.Request, reader: Reader, held: contextlib.ExitStack) -> EventStream:
         info = RequestInfo.of(req.env)
         info.kind = "stream"
         self._report.stream_opened(
-            info.request_id, {"filter": [glob[:100] for glob in reader.view.globs[:5]] or None, "sees_everything": reader.view.user is None}
+            info.request_id, {"filter": [glob[:100] for glob in reader.view.globs[:5]] or None, "sees_everything": reader.view.owner is None}
         )
 
         def closed(reason: str, sent: int) -> None:

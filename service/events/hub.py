@@ -14,12 +14,15 @@ from typing import Any, Protocol
 from service.errors import MasterUnreachable
 from service.events.checked import Odd, checked
 from service.events.event import Event, OnUndecodable, read
+from service.events.owners import Owners
 from service.events.payload import text_of
 
 # A waiter that reads nothing must not eat the memory of the process.
 INBOX_LIMIT_BYTES = 512 * 1024 * 1024
 # With this much waiting its thread is woken before the last return is there: decoding takes memory too, and frees what was waiting.
 INBOX_RING_BYTES = 128 * 1024
+# Only what there is has these: anybody may fire another tag with a jid, and a master that refuses a low fires an error with the jid it named.
+_OF_A_JOB = frozenset({"job_new", "job_publish", "job_ret", "job_start", "job_prog", "run_new", "run_ret", "syndic"})
 LAG_SAMPLE_BYTES = 4096
 LAG_SAMPLE_SECONDS = 1.0
 
@@ -153,7 +156,7 @@ class Hub:
 
     on_event(kind, bytes) hears of every event; on_drop() of every one we had to drop; on_lag(seconds) of a sample's lateness;
     on_undecodable(tag, bytes) of an event that somebody waited for and that cannot be decoded; on_other_function() of a return under a jid that
-    somebody waited for, but of another function.
+    somebody waited for, but of another function. owners: hears which jobs there are.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class Hub:
         on_lag: Callable[[float], None] = lambda _seconds: None,
         on_undecodable: OnUndecodable | None = None,
         on_other_function: Callable[[], None] = lambda: None,
+        owners: Owners | None = None,
         inbox_limit_bytes: int = INBOX_LIMIT_BYTES,
         inbox_ring_bytes: int = INBOX_RING_BYTES,
         new_bell: Callable[[], Bell] = queue.SimpleQueue,
@@ -172,6 +176,7 @@ class Hub:
         self._early_limit_bytes = early_limit_bytes
         self._on_event = on_event
         self._on_drop = on_drop
+        self.owners = owners or Owners()
         self._lag = LagSampler(on_lag)
         self.on_undecodable, self.on_other_function = on_undecodable, on_other_function
         self._new_waiter: Callable[[], Waiter] = lambda: Waiter(self, new_bell(), limit_bytes=inbox_limit_bytes, ring_bytes=inbox_ring_bytes)
@@ -250,6 +255,8 @@ class Hub:
         event = read(raw)
         self._on_event(event.kind, len(raw))
         self._lag.look(event)
+        if event.jid is not None and event.kind in _OF_A_JOB:
+            self.owners.exists(event.jid)
         for take in self._subscribers:
             take(event)
         jid = event.jid

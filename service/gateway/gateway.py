@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,16 +11,17 @@ import salt.utils.jid
 import zmq
 
 from service.clients import Client
-from service.errors import Fault
+from service.errors import Conflict, Fault, Unauthenticated
 from service.events.hub import Hub
 from service.gateway.clients.batch import Batches
+from service.gateway.clients.claims import Claims
 from service.gateway.clients.local import Jobs, Request
 from service.gateway.clients.publish import Ledger, Publisher, Sender
 from service.gateway.clients.result import LowResult
 from service.gateway.clients.rights import Rights
 from service.gateway.clients.runner_wheel import MasterFunctions
 from service.gateway.clients.signatures import Signatures
-from service.gateway.clients.tokens import Tokens
+from service.gateway.clients.tokens import REFUSED, Tokens
 from service.gateway.low import Low, session_over
 from service.gateway.master.options import MasterOptions
 from service.gateway.transport.bus_thread import BusThread
@@ -60,11 +62,12 @@ class Runner:
         master_up: Callable[[], bool],
         on_announced: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        publisher = Publisher(channels, options, ledger, on_announced)
+        self._claims = Claims(channels, hub.owners)
+        publisher = Publisher(self._claims, options, ledger, on_announced)
         jobs = Jobs(publisher, hub, options, master_up=master_up)
         batches = Batches(jobs, failhard=bool(options.raw.get("failhard")))
         functions = MasterFunctions(
-            channels,
+            self._claims,
             hub,
             options,
             runners=Signatures(lambda: salt.loader.runner(dict(options.raw))),
@@ -82,14 +85,22 @@ class Runner:
             Client.WHEEL: functions.wheel,
             Client.WHEEL_ASYNC: functions.wheel_async,
         }
-        self.tokens = Tokens(channels, options, functions.runner)
+        self.tokens = Tokens(self._claims, options, functions.runner)
         self.check_rights = Rights(self.tokens, options).check
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
         if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
             raise session_over()
-        return self._by_client[low.client](low, request)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._claims.reserve(low))
+            except Conflict:
+                # Only who has proven who they are is told of others' jobs.
+                if not self.tokens.are_good(low.proof):
+                    raise Unauthenticated(REFUSED) from None
+                raise
+            return self._by_client[low.client](low, request)
 
 
 class Gateway:

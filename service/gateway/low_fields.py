@@ -183,7 +183,7 @@ FIELDS = (
     LowField(("runner",), "full_return", FLAG, "`false`", "`RunnerClient.cmd_sync`'s `full_return`", "Answer `{tag, data}`, the runner's return event, instead of its value.", (Client.RUNNER,)),
     LowField(("wheel",), "full_return", FLAG, "none", "none", "Changes nothing: the answer is always full."),
     LowField(("local",), "ret", RETURNERS, '`""`', "`--return`", "Returners that the minions also send their returns to, separated by commas."),
-    LowField(("local",), "jid", JOB_ID, "the master makes one", "`LocalClient.cmd`'s `jid`", "The job's id."),
+    LowField(("local",), "jid", JOB_ID, "the master makes one", "`LocalClient.cmd`'s `jid`", "The job's id; one of another's job is a 409."),
     LowField(("local",), "metadata", OBJECT, "`{}`", "`--metadata`", "Kept with the job; `jobs.list_jobs` can search it. With `jobs.metadata` the sidecar adds `request_id`."),
     LowField(("local",), "subset", WHOLE_NUMBER, f"`{DEFAULT_SUBSET}`", "`--subset`", "How many minions.", (Client.LOCAL_SUBSET,)),
     LowField(("local",), "sub", WHOLE_NUMBER, "none", "`--subset`", "The older name of `subset`; it wins.", (Client.LOCAL_SUBSET,)),

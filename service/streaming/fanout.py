@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from service.batcher import Batcher
 from service.errors import Draining
 from service.events.event import Event
-from service.streaming.owners import Owners, View
-from service.streaming.readers import QUEUE_BYTES, Batch, Reader
+from service.events.owners import Owners
+from service.streaming.readers import QUEUE_BYTES, Batch, Reader, View
 from service.streaming.rendering import Encode, StreamEvent, frame
 from service.streaming.replay import Replay
 
@@ -23,6 +24,11 @@ FEED_BYTES = 128 * 1024 * 1024
 # While nobody reads, announcements of jobs gather; when they reach one of these limits, the fan-out thread is woken to learn them.
 UNREAD_EVENTS = 500
 UNREAD_BYTES = 1024 * 1024
+# Longest wait, and most events waiting, for the master to say whether a job that the bus tells of is one that we are starting.
+UNSETTLED_SECONDS = 10.0
+UNSETTLED_EVENTS = 5000
+UNSETTLED_BYTES = 16 * 1024 * 1024
+NEW_TYPES = frozenset({"job_new", "run_new"})
 DROPPED_TAG = "salt/sidecar/stream/dropped"
 GAP_TAG = "salt/sidecar/stream/gap"
 
@@ -32,8 +38,12 @@ class Streams:
     All readers of the event bus.
 
     `take` runs on the bus thread and only queues; decoding, redaction and serialisation happen on a thread of our own,
-    once for each event, and not at all while nobody wants it. Events that announce jobs are always learned from: who
-    connects after starting a job must see its returns. That has time until there is a return to show.
+    once for each event, and not at all while nobody wants it. Where a name tells whose a job is, events that announce jobs are always learned from:
+    who connects after starting a job must see its returns. That has time until there is a return to show.
+
+    Readers of all events get them at once. Readers of their own jobs get an event when its job's owner is settled, in the same order.
+
+    owners: knows whose jobs are.
 
     on_drop(): an event did not fit between the two threads. on_slow(count): not sent to a reader that was too slow.
     on_gap(): a caller came back too late for the replay. on_crash(): called inside the `except` of a bug.
@@ -41,6 +51,7 @@ class Streams:
 
     def __init__(
         self,
+        owners: Owners,
         *,
         encode: Encode,
         queue_events: int,
@@ -67,12 +78,15 @@ class Streams:
             limit_items=feed_events,
             limit_bytes=feed_bytes,
             pace_seconds=pace_seconds,
+            idle_seconds=lambda: pace_seconds if self._unsettled else None,
             on_crash=lambda _events: on_crash(),
         )
         self._unread_limits = unread_events, unread_bytes
         self._unread: list[StreamEvent] = []  # announcements that came while nobody read; the bus thread's
         self._unread_bytes = 0
-        self._owners = Owners()  # the fan-out thread's
+        self._owners = owners
+        self._unsettled: deque[StreamEvent] = deque()  # of jobs; the fan-out thread's
+        self._unsettled_bytes = 0
         self._lock = threading.Lock()
         self._readers: dict[View, list[Reader]] = {}  # guarded by _lock, like all below
         self._replay = replay or Replay(monotonic)
@@ -86,8 +100,8 @@ class Streams:
         if self._readers or self._replay.wanted:
             if self._unread:
                 self._feed_unread()
-            self._put(StreamEvent(event, self._monotonic()))
-        elif event.tag.endswith("/new"):
+            self._put(StreamEvent(event, self._monotonic(), self._owners.begun))
+        elif self._owners.of_name is not None and event.tag.endswith("/new"):
             self._unread.append(StreamEvent(event, self._monotonic(), unread=True))
             self._unread_bytes += event.size
             most, most_bytes = self._unread_limits
@@ -119,6 +133,8 @@ class Streams:
             if view.ids:
                 self._replay.enter()
             missed = self._replay.after(last_event_id) if view.ids and last_event_id else []
+            # Here and now: what is settled later comes like all that is new.
+            missed = missed and [event for event in missed if view.wants(event)]
             self._readers.setdefault(view, []).append(reader)
         reader.first = self._catch_up(view, missed)
         return reader
@@ -165,17 +181,41 @@ class Streams:
 
     def _distribute(self, events: list[StreamEvent]) -> None:
         for event in events:
-            self._owners.learn(event)
-            event.owner = self._owners.of(event.jid)
+            self._learn(event)
         events = [event for event in events if not event.unread]
         with self._lock:
             for event in events:
                 self._replay.keep(event)
+            settled = self._settle(events)
             views = {view: list(readers) for view, readers in self._readers.items()}
         for view, readers in views.items():
-            batch = self._batch(view, events)
+            batch = self._batch(view, events if view.owner is None else settled)
             if batch is not None:
                 self._hand_out(batch, readers)
+
+    def _learn(self, event: StreamEvent) -> None:
+        """Take the name in an announcement, where it says whose the job is."""
+        if self._owners.of_name is not None and event.kind in NEW_TYPES and event.jid is not None and (user := event.user()):
+            self._owners.announced(event.jid, user)
+
+    def _settle(self, events: Iterable[StreamEvent]) -> list[StreamEvent]:
+        """Return the events, these and earlier ones, whose owner is settled, up to the first whose is not; those of no job are nobody's."""
+        for event in events:
+            if event.jid is not None:
+                self._unsettled.append(event)
+                self._unsettled_bytes += event.size
+        settled: list[StreamEvent] = []
+        while self._unsettled and self._is_settled(self._unsettled[0]):
+            event = self._unsettled.popleft()
+            self._unsettled_bytes -= event.size
+            event.owner = self._owners.of(event.jid)
+            settled.append(event)
+        return settled
+
+    def _is_settled(self, event: StreamEvent) -> bool:
+        if len(self._unsettled) > UNSETTLED_EVENTS or self._unsettled_bytes > UNSETTLED_BYTES or self._monotonic() > event.received_at + UNSETTLED_SECONDS:
+            return True
+        return event.jid is None or self._owners.is_settled(event.jid, event.begun)
 
     def _hand_out(self, batch: Batch, readers: list[Reader]) -> None:
         for reader in readers:

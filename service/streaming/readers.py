@@ -1,16 +1,44 @@
-"""A reader of the event bus: its inbox, bounded, and how it ends."""
+"""A reader of the event bus: what it may and wants to see, its inbox, bounded, and how it ends."""
 
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import functools
 import queue
+import re
 from typing import Literal
 
-from service.streaming.owners import View
+from service.events.owners import Owner
+from service.streaming.rendering import StreamEvent
 
 # What may wait for one reader, besides the number of events; the events themselves are shared by all readers.
 QUEUE_BYTES = 64 * 1024 * 1024
 Ending = Literal["slow_consumer", "shutdown"]
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """
+    What a reader sees. Readers with equal views share their batches.
+
+    owner: only the jobs that this one started; None: everything. globs: tags, all when empty. ids: with `id:` lines.
+    """
+
+    owner: Owner | None = None
+    globs: tuple[str, ...] = ()
+    ids: bool = False
+
+    def wants(self, event: StreamEvent) -> bool:
+        """Say whether an event is for this view."""
+        if self.owner is not None and event.owner != self.owner:
+            return False
+        return not self.globs or _pattern(self.globs).match(event.tag) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
 
 
 @dataclasses.dataclass(frozen=True)

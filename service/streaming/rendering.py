@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from service.events.checked import Odd, checked
 from service.events.event import Event
+from service.events.owners import Owner
 from service.events.payload import text_of
 from service.observe.redact import MASK, redact, redact_text
 
@@ -72,19 +73,19 @@ class StreamEvent:
     """
     One event for the readers; decoded and rendered once, when the first of them wants it.
 
-    owner, id, number: set by the fan-out. received_at: monotonic seconds.
+    owner, id, number: set by the fan-out. received_at: monotonic seconds. begun: how many starts of ours had begun then.
     unread: it came while nobody read, so it is there to be learned from, and for no reader.
     """
 
-    __slots__ = ("_event", "_frame", "id", "jid", "kind", "number", "owner", "received_at", "size", "tag", "unread")
+    __slots__ = ("_event", "_frame", "begun", "id", "jid", "kind", "number", "owner", "received_at", "size", "tag", "unread")
 
-    def __init__(self, event: Event, received_at: float, *, unread: bool = False) -> None:
+    def __init__(self, event: Event, received_at: float, begun: int = 0, *, unread: bool = False) -> None:
         self.tag = event.tag
         self.kind, self.jid = event.origin
         self.size = event.size
-        self.received_at = received_at
+        self.received_at, self.begun = received_at, begun
         self.unread = unread
-        self.owner: str | None = None
+        self.owner: Owner | None = None
         self.number, self.id = 0, ""
         self._event = event
         self._frame: bytes | None = None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from service.events.hub import Hub
+from service.events.owners import Owners
 from service.fleet.follower import Follower
 from service.gateway.clients.publish import Ledger
 from service.gateway.gateway import Gateway, Observer, Runner
@@ -83,7 +84,7 @@ def make_observer(metrics: Metrics, since: Since, skew: Skew, streams: Streams, 
     return MasterReport(metrics, log.get(), on_change=changed, queue_depth=queued, open_jobs=lambda: follower.in_progress)
 
 
-def make_hub(early_bytes: int, metrics: Metrics, report: Report, observer: MasterReport, *, streams: Streams, follower: Follower) -> Hub:
+def make_hub(early_bytes: int, metrics: Metrics, report: Report, observer: MasterReport, *, owners: Owners, streams: Streams, follower: Follower) -> Hub:
     """Make the hub, with those that follow the whole bus."""
     hub = Hub(
         early_limit_bytes=early_bytes,
@@ -91,6 +92,7 @@ def make_hub(early_bytes: int, metrics: Metrics, report: Report, observer: Maste
         on_drop=lambda: report.dropped("jobs"),
         on_lag=observer.lag,
         on_undecodable=report.undecodable,
+        owners=owners,
         on_other_function=lambda: metrics.bus_odd("function"),
     )
     hub.subscribe(streams.take)

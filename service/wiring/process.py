@@ -30,7 +30,7 @@ from service.secrets.secret_file import BearerFile
 from service.settings.limit_settings import LimitSettings
 from service.settings.settings import Settings
 from service.wiring.configuration import Configuration
-from service.wiring.following import make_follower, make_streams
+from service.wiring.following import make_follower, make_owners, make_streams
 from service.wiring.master import Connect, Skew, connect_gateway, make_hub, make_observer
 from service.wiring.reloading import Reloading, make_appliers
 from service.wiring.requests import RequestReport, Unmeasured
@@ -66,12 +66,13 @@ class Process:
         self.tracing = make_tracing(configuration, self.report)
         requests = RequestReport(self.audit, self.metrics, self.traffic, self.report, self.tracing)
 
-        self.streams = make_streams(ours.events, self.metrics, self.report)
+        owners = make_owners(master.raw)
+        self.streams = make_streams(ours.events, owners, self.metrics, self.report)
         self.follower = make_follower(configuration, self.metrics, self.report)
 
         since, skew = Since(), Skew(master)
         observer = make_observer(self.metrics, since, skew, self.streams, self.follower)
-        hub = make_hub(ours.jobs.early_bytes, self.metrics, self.report, observer, streams=self.streams, follower=self.follower)
+        hub = make_hub(ours.jobs.early_bytes, self.metrics, self.report, observer, owners=owners, streams=self.streams, follower=self.follower)
         self.gateway = connect(configuration, hub, observer, self.follower)
         self.health = Readiness({"master": self.gateway.master_state, "bus": self.gateway.bus_state, "audit": self.audit.check}, since)
 

@@ -18,6 +18,7 @@ from service.wiring.configuration import Configuration, read_configuration
 from service.wiring.process import Process
 from tests.caller import Caller, Response
 from tests.fakes import SECRET, FakeGateway
+from tests.listening import RETRY, Listening
 
 MASTER_CONFIG = f"""
 id: master
@@ -25,13 +26,13 @@ interface: 127.0.0.1
 ret_port: 1
 sock_dir: /nonexistent
 netapi_enable_clients: [{", ".join(CLIENTS)}]
-external_auth: {{sharedsecret: {{demo: ['.*', '@runner', '@wheel', '@jobs'], pinger: [test.ping]}}}}
 nodegroups: {{web: 'L@minion-1'}}
 timeout: 1
 gather_job_timeout: 1
 """
 
 
+EXTERNAL_AUTH = "external_auth: {sharedsecret: {demo: ['.*', '@runner', '@wheel', '@jobs'], pinger: [test.ping]}}\n"
 # One caller makes all the failures of the suite; the brake has tests of its own.
 LENIENT = {"SIDECAR_LIMITS_AUTH_FAILURES_BURST": "1000000"}
 
@@ -69,19 +70,35 @@ def read_once(path: Path) -> dict[str, Any]:
     return _read[text]
 
 
-def fake_configuration(folder: Path, *, master: str = "", **environ: str) -> Configuration:
-    """Read the configuration of a fake master. master: more of its own. environ: settings of ours, such as SIDECAR_EVENTS_STREAMS."""
+def fake_configuration(folder: Path, *, master: str = "", external_auth: str = EXTERNAL_AUTH, **environ: str) -> Configuration:
+    """Read the configuration of a fake master. master: more of its own. external_auth: its line. environ: settings of ours, such as SIDECAR_EVENTS_STREAMS."""
     path = folder / "master"
-    path.write_text(MASTER_CONFIG + master)
+    path.write_text(MASTER_CONFIG + external_auth + master)
     return read_configuration({"SALT_MASTER_CONFIG": str(path), **LENIENT, **environ}, read=read_once)
 
 
-def fake_api(folder: Path, *, master: str = "", **environ: str) -> Api:
-    """Make the application over the fake master; master and environ as in `fake_configuration`."""
-    configuration = fake_configuration(folder, master=master, **environ)
+def fake_api(folder: Path, *, master: str = "", external_auth: str = EXTERNAL_AUTH, **environ: str) -> Api:
+    """Make the application over the fake master; its parameters are those of `fake_configuration`."""
+    configuration = fake_configuration(folder, master=master, external_auth=external_auth, **environ)
     process = Process(configuration, connect=lambda wanted, hub, _observer, ledger: FakeGateway(wanted.master, hub, ledger))
     credentials = {"eauth": "sharedsecret", "password": SECRET}
     return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"}, configuration.master.raw)
+
+
+def login(api: Api, credentials: dict[str, str]) -> str:
+    """Return a new token."""
+    answer = api.caller.post(credentials, "/login")
+    assert answer.status == 200, answer.body
+    token: str = answer.json()["return"][0]["token"]
+    return token
+
+
+def listening(api: Api, credentials: dict[str, str] | None = None, query: str = "", **headers: str) -> Listening:
+    """Open a stream, for `demo` if nobody is named."""
+    stream = Listening(api.process.api, login(api, credentials or api.demo), query, **headers)
+    assert stream.status == 200
+    assert stream.chunk() == RETRY
+    return stream
 
 
 def requests_of(lines: Iterable[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:

@@ -9,25 +9,11 @@ import pytest
 
 from service.errors import MasterUnreachable
 from service.gateway.transport.event_writer import packed
-from tests.contract.conftest import Api, fake_api
+from tests.contract.conftest import Api, fake_api, listening, login
 from tests.fakes import FakeGateway
 from tests.listening import RETRY, Listening, Received, parse
 
 CANARY = "CANARY-7f3a"
-
-
-def login(api: Api, credentials: dict[str, str]) -> str:
-    answer = api.caller.post(credentials, "/login")
-    assert answer.status == 200, answer.body
-    token: str = answer.json()["return"][0]["token"]
-    return token
-
-
-def listening(api: Api, credentials: dict[str, str] | None = None, query: str = "", **headers: str) -> Listening:
-    stream = Listening(api.process.api, login(api, credentials or api.demo), query, **headers)
-    assert stream.status == 200
-    assert stream.chunk() == RETRY
-    return stream
 
 
 def fire(api: Api, tag: str, data: dict[str, object] | None = None) -> None:

@@ -15,8 +15,7 @@ from structlog.testing import capture_logs
 from service.errors import InvalidConfiguration
 from service.wiring.configuration import read_configuration
 from tests.caller import Response
-from tests.contract.conftest import MASTER_CONFIG, Api, fake_api
-from tests.contract.test_events import listening, login
+from tests.contract.conftest import MASTER_CONFIG, Api, fake_api, listening, login
 from tests.fakes import FakeGateway
 from tests.listening import Received
 

@@ -16,8 +16,7 @@ import pytest
 from service.gateway.transport.event_writer import packed
 from service.server.listener import Listener
 from service.wiring.listeners import api_listener
-from tests.contract.conftest import Api, fake_api
-from tests.contract.test_events import login
+from tests.contract.conftest import Api, fake_api, login
 from tests.fakes import FakeGateway
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from service.bounded import Bounded
 from service.clients import Client
@@ -70,7 +70,7 @@ class Tokens:
         # First-time logins may take a second (a wrong password) or more (LDAP): they must not hold up publishes.
         reply = self._channels.send({**credentials, "cmd": "mk_token"}, slow=True)
         # Anything but token data is a refusal: `""` in general, a sentence when the eauth module choked on what the caller sent.
-        if not _is_token_data(reply):
+        if not is_token_data(reply):
             raise Unauthenticated(REFUSED)
         return dict(reply)
 
@@ -103,7 +103,7 @@ class Tokens:
             # "Some exception handling minion payload": the token's store is in trouble, which says nothing about the token.
             raise MasterUnreachable("the master cannot check the token now")
         # Salt once let an expired token be used one more time (CVE-2021-3144), so we look ourselves.
-        if not _is_token_data(reply) or reply["expire"] <= self._time_of_day() or self.is_revoked(token):
+        if not is_token_data(reply) or reply["expire"] <= self._time_of_day() or self.is_revoked(token):
             return None
         return dict(reply)
 
@@ -232,7 +232,8 @@ def _lifetime(value: object) -> float:
     return seconds
 
 
-def _is_token_data(reply: object) -> bool:
+def is_token_data(reply: object) -> TypeGuard[dict[str, Any]]:
+    """Say whether an answer of the master is a token's data, with at least `token`, `name`, `eauth`, `start` and `expire`."""
     if not isinstance(reply, dict) or not all(isinstance(reply.get(name), str) for name in ("token", "name", "eauth")):
         return False
     return all(isinstance(reply.get(name), (int, float)) for name in ("start", "expire"))

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from service.events.owners import Owners
 from service.http.media import encode
 from service.streaming.fanout import Streams
-from tests.unit.streaming.streams import Make
+from tests.unit.streaming.streams import Make, owner
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def make() -> Iterator[Make]:
     """Make fan-outs, and end them."""
     made: list[Streams] = []
 
-    def one(**changes: Any) -> Streams:
-        made.append(Streams(**{"encode": encode, "queue_events": 100, "pace_seconds": 0.001, **changes}))
+    def one(owners: Owners | None = None, **changes: Any) -> Streams:
+        made.append(Streams(owners or Owners(owner), **{"encode": encode, "queue_events": 100, "pace_seconds": 0.001, **changes}))
         return made[-1]
 
     yield one

@@ -8,12 +8,18 @@ from typing import Any
 import salt.payload
 
 from service.events.event import read
+from service.events.owners import Owner
 from service.streaming.fanout import Streams
 from service.streaming.readers import Reader
 from service.streaming.rendering import StreamEvent
 from tests.listening import Received, parse
 
 Make = Callable[..., Streams]
+
+
+def owner(user: str) -> Owner:
+    """Return whose a job is that is announced with a user's name, where there is one eauth module."""
+    return Owner("file", user)
 
 
 def event(tag: str, data: dict[str, Any] | None = None) -> StreamEvent:

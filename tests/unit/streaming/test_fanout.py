@@ -9,9 +9,9 @@ import pytest
 
 from service.errors import Draining
 from service.http.media import encode
-from service.streaming.owners import View
+from service.streaming.readers import View
 from tests.listening import parse
-from tests.unit.streaming.streams import Make, fire, until
+from tests.unit.streaming.streams import Make, fire, owner, until
 
 
 def test_every_reader_gets_every_event_in_order(make: Make) -> None:
@@ -32,7 +32,7 @@ def test_while_nobody_reads_no_thread_is_woken_and_who_comes_then_sees_its_job_s
     fire(fan_out, "salt/job/1/new", user="mallory")
     assert (fan_out.alive(), fan_out.queued()) == (False, 0)
 
-    alices, mallorys, everybodys = fan_out.open(View(user="alice", ids=True)), fan_out.open(View(user="mallory")), fan_out.open(View())
+    alices, mallorys, everybodys = fan_out.open(View(owner("alice"), ids=True)), fan_out.open(View(owner("mallory"))), fan_out.open(View())
     fire(fan_out, "salt/job/1/ret/m")
     fire(fan_out, "salt/job/2/new", user="mallory")
 
@@ -63,7 +63,7 @@ def test_an_event_is_serialised_once_for_all_readers_and_not_for_none(make: Make
         return encode(value)
 
     fan_out = make(encode=counting)
-    views = [View(), View(globs=("my/*",)), View(globs=("other",)), View(ids=True), View(user="alice")]
+    views = [View(), View(globs=("my/*",)), View(globs=("other",)), View(ids=True), View(owner("alice"))]
     all_readers = [fan_out.open(view) for view in views]
 
     fire(fan_out, "nobodys/event")

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.events.event import read
+from service.events.owners import Owners
 from service.http.media import encode
 from service.streaming.fanout import Streams
-from service.streaming.owners import View
-from service.streaming.readers import Reader
+from service.streaming.readers import Reader, View
 from tests.hostile import Fired, events, packed
 from tests.listening import Received, parse
+from tests.unit.streaming.streams import owner
 
 JID = "20261123085604306179"
 ANNOUNCED = (f"salt/job/{JID}/new", {"jid": JID, "user": "ann", "minions": ["m1"]})
@@ -31,8 +32,8 @@ def until_the_return(reader: Reader) -> list[Received]:
 @given(st.lists(events([JID], ["m1"]), max_size=8))
 def test_any_event_leaves_the_others_in_every_stream(hostile: list[Fired]) -> None:
     crashes: list[None] = []
-    streams = Streams(encode=encode, queue_events=1000, on_crash=lambda: crashes.append(None), pace_seconds=0)
-    hers, everything = streams.open(View("ann")), streams.open(View())
+    streams = Streams(Owners(owner), encode=encode, queue_events=1000, on_crash=lambda: crashes.append(None), pace_seconds=0)
+    hers, everything = streams.open(View(owner("ann"))), streams.open(View())
     for fired in [ANNOUNCED, *hostile, RETURNED]:
         streams.take(read(packed(fired)))
     seen = [until_the_return(reader) for reader in (hers, everything)]

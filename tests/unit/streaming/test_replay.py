@@ -7,10 +7,10 @@ import time
 import pytest
 
 from service.streaming.fanout import Streams
-from service.streaming.owners import View
+from service.streaming.readers import View
 from service.streaming.replay import REPLAY_SECONDS, Replay
 from tests.listening import parse
-from tests.unit.streaming.streams import Make, fire, until
+from tests.unit.streaming.streams import Make, fire, owner, until
 
 IDS = View(ids=True)
 
@@ -34,7 +34,7 @@ def test_who_comes_back_gets_what_it_missed_before_what_is_new(make: Make) -> No
 
 def test_a_replay_shows_no_more_than_the_view_allows(make: Make) -> None:
     fan_out = make()
-    reader = fan_out.open(View(user="alice", ids=True))
+    reader = fan_out.open(View(owner("alice"), ids=True))
     fire(fan_out, "salt/job/1/new", user="alice")
     last = until(reader, "salt/job/1/new")[-1].id
     other = fan_out.open(View())
@@ -42,7 +42,7 @@ def test_a_replay_shows_no_more_than_the_view_allows(make: Make) -> None:
     fire(fan_out, "salt/job/1/ret/m")
     until(other, "salt/job/1/ret/m")
 
-    again = fan_out.open(View(user="alice", ids=True), last)
+    again = fan_out.open(View(owner("alice"), ids=True), last)
 
     assert [event.tag for event in until(again, "salt/job/1/ret/m")] == ["salt/job/1/ret/m"]
 
