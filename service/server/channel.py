@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import select
@@ -270,7 +271,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def received(self, data: bytes) -> bool:
         """Take bytes and note when the request that is now incomplete began."""
         before = self.request
-        taken = bool(super().received(data))
+        try:
+            taken = bool(super().received(data))
+        except OSError:
+            # There is no room for its file either; waitress would cut the connection without a word.
+            taken = True
+            self.give_up_body()
         if self.request is None:
             self.receiving_since = None
         elif self.request is not before or self.receiving_since is None:
@@ -286,7 +292,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if self.request is None:
                 return
             request, self.request = self.request, None
-            request.close()
+            # A file that has no room for what was written fails once more when it is closed.
+            with contextlib.suppress(OSError):
+                request.close()
             request.error, request.completed, request.expect_continue = NoRoom("too many bodies are on their way"), True, False
             request.body_bytes_received = 0
             self.receiving_since = None

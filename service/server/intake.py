@@ -50,8 +50,8 @@ class Bounds:
     """What one address may hold, and all together; at least one body always fits."""
 
     connections_per_address: int = 500
-    body_bytes_per_address: int = 128 * MIB
-    body_bytes: int = 192 * MIB
+    body_bytes_per_address: int = 64 * MIB
+    body_bytes: int = 96 * MIB
 
 
 class NoRoom(Error):  # type: ignore[misc]

@@ -37,8 +37,10 @@ class ApiSettings(Group):
     receive_seconds: Seconds = Field(60.0, description="Longest time from a request's first byte to its last; slower senders are cut.")
     receive_bytes_per_second: int = Field(500, ge=0, description="Slowest rate of a request from its 20th second on; slower senders are cut. 0: none.")
     connections_per_address: int = Field(500, ge=1, description="Most connections of one address or IPv6 /64; one more takes the place of an unused one.")
-    body_bytes_per_address: int = Field(128 * 1024**2, ge=1024, description="Most bytes of bodies from one address or IPv6 /64 at one time; over it: 503.")
-    body_bytes: int = Field(192 * 1024**2, ge=1024, description="Most bytes of all bodies at one time; over it the address that holds most gets 503.")
+    body_bytes_per_address: int = Field(64 * 1024**2, ge=1024, description="Most bytes of bodies from one address or IPv6 /64 at one time; over it: 503.")
+    body_bytes: int = Field(
+        96 * 1024**2, ge=1024, description="Most bytes of all bodies at one time, in memory and in files of /tmp; over it the address that holds most gets 503."
+    )
 
 
 class OpsSettings(Group):

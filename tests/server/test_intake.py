@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -117,3 +118,18 @@ def test_who_hangs_up_gives_back_what_it_held(listen: Listen, call_from: From) -
     caller.socket.shutdown(socket.SHUT_RDWR)
 
     assert eventually(lambda: listener.body_bytes() == 0 and listener.connections() == 0)
+
+
+def test_a_body_whose_file_finds_no_room_is_refused_and_the_next_is_served(listen: Listen, call_from: From, rejected: list[str]) -> None:
+    listener = listen(body_limit_bytes=10_000_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        fault = call_from(listener, "127.0.0.2").send(upload(5_000_000, 5_000_000)).fault()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert (fault["status"], fault["error"]) == (503, "Overloaded")
+    assert rejected == ["bodies_full"]
+    assert eventually(lambda: listener.body_bytes() == 0)
+    assert call_from(listener, "127.0.0.2").send(upload(5_000_000, 5_000_000)).answer()[0] == 200

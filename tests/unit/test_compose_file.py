@@ -14,6 +14,13 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SETTINGS = load({"SIDECAR_CONFIG": str(ROOT / "config" / "compose" / "sidecar.yaml")})
 
+IDLE_BYTES = 110_000_000  # docs/performance.md holds it to that
+
+
+def mebibytes(size: str) -> int:
+    """Read Compose's `512m` and Kubernetes' `512Mi`."""
+    return int(re.fullmatch(r"(\d+)(?:m|Mi)", size)[1]) * 1024**2  # type: ignore[index]
+
 
 def test_a_container_is_not_killed_before_its_drain_is_over() -> None:
     grace = float(COMPOSE["services"]["sidecar"]["stop_grace_period"].removesuffix("s"))
@@ -23,6 +30,19 @@ def test_a_container_is_not_killed_before_its_drain_is_over() -> None:
 
 def test_there_are_processes_for_every_thread_of_the_sidecar() -> None:
     assert COMPOSE["services"]["sidecar"]["pids_limit"] > api_threads(SETTINGS) + 100
+
+
+def test_all_that_bodies_may_take_fits_into_the_memory_of_the_container_and_of_the_pod() -> None:
+    service, api = COMPOSE["services"]["sidecar"], SETTINGS.api
+    pod = yaml.safe_load((ROOT / "helm" / "salt-sidecar" / "values.yaml").read_text(encoding="utf-8"))["resources"]["limits"]["memory"]
+    tmp = re.search(
+        r"salt-sidecar-tmp\n +emptyDir:\n +medium: Memory\n +sizeLimit: (.*)\n", (ROOT / "helm/salt-sidecar/templates/_pod.tpl").read_text(encoding="utf-8")
+    )
+
+    assert tmp
+    for memory, files in ((service["mem_limit"], service["tmpfs"][0].removeprefix("/tmp:size=")), (pod, tmp[1])):
+        assert api.body_bytes <= mebibytes(files)
+        assert IDLE_BYTES + api.body_memory_bytes + mebibytes(files) <= mebibytes(memory)
 
 
 def test_every_service_is_confined_and_limited() -> None:

@@ -161,9 +161,11 @@ volumeMounts:
 - name: salt-sidecar-config
   configMap:
     name: {{ include "sidecar.configMap" . }}
+# Bodies on their way, with the credentials in them; it counts as the container's memory.
 - name: salt-sidecar-tmp
   emptyDir:
-    sizeLimit: 256Mi
+    medium: Memory
+    sizeLimit: 128Mi
 {{- if .Values.secretFiles }}
 - name: salt-sidecar-secrets
   secret:
