@@ -7,13 +7,17 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 
-from tests.attack.scene import GOOD, Attack, Scene, Seen, at_once, post
+from tests.attack.scene import GOOD, PING, Attack, Scene, Seen, at_once, post
 from tests.real.sidecar import Answer, Sidecar, ask
 
 BURST = 3  # limits.auth_failures_burst
 LOGIN_SECONDS = 5.0
 IDLE = 2010
+STREAMS = 210
+CROWD = 40
+CALLS = 29
 UPLOADS = 40
 UPLOAD_BYTES = 16 * 1024**2
 MOST_BYTES = 128 * 1024**2  # api.body_bytes_per_address
@@ -89,6 +93,36 @@ def connected(port: int, number: int, address: str, sent: bytes = b"") -> Iterat
         yield sockets
 
 
+def all_streams(scene: Scene) -> Seen:
+    """Open more event streams than there are, as one user; then the admin opens one."""
+    with scene.fresh() as sidecar:
+        token, admins = (scene.log_in(sidecar, who)["X-Auth-Token"] for who in (scene.pinger, scene.admin))
+        asked = b"GET /events HTTP/1.1\r\nHost: x\r\nX-Auth-Token: %s\r\n\r\n"
+        with connected(sidecar.api_port, STREAMS, "127.0.0.4", asked % token.encode()) as attackers:
+            taken = sum(b" 200 " in one.recv(20) for one in attackers)
+            with connected(sidecar.api_port, 1, "127.0.0.1", asked % admins.encode()) as (admin,):
+                status = admin.recv(20).split()[1].decode()
+    return Seen(f"{taken} of {STREAMS} taken, then the admin's {status}", status == "200" and taken < STREAMS)
+
+
+def strangers_beside_an_admin(scene: Scene) -> Seen:
+    """Let forty callers guess at once, each from an address of its own and at a name of its own, while a proven admin makes its calls."""
+    low = {**PING, **scene.admin, "client": "local_async"}
+    with scene.fresh(ACCESS_TRUSTED_PROXIES="127.0.0.1") as sidecar, ThreadPoolExecutor(1) as crowd:
+        sidecar.post(low)
+
+        def guess(number: int) -> int:
+            bad = {"eauth": "file", "username": f"user-{number}", "password": "guess"}
+            return sidecar.post({**low, **bad}, headers={"X-Forwarded-For": f"192.0.2.{number + 1}"}).status
+
+        guessed = crowd.submit(at_once, CROWD, guess)
+        answered: Counter[int] = Counter()
+        while not guessed.done() or answered.total() < CALLS:
+            answered[sidecar.post(low).status] += 1
+            wait([guessed], timeout=0.1)
+    return Seen(f"admin {dict(answered)}; guesses {dict(Counter(guessed.result()))}", set(answered) == {200})
+
+
 def idle_connections(scene: Scene) -> Seen:
     with connected(scene.flooded.api_port, IDLE, "127.0.0.2"):
         answer = ask(scene.flooded.api_port, "GET", "/", timeout=30)
@@ -108,6 +142,8 @@ ATTACKS = [
     Attack("B6", "wheels and runners without the right", "then 429 for everybody who is not proven", missing_rights),
     Attack("B7", "guesses in `sharedsecret=` after a good login", "15 of 15 reached the master", guesses_in_another_field),
     Attack("B8", "guesses from one IPv6 /64", "2 of 5 good logins passed", guesses_from_one_network),
+    Attack("B9", "one user takes all event streams", "200 of 200; 503 for everybody else", all_streams),
+    Attack("B9", f"{CROWD} callers with wrong passwords beside an admin", "2 of the admin's 29 calls refused", strangers_beside_an_admin),
     Attack("B10", f"{IDLE:,} idle connections from one host", "GET / timed out", idle_connections),
     Attack("B10", f"{UPLOADS} unfinished uploads of 16 MiB", "595 MB held", unfinished_uploads),
 ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from service.demo.embedded_config import PINGER
-from tests.attack.scene import FORM, PING, Attack, Scene, Seen, post, refused
+from tests.attack.scene import FORM, NAMESAKE, PING, Attack, Scene, Seen, post, refused
 from tests.real.callers import Stream
 from tests.real.sidecar import Sidecar, ask
 
@@ -116,6 +116,9 @@ ATTACKS = [
     Attack("A1", "the admin's name and password beside another's token", "all of it went to the master", token_beside_a_name),
     Attack("A1", "a function in other spellings", "not looked at", spellings),
     Attack("A3", "another module's user with a name of events.see_all", "sees all events", stream_of(lambda scene: {**scene.admin, "username": "seer"})),
+    Attack(
+        "A3", "a user of the file module who is called like the admin", "sees the admin's jobs", stream_of(lambda scene: scene.salt.credentials_of(NAMESAKE))
+    ),
     Attack("A4", "a cookie from a page of another origin", "200", cookie_of_a_page(EVIL)),
     Attack("A4", "from a sibling of our site", "200", cookie_of_a_page({"Origin": "https://sibling.x", "Sec-Fetch-Site": "same-site"})),
     Attack("A4", "from a page without an origin", "200", cookie_of_a_page({"Origin": "null"})),
