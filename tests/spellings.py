@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+import yaml
+
 from service.clients import Client
 from service.gateway.low_fields import FIELDS, FLAG, JOB_ID, OBJECT, RETURNERS, SECONDS, SHARE, WHOLE_NUMBER, Shape
 
@@ -30,6 +32,11 @@ class Spelling:
     text: str
     means: Any
     who: str
+
+    @property
+    def value(self) -> Any:
+        """What stands in the body, before anybody makes sense of it; in a form that is always text."""
+        return self.text if self.transport == "form" else json.loads(self.text) if self.transport == "json" else yaml.safe_load(self.text)
 
     def body(self, low: Mapping[str, Any], name: str) -> bytes:
         """Return the body of a request: a low, with its field *name* written so."""

@@ -18,6 +18,7 @@ from tests.compat.compare import Aspects, Verdict, aspects, judge
 from tests.compat.differences import DIFFERENCES, EVERYWHERE
 from tests.compat.exchange import Answer, Request, Side, answer_of
 from tests.compat.servers import PREFIX, Variant, pairs, passwords
+from tests.compat.spelled import Respeller
 
 EVENT_SECONDS = 60.0
 STREAM_LINES = 2000
@@ -98,6 +99,10 @@ class Comparison:
         theirs, ours = (self._ask(side, request) for side in self._sides[request.variant])
         verdict = judge(theirs[1], ours[1], DIFFERENCES.get(request.name), EVERYWHERE)
         return Outcome(request, (theirs[0], ours[0]), (theirs[1], ours[1]), verdict)
+
+    def respeller(self) -> Respeller:
+        """Return who sends spellings to both. `plain` has a reader of all events, which costs rest_cherrypy more than the calls."""
+        return Respeller(*self._sides["site"])
 
     def _ask(self, side: Side, request: Request) -> tuple[Answer, Aspects]:
         sent = request.numbered(next(self._numbers))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.compat.compare import ANY, Difference, Everywhere
+from service.clients import Client
+from tests.compat.compare import ANY, Difference, Everywhere, Kind
+from tests.spellings import REFUSED, Spelling
 
 ERRORS = frozenset({"application/json", "application/x-yaml"})
 NO_STORE = frozenset({"no-store", "private", "no-cache"})
@@ -141,3 +144,81 @@ DIFFERENCES: dict[str, Difference] = {
     "site, preflight of a stranger": PREFLIGHT,
     "prefix, welcome without a slash": better("answered without a redirect", status=200, location=None, content_type="application/json", body=SITE_WELCOME),
 }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Respelled:
+    """A difference that a field has in some spellings of its value. covers: the spellings; each of them is answered differently, and no other."""
+
+    kind: Kind
+    reason: str
+    covers: Callable[[Client, str, Spelling], bool]
+
+
+NUMBERS = {
+    (Client.LOCAL_SUBSET, "subset"),
+    (Client.LOCAL_BATCH, "timeout"),
+    (Client.LOCAL_BATCH, "gather_job_timeout"),
+    (Client.RUNNER, "gather_job_timeout"),
+    (Client.RUNNER, "batch_wait"),
+}
+WHOLE_NUMBERS = {(Client.LOCAL, "gather_job_timeout"), (Client.LOCAL_BATCH, "batch_wait")}
+OBJECTS = {(Client.LOCAL, "kwarg"), (Client.LOCAL_BATCH, "kwarg")}
+MASTER_OBJECTS = {(Client.RUNNER, "kwarg"), (Client.RUNNER_ASYNC, "kwarg")}
+WITH_NULL = {*(NUMBERS - {(Client.LOCAL_BATCH, "timeout")}), *WHOLE_NUMBERS, *MASTER_OBJECTS, (Client.LOCAL_BATCH, "batch")}
+OPTIONS = {"timeout", "gather_job_timeout", "batch_wait", "full_return"}
+WITH_FLAG = {(Client.LOCAL, "full_return"), (Client.RUNNER, "full_return"), (Client.LOCAL_BATCH, "failhard"), (Client.LOCAL_BATCH, "raw")}
+
+
+def _text(spelling: Spelling) -> str:
+    """Return a value that is written as a text; nothing for other values."""
+    return spelling.value.strip() if isinstance(spelling.value, str) else ""
+
+
+def _is_left_out(spelling: Spelling) -> bool:
+    """Say whether it is the empty field of a form, which nobody sends on."""
+    return spelling.transport == "form" and spelling.text == ""
+
+
+RESPELLED = (
+    Respelled(
+        "better",
+        "an argument that the wheel function does not take is left out; there Salt fails over it, in a 200",
+        lambda client, field, spelling: client == Client.WHEEL and field in OPTIONS and spelling.means != REFUSED and not _is_left_out(spelling),
+    ),
+    Respelled(
+        "different",
+        "what has no meaning in its field is a 400 that names the field; there it is ignored, taken for something else, or a 500",
+        # A share of minions is the one value that is judged there too.
+        lambda _client, field, spelling: spelling.means == REFUSED and (field, spelling.text) != ("batch", '"%"'),
+    ),
+    Respelled(
+        "better",
+        "a word for no means no; there every text but the empty one means yes",
+        lambda client, field, spelling: (client, field) in WITH_FLAG and spelling.means is False and _text(spelling) != "",
+    ),
+    Respelled(
+        "better",
+        "a number may be written as a text; there it is a 500, or passed to the function as a text",
+        lambda client, field, spelling: (
+            isinstance(spelling.means, int | float)
+            and _text(spelling) != ""
+            and ((client, field) in NUMBERS or ((client, field) in WHOLE_NUMBERS and "." in _text(spelling)))
+        ),
+    ),
+    Respelled(
+        "better",
+        "an object may be written as JSON in a text; there only a form may do that, for the rest it is ignored, or a 500",
+        lambda client, field, spelling: (
+            spelling.transport != "form"
+            and isinstance(spelling.means, dict)
+            and ((client, field) in MASTER_OBJECTS or ((client, field) in OBJECTS and spelling.means != {}))
+            and _text(spelling) != ""
+        ),
+    ),
+    Respelled(
+        "better",
+        "a field that is null counts as left out; there it is a 500, or given to the function",
+        lambda client, field, spelling: (client, field) in WITH_NULL and spelling.value is None,
+    ),
+)

@@ -14,8 +14,9 @@ with warnings.catch_warnings():
     from service.demo.embedded import EmbeddedSalt
     from tests.compat.compare import Everywhere
     from tests.compat.comparison import Outcome, comparison
-    from tests.compat.differences import EVERYWHERE
+    from tests.compat.differences import EVERYWHERE, RESPELLED
     from tests.compat.requests import REQUESTS
+    from tests.compat.spelled import Respeller, respellings
 
 
 def main(pattern: str) -> int:
@@ -29,12 +30,13 @@ def main(pattern: str) -> int:
             counts[outcome.verdict.result] += 1
             general.update(outcome.verdict.general)
             show(outcome, whole=pattern != "*")
+        faults = show_spellings(compared.respeller()) if pattern == "*" else 0
     print(f"\n{'':10}{'wherever it occurs':46}{'answers':30}why")
     for rule in EVERYWHERE:
         print(f"{rule.kind:10}{rule.aspect:46}{general[rule]:<30}{rule.reason}")
     total = ", ".join(f"{counts[result]} {result}" for result in ("equal", "better", "different"))
     print(f"\nrequests sent to each: {len(wanted)}; {total} (but for what is listed last); unlisted differences: {counts['WRONG']}")
-    return 1 if counts["WRONG"] else 0
+    return 1 if counts["WRONG"] or faults else 0
 
 
 def show(outcome: Outcome, *, whole: bool) -> None:
@@ -47,6 +49,25 @@ def show(outcome: Outcome, *, whole: bool) -> None:
     if whole:
         for name, answer in (("rest_cherrypy", theirs), ("sidecar", ours)):
             print(f"{'':10}  {name}: {answer.status} {answer.headers}\n{'':12}{answer.text()[:1000]}")
+
+
+def show_spellings(respeller: Respeller) -> int:
+    """Print a row for each field of each client, with how many spellings of its values differ; returns how many do so wrongly."""
+    reasons: collections.Counter[str] = collections.Counter()
+    total, wrong = 0, 0
+    print(f"\n{'':10}{'field':46}{'spellings':15}differ")
+    for client, field, spellings in respellings():
+        sent = list(respeller.send(client, field, spellings))
+        print(f"{'':10}{f'{client} {field}':46}{len(sent):<15}{sum(bool(one.rules) for one in sent)}", flush=True)
+        for fault in (fault for one in sent for fault in one.faults()):
+            print(f"{'':12}{fault}")
+            wrong += 1
+        total += len(sent)
+        reasons.update(rule.reason for one in sent for rule in one.rules)
+    print(f"\n{'':10}{'spellings that differ':46}{'of ' + str(total):15}why")
+    for rule in RESPELLED:
+        print(f"{rule.kind:10}{'':46}{reasons[rule.reason]:<15}{rule.reason}")
+    return wrong
 
 
 if __name__ == "__main__":
