@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -64,23 +64,26 @@ def page_port() -> Iterator[int]:
         yield port
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, salt_master: EmbeddedSalt, page_port: int) -> Iterator[Site]:
-    friend = f"http://127.0.0.1:{page_port}"
-    options = {
-        "SIDECAR_SITE_APP": str(PAGE / "index.html"),
-        "SIDECAR_SITE_STATIC": str(PAGE / "static"),
-        "SIDECAR_CORS_ORIGINS": friend,
-        "SIDECAR_CORS_CREDENTIALS": "true",
-    }
-    server, ops_port = servers.sidecar(tmp_path_factory.mktemp("clients"), salt_master.master_config, options)
+@contextlib.contextmanager
+def page_sidecar(folder: Path, master_config: Path, options: Mapping[str, str] | None = None) -> Iterator[tuple[str, str]]:
+    """Run a sidecar that serves the page; gives its URL and that of its ops listener."""
+    server, ops_port = servers.sidecar(
+        folder, master_config, {"SIDECAR_SITE_APP": str(PAGE / "index.html"), "SIDECAR_SITE_STATIC": str(PAGE / "static"), **(options or {})}
+    )
     try:
         ops_url = f"http://127.0.0.1:{ops_port}"
         servers.wait_ready(server, f"{ops_url}/readyz")
-        with page_server() as other_port:
-            yield Site(f"http://127.0.0.1:{server.port}", ops_url, friend, f"http://localhost:{page_port}", f"http://127.0.0.1:{other_port}")
+        yield f"http://127.0.0.1:{server.port}", ops_url
     finally:
         server.process.stop()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, salt_master: EmbeddedSalt, page_port: int) -> Iterator[Site]:
+    friend = f"http://127.0.0.1:{page_port}"
+    options = {"SIDECAR_CORS_ORIGINS": friend, "SIDECAR_CORS_CREDENTIALS": "true"}
+    with page_sidecar(tmp_path_factory.mktemp("clients"), salt_master.master_config, options) as (url, ops_url), page_server() as other_port:
+        yield Site(url, ops_url, friend, f"http://localhost:{page_port}", f"http://127.0.0.1:{other_port}")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from service.demo.embedded import EmbeddedSalt
+from service.demo import calls
+from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
 from tests.compat.browser import Browser, browser
-from tests.compat.conftest import Site
+from tests.compat.conftest import Site, page_sidecar
+from tests.real.conftest import kill_master
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
@@ -36,6 +38,27 @@ FORGE = """async (api) => {
 }"""
 CALL_BY_COOKIE = """async (low) =>
     (await fetch("/", { method: "POST", headers: { Accept: "application/json" }, body: JSON.stringify(low) })).status"""
+# Gives the login's status; the page keeps the token and polls.
+LOG_IN_AND_POLL = """async (credentials, pause) => {
+    while (!window.poll) await new Promise((resolve) => setTimeout(resolve, 20));
+    const login = await fetch("/login", { method: "POST", headers: { Accept: "application/json" }, body: JSON.stringify(credentials) });
+    window.token = (await login.json()).return[0].token;
+    window.poll("", window.token, pause);
+    return login.status;
+}"""
+POLLS = """async () => {
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return window.polls;
+}"""
+CALL_IN_SESSION = """async (low) => {
+    const headers = { Accept: "application/json", "X-Auth-Token": window.token };
+    const answer = await fetch("/", { method: "POST", headers, body: JSON.stringify(low) });
+    return [answer.status, answer.status === 200 ? (await answer.json()).return : null];
+}"""
+PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
+POLL_MILLISECONDS = 500
+# Much longer than the sidecar remembers a token without asking, and than a master takes to restart.
+AWAY_MILLISECONDS = 90_000
 BACKGROUND = "rgb(250, 250, 245)"
 
 
@@ -107,6 +130,30 @@ def test_a_page_of_the_same_site_cannot_use_the_cookie(window: Browser, site: Si
     window.open(f"{site.sibling}/index.html")
     forged = window.call(FORGE, site.url)
     window.open(f"{site.url}/app")
-    afterwards = window.call(CALL_BY_COOKIE, {"client": "local", "tgt": "minion-1", "fun": "test.ping"})
+    afterwards = window.call(CALL_BY_COOKIE, PING)
 
     assert (logged_in, forged, afterwards) == (200, "sent", 200)
+
+
+def test_a_page_that_polls_stays_logged_in_while_the_master_is_gone(window: Browser, own_salt: EmbeddedSalt, tmp_path: Path) -> None:
+    own_salt.get_ready()
+    with page_sidecar(tmp_path, own_salt.master_config) as (url, ops_url):
+        window.open(f"{url}/app")
+        logged_in = window.call(LOG_IN_AND_POLL, own_salt.credentials, POLL_MILLISECONDS)
+        kill_master(own_salt)
+        wait_for(lambda: calls.get(f"{ops_url}/readyz") == 503)
+        gone = window.call(POLLS)[-1][0]
+        refused = window.call(CALL_IN_SESSION, PING)
+        wait_for(lambda: window.call(POLLS)[-1][0] > gone + AWAY_MILLISECONDS)
+        still_gone = calls.get(f"{ops_url}/readyz")
+        own_salt.start_master()
+        wait_for(lambda: window.call(CALL_IN_SESSION, PING) == [200, [{"minion-1": True}]])
+        polls = window.call(POLLS)
+
+    assert (logged_in, refused, still_gone) == (200, [503, None], 503)
+    assert {status for _, status in polls} == {200}
+    assert len([at for at, _ in polls if gone < at < gone + AWAY_MILLISECONDS]) > 10
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    assert any(condition() for _ in until(PATIENCE_SECONDS)), "it does not come true"

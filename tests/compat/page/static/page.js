@@ -55,3 +55,11 @@ async function run(api, credentials) {
 }
 
 window.run = (api, credentials) => run(api, credentials).catch((error) => ({ error: `${error.name}: ${error.message}` }));
+
+// SaltGUI asks for the figures again and again, and shows its login page when they are refused. [milliseconds since the start, status] of each answer.
+window.polls = [];
+window.poll = async (api, token, pause) => {
+  const answer = await fetch(`${api}/stats`, { headers: { ...JSON_ACCEPTED, "X-Auth-Token": token } }).catch(() => ({ status: 0 }));
+  window.polls.push([performance.now(), answer.status]);
+  setTimeout(window.poll, pause, api, token, pause);
+};
