@@ -220,7 +220,7 @@ def ops_gates(parts: OpsParts) -> dict[Needs, Gate]:
 
 
 def renderer_of(path: str) -> Renderer:
-    """Return who writes the errors at a path, as the routes know it."""
+    """Return who makes the errors at a path, as the routes know it."""
     return next(render for above, render in FAMILIES if f"{path}/".startswith(above))
 
 

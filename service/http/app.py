@@ -11,7 +11,7 @@ import falcon
 
 from service.errors import Fault, MethodNotAllowed, NotFound
 from service.http.body_memory import BodyMemory
-from service.http.media import JSON, check_accept, respond
+from service.http.media import JSON, check_accept, respond, respond_json
 from service.http.request_info import RequestInfo
 
 if TYPE_CHECKING:
@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 
 # Raises a fault for who may not pass; gets the values of the URL template too.
 Gate = Callable[[falcon.Request, falcon.Response, Mapping[str, str]], None]
-# Writes a fault's status and body into an answer.
-Renderer = Callable[[falcon.Request, falcon.Response, Fault], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorBody:
+    """What a fault becomes. media_type: None for JSON or YAML, as the caller accepts."""
+
+    value: dict[str, Any]
+    media_type: str | None = None
+
+
+# Makes the body of a fault, with what else is known of its request: `request_id` and `trace_id`, where there are such.
+Renderer = Callable[[Fault, Mapping[str, str]], ErrorBody]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +58,14 @@ def build(
     on_crash: Callable[[RequestInfo], None],
     middleware: Sequence[Any] = (),
     unmatched: Callable[..., None] | None = None,
-    renderer_of: Callable[[falcon.Request], Renderer] = lambda _req: rest_wsgi,
+    renderer_of: Callable[[str], Renderer] = lambda _path: rest_wsgi,
     body_memory: BodyMemory | None = None,
 ) -> WSGIApplication:
     """
     Return a WSGI application that serves *routes*, by URL template.
 
     middleware: falcon's, in front of the routes, in this order. unmatched: answers where no route does.
-    renderer_of: who writes the errors of a request, which may match no route. body_memory: for all bodies together.
+    renderer_of: who makes the errors at a path, which may match no route. body_memory: for all bodies together.
     A resource with `any_accept`, which may name methods, is called whatever the caller's Accept header says.
     on_crash(info) is called inside the `except` of an exception that is no fault; the caller gets a 500 with the request id.
     """
@@ -75,7 +85,14 @@ def build(
         info.error, info.error_type = fault.reason[:500], fault.kind
         if fault.retry_after_seconds is not None:
             resp.set_header("Retry-After", str(max(1, math.ceil(fault.retry_after_seconds))))
-        renderer_of(req)(req, resp, fault)
+        known = {"request_id": info.request_id, **({"trace_id": info.trace_id} if info.trace_id else {})}
+        # A stranger is turned away before `Paths` has rewritten the request's path.
+        body = renderer_of(req.env["PATH_INFO"])(fault, known)
+        if body.media_type is None:
+            respond(req, resp, body.value, fault.status)
+        else:
+            respond_json(resp, body.value, fault.status)
+            resp.content_type = body.media_type
 
     def http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
         resp.set_headers(error.headers or {})
@@ -151,9 +168,6 @@ def _http_fault(error: falcon.HTTPError) -> Fault:
     return fault
 
 
-def rest_wsgi(req: falcon.Request, resp: falcon.Response, fault: Fault) -> None:
-    """Write a fault as rest_wsgi does, "STATUS: reason" under `return`, with further keys that it lacks."""
-    info = RequestInfo.of(req.env)
-    trace = {"trace_id": info.trace_id} if info.trace_id else {}
-    body = {"return": f"{fault.status}: {fault.reason}", "status": fault.status, "error": fault.kind, "request_id": info.request_id, **trace, **fault.details}
-    respond(req, resp, body, fault.status)
+def rest_wsgi(fault: Fault, known: Mapping[str, str]) -> ErrorBody:
+    """Return a fault as rest_wsgi writes it, "STATUS: reason" under `return`, with further keys that it lacks."""
+    return ErrorBody({"return": f"{fault.status}: {fault.reason}", "status": fault.status, "error": fault.kind, **known, **fault.details})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import select
 import socket
 import time
@@ -17,6 +16,7 @@ from waitress.task import ErrorTask, WSGITask
 
 from service.errors import BadRequest, Fault, Overloaded, TooLarge
 from service.http.addresses import HOLDERS
+from service.http.media import JSON, encode
 from service.server import framing
 from service.server.intake import IDLE_SECONDS, NoRoom, Patience
 
@@ -107,10 +107,12 @@ class FaultTask(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         """Answer in the form of all our errors."""
         error = self.request.error
-        reason = _reason(error.code, str(error.body), self.channel.adj)
-        body = json.dumps({"return": f"{error.code}: {reason}", "status": error.code, "error": _FAULTS.get(error.code, BadRequest).kind}).encode()
+        fault = _FAULTS.get(error.code, BadRequest)(_reason(error.code, str(error.body), self.channel.adj))
+        fault.status = error.code
+        rendered = self.channel.server.renderer_of(self.request.path)(fault, {})
+        body = encode(rendered.value)
         self.status = f"{error.code} {error.reason}"
-        self.response_headers += [("Content-Type", "application/json"), ("X-Content-Type-Options", "nosniff")]
+        self.response_headers += [("Content-Type", rendered.media_type or JSON), ("X-Content-Type-Options", "nosniff")]
         if error.code == NoRoom.code:
             self.response_headers.append(("Retry-After", "1"))
         self.set_close_on_finish()

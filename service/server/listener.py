@@ -13,6 +13,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 
 from service.errors import ConfigFault, InvalidConfiguration
+from service.http.app import Renderer, rest_wsgi
 from service.server.channel import Channel
 from service.server.dispatcher import Dispatcher
 from service.server.intake import Bounds, Intake, Patience
@@ -38,6 +39,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     draining = False
     clock: Callable[[], float]
     on_rejected: Callable[[str], None]
+    renderer_of: Callable[[str], Renderer]
     intake: Intake
     arrived = 0
 
@@ -90,6 +92,7 @@ class Listener:
 
     name: `api` or `ops`, the section of the settings whose `port` it is. flag: the command-line option that changes the port, for the fault.
     patience: how long a request may take to come. bounds: what an address may hold, and all together.
+    renderer_of: who makes the errors at a path, for requests that never reach the application.
     on_rejected: told the reason of each request that never reaches the application; on_queue_wait: the seconds each other one waited for a thread.
     The port is bound at once, so that InvalidConfiguration is raised here; callers are answered after `start`.
     """
@@ -106,6 +109,7 @@ class Listener:
         body_limit_bytes: int,
         patience: Patience,
         bounds: Bounds | None = None,
+        renderer_of: Callable[[str], Renderer] = lambda _path: rest_wsgi,
         on_rejected: Callable[[str], None] = lambda _reason: None,
         on_queue_wait: Callable[[float], None] = lambda _seconds: None,
         flag: str | None = None,
@@ -127,6 +131,7 @@ class Listener:
         self._server = Server(app, self._sockets, True, sock, dispatcher=self._dispatcher, adj=adjustments, sockinfo=sockinfo, bind_socket=False)
         self._server.clock = clock
         self._server.on_rejected = on_rejected
+        self._server.renderer_of = renderer_of
         self._server.intake = Intake(bounds or Bounds(), body_limit_bytes)
         self._thread = threading.Thread(target=self._run, name=f"{name}-loop", daemon=True)
 

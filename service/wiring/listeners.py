@@ -7,6 +7,7 @@ from service.server.intake import Bounds, Patience
 from service.server.listener import Listener
 from service.settings.settings import OpsSettings, Settings
 from service.wiring.process import Process
+from service.wiring.urls import api_renderers
 
 # With every slot taken there is still a thread to say so.
 SPARE_THREADS = 8
@@ -28,6 +29,7 @@ def api_listener(process: Process, ours: Settings) -> Listener:
         body_limit_bytes=ours.api.body_limit_bytes,
         patience=Patience(ours.api.receive_seconds, ours.api.receive_bytes_per_second),
         bounds=Bounds(ours.api.connections_per_address, ours.api.body_bytes_per_address, ours.api.body_bytes),
+        renderer_of=api_renderers(ours.api.root_prefix),
         on_rejected=process.report.rejected,
         on_queue_wait=process.metrics.queue_waited,
         flag="--api-port",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from service.http.access import Access
-from service.http.app import Gate, Paths, Served, build
+from service.http.app import Gate, Paths, Renderer, Served, build
 from service.http.body_memory import BodyMemory
 from service.http.cors import Cors
 from service.http.files import Browser
@@ -23,17 +23,21 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Req
     ours = parts.settings
     browser = Browser(parts.page, ours.site.app_path, pageless_urls(ours))
     # Strangers first, whatever they ask for; OPTIONS before any route; the page last, for it wants the URL as the routes know it.
-    paths = Paths(ours.api.root_prefix)
-    front = [access, paths, cors, browser]
+    front = [access, Paths(ours.api.root_prefix), cors, browser]
     return build(
         _served(API, parts, ours, api_gates(parts, cors.may_share)),
         on_crash=on_crash,
         middleware=front,
         unmatched=browser.unmatched,
-        # A stranger is turned away before `paths` has rewritten the request's path.
-        renderer_of=lambda req: renderer_of(paths.inside(req.env["PATH_INFO"]) or "/"),
+        renderer_of=api_renderers(ours.api.root_prefix),
         body_memory=BodyMemory(ours.api.body_memory_bytes, ours.api.body_values_limit),
     )
+
+
+def api_renderers(root_prefix: str) -> Callable[[str], Renderer]:
+    """Return what tells who makes the errors at a path of the API, as it comes over the wire."""
+    paths = Paths(root_prefix)
+    return lambda path: renderer_of(paths.inside(path) or "/")
 
 
 def ops_app(parts: OpsParts, ours: Settings, on_crash: Callable[[RequestInfo], None]) -> WSGIApplication:

@@ -20,7 +20,7 @@ CROWD = 40
 CALLS = 29
 UPLOADS = 40
 UPLOAD_BYTES = 16 * 1024**2
-MOST_BYTES = 128 * 1024**2  # api.body_bytes_per_address
+MOST_BYTES = 64 * 1024**2  # api.body_bytes_per_address
 # For whoever has to be served beside a flood, on a machine that is busy with the flood itself.
 SERVED_SECONDS = 5.0
 

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from service import routes
 from service.errors import Fault
+from service.http.app import ErrorBody
 from service.http.media import respond_json
 from service.routes import API, OPS, Needs, Route
 from service.settings.settings import Settings
@@ -75,10 +76,9 @@ def test_every_url_is_logged_under_the_name_in_the_table(api: Api) -> None:
     assert [line["http.route"] for line in requests_of(lines)] == [template for _, template in urls]
 
 
-def as_problem(_req: falcon.Request, resp: falcon.Response, fault: Fault) -> None:
+def as_problem(fault: Fault, _known: Mapping[str, str]) -> ErrorBody:
     """Write a fault as RFC 9457 wants it."""
-    respond_json(resp, {"title": fault.meaning(), "status": fault.status, "detail": fault.reason, **fault.details}, fault.status)
-    resp.content_type = "application/problem+json"
+    return ErrorBody({"title": fault.meaning(), "status": fault.status, "detail": fault.reason, **fault.details}, "application/problem+json")
 
 
 @pytest.mark.parametrize("prefix", ["", "/salt"])

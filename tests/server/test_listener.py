@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from waitress.server import TcpWSGIServer
 
 from service.errors import InvalidConfiguration
 from service.http.accept import exposition_format
+from service.http.app import ErrorBody
 from service.observe.metrics.metrics import Metrics
 from service.server.intake import Patience
 from service.server.listener import Listener
@@ -361,3 +363,11 @@ def test_a_listener_that_never_started_gives_its_port_back(gate: Any) -> None:
 
     second = Listener(gate, port=first.port, **options)
     second.stop()
+
+
+def test_a_request_that_never_reaches_the_application_gets_the_errors_of_its_path(listen: Listen, call: Call) -> None:
+    listener = listen(renderer_of=lambda path: lambda fault, known: ErrorBody({"at": path, "kind": fault.kind, **known}, "application/problem+json"))
+
+    status, headers, body = call(listener).send("POST /v1/jobs?x HTTP/1.1\r\nHost: x\r\nContent-Length: 20000\r\n\r\n").answer()
+
+    assert (status, headers["content-type"], json.loads(body)) == (413, "application/problem+json", {"at": "/v1/jobs", "kind": "TooLarge"})
