@@ -32,7 +32,7 @@ CHART_SITE = re.compile(r'define "sidecar.nginx" -}}\n(.*?){{- end -}}', re.DOTA
 CHART_CHOICE = re.compile(r"{{- if .*?{{- end }}", re.DOTALL)
 # nginx' own word on each request. It ends what never comes to an end, so that callers need not.
 WORD = """
-    log_format meant escape=json '{"caller": "$remote_addr", "method": "$request_method", "uri": "$request_uri", "body": "$request_body", "answered": "$upstream_status"}';
+    log_format meant escape=json '{"caller": "$remote_addr", "method": "$request_method", "uri": "$request_uri", "host": "$http_host", "body": "$request_body", "answered": "$upstream_status"}';
     access_log FOLDER/meant.log meant;
     client_header_timeout 2s;
     client_body_timeout 2s;
@@ -45,6 +45,7 @@ class Asked(NamedTuple):
 
     method: str
     uri: str
+    host: str
     body: str | None
 
 
@@ -80,7 +81,8 @@ class Seen:
         self.by_caller: dict[str, list[Asked]] = defaultdict(list)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        asked = Asked(environ["REQUEST_METHOD"], environ["REQUEST_URI"], environ["wsgi.input"].read().decode("latin-1"))
+        body = environ["wsgi.input"].read().decode("latin-1")
+        asked = Asked(environ["REQUEST_METHOD"], environ["REQUEST_URI"], environ.get("HTTP_HOST", ""), body)
         self.by_caller[environ["HTTP_X_FORWARDED_FOR"]].append(asked)
         start_response("200 OK", [("Content-Length", "2")])
         return [b"ok"]
@@ -137,7 +139,7 @@ def play(program: str, folder: Path, site: str, texts: Iterable[str]) -> Played:
     with _running(program, folder, port), ThreadPoolExecutor(100) as pool:
         list(pool.map(lambda caller: _send(port, caller, *callers[caller]), callers))
     listener.stop()
-    said = [json.loads(line) for line in (folder / "meant.log").read_text(encoding="latin-1").splitlines()]
+    said = [json.loads(line) for line in (folder / "meant.log").read_bytes().decode("latin-1").rstrip("\n").split("\n")]
     found = {sent: _outcome([one for one in said if one["caller"] == caller], seen.by_caller[caller], site) for caller, sent in callers.items()}
     return Played(found, len(refused))
 
@@ -159,7 +161,7 @@ def _running(program: str, folder: Path, port: int) -> Iterator[None]:
 def _outcome(said: list[dict[str, str]], seen: list[Asked], site: str) -> Outcome:
     # It says `?a` where it asks for `/?a`, of a URL without a path.
     meant = [
-        Asked(one["method"], one["uri"].replace("?", "/?", one["uri"].startswith("?")), one["body"] if site == "compose" else None)
+        Asked(one["method"], one["uri"].replace("?", "/?", one["uri"].startswith("?")), one["host"], one["body"] if site == "compose" else None)
         for one in said
         if one["answered"] == "200"
     ]
