@@ -20,6 +20,7 @@ from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, 
 from service.gateway.clients.tokens import login_fields
 from service.gateway.low import TOKEN, check_token, session_over
 from service.http.addresses import HOLDERS
+from service.gateway.master.acl_names import check_name
 from service.http.request_info import RequestInfo
 from service.limits import Holder, Slots
 from service.secrets.digests import Digests
@@ -177,7 +178,9 @@ class Sessions:
             return None
 
     def admit(self, credentials: Mapping[str, Any], address: str) -> None:
-        """Raise Unauthenticated if the user of credentials inside a low may not call from there; says nothing of whether they are good."""
+        """Raise Unauthenticated if the user of credentials inside a low may not call from there, or under that name; says nothing of whether they are good."""
+        if "token" not in credentials:
+            check_name(self._external_auth, credentials["eauth"], credentials.get("username", ""))
         if not self._access.knows_users:
             return
         token = credentials.get("token")

@@ -22,6 +22,10 @@ CREDENTIAL_FIELDS = ("eauth", "username", "password", "token", "sharedsecret")
 CREDENTIAL_NAMES = frozenset({"eauth", "token"})
 # By these a minion runs a function in another way, or has a returner write to where the caller says; the master's check of rights does not look at them.
 FAR_REACHING_FIELDS = ("module_executors", "executor_opts", "ret_config", "ret_kwargs")
+# Whoever may run it may do anything on the target, also by another executor or with a returner that writes where the caller says.
+ANYTHING = "cmd.run"
+
+Doing = tuple[str, list[Any], "Mapping[str, Any] | None"]  # a function, its positional and its keyword arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,17 @@ class Low:
         """Return those of its fields that let a job do more than its function."""
         return [name for name in FAR_REACHING_FIELDS if self.fields.get(name)] if self.client.kind == "local" else []
 
+    @functools.cached_property
+    def doings(self) -> list[Doing]:
+        """Return all that it does for which its caller needs a right, one by one."""
+        arg = self.fields.get("arg", [])
+        kwarg = self.fields.get("kwarg")
+        if isinstance(self.fun, list):
+            doings = [_doing(fun, args) for fun, args in zip(self.fun, arg, strict=True)]
+        else:
+            doings = [_doing(self.fun, [*arg, {"__kwarg__": True, **kwarg}] if kwarg else arg)]
+        return [*doings, (ANYTHING, [], None)] if self.far_reaching else doings
+
     @property
     def is_compound(self) -> bool:
         """Say whether it does several things, each of which has to be permitted by itself."""
@@ -69,6 +84,15 @@ class Low:
     def function_names(self) -> str:
         """Return the function as one string, for logs."""
         return self.fun if isinstance(self.fun, str) else ",".join(self.fun)
+
+
+def _doing(fun: str, args: object) -> Doing:
+    """Split arguments as the master does for its check."""
+    if not isinstance(args, list):
+        return fun, [], None
+    if args and isinstance(args[-1], dict) and "__kwarg__" in args[-1]:
+        return fun, args[:-1], args[-1]
+    return fun, args, None
 
 
 def parse_lowstate(body: object, *, enabled: Collection[str], most: int) -> list[Low]:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-import salt.utils.stringutils
-
 from service.errors import Forbidden
 from service.gateway.clients.tokens import Tokens, login_fields
-from service.gateway.low import Low, session_over
+from service.gateway.low import ANYTHING, Doing, Low, session_over
+from service.gateway.master.acl_names import named, rules_of
 from service.gateway.master.options import EAUTH_MODULES, MasterOptions
 
 Admitted = Callable[[], AbstractContextManager[Callable[[], None]]]
@@ -21,8 +20,6 @@ EVERYWHERE = "*"
 _BY_CONFIGURATION = EAUTH_MODULES - {"django", "rest"}
 # The master permits it to everybody whom it knows.
 _FIND_JOB = "saltutil.find_job"
-# Whoever may run it may do anything on the target, also by another executor or with a returner that writes where the caller says.
-_ANYTHING = "cmd.run"
 
 
 class Rights:
@@ -43,13 +40,12 @@ class Rights:
         admitted: lets the caller's credentials through to the master inside its block, as Guard.admit does; not used where the name alone decides.
         Raises also what the master's answer about the credentials raises.
         """
-        doings = _doings(low)
-        if not low.is_compound or self._anywhere_by_name(low.credentials, doings):
+        if not low.is_compound or self._anywhere_by_name(low.credentials, low.doings):
             return
         with admitted() as accepted:
             auth_list = self._ask(low.credentials)
             accepted()
-            if not permitted(doings, auth_list, targets=not self._expanded):
+            if not permitted(low.doings, auth_list, targets=not self._expanded):
                 raise Forbidden(_refusal(low))
 
     @property
@@ -85,17 +81,13 @@ class Rights:
 
     def _configured(self, eauth: str, name: str, groups: Iterable[str]) -> list[Any]:
         """Return what `external_auth` grants. Source: salt/utils/minions.py, CkMinions.fill_auth_list."""
-        rules = (self._opts.get("external_auth") or {}).get(eauth) or {}
+        rules = rules_of(self._opts.get("external_auth"), eauth)
         of_groups = [who for who in rules if who.endswith("%") and who.rstrip("%") in groups]
         permissive = self._opts.get("permissive_acl")
-        # The name is the expression there, and not the rule.
-        named = [who for who in rules if not who.endswith("%") and (who != "*" or permissive) and salt.utils.stringutils.expr_match(who, name)]
-        if not (named or permissive) and "*" in rules:
-            named = ["*"]
-        return [entry for who in (*named, *of_groups) for entry in rules[who]]
-
-
-Doing = tuple[str, list[Any], "Mapping[str, Any] | None"]  # a function, its positional and its keyword arguments
+        by_name = [who for who in named(rules, name) if who != "*" or permissive]
+        if not (by_name or permissive) and "*" in rules:
+            by_name = ["*"]
+        return [entry for who in (*by_name, *of_groups) for entry in rules[who]]
 
 
 def permitted(doings: list[Doing], auth_list: Iterable[Any], *, targets: bool = True) -> bool:
@@ -158,28 +150,7 @@ def _matches(expression: object, text: str) -> bool:
         return False
 
 
-def _doings(low: Low) -> list[Doing]:
-    """Return all that a low does, for which a right is needed."""
-    arg = low.fields.get("arg", [])
-    doings = [_doing(fun, args) for fun, args in zip(low.fun, arg, strict=True)] if isinstance(low.fun, list) else [_doing(low.fun, _all_of(low))]
-    return [*doings, (_ANYTHING, [], None)] if low.far_reaching else doings
-
-
-def _all_of(low: Low) -> list[Any]:
-    kwarg = low.fields.get("kwarg")
-    return [*low.fields.get("arg", []), {"__kwarg__": True, **kwarg}] if kwarg else low.fields.get("arg", [])
-
-
-def _doing(fun: str, args: object) -> Doing:
-    """Split arguments as the master does for its check."""
-    if not isinstance(args, list):
-        return fun, [], None
-    if args and isinstance(args[-1], dict) and "__kwarg__" in args[-1]:
-        return fun, args[:-1], args[-1]
-    return fun, args, None
-
-
 def _refusal(low: Low) -> str:
     if low.far_reaching:
-        return f"{', '.join(low.far_reaching)} can do anything on the minions: it needs the right to {_ANYTHING} beside the function's, on the same targets"
+        return f"{', '.join(low.far_reaching)} can do anything on the minions: it needs the right to {ANYTHING} beside the function's, on the same targets"
     return "each function of this low must be permitted by itself, on the same targets: send the functions as lows of their own"

@@ -15,6 +15,7 @@ from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Sender
 from service.gateway.clients.result import LowResult
 from service.gateway.low import TOKEN, Low, rename_shared_secret
+from service.gateway.master.acl_names import check_name, is_for_another, rules_of
 from service.gateway.master.options import SALT_VERSION, MasterOptions
 from service.secrets.digests import Digests
 
@@ -50,6 +51,7 @@ class Tokens:
         time_of_day: Callable[[], float] = time.time,
     ) -> None:
         self._channels = channels
+        self._external_auth = options.raw.get("external_auth")
         self._folder = _token_folder(options.raw, salt_version)
         # The `localfs` store of 3006 and 3007 names a token's file after the token; from 3008 on it is a cache bank of `.p` files.
         self._suffixes = (".p", "") if salt_version >= "3008" else ("", ".p")
@@ -67,6 +69,7 @@ class Tokens:
 
         credentials: as `login_fields` returns them. Raises Unauthenticated, MasterUnreachable or MasterTimeout.
         """
+        check_name(self._external_auth, credentials["eauth"], credentials.get("username", ""))
         # First-time logins may take a second (a wrong password) or more (LDAP): they must not hold up publishes.
         reply = self._channels.send({**credentials, "cmd": "mk_token"}, slow=True)
         # Anything but token data is a refusal: `""` in general, a sentence when the eauth module choked on what the caller sent.
@@ -104,6 +107,9 @@ class Tokens:
             raise MasterUnreachable("the master cannot check the token now")
         # Salt once let an expired token be used one more time (CVE-2021-3144), so we look ourselves.
         if not is_token_data(reply) or reply["expire"] <= self._time_of_day() or self.is_revoked(token):
+            return None
+        # Made elsewhere, for a name that gets no token here.
+        if is_for_another(rules_of(self._external_auth, reply["eauth"]), reply["name"]):
             return None
         return dict(reply)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from service.clients import CLIENTS
 from service.errors import Forbidden, Unauthenticated
 from service.gateway.clients.result import LowResult
-from service.gateway.clients.rights import Doing, Rights, permitted
+from service.gateway.clients.rights import Rights, permitted
 from service.gateway.clients.tokens import Tokens
-from service.gateway.low import Low, parse_lowstate
+from service.gateway.low import Doing, Low, parse_lowstate
 from service.gateway.master.options import MasterOptions
 
 TOKEN = "ab" * 32
