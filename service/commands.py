@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from service.audit.records import Act
 from service.audit.trail import Audit
+from service.auth.call_policy import CallPolicy, KnownCaller, PolicyCall
 from service.auth.guard import Guard
 from service.auth.identity import Identity, Proof
 from service.clients import Client
@@ -19,6 +20,7 @@ from service.errors import Fault, Overloaded, Throttled, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
+from service.gateway.master.options import EAUTH_MODULES
 from service.http.request_info import RequestInfo
 from service.limits import Holder, Slots
 from service.observe.redact import redact_text
@@ -68,7 +70,8 @@ class Commands:
 
     may_call(credentials, address): raises Unauthenticated for users who may not call from there.
     holder_of(credentials, address): whose share of the slots a call with them counts to.
-    audit: hears of every low before any of its request runs. whose(credentials, address): for it, who is behind a token; raises Unauthenticated.
+    audit: hears of every low before any of its request runs. rules: what may be asked of the master at all.
+    whose(credentials, address): for both, who is behind a token, None without one; raises Unauthenticated for a dead one, and what the master's absence raises.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Commands:
         holder_of: Callable[[Mapping[str, Any], str], Holder],
         may_call: Callable[[Mapping[str, Any], str], None] = lambda _credentials, _address: None,
         audit: Audit | None = None,
+        rules: CallPolicy | None = None,
         whose: Callable[[Mapping[str, Any], str], Identity | None] = lambda _credentials, _address: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -97,6 +101,7 @@ class Commands:
         self._holder_of = holder_of
         self._may_call = may_call
         self._audit = audit if audit is not None and audit.enabled else None
+        self._rules = rules
         self._whose = whose
         self._monotonic = monotonic
 
@@ -120,6 +125,8 @@ class Commands:
             with info.timeline.stage("auth"):
                 for low in lows:
                     self._may_call(low.credentials, info.address)
+        if self._rules is not None:
+            self._judge(self._rules, lows, info, proof)
         slots = self._sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self._quick_calls
         with contextlib.ExitStack() as held:
             try:
@@ -138,12 +145,33 @@ class Commands:
         holders = [self._holder_of(low.proof, info.address) for low in lows]
         return next((holder for holder in holders if holder.proven), holders[0])
 
+    def _judge(self, rules: CallPolicy, lows: list[Low], info: RequestInfo, proof: Proof | None) -> None:
+        """Refuse the whole lowstate, before any of it runs or takes a slot, for a low that the policy refuses."""
+        with self._refusing(lows, info):
+            for low in lows:
+                call = PolicyCall.of(low, info.address, functools.partial(self._caller, low, info, proof))
+                rules.check(call, {**_claimed(low.credentials), **_asked(low, info)})
+
+    def _caller(self, low: Low, info: RequestInfo, proof: Proof | None) -> KnownCaller:
+        """Return who asks. Of a name and password the master has said nothing, so their groups are not known; nor is the name that a module of somebody's own reads."""
+        identity = proof.identity if proof else self._whose(low.credentials, info.address)
+        if identity is not None:
+            return KnownCaller(identity.user, identity.eauth, identity.groups)
+        eauth = low.credentials.get("eauth")
+        return KnownCaller(low.credentials.get("username") if eauth in EAUTH_MODULES else None, eauth, None)
+
     def _check_rights(self, lows: list[Low], info: RequestInfo, welcome: Welcome) -> None:
         """Refuse the whole lowstate, before any of it runs, for a low that does more than its caller may."""
+        with self._refusing(lows, info):
+            for low in lows:
+                self._gateway.check_rights(low, functools.partial(self._admitted, low, info, welcome))
+
+    @contextlib.contextmanager
+    def _refusing(self, lows: list[Low], info: RequestInfo) -> Iterator[None]:
+        """Count all lows of a request that is refused inside the block."""
         try:
             with info.timeline.stage("auth"):
-                for low in lows:
-                    self._gateway.check_rights(low, functools.partial(self._admitted, low, info, welcome))
+                yield
         except Fault as fault:
             self._count_refused(lows, fault)
             raise
@@ -162,11 +190,13 @@ class Commands:
             raise
 
     def _owner(self, low: Low, info: RequestInfo) -> Identity | str | None:
-        """Return who is behind a low's token, or why that is refused: a fault that is kept would keep the whole request."""
+        """Return who is behind a low's token, None if nobody can say now, or why that is refused: a fault that is kept would keep the whole request."""
         try:
             return self._whose(low.credentials, info.address)
         except Unauthenticated as fault:
             return fault.reason
+        except Fault:
+            return None
 
     def _count_refused(self, lows: list[Low], fault: Fault) -> None:
         """Count lows that were never begun, for want of a slot or of a record: to their caller they failed, and the alert on failures reads these figures."""

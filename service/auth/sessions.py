@@ -16,11 +16,11 @@ from service.auth.guard import Guard
 from service.auth.identity import Identity, Session, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
-from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
+from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
 from service.gateway.clients.tokens import login_fields
 from service.gateway.low import TOKEN, check_token, session_over
-from service.http.addresses import HOLDERS
 from service.gateway.master.acl_names import check_name
+from service.http.addresses import HOLDERS
 from service.http.request_info import RequestInfo
 from service.limits import Holder, Slots
 from service.secrets.digests import Digests
@@ -167,15 +167,8 @@ class Sessions:
         return None if token_of(environ, self.cookie_name) is None else self.of(environ)
 
     def whose(self, credentials: Mapping[str, Any], address: str) -> Identity | None:
-        """Return who is behind the token inside a low; None if there is none, or if the master cannot say now. Raises Unauthenticated for a dead one."""
-        if "token" not in credentials:
-            return None
-        try:
-            return self._look_up(credentials["token"], address).identity
-        except Unauthenticated:
-            raise
-        except Fault:
-            return None
+        """Return who is behind the token inside a low, None if there is none. Raises Unauthenticated for a dead one, and what the master's absence raises."""
+        return self._look_up(credentials["token"], address).identity if "token" in credentials else None
 
     def admit(self, credentials: Mapping[str, Any], address: str) -> None:
         """Raise Unauthenticated if the user of credentials inside a low may not call from there, or under that name; says nothing of whether they are good."""

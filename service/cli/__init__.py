@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--minions", type=_minions, default=2, metavar="N", help="how many minions (default: %(default)s)")
     _command(commands, "smoke", "service.cli.smoke:main", "Start the demo on free ports, send one call of each client, check the answers, stop.")
     _add_audit(commands)
+    _add_policy(commands)
     _command(commands, "version", "service.cli:version", "Print our version, Salt's and Python's.")
     docs = _command(commands, "docs", "service.cli.docs:main", "Print the documentation that is generated from the code.")
     docs.add_argument("--write", action="store_true", help="write it to the repository's files instead")
@@ -73,6 +74,24 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         commands, "audit-verify", "service.cli.audit:verify", purpose, "Lines cut off at the end of the last file leave no trace; compare its last number."
     )
     verify.add_argument("files", metavar="FILE", nargs="+", help="an audit file, uncompressed; - for standard input")
+
+
+def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    purpose = "Ask the policy of the settings (policy.rules)."
+    asked = commands.add_parser("policy", help=purpose, description=purpose).add_subparsers(metavar="COMMAND", required=True)
+    purpose = "Say what the policy would decide about a call, and why: exit code 0 if it is allowed, 1 if it is refused. The master's own rights come after it."
+    test = _command(asked, "test", "service.cli.policy:main", purpose, "Example: salt-sidecar policy test anna cmd.run 'web*' --eauth pam --groups ops")
+    test.add_argument("user", metavar="USER", help="the name that the caller proves, or claims in a low")
+    test.add_argument("function", metavar="FUN", help="the function; of several, parted by commas, each is judged by itself")
+    test.add_argument("target", metavar="TGT", nargs="?", default="*", help="the minions, for the local clients (default: %(default)s)")
+    test.add_argument("--tgt-type", default="glob", metavar="TYPE", help="how TGT is read (default: %(default)s)")
+    test.add_argument("--client", default="local", metavar="CLIENT", help="who runs it: local, runner, wheel, or one of their forms (default: %(default)s)")
+    test.add_argument("--eauth", metavar="EAUTH", help="the eauth module; without it, it counts as not known")
+    test.add_argument(
+        "--groups", metavar="GROUPS", help="what a token says of the groups, parted by commas; without it they are not known, as for a password in a low"
+    )
+    test.add_argument("--address", default="127.0.0.1", metavar="ADDRESS", help="where the call comes from (default: %(default)s)")
+    _add_config(test)
 
 
 def version(_args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from service.settings import locations
 from service.settings.audit_settings import AuditSettings
 from service.settings.limit_settings import LimitSettings
 from service.settings.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
+from service.settings.policy_settings import PolicySettings
 
 
 class ApiSettings(Group):
@@ -293,6 +294,7 @@ class Settings(Group):
     log: LogSettings = LogSettings()
     metrics: MetricSettings = MetricSettings()
     audit: AuditSettings = AuditSettings()
+    policy: PolicySettings = PolicySettings()
     session: SessionSettings = SessionSettings()
     events: EventSettings = EventSettings()
     hook: HookSettings = HookSettings()

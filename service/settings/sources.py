@@ -116,7 +116,8 @@ def _fault_of(error: Mapping[str, Any], origins: Mapping[str, str]) -> ConfigFau
     if error["type"] == "extra_forbidden":
         return _unknown(where, _nearest_option(error["loc"]), "" if where == dotted else f" {dotted}")
     problem = str(error["msg"]).removeprefix("Value error, ")
-    return ConfigFault(where, problem[:1].lower() + problem[1:], f"see {option} in docs/settings.md")
+    within = "" if dotted in {where, option} else f"{dotted}: "
+    return ConfigFault(where, within + problem[:1].lower() + problem[1:], f"see {option} in docs/settings.md")
 
 
 def _unknown(where: str, question: str, which: str = "") -> ConfigFault:

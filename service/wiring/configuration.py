@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from service.audit.faults import audit_faults
+from service.auth.rule_faults import policy_faults
 from service.auth.webhook import endpoint_faults
 from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
@@ -84,7 +85,7 @@ def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
     lacking = tracing.lacking() if ours.tracing.endpoint else None
     faults = ([lacking] if lacking else []) + BearerFile(ours.ops.token_file).faults() + site_faults(ours.site) + url_faults(ours)
-    return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit)
+    return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit) + policy_faults(ours.policy.rules)
 
 
 def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:

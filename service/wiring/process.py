@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from service import __version__
 from service.audit.trail import Audit
 from service.auth.allowances import REPEATERS
+from service.auth.call_policy import CallPolicy
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions
 from service.commands import Commands, Policy
@@ -83,8 +84,9 @@ class Process:
         sync_jobs = Slots("synchronous jobs", ours.limits.sync_jobs, share=ours.limits.share, strangers=strangers)
         self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick_calls, access=access, audit=self.audit, report=self.report)
         self.metrics.watch_sessions(self.sessions.active)
+        rules = CallPolicy(ours.policy.rules, refuse_master_writes=ours.policy.refuse_master_writes, on_refused=self.report.policy_refused)
         commands = make_commands(
-            configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, metrics=self.metrics
+            configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
         )
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
@@ -95,7 +97,7 @@ class Process:
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)
         self.ops = Canonical(ops_app(probes, ours, requests.crashed), Unmeasured(), requests.probed)
 
-        self.reloading = Reloading(ours, master.raw, make_appliers(self.audit, commands, guard, self.report, access=access, cors=cors), self.audit)
+        self.reloading = Reloading(ours, master.raw, make_appliers(self.audit, commands, guard, self.report, rules=rules, access=access, cors=cors), self.audit)
 
     def start(self) -> None:
         """Connect to the master and follow its bus; does not wait for it."""
@@ -181,7 +183,16 @@ def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, qu
 
 
 def make_commands(
-    configuration: Configuration, runner: Runner, guard: Guard, sync_jobs: Slots, quick_calls: Slots, *, sessions: Sessions, audit: Audit, metrics: Metrics
+    configuration: Configuration,
+    runner: Runner,
+    guard: Guard,
+    sync_jobs: Slots,
+    quick_calls: Slots,
+    *,
+    sessions: Sessions,
+    audit: Audit,
+    rules: CallPolicy,
+    metrics: Metrics,
 ) -> Commands:
     """Make the one way from a request to the gateway."""
     ours = configuration.settings
@@ -196,5 +207,6 @@ def make_commands(
         holder_of=sessions.holder_of,
         may_call=sessions.admit,
         audit=audit,
+        rules=rules,
         whose=sessions.whose,
     )

@@ -7,7 +7,9 @@ from typing import Any
 
 from service.audit.faults import key_faults
 from service.audit.trail import Audit
+from service.auth.call_policy import CallPolicy
 from service.auth.guard import Guard
+from service.auth.rule_faults import policy_faults
 from service.commands import Commands
 from service.errors import InvalidConfiguration
 from service.http.access import Access
@@ -36,7 +38,7 @@ class Applier:
         self._act(**{parameter: value(ours, name) for parameter, name in self._options.items()})
 
 
-def make_appliers(audit: Audit, commands: Commands, guard: Guard, report: Report, *, access: Access, cors: Cors) -> tuple[Applier, ...]:
+def make_appliers(audit: Audit, commands: Commands, guard: Guard, report: Report, *, rules: CallPolicy, access: Access, cors: Cors) -> tuple[Applier, ...]:
     """Say who takes which options while we run."""
     return (
         Applier(log.set_level, level="log.level"),
@@ -57,6 +59,7 @@ def make_appliers(audit: Audit, commands: Commands, guard: Guard, report: Report
             per_minute_overall="limits.auth_failures_per_minute_overall",
             known_seconds="limits.auth_known_seconds",
         ),
+        Applier(rules.adjust, rules="policy.rules", refuse_master_writes="policy.refuse_master_writes"),
         Applier(report.adjust, rate_limited="limits.auth_failures_per_minute"),
         Applier(access.adjust, networks="access.networks", users="access.users", hosts="api.hosts"),
         Applier(cors.adjust, origins="cors.origins", credentials="cors.credentials", max_age_seconds="cors.max_age_seconds"),
@@ -92,9 +95,9 @@ class Reloading:
 
 
 def _read(environ: Mapping[str, str], master_raw: Mapping[str, Any]) -> Settings:
-    """Read the settings again, and the key file that a new setting may name."""
+    """Read the settings again, with the faults of what may change: the policy, and the key file that a new setting may name."""
     new = sources.load(environ, inherited.inherit(master_raw))
-    faults = key_faults(new.audit)
+    faults = policy_faults(new.policy.rules) + key_faults(new.audit)
     if faults:
         raise InvalidConfiguration(faults)
     return new

@@ -14,7 +14,12 @@ from service.settings.settings import PerMinionSettings, Settings
 from tests.declared.code import nodes
 
 # Here options are declared; to mention one here is not to read it.
-DECLARED_IN = ("service/settings/settings.py", "service/settings/audit_settings.py", "service/settings/limit_settings.py")
+DECLARED_IN = (
+    "service/settings/settings.py",
+    "service/settings/audit_settings.py",
+    "service/settings/limit_settings.py",
+    "service/settings/policy_settings.py",
+)
 # Where a section is handed to a floor that knows no settings, that floor says what it wants of it.
 STAND_INS: dict[str, type[Group]] = {"PerMinion": PerMinionSettings}
 Read = tuple[type[Group], str]

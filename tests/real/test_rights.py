@@ -68,6 +68,14 @@ def api(salt: EmbeddedSalt) -> Iterator[Api]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def ruled(salt: EmbeddedSalt) -> Iterator[Api]:
+    """The application with a policy on top of those rights."""
+    rules = [{"action": "refuse", "users": ["everything"], "functions": ["test.arg"], "targets": ["minion-2"]}, {"action": "refuse", "functions": ["jobs.*"]}]
+    with real_sidecar(salt, read_configuration({"SALT_MASTER_CONFIG": str(salt.master_config), **LENIENT, "SIDECAR_POLICY_RULES": json.dumps(rules)})) as made:
+        yield made
+
+
 def may(rights: list[Any], fun: str, args: list[str], tgt: str) -> bool:
     """Say whether one function is permitted on a whole target."""
     if fun == "saltutil.find_job":
@@ -134,3 +142,54 @@ def test_a_refusal_says_what_to_do_instead(api: Api, salt: EmbeddedSalt) -> None
 
     assert "send the functions as lows of their own" in api.caller.post(low).json()["return"]
     assert api.caller.post([{**low, "fun": fun, "arg": []} for fun in low["fun"]]).status == 200
+
+
+def is_refused(answer: Response) -> bool:
+    return answer.status == 401 and answer.json()["error"] == "Forbidden" and "policy" in answer.json()["return"]
+
+
+def test_a_policy_refuses_what_the_master_would_permit(ruled: Api, api: Api, salt: EmbeddedSalt) -> None:
+    inline = salt.credentials_of("everything")
+    token = token_of(ruled, inline)
+    forms: dict[str, dict[str, Any]] = {
+        "test.arg": {"fun": "test.arg", "arg": ["policy"]},
+        "a list": {"fun": ["test.ping", "test.arg"], "arg": [[], ["policy"]]},
+    }
+    for client, form, credentials in (
+        ("local", "test.arg", inline),
+        ("local_subset", "test.arg", token),
+        ("local_batch", "test.arg", token),
+        ("local_async", "a list", inline),
+        ("POST /minions", "a list", token),
+    ):
+        for tgt, refused in (("minion-1", False), ("minion-2", True), ("minion*", True), ("?inion-1*", False), ("minion-[13]", True)):
+            answer = send(ruled, client, tgt, forms[form], credentials)
+            assert is_refused(answer) is refused, (client, tgt, answer.body)
+            assert refused or answer.status in {200, 202}, answer.body
+    assert is_refused(ruled.run(client="runner", fun="jobs.list_jobs"))
+    assert ruled.value(client="local", tgt="minion-2", fun="test.arg", arg=["of another user"])
+
+    (jobs,) = api.run(client="runner", fun="jobs.list_jobs").json()["return"]
+    targets = {str(job["Target"]) for job in jobs.values() if "policy" in str(job["Arguments"])}
+    assert targets
+    assert all("inion-1" in tgt and "minion-2" not in tgt for tgt in targets)
+
+
+@pytest.mark.parametrize("fun", ["file_roots.write", "pillar_roots.write", "config.apply", "config.update_config"])
+def test_the_masters_files_are_not_written_with_the_right_to_do_it(api: Api, salt: EmbeddedSalt, fun: str) -> None:
+    before = salt.master_config.read_bytes()
+
+    for client in ("wheel", "wheel_async"):
+        assert is_refused(api.run(client=client, fun=fun, kwarg={"data": "x", "path": "x", "key": "x", "value": "x", "file_name": "x", "yaml_contents": {}}))
+    assert salt.master_config.read_bytes() == before
+    assert api.run(client="wheel", fun="config.values").status == 200
+
+
+@pytest.mark.parametrize("name", ["every[t]hing", "everyth*", "every.hing", "everything|x"])
+def test_a_name_that_could_be_taken_for_anothers_gets_nothing(api: Api, salt: EmbeddedSalt, name: str) -> None:
+    credentials = {**salt.credentials_of("none"), "username": name}
+
+    assert api.caller.post(credentials, "/login").status == 401
+    for client in ("local", "local_async", "POST /run"):
+        path, fields = ("/run", {"client": "local"}) if client == "POST /run" else ("/", {"client": client})
+        assert api.caller.post({**fields, "tgt": "minion-1", "fun": "test.arg", **credentials}, path).status == 401

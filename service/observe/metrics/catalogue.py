@@ -116,6 +116,13 @@ _CLIENTS = (
         "salt_api_client_requests_total", "counter", "Lows run, by Salt client and outcome.", ("client", "outcome"), (CLIENTS, OUTCOMES), stability="stable"
     ),
     Declaration("salt_api_client_request_duration_seconds", "histogram", "Time one low took, by Salt client.", ("client",), (CLIENTS,), _CLIENT, "stable"),
+    Declaration(
+        "salt_api_policy_refusals_total",
+        "counter",
+        "Lows that the policy (policy.rules, policy.refuse_master_writes) refused, by Salt client.",
+        ("client",),
+        (CLIENTS,),
+    ),
     Declaration("salt_api_client_requests_in_flight", "gauge", "Lows being run now, by Salt client.", ("client",), (CLIENTS,)),
     Declaration(
         "salt_api_master_rpc_duration_seconds",

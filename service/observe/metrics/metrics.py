@@ -148,6 +148,10 @@ class Metrics:
         """Count a low that never started: not valid, not allowed, no slot. A name that is no client counts as `invalid`."""
         self._client_outcome(client, outcome)
 
+    def policy_refused(self, client: str) -> None:
+        """Count a low that the policy refused."""
+        self.families["salt_api_policy_refusals_total"].counter(_client(client)).inc()
+
     def rpc(self, cmd: str, seconds: float) -> None:
         """Observe an answered request to the master."""
         self.families["salt_api_master_rpc_duration_seconds"].histogram(_known(cmd, domains.RPCS, "other")).observe(seconds)

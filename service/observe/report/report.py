@@ -84,6 +84,11 @@ class Report:
             until = datetime.now(timezone.utc) + timedelta(seconds=verdict.wait_seconds or 0)
             self._log.warning("auth.failure", **who, result=verdict.result, throttled_until=until.isoformat(timespec="seconds"), count=count)
 
+    def policy_refused(self, rule: str, asked: Mapping[str, Any]) -> None:
+        """The policy refused a low. asked: whose, as the log names them, and what."""
+        self._metrics.policy_refused(str(asked["salt.client"]))
+        self._log.warning("policy.refused", rule=rule, **asked)
+
     def traces(self, result: str, count: int, reason: str) -> None:
         """*count* spans were `exported`, `failed` or `dropped`."""
         self._metrics.trace_spans(result, count)
