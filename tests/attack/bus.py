@@ -56,7 +56,7 @@ def sent(scene: Scene, path: str, headers: Mapping[str, str]) -> Any:
 
 
 def signature_elsewhere(scene: Scene) -> Seen:
-    headers = signed("github", b"github/push\n" + BODY)
+    headers = signed("github", BODY)
     first = sent(scene, "/hook/github/push", headers)
     seen = refused(sent(scene, "/hook/github/deploy", headers))
     return Seen(f"{first.status}, elsewhere {seen.now}", first.status == 200 and seen.held)

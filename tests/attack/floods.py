@@ -32,9 +32,9 @@ def bad_credentials(sidecar: Sidecar) -> float:
 def missing_rights(scene: Scene) -> Seen:
     """Ask for wheels and runners with a good password and a good token, and no right to them; then somebody else logs in."""
     lows = [{"client": client, "fun": "key.list_all"} for client in ("wheel", "wheel_async", "runner", "runner_async")]
+    # Made at another sidecar: this one has nobody's proof.
+    shown = [scene.pinger, {"token": scene.log_in(scene.sidecar, scene.pinger)["X-Auth-Token"]}]
     with scene.fresh() as sidecar:
-        session = scene.log_in(sidecar, scene.pinger)
-        shown = [scene.pinger, {"token": session["X-Auth-Token"]}]
         statuses = Counter(sidecar.post({**low, **credentials}).status for low in lows for credentials in shown for _ in range(BURST))
         neighbour = post(sidecar, "/login", scene.salt.credentials_of("limited")).status
         counted = bad_credentials(sidecar)

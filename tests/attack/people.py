@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import yaml
@@ -22,9 +24,14 @@ def boolean_in_a_form(scene: Scene) -> Seen:
     return Seen(f"{answer.status}", answer.status == 200 and answer.value["minion-1"]["ret"] is True)
 
 
-def boolean_of_another_language(scene: Scene) -> Seen:
-    answer = scene.sidecar.post({**PING, **scene.admin, "client": "local_batch", "failhard": "True"})
-    return Seen(f"{answer.status}", answer.status == 200)
+def spelled(**fields: Any) -> Callable[[Scene], Seen]:
+    """Send a ping with fields as another language writes them."""
+
+    def play(scene: Scene) -> Seen:
+        status = scene.sidecar.post({**PING, **scene.admin, **fields}).status
+        return Seen(f"{status}", status == 200)
+
+    return play
 
 
 def bytes_in_yaml(scene: Scene) -> Seen:
@@ -78,7 +85,8 @@ def our_own_words(scene: Scene) -> Seen:
 
 ATTACKS = [
     Attack("E19", "full_return=true in a form", "400", boolean_in_a_form),
-    Attack("E19", '"failhard": "True"', "400", boolean_of_another_language),
+    Attack("E19", '"failhard": "True"', "400", spelled(client="local_batch", failhard="True")),
+    Attack("E19", '"kwarg": [], as PHP writes an empty map', "400", spelled(kwarg=[])),
     Attack("E20", "a master whose bus is on a port of ::1", "never ready", bus_of_ipv6),
     Attack("E21", "bytes in a YAML answer", "text", bytes_in_yaml),
     Attack("E21", "local_batch with raw: true", "returns without their events", batch_with_raw),

@@ -111,10 +111,10 @@ ATTACKS = [
     Attack("A1", "the same by local_async", "200, and it ran", several_functions("local_async")),
     Attack("A1", "the same by local_batch", LEAKED, several_functions("local_batch")),
     Attack("A1", "the same by a user of one minion", LEAKED, several_functions("local", "limited")),
-    Attack("A1", "an executor of the caller's choice", "went to the minion", as_pinger(module_executors=["direct_call"])),
-    Attack("A1", "options of a returner", "went to the minion", as_pinger(ret_kwargs={"filename": "/nonexistent"})),
+    Attack("A1", "an executor of the caller's choice", "200", as_pinger(module_executors=["direct_call"])),
+    Attack("A1", "options of a returner", "200", as_pinger(ret_kwargs={"filename": "/nonexistent"})),
     Attack("A1", "the admin's name and password beside another's token", "all of it went to the master", token_beside_a_name),
-    Attack("A1", "a function in other spellings", "not looked at", spellings),
+    Attack("A1", "a function in other spellings", "400 or 401", spellings),
     Attack("A3", "another module's user with a name of events.see_all", "sees all events", stream_of(lambda scene: {**scene.admin, "username": "seer"})),
     Attack(
         "A3", "a user of the file module who is called like the admin", "sees the admin's jobs", stream_of(lambda scene: scene.salt.credentials_of(NAMESAKE))

@@ -120,7 +120,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     for name, secret in {**SECRETS, "audit-key": b"a key of more than sixteen bytes"}.items():
         (folder / name).write_bytes(secret)
     hooks = {
-        "github": {"secret_file": str(folder / "github"), "sign_path": True},
+        "github": {"secret_file": str(folder / "github")},
         "deploy": {"secret_file": str(folder / "deploy"), "timestamp_header": "X-Time"},
     }
     return {
