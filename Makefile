@@ -91,7 +91,17 @@ AGAIN = -m tests.again -q
 
 # The mark `hypothesis` is on every test with @given: `check` tried few examples.
 test: check clients ## Everything: `check`, then the slow tests, those on a real master and the properties; what fails is tried once more.
-	@$(BIN)/python $(AGAIN) -m "slow or master or hypothesis" $(PYTEST_ARGS)
+	@$(MAKE) -j slow-real slow-rest
+
+# Side by side: the first mostly waits, for masters that are stopped, frozen or away, and for alerts.
+SLOW = $(BIN)/python $(AGAIN) -m "slow or master or hypothesis" $(1) $(PYTEST_ARGS) $(OTHER_HALF)
+WAITING = tests/real tests/observe
+.PHONY: slow-real slow-rest
+slow-real: $(STAMP)
+	@$(call SLOW,$(WAITING))
+
+slow-rest: $(STAMP)
+	@$(call SLOW,tests $(WAITING:%=--ignore %))
 
 $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/test-$(SALT_SERIES).txt $(INSTALL)
 	@grep -q '^salt==$(SALT) ' $< || { echo "SALT=$(SALT): the lock files know" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1; }
