@@ -44,6 +44,15 @@ def spellings(scene: Scene) -> Seen:
     return Seen(f"{len(answers)} spellings: {sorted(statuses)}", statuses <= {400, 401} and not any(b"uid=" in answer.body for answer in answers))
 
 
+def writes_to_the_master(scene: Scene) -> Seen:
+    """Write what every minion will run, with the right to every wheel."""
+    write = {"kwarg": {"data": "{{ never }}", "path": "attack.sls"}}
+    funs = ("file_roots.write", "pillar_roots.write", "config.update_config")
+    answers = [scene.sidecar.post({**scene.admin, **write, "client": client, "fun": fun}) for fun in funs for client in ("wheel", "wheel_async")]
+    seen = refused(*answers)
+    return Seen(seen.now, seen.held and not list(scene.folder.rglob("attack.sls")))
+
+
 @contextlib.contextmanager
 def reading(sidecar: Sidecar, headers: Mapping[str, str]) -> Iterator[Stream]:
     """Read the event stream of a session inside the block."""
@@ -115,6 +124,7 @@ ATTACKS = [
     Attack("A1", "options of a returner", "200", as_pinger(ret_kwargs={"filename": "/nonexistent"})),
     Attack("A1", "the admin's name and password beside another's token", "all of it went to the master", token_beside_a_name),
     Attack("A1", "a function in other spellings", "400 or 401", spellings),
+    Attack("A2", "file_roots.write and its like, by the admin", "200, written", writes_to_the_master),
     Attack("A3", "another module's user with a name of events.see_all", "sees all events", stream_of(lambda scene: {**scene.admin, "username": "seer"})),
     Attack(
         "A3", "a user of the file module who is called like the admin", "sees the admin's jobs", stream_of(lambda scene: scene.salt.credentials_of(NAMESAKE))
