@@ -201,6 +201,10 @@ class Hub:
         with self._lock:
             return not (self._listening or self._watched or self._early_bytes)
 
+    def is_waited_for(self, jid: str) -> bool:
+        """Say whether a request waits for a job."""
+        return jid in self._watched
+
     @contextlib.contextmanager
     def listen(self) -> Iterator[Waiter]:
         """

@@ -23,6 +23,11 @@ class Owner(NamedTuple):
 _EXISTS, _NOBODYS = Owner("", "exists"), Owner("", "announced")
 
 
+def taken(jid: str) -> Conflict:
+    """Return what to say to who wants a jid that another job has."""
+    return Conflict(f"there is a job {jid} already: leave `jid` out, and the master makes one", field="jid")
+
+
 class RecentOwners:
     """
     The owners of the last jobs, by jid: half of *most* at least, then the older half is forgotten at once.
@@ -111,12 +116,12 @@ class Owners:
         """
         Keep a jid, which a caller chose, for this caller's job inside the block.
 
-        Raises Conflict if there is such a job already that is not the caller's, or one that is waited for: its returns would count as the new one's.
+        Raises Conflict if there is such a job already that is not the caller's, or if it is kept for another: the returns of one would count as the other's.
         """
         with self._lock:
             known = self._ours.get(jid) or self._others.get(jid)
             if jid in self._reserved or known not in {None, owner}:
-                raise Conflict(f"there is a job {jid} already: leave `jid` out, and the master makes one", field="jid")
+                raise taken(jid)
             self._reserved.add(jid)
         try:
             yield

@@ -62,7 +62,7 @@ class Runner:
         master_up: Callable[[], bool],
         on_announced: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        self._claims = Claims(channels, hub.owners)
+        self._claims = Claims(channels, hub)
         publisher = Publisher(self._claims, options, ledger, on_announced)
         jobs = Jobs(publisher, hub, options, master_up=master_up)
         batches = Batches(jobs, failhard=bool(options.raw.get("failhard")))

@@ -9,7 +9,8 @@ from typing import Any
 
 from service.bounded import Bounded
 from service.errors import Fault
-from service.events.owners import Owner, Owners
+from service.events.hub import Hub
+from service.events.owners import Owner, taken
 from service.gateway.clients.publish import Sender
 from service.gateway.clients.tokens import is_token_data
 from service.gateway.low import Low, session_over
@@ -23,13 +24,14 @@ class Claims:
     """
     Sends what *channels* send. Called from request threads.
 
-    A user and the eauth module stand in the load, or the master says them of its token: never anything else, so it is asked once for each.
-    Those of tokens are kept under keyed digests.
+    The user and the eauth module stand in the load. Of a token the master says them, always the same, so it is asked once; the answers are kept
+    under keyed digests.
     """
 
-    def __init__(self, channels: Sender, owners: Owners, *, most_tokens: int = MOST_TOKENS) -> None:
+    def __init__(self, channels: Sender, hub: Hub, *, most_tokens: int = MOST_TOKENS) -> None:
         self._channels = channels
-        self._owners = owners
+        self._hub = hub
+        self._owners = hub.owners
         self._digests = Digests()
         self._lock = threading.Lock()
         self._tokens: Bounded[bytes, Owner] = Bounded(most_tokens)  # guarded by _lock
@@ -49,9 +51,18 @@ class Claims:
         return reply
 
     def reserve(self, low: Low) -> contextlib.AbstractContextManager[None]:
-        """Keep the jid that a low names, if it does, for its job inside the block. Raises Conflict, and what the look-up of its token raises."""
+        """
+        Keep the jid that a low names, if it does, for its job inside the block.
+
+        Raises Conflict if another job has it, or one that a request waits for; and what the look-up of the low's token raises.
+        """
         jid = low.fields.get("jid") if low.client.kind == "local" else None
-        return self._owners.reserve(jid, self._owner(low.credentials)) if jid else contextlib.nullcontext()
+        if not jid:
+            return contextlib.nullcontext()
+        owner = self._owner(low.credentials)
+        if self._hub.is_waited_for(jid):
+            raise taken(jid)
+        return self._owners.reserve(jid, owner)
 
     def _owner(self, credentials: Mapping[str, Any]) -> Owner:
         """Return whose credentials these are, if they are good. Raises Unauthenticated for a dead token, and what the master's absence raises."""

@@ -24,7 +24,7 @@ def world() -> World:
 
 @pytest.fixture
 def claims(world: World) -> Claims:
-    return Claims(world, world.hub.owners)
+    return Claims(world, world.hub)
 
 
 def publish(claims: Claims, credentials: dict[str, Any]) -> Any:
@@ -91,6 +91,18 @@ def test_a_jid_in_a_low_must_not_be_anothers(world: World, claims: Claims) -> No
     world.replies = [DATA]
 
     with pytest.raises(Conflict), claims.reserve(low(jid=JID)):
+        pass
+
+
+def test_a_jid_of_ones_own_must_not_be_waited_for(world: World, claims: Claims) -> None:
+    world.hub.owners.started(JID, ANN)
+    mine = low(jid=JID, **INLINE, token=None)
+    with world.hub.listen() as waiter:
+        waiter.watch(JID)
+        with pytest.raises(Conflict, match=JID), claims.reserve(mine):
+            pass
+
+    with claims.reserve(mine):
         pass
 
 
