@@ -135,7 +135,8 @@ def test_a_job_that_another_api_published_is_nobodys_where_two_modules_have_its_
         ("root", "", False),
         ("ann", "publisher_acl: {ann: [test.ping]}\n", False),
         ("ann", "user: ann\n", False),
-        ("ann", "order_masters: true\n", False),
+        ("ann", "order_masters: true\nsyndic_wait: 0\n", False),
+        ("ann", "syndic_master: upper\n", False),
     ],
 )
 def test_with_one_module_its_name_tells_whose_the_job_is_unless_it_may_be_a_local_users(tmp_path: Path, user: str, options: str, sees: bool) -> None:
