@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from service.demo.embedded_config import PINGER
-from tests.attack.scene import FORM, NAMESAKE, PING, Attack, Scene, Seen, post, refused
+from tests.attack.scene import FORBIDDEN, FORM, NAMESAKE, PING, Attack, Scene, Seen, post, refused
 from tests.real.callers import Stream
 from tests.real.sidecar import Sidecar, ask
 
@@ -51,6 +51,25 @@ def writes_to_the_master(scene: Scene) -> Seen:
     answers = [scene.sidecar.post({**scene.admin, **write, "client": client, "fun": fun}) for fun in funs for client in ("wheel", "wheel_async")]
     seen = refused(*answers)
     return Seen(seen.now, seen.held and not list(scene.folder.rglob("attack.sls")))
+
+
+def refused_function(scene: Scene) -> Seen:
+    """Ask for a function that `policy.rules` refuse, by other clients, forms and URLs."""
+    session = scene.log_in(scene.sidecar, scene.admin)
+    low = {**PING, "fun": FORBIDDEN, "arg": ["3"]}
+    forms = [
+        {**low, "fun": ["test.ping", FORBIDDEN], "arg": [[], ["3"]]},
+        *({**low, "client": client} for client in ("local_async", "local_batch", "local_subset")),
+    ]
+    answers = [post(scene.sidecar, "/run", {**form, **scene.admin}) for form in forms] + [post(scene.sidecar, path, low, session) for path in ("/", "/minions")]
+    return refused(*answers)
+
+
+def pattern_for_a_name(scene: Scene) -> Seen:
+    """Show the secret that is everybody's in sharedsecret under names that nobody has."""
+    names = ["dem[o]", "d*", "dem.", "demo|x"]
+    answers = [scene.sidecar.post({**PING, **scene.admin, "username": name}) for name in names]
+    return refused(*answers, post(scene.sidecar, "/login", {**scene.admin, "username": names[0]}))
 
 
 @contextlib.contextmanager
@@ -125,6 +144,8 @@ ATTACKS = [
     Attack("A1", "the admin's name and password beside another's token", "all of it went to the master", token_beside_a_name),
     Attack("A1", "a function in other spellings", "400 or 401", spellings),
     Attack("A2", "file_roots.write and its like, by the admin", "200, written", writes_to_the_master),
+    Attack("A2", "a function that the operator does not want", "no rules", refused_function),
+    Attack("A2", "a pattern for a user's name", "200", pattern_for_a_name),
     Attack("A3", "another module's user with a name of events.see_all", "sees all events", stream_of(lambda scene: {**scene.admin, "username": "seer"})),
     Attack(
         "A3", "a user of the file module who is called like the admin", "sees the admin's jobs", stream_of(lambda scene: scene.salt.credentials_of(NAMESAKE))

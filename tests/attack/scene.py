@@ -34,6 +34,8 @@ USERS: dict[str, list[Any]] = {
 }
 # The admin's secret is everybody's in sharedsecret, where another seer may ping.
 MASTER = {"gather_job_timeout": 30, "external_auth": {"sharedsecret": {"seer": ["test.ping"]}}}
+# What the policy of the shared sidecar refuses.
+FORBIDDEN = "test.fib"
 SECRETS = {"github": b"secret of github", "deploy": b"secret of deploy"}
 # For what is written or counted right after an answer.
 PATIENCE_SECONDS = 20.0
@@ -128,6 +130,7 @@ def _settings(folder: Path) -> dict[str, Any]:
         "EVENTS_SEE_ALL": "file:seer",
         "HOOK_ENDPOINTS": json.dumps(hooks),
         "HOOK_REQUIRE_LOGIN": "false",
+        "POLICY_RULES": json.dumps([{"action": "refuse", "functions": [FORBIDDEN]}]),
         "SITE_STATIC": static,
         "SITE_APP": static / "app.html",
         "AUDIT_SINKS": "file",

@@ -32,6 +32,7 @@ CALLS: list[dict[str, Any]] = [
     {"client": "wheel", "fun": "key.list_all"},
     {"client": "wheel", "fun": "key.finger", "match": "minion-1"},
     {"client": "wheel_async", "fun": "key.list_all"},
+    {"client": "wheel", "fun": "file_roots.write", "path": "x"},
     {"client": "ssh", "tgt": "*", "fun": "test.ping"},
     {"client": "nope", "tgt": "*", "fun": "test.ping"},
     {"client": "local", "tgt": "*", "fun": "no such"},

@@ -11,8 +11,9 @@ import salt.utils.stringutils
 from service.errors import Unauthenticated
 
 MOST_CHARACTERS = 256
-# The master reads such a name as a pattern. Of the others it may do so too; they are compared with the entries there are.
+# The master reads such a name as a pattern. Those that it may read so too are compared with the entries there are; all others are what they spell.
 _PATTERN = re.compile(r"[*?\[\](){}|^]|\+.*\+", re.DOTALL)
+_MAYBE = re.compile(r"[.$+\\]")
 
 
 def rules_of(external_auth: object, eauth: str) -> Mapping[str, Any]:
@@ -41,4 +42,4 @@ def is_for_another(rules: Mapping[str, Any], name: str) -> bool:
         return False
     if len(name) > MOST_CHARACTERS or _PATTERN.search(name):
         return True
-    return any(who not in {"*", name} for who in named(rules, name))
+    return bool(_MAYBE.search(name)) and any(who not in {"*", name} for who in named(rules, name))
