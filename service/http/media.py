@@ -226,7 +226,9 @@ def _json(body: bytes, share: Share) -> Any:
     except orjson.JSONEncodeError:
         raise BadRequest(f"the body is nested more than {JSON_DEPTH} levels deep") from None
     except orjson.JSONDecodeError as exc:
-        _utf8(body)  # orjson's own words for another encoding are of surrogates
+        # What is no UTF-8 it does not show, and its own words for that are of surrogates.
+        if not exc.doc:
+            _utf8(body)
         raise BadRequest(f"the body is not JSON: {exc}") from None
     return value
 
