@@ -21,6 +21,8 @@ from service.settings.policy_settings import PolicyRule
 MASTER_WRITES = PolicyRule(action="refuse", clients=("wheel",), functions=("file_roots.write", "pillar_roots.write", "config.apply", "config.update_config"))
 MASTER_WRITES_NAME = "policy.refuse_master_writes"
 RULES_NAME = "policy.rules"
+# Marks on other letters, and characters that are not shown.
+_UNSEEN = frozenset({"Mn", "Cc", "Cf"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class CallPolicy:
         for ruling in self.rulings(call):
             if not ruling.allowed:
                 self._on_refused(str(ruling.rule), {**asked, "salt.fun": ruling.function[:200]})
-                raise Forbidden(f"the policy of this sidecar refuses {ruling.function} here (policy.rules); the master was not asked")
+                raise Forbidden(f"the policy of this sidecar refuses {ruling.function} here; the master was not asked")
 
     def rulings(self, call: PolicyCall) -> Iterator[Ruling]:
         """Judge each function of a call by itself."""
@@ -181,7 +183,7 @@ def _pattern(globs: Sequence[str]) -> Callable[[str | None], Fit]:
     """
     Return what compares a name with globs; None is one that is not known.
 
-    A directory may take names for the same that are written in other ways: what differs in letters' case, width or blanks alone may be meant.
+    A directory may take names for the same that are written in other ways: what differs as `_folded` says may be meant.
     """
     exactly, nearly = (re.compile("|".join(map(fnmatch.translate, some))).match for some in (globs, map(_folded, globs)))
 
@@ -196,4 +198,9 @@ def _pattern(globs: Sequence[str]) -> Callable[[str | None], Fit]:
 
 
 def _folded(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """Return what is left of a name without case, width, accents, invisible characters and idle blanks (RFC 4518, and further for Active Directory and MySQL); C ends it at a NUL."""
+    if name.isascii() and name.isprintable():
+        return " ".join(name.lower().split())
+    spelled = unicodedata.normalize("NFKD", name.partition("\0")[0])
+    seen = "".join(letter for letter in spelled if letter.isspace() or unicodedata.category(letter) not in _UNSEEN)
+    return " ".join(seen.casefold().split())

@@ -116,6 +116,12 @@ def test_a_user_who_sees_all_events_is_noted_without_an_eauth_module(tmp_path: P
     assert "write `EAUTH:seer`" in notes[0]
 
 
+def test_a_rule_of_the_policy_that_cannot_fit_is_a_fault(tmp_path: Path) -> None:
+    faults, _ = checked(tmp_path, {"SIDECAR_POLICY_RULES": '[{"action": "allow", "users": ["anna"]}, {"action": "refuse", "functions": ["cmd"]}]'})
+
+    assert "policy.rules.1.functions: `cmd` is a module and no function. Fix: write `cmd.*` for all functions of it" in map(str, faults)
+
+
 def test_a_misspelt_eauth_module_is_noted_and_one_of_somebodys_own_is_not(tmp_path: Path) -> None:
     _, (note,) = checked(tmp_path, external_auth={"ldpa": {"me": [".*"]}, "company_directory": {"me": [".*"]}})
 
