@@ -43,7 +43,8 @@ class Event(NamedTuple):
     @property
     def origin(self) -> tuple[str, str | None]:
         """Return the kind and the job, as they were before syndics forwarded the event."""
-        return origin(self.kind, self.jid, self.tag)
+        # Almost every event is what it was: no syndic forwarded it, and its tag has the job where a caller waits for it.
+        return (self.kind, self.jid) if self.jid is not None and self.kind != "syndic" else origin(self.kind, self.jid, self.tag)
 
     @property
     def minion(self) -> str:

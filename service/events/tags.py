@@ -62,12 +62,12 @@ def _split_other(tag: str, parts: list[str]) -> tuple[str, str | None]:
 
 def returner(tag: str) -> str:
     """Return ID of `salt/job/JID/ret/ID`, whatever syndics put before it."""
-    return inner_tag(tag).split("/", 4)[-1]
+    return (inner_tag(tag) if tag.startswith("syndic/") else tag).split("/", 4)[-1]
 
 
 def inner_tag(tag: str) -> str:
     """Return the tag without what syndics put before it, `syndic/ID/` each. Takes any text."""
-    before = _SYNDICS.match(tag) if tag.startswith("syndic/") else None
+    before = _SYNDICS.match(tag)
     return tag[before.end() :] if before else tag
 
 

@@ -62,6 +62,8 @@ def _part(value: object, index: int, name: object) -> object:
 
 
 def _says_failed(success: object, retcode: object) -> bool:
+    if success is True and retcode == 0:
+        return False
     return any(part is False for part in _each(success)) or any(_each(retcode))
 
 
