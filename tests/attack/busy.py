@@ -15,7 +15,7 @@ SOON = {"MASTER_BUSY_SECONDS": 2, "MASTER_RPC_TIMEOUT_SECONDS": 10}
 def all_workers_busy(scene: Scene) -> Seen:
     """Stop the master's workers for five seconds, with one call in flight and others to come."""
     with scene.fresh() as sidecar:
-        callers = Callers(sidecar, scene.salt)
+        callers = Callers(sidecar.api_port, scene.salt)
         callers.local().result(60)
         with frozen(worker_pids(scene.salt)):
             calls = [callers.local()]
@@ -31,7 +31,7 @@ def all_workers_busy(scene: Scene) -> Seen:
 def no_master_at_all(scene: Scene) -> Seen:
     """Freeze the master until it counts as down; then poll `/stats` as SaltGUI does."""
     with scene.fresh(**SOON) as sidecar:
-        callers = Callers(sidecar, scene.salt)
+        callers = Callers(sidecar.api_port, scene.salt)
         first = callers.stats().result(60).status
         with frozen(master_pids(scene.salt)):
             sidecar.wait_not_ready()

@@ -9,14 +9,15 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from service.demo.embedded import EmbeddedSalt
 from service.demo.processes import command_line, send, session_members
-from tests.real.sidecar import JSON, Answer, Sidecar, ask
+from tests.real.sidecar import ANSWER_SECONDS, JSON, Answer, ask
 
 WORKER = "MWorker"
+PING = {"fun": "test.ping"}
 
 
 def master_pids(salt: EmbeddedSalt) -> list[int]:
@@ -53,18 +54,23 @@ class Outcome:
 
 
 class Callers:
-    """One caller of each kind, with a session of their own that the master knows."""
+    """
+    One caller of each kind, with a session of their own that the master knows.
 
-    def __init__(self, sidecar: Sidecar, salt: EmbeddedSalt) -> None:
-        self._sidecar = sidecar
+    port: of the sidecar, or of rest_cherrypy. timeout: seconds that each waits for an answer.
+    """
+
+    def __init__(self, port: int, salt: EmbeddedSalt, timeout: float = ANSWER_SECONDS) -> None:
+        self._port = port
+        self._timeout = timeout
         self._credentials = salt.credentials
         self._threads = ThreadPoolExecutor(20)
         self.token = str(self._login().json()["return"][0]["token"])
-        self.stream = Stream(sidecar.api_port, self.token)
+        self.stream = Stream(port, self.token)
 
-    def local(self) -> Future[Outcome]:
-        """A job in the session."""
-        low = {"client": "local", "tgt": "*", "fun": "test.ping"}
+    def local(self, job: Mapping[str, object] = PING) -> Future[Outcome]:
+        """A job of all minions in the session."""
+        low = {"client": "local", "tgt": "*", **job}
         return self._start("POST", "/", json.dumps([low]).encode(), {**JSON, "X-Auth-Token": self.token})
 
     def login(self) -> Future[Outcome]:
@@ -77,10 +83,10 @@ class Callers:
         return self._start("POST", "/logout", b"", {"X-Auth-Token": self.token})
 
     def _login(self) -> Answer:
-        return ask(self._sidecar.api_port, "POST", "/login", json.dumps(self._credentials).encode(), JSON)
+        return ask(self._port, "POST", "/login", json.dumps(self._credentials).encode(), JSON, self._timeout)
 
     def _start(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Future[Outcome]:
-        return self._threads.submit(lambda: _outcome(lambda: ask(self._sidecar.api_port, method, path, body, headers)))
+        return self._threads.submit(lambda: _outcome(lambda: ask(self._port, method, path, body, headers, self._timeout)))
 
     def close(self) -> None:
         self.stream.close()
@@ -92,6 +98,8 @@ class Stream:
 
     def __init__(self, port: int, token: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        # rest_cherrypy is silent as long as nothing happens.
+        self._socket.settimeout(None)
         self._socket.sendall(f"GET /events HTTP/1.1\r\nHost: reader\r\nX-Auth-Token: {token}\r\n\r\n".encode())
         self._lock = threading.Lock()
         self._read = b""  # guarded by _lock

@@ -13,13 +13,20 @@ class Held:
     """What a minion is to do: nothing, until `let_go`. It returns "let go"."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._end = folder / "let-go"
 
     @property
     def low(self) -> dict[str, object]:
         """The function and its arguments, for a low."""
-        wait = f"until [ -e {shlex.quote(str(self._end))} ]; do sleep 0.1; done; echo let go"
+        end, mark = (shlex.quote(str(path)) for path in (self._end, self._folder / "runs"))
+        wait = f"touch {mark}-$$; until [ -e {end} ]; do sleep 0.1; done; echo let go"
         return {"client": "local", "fun": "cmd.run", "arg": [wait], "kwarg": {"timeout": LONGEST_SECONDS}}
+
+    @property
+    def running(self) -> int:
+        """How many minions have begun with it."""
+        return len(list(self._folder.glob("runs-*")))
 
     def let_go(self) -> None:
         """Let it return, on every minion."""

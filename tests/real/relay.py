@@ -1,4 +1,4 @@
-"""A relay between a sidecar and the master's event bus, that a test can cut."""
+"""What stands between a server and its master: a relay of the event bus that a test can cut, and a gate before the request port that it can shut."""
 
 from __future__ import annotations
 
@@ -84,6 +84,65 @@ class Relay:
                     self._passed += chunk
         _break(bus)
         _break(reader)
+
+
+class Gate:
+    """
+    Stands before the master's request port. Shut it drops what comes, as a packet filter does: nobody is refused, and nobody is answered.
+
+    `master_config` is a copy of the master's that names the gate's port. What was sent meanwhile arrives when the gate is opened, as TCP sends again.
+    """
+
+    def __init__(self, salt: EmbeddedSalt, folder: Path) -> None:
+        self._master = ("127.0.0.1", salt.ret_port)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self._address = self._listener.getsockname()
+        self._is_open = threading.Event()
+        self._waiting: list[socket.socket] = []
+        self.master_config = folder / "gated-master"
+        self.master_config.write_text(yaml.safe_dump({**yaml.safe_load(salt.master_config.read_text()), "ret_port": self._address[1]}))
+
+    def __enter__(self) -> Self:
+        self._is_open.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.open()
+        _break(self._listener)
+
+    def open(self) -> None:
+        """Pass everything on, and let callers in."""
+        self._is_open.set()
+        for end in self._waiting:
+            end.close()
+        self._waiting.clear()
+
+    def shut(self) -> None:
+        """Pass nothing on. Linux drops whoever wants to connect where the queue of a listener is full, so fill it."""
+        self._is_open.clear()
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self._waiting.append(socket.socket())
+                self._waiting[-1].settimeout(0.5)
+                self._waiting[-1].connect(self._address)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._listener.accept()
+                self._is_open.wait()
+                master = socket.create_connection(self._master)
+                for source, target in ((caller, master), (master, caller)):
+                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(CHUNK):
+                self._is_open.wait()
+                target.sendall(chunk)
+        _break(source)
+        _break(target)
 
 
 def _break(end: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import yaml
 from service.demo.embedded import EmbeddedSalt
 from tests.real.callers import Callers, frozen, master_pids, worker_pids
 from tests.real.conftest import MakeSidecar, kill_master
+from tests.real.held import Held
+from tests.real.relay import Gate
 from tests.real.sidecar import Sidecar
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
@@ -24,7 +27,7 @@ PATIENT = {"MASTER_BUSY_SECONDS": 300, "MASTER_RPC_TIMEOUT_SECONDS": 120, "EVENT
 def started(sidecar: Sidecar, salt: EmbeddedSalt) -> Callers:
     """Start a sidecar and its callers, once jobs are answered."""
     sidecar.__enter__()
-    callers = Callers(sidecar, salt)
+    callers = Callers(sidecar.api_port, salt)
     sidecar.wait(lambda: callers.local().result(180).status == 200, "at work")
     return callers
 
@@ -53,6 +56,20 @@ def test_while_all_workers_are_busy_everybody_waits_and_is_answered(salt: Embedd
     assert [outcome.status for outcome in outcomes] == [200] * 4, outcomes
     assert callers.stream.ended_at is None
     assert sidecar.lines("master.down") == []
+    callers.close()
+
+
+def test_a_job_in_flight_outlives_the_questions_that_a_busy_master_does_not_take(salt: EmbeddedSalt, make_sidecar: MakeSidecar, held: Held) -> None:
+    sidecar = make_sidecar(salt.master_config, MASTER_BUSY_SECONDS=300, MASTER_RPC_TIMEOUT_SECONDS=3)
+    callers = started(sidecar, salt)
+    in_flight = callers.local({**held.low, "timeout": 1, "gather_job_timeout": 5})
+    sidecar.wait(lambda: held.running == len(salt.minions), "begun")
+    with frozen(worker_pids(salt)):
+        held.let_go()
+        sidecar.wait(lambda: sidecar.metric("salt_api_master_rpc_failures_total", cmd="publish", reason="timeout") >= 2, "asking in vain")
+
+    outcome = in_flight.result(180)
+    assert json.loads(outcome.body) == {"return": [dict.fromkeys(salt.minions, "let go")]}
     callers.close()
 
 
@@ -93,6 +110,26 @@ def test_a_busy_master_that_is_killed_is_down_at_once_and_ends_the_calls_in_flig
     assert "refused" in sidecar.lines("master.down")[0]["reason"]
     assert callers.stream.ended_at is None
     callers.close()
+
+
+def test_a_master_behind_a_filter_is_busy_and_then_down_and_comes_back(salt: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    with Gate(salt, tmp_path) as gate:
+        sidecar = make_sidecar(gate.master_config, **SOON)
+        callers = started(sidecar, salt)
+        gate.shut()
+        in_flight = callers.local()
+        sidecar.wait_not_ready()
+        new, stats = callers.local().result(180), callers.stats().result(180)
+        first = in_flight.result(180)
+        gate.open()
+        sidecar.wait_ready()
+        sidecar.wait(lambda: callers.local().result(180).status == 200, "at work again")
+        callers.close()
+
+    assert (first.status, new.status, stats.status) == (504, 503, 200), (first, new, stats)
+    assert new.seconds < first.seconds
+    assert len(sidecar.lines("master.busy")) >= 1
+    assert callers.stream.read
 
 
 def test_who_logs_out_of_a_master_that_is_away_is_logged_out_there_when_it_is_back(salt: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from service.events.event import Event
 from service.events.hub import Hub, Interruption, Waiter
-from service.gateway.clients.result import OVERDUE, SILENT, UNHEARD
+from service.gateway.clients.result import OVERDUE, SILENT, UNASKED, UNHEARD
 
 # Salt's own question about a job.
 QUESTION = "saltutil.find_job"
@@ -118,6 +118,10 @@ class Gathering:
         self._still_running = False
         self._next_check = now + self._ask_timeout
 
+    def ask_again(self) -> None:
+        """Ask once more before anything is decided."""
+        self._still_running = True
+
     def ask_soon(self, *, now: float) -> None:
         """Ask at the next step: the event bus was lost for a while."""
         self._still_running = True
@@ -204,6 +208,7 @@ class Gatherer:
         self._questions: set[str] = set()
         self._bus_lost_at: float | None = None
         self._not_asked: tuple[str, str] | None = None
+        self._asks_again = False
 
     def steps(self) -> Iterator[Returned | GivenUp | Ask | Over]:
         """Yield what happens to the one group until it is done, the deadline passed or the bus is lost: then Over."""
@@ -244,8 +249,11 @@ class Gatherer:
             if step is Step.DONE:
                 yield Over(group, self._why())
             elif step is Step.ASK:
+                self._asks_again = False
                 yield Ask(sorted(group.pending))
                 group.asked(now=self._monotonic())
+                if self._asks_again and self._master_up():
+                    group.ask_again()
 
     def asked(self, question: str) -> None:
         """Take the answers to a question, by its jid, for what they are."""
@@ -256,6 +264,11 @@ class Gatherer:
     def not_asked(self, why: tuple[str, str]) -> None:
         """Note that the silent could not be asked, so that their silence says nothing. why: as of `Over`."""
         self._not_asked = why
+
+    def not_answered(self) -> None:
+        """Note that the master is too busy to take the question: it is asked again when the answers would have had their time, unless the master is down by then."""
+        self._not_asked = UNASKED
+        self._asks_again = True
 
     def wait(self, others: Iterable[float] = ()) -> Returned | GivenUp | None:
         """Sleep until the next event, or until it is time to settle something, or for one of the *others*."""

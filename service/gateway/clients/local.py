@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from typing import Any
 
 from service.clients import Client
-from service.errors import Fault, Unauthenticated
+from service.errors import Fault, MasterTimeout, Overloaded, Unauthenticated
 from service.events.hub import Hub, Waiter
 from service.gateway.clients.gathering import QUESTION, Ask, Gatherer, Gathering, GivenUp, Over, Returned
 from service.gateway.clients.publish import Job, Publisher, Target, extra_of
@@ -168,6 +168,9 @@ class Jobs:
             # A token that died meanwhile, a master that went down: the returns we have are worth more than the question.
             except Unauthenticated:
                 gatherer.not_asked(REFUSED)
+                return
+            except (MasterTimeout, Overloaded):
+                gatherer.not_answered()
                 return
             except Fault:
                 gatherer.not_asked(UNASKED)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import Forbidden, MasterTimeout, MasterUnreachable, Unauthenticated
+from service.errors import Fault, Forbidden, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
 from service.gateway.clients.gathering import BUS_GRACE_SECONDS, LOOK_UP_SECONDS, Ask, GivenUp, Over, Returned
 from service.gateway.clients.local import Request
 from service.gateway.clients.publish import Job
@@ -135,12 +135,28 @@ def test_a_question_that_cannot_be_asked_costs_no_returns(world: World, refusal:
 )
 @pytest.mark.parametrize("full_return", [False, True])
 def test_a_minion_that_could_not_be_asked_is_not_called_silent(world: World, refusal: Any, word: str, full_return: bool) -> None:
-    world.replies = [published("a"), refusal]
+    world.replies = [published("a"), refusal, MasterUnreachable("down by now")]
     value = run(world, low(full_return=full_return)).value["a"]
     text = value["ret"] if full_return else value
 
     assert text.startswith(f"Minion did not return. [{word}]\n")
     assert text.endswith(f"salt-run jobs.lookup_jid {JID}")
+
+
+@pytest.mark.parametrize("busy", [MasterTimeout("slow"), Overloaded("many wait")])
+def test_a_master_that_is_too_busy_for_the_question_is_asked_again_as_long_as_it_is_up(world: World, busy: Fault) -> None:
+    world.replies = [published("a"), busy, busy, published("a", jid=QUESTION)]
+    world.returns(30, "a", "late")
+
+    assert (run(world).value, len(world.loads)) == ({"a": "late"}, 4)
+
+
+def test_a_busy_master_that_counts_as_down_by_then_is_not_asked_again(world: World) -> None:
+    world.replies = [published("a"), MasterTimeout("slow"), MasterTimeout("slow")]
+    world.at(ASKED + 1, lambda: setattr(world, "up", False))
+
+    assert "[Unknown]" in run(world).value["a"]
+    assert len(world.loads) == 3
 
 
 def test_a_later_question_that_was_asked_says_what_silence_means(world: World) -> None:
