@@ -80,7 +80,7 @@ check-whole: $(STAMP)
 coverage: $(STAMP) ## Which lines and branches of service/ the fast tests reach; fails below the share that pyproject.toml names.
 	@$(call FAST,tests --ignore tests/real --cov)
 
-.PHONY: format test test-salt test-python equivalence outage compat clients
+.PHONY: format test test-salt test-python equivalence outage busy compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
 	@$(BIN)/ruff check --quiet --fix service tests benchmarks config || true
 	@$(BIN)/ruff format service tests benchmarks config
@@ -130,6 +130,9 @@ outage: $(STAMP) ## Stop and start a real master under load; print what the call
 .PHONY: attack
 attack: $(STAMP) ## Attack the sidecar beside a real master, point by point, print the table; POINT=B plays those points only.
 	@$(BIN)/python -W ignore -m tests.attack.table $(POINT)
+
+busy: $(STAMP) ## Let a real master be busy, frozen, killed and unreachable; print what callers of rest_cherrypy and of the sidecar get. ONLY_CASE=frozen.
+	@$(BIN)/python -m tests.real.busy_table $(if $(ONLY_CASE),'$(ONLY_CASE)')
 
 .PHONY: observe
 observe: $(STAMP) ## Let things go wrong with a real fleet before a real Prometheus; print the alerts that fired and the key series.

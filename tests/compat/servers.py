@@ -52,10 +52,10 @@ def site_files(folder: Path) -> Path:
     return folder
 
 
-def rest_cherrypy(home: Path, salt: EmbeddedSalt, section: Mapping[str, Any]) -> Server:
-    """Start salt-api in a folder of its own, with the master's configuration and this section for rest_cherrypy."""
+def rest_cherrypy(home: Path, master_config: Path, section: Mapping[str, Any]) -> Server:
+    """Start salt-api in a folder of its own, with a master's configuration and this section for rest_cherrypy."""
     (port,) = free_ports(1)
-    config = yaml.safe_load(salt.master_config.read_text())
+    config = yaml.safe_load(master_config.read_text())
     config |= {
         "conf_file": str(home / "master"),
         "api_logfile": str(home / "api.log"),
@@ -112,7 +112,7 @@ def pairs(folder: Path, salt: EmbeddedSalt) -> Iterator[dict[Variant, tuple[Serv
         for variant, section in sections.items():
             home = folder / variant
             home.mkdir()
-            upstream = rest_cherrypy(home, salt, section)
+            upstream = rest_cherrypy(home, salt.master_config, section)
             stack.callback(upstream.process.stop)
             own, ops_port = sidecar(home, home / "master", ours.get(variant))
             stack.callback(own.process.stop)
