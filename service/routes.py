@@ -22,6 +22,7 @@ from service.api.stats import StatsResource
 from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
 from service.audit.trail import Audit
+from service.auth.guard import Guard
 from service.auth.sessions import Sessions
 from service.auth.webhook import Webhooks
 from service.commands import Commands
@@ -91,6 +92,7 @@ class ApiParts:
 
     settings: Settings
     commands: Commands
+    guard: Guard
     sessions: Sessions
     fire: Callable[[str, Mapping[str, Any]], None]
     streams: Streams
@@ -198,7 +200,7 @@ API_TEMPLATES = tuple(route.template for route in API)
 def api_gates(parts: ApiParts, may_share: Callable[[str], bool]) -> dict[Needs, Gate]:
     """Return the gate for each thing that a caller of the API must show. may_share: see `gates.by_consent`."""
     ours, sessions = parts.settings, parts.sessions
-    webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable)
+    webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable, judging=parts.guard.judging)
     of, of_lately, find = (gates.by_consent(one, ours.session.cookie_name, may_share) for one in (sessions.of, sessions.of_lately, sessions.find))
     session, lately = gates.session(of), gates.session(of_lately)
     return {

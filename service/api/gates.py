@@ -105,9 +105,10 @@ def webhook(webhooks: Webhooks, find: Find, body_limit_bytes: int) -> Gate:
 
     def gate(req: falcon.Request, _resp: falcon.Response, params: Mapping[str, str]) -> None:
         segments = segments_of(params.get("path", ""))
-        webhooks.admit_address(segments, RequestInfo.of(req.env).address)
+        address = RequestInfo.of(req.env).address
+        webhooks.admit_address(segments, address)
         req.context.session = find(req.env) if webhooks.needs_login(segments) else None
-        req.context.admission = webhooks.check(segments, _body(req, body_limit_bytes), req.get_header)
+        req.context.admission = webhooks.check(segments, _body(req, body_limit_bytes), req.get_header, address)
 
     return gate
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from service.bounded import Bounded
-from service.errors import Throttled
+from service.errors import Throttled, Unauthenticated
 from service.limits import MOST_KEYS, Brake
 
 # How long an address that failed shares the allowance of those that have.
@@ -114,6 +114,22 @@ class Allowances:
                 if not brake.take(key):
                     paid.callback(brake.give_back, key)
             return paid.pop_all()
+
+    @contextlib.contextmanager
+    def judging(self, what: str) -> Iterator[None]:
+        """
+        Judge inside the block what the master is not asked about: an Unauthenticated counts as a failure of *what* alone.
+
+        It is charged afterwards, for those that are good may come many at a time. Raises Throttled when its allowance is used up.
+        """
+        wait = self._addresses.wait(what)
+        if wait:
+            raise _throttled(wait)
+        try:
+            yield
+        except Unauthenticated:
+            self._addresses.take(what)
+            raise
 
     def worked(self, who: Caller) -> None:
         """Remember a login that the master accepted."""

@@ -299,6 +299,10 @@ class Guard:
             if verdict != "error" and (is_login or not (verdict == "success" and attempt.known)):
                 self._on_verdict(Verdict(eauth, str(credentials.get("username", "")), verdict, wait, asked))
 
+    def judging(self, what: str, address: str) -> contextlib.AbstractContextManager[None]:
+        """Judge inside the block a secret that the master does not know, and that is guessed as passwords are; as `Allowances.judging`."""
+        return self._allowances.judging(f"{what} from {self._grouping.of(address)}")
+
     def knows(self, credentials: Mapping[str, Any]) -> bool:
         """Say whether the master accepted these credentials lately, so that they need no turn."""
         return self.proven.has(self.proven.digest_of(credentials))

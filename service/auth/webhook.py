@@ -60,15 +60,21 @@ class Webhooks:
         *,
         require_login: bool,
         on_fault: Callable[[ConfigFault], object] = lambda _fault: None,
+        judging: Callable[[str, str], contextlib.AbstractContextManager[None]] = lambda _what, _address: contextlib.nullcontext(),
         time_of_day: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """on_fault: hears of secrets that cannot be read any more. Raises InvalidConfiguration for what `endpoint_faults` returns."""
+        """
+        on_fault: hears of secrets that cannot be read any more. judging(what, address): proofs are judged inside it, see `Guard.judging`.
+
+        Raises InvalidConfiguration for what `endpoint_faults` returns.
+        """
         secrets = _secrets_of(endpoints, on_fault, monotonic)
         faults = _faults(endpoints, secrets)
         if faults:
             raise InvalidConfiguration(faults)
         self._require_login = require_login
+        self._judging = judging
         self._rules = {segments_of(name): _rules(name, one, secrets, time_of_day) for name, one in endpoints.items()}
         self._guarded = ["/".join(path) for path, rules in self._rules.items() if rules.has_proof or rules.networks]
 
@@ -90,10 +96,20 @@ class Webhooks:
             return False
         return self._require_login or any(text.startswith(name) and len(name) > len(rules.name) for name in self._guarded)
 
-    def check(self, path: tuple[str, ...], body: bytes, header: Header) -> WebhookAdmission:
-        """Raise Unauthenticated, with the reason, for a call whose signature, time or token is not good; SecretUnavailable while that cannot be told."""
+    def check(self, path: tuple[str, ...], body: bytes, header: Header, address: str) -> WebhookAdmission:
+        """
+        Raise Unauthenticated, with the reason, for a call whose signature, time or token is not good; SecretUnavailable while that cannot be told.
+
+        Raises Throttled when too many from its address were not good for the path.
+        """
         rules = self._of(path)
-        admission = WebhookAdmission(rules.name if rules.has_proof else "")
+        if not rules.has_proof:
+            return WebhookAdmission()
+        with self._judging(f"webhook {rules.name}", address):
+            return self._judged(rules, path, body, header)
+
+    def _judged(self, rules: PathRules, path: tuple[str, ...], body: bytes, header: Header) -> WebhookAdmission:
+        admission = WebhookAdmission(rules.name)
         if rules.token is not None:
             check_token(rules.token_header, rules.token, header)
             admission = dataclasses.replace(admission, secret_headers=frozenset({rules.token_header.title()}))

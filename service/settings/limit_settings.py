@@ -36,7 +36,7 @@ class LimitSettings(Group):
     auth_failures_burst: int = Field(
         3,
         ge=1,
-        description="Failed authentications allowed at once to an address and to a user; then the next one has to wait.",
+        description="Failed authentications allowed at once to an address and to a user, and to an address at a webhook's path; then the next one has to wait.",
         json_schema_extra=RELOADABLE,
     )
     auth_failures_burst_overall: int = Field(

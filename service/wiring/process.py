@@ -79,9 +79,7 @@ class Process:
 
         guard = make_guard(ours.limits, self.gateway.runner, self.metrics, self.report)
         access = Access(ours.access.networks, ours.access.users, ours.api.hosts)
-        strangers = Shares("callers who have not authenticated", ours.limits.unproven_calls, ours.limits.share)
-        quick_calls = Slots("quick calls", ours.limits.quick_calls, share=ours.limits.share, strangers=strangers)
-        sync_jobs = Slots("synchronous jobs", ours.limits.sync_jobs, share=ours.limits.share, strangers=strangers)
+        sync_jobs, quick_calls = make_slots(ours.limits)
         self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick_calls, access=access, audit=self.audit, report=self.report)
         self.metrics.watch_sessions(self.sessions.active)
         rules = CallPolicy(ours.policy.rules, refuse_master_writes=ours.policy.refuse_master_writes, on_refused=self.report.policy_refused)
@@ -91,7 +89,9 @@ class Process:
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         page = Page(ours.site.app) if ours.site.app else None
-        parts = ApiParts(ours, commands, self.sessions, self.gateway.fire, self.streams, quick_calls, self.audit, self.report, self.metrics, self.traffic, page)
+        parts = ApiParts(
+            ours, commands, guard, self.sessions, self.gateway.fire, self.streams, quick_calls, self.audit, self.report, self.metrics, self.traffic, page
+        )
         proxies = Proxies(ours.access.trusted_proxies, ours.access.proxy_header)
         self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)
@@ -144,6 +144,14 @@ def make_limits(ours: Settings) -> dict[str, float]:
         "queue_full": ours.limits.sync_jobs,
         "share_taken": ours.limits.share,
     }
+
+
+def make_slots(limits: LimitSettings) -> tuple[Slots, Slots]:
+    """Make the slots of synchronous jobs and of quick calls; of those who have not authenticated both let in the same few."""
+    strangers = Shares("callers who have not authenticated", limits.unproven_calls, limits.share)
+    kinds = (("synchronous jobs", limits.sync_jobs), ("quick calls", limits.quick_calls))
+    sync_jobs, quick_calls = (Slots(kind, limit, share=limits.share, strangers=strangers) for kind, limit in kinds)
+    return sync_jobs, quick_calls
 
 
 def make_guard(limits: LimitSettings, runner: Runner, metrics: Metrics, report: Report) -> Guard:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from service.errors import InvalidConfiguration
 from service.wiring.configuration import read_configuration
 from tests.caller import Response
-from tests.contract.conftest import MASTER_CONFIG, Api, fake_api, read_once
+from tests.contract.conftest import LENIENT, MASTER_CONFIG, Api, fake_api, read_once
 from tests.fakes import FakeGateway
 
 BODY = b'{"action": "opened"}'
@@ -40,7 +40,7 @@ def guarded(folder: Path, endpoints: dict[str, Any] | None = None, **environ: st
         "githubs/open": {},
     }
     (folder / "own.yaml").write_text(json.dumps({"hook": {"require_login": False, "endpoints": usual if endpoints is None else endpoints}}))
-    return fake_api(folder, SIDECAR_CONFIG=str(folder / "own.yaml"), **environ)
+    return fake_api(folder, **{"SIDECAR_CONFIG": str(folder / "own.yaml"), **LENIENT, **environ})
 
 
 def signature(name: str, signed: bytes) -> str:
@@ -289,3 +289,19 @@ def test_a_webhook_that_proves_nothing_takes_no_slot_from_one_that_does(tmp_path
 
     assert send(api, "/hook/open").status == 200
     assert meanwhile == [429, 200]
+
+
+def test_guessing_a_webhooks_secret_is_slowed_down_at_its_address_and_path_only(tmp_path: Path) -> None:
+    api = guarded(tmp_path, SIDECAR_LIMITS_AUTH_FAILURES_BURST="3")
+    token = {"x_gitlab_token": SECRETS["gitlab"].decode()}
+    guesses = [send(api, f"/hook/gitlab/{number}", {"x_gitlab_token": f"guess-{number}"}) for number in range(5)]
+    signed = [send(api, "/hook/github", {"x_hub_signature_256": signature("github", f"{number}".encode())}).status for number in range(5)]
+
+    assert [guess.status for guess in guesses] == [401, 401, 401, 429, 429]
+    assert guesses[-1].headers["retry-after"] == "10"
+    assert signed == [401, 401, 401, 429, 429]
+    assert send(api, "/hook/gitlab", token).status == 429
+    assert send(api, "/hook/alerts", {"authorization": f"Bearer {SECRETS['alerts'].decode()}"}).status == 200
+    assert api.caller.post({**api.demo}, "/login").status == 200
+    api.caller.address = "198.51.100.7"
+    assert [send(api, "/hook/gitlab", token).status for _ in range(20)] == [200] * 20

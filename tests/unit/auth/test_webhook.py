@@ -26,7 +26,7 @@ def test_a_secret_taken_away_admits_nobody_and_says_why(tmp_path: Path, option: 
     signature = "sha256=" + hmac.digest(KEY, BODY, hashlib.sha256).hex()
 
     def check() -> None:
-        webhooks.check(("github",), BODY, {"X-Hub-Signature-256": signature, "Authorization": f"Bearer {KEY.decode()}"}.get)
+        webhooks.check(("github",), BODY, {"X-Hub-Signature-256": signature, "Authorization": f"Bearer {KEY.decode()}"}.get, "192.0.2.1")
 
     check()
     path.unlink()
