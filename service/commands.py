@@ -96,8 +96,8 @@ class Commands:
         self._metrics = metrics
         self.policy = policy
         self._enabled_clients = enabled_clients
-        self._sync_jobs = sync_jobs
-        self._quick_calls = quick_calls
+        self.sync_jobs = sync_jobs
+        self.quick_calls = quick_calls
         self._holder_of = holder_of
         self._may_call = may_call
         self._audit = audit if audit is not None and audit.enabled else None
@@ -109,12 +109,20 @@ class Commands:
         """Take new limits, all fields of Policy, in a running process."""
         self.policy = Policy(**limits)
 
-    def run(self, body: object, info: RequestInfo, *, proof: Proof | None = None, client: Client | None = None) -> list[Any]:
+    def run(
+        self,
+        body: object,
+        info: RequestInfo,
+        *,
+        proof: Proof | None = None,
+        client: Client | None = None,
+        ready: Callable[[list[Low]], None] = lambda _lows: None,
+    ) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.
 
         proof: of who calls, a session for example; its credentials take the place of those in the lows, as in rest_cherrypy.
-        client: takes the place of the lows' own client, in a session.
+        client: takes the place of the lows' own client, in a session. ready(lows): called when all is checked, right before the first low runs.
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
@@ -127,7 +135,7 @@ class Commands:
                     self._may_call(low.credentials, info.address)
         if self._rules is not None:
             self._judge(self._rules, lows, info, proof)
-        slots = self._sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self._quick_calls
+        slots = self.sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self.quick_calls
         with contextlib.ExitStack() as held:
             try:
                 welcome = held.enter_context(slots.take(self._holder(lows, info, proof)))
@@ -136,6 +144,7 @@ class Commands:
                 raise
             if any(low.is_compound for low in lows):
                 self._check_rights(lows, info, welcome)
+            ready(lows)
             return self._run_all(lows, info, welcome)
 
     def _holder(self, lows: list[Low], info: RequestInfo, proof: Proof | None) -> Holder:

@@ -81,6 +81,10 @@ class NotFound(Fault, status=404, outcome="invalid"):
     """No such URL."""
 
 
+class NoSuchJob(Fault, status=404, outcome="invalid"):
+    """The caller has no job of this id, or the job has no such minion."""
+
+
 class MethodNotAllowed(Fault, status=405, outcome="invalid"):
     """The URL exists, the method does not."""
 
@@ -95,6 +99,14 @@ class UnknownEncoding(Fault, status=415, outcome="invalid"):
 
 class Conflict(Fault, status=409, outcome="invalid"):
     """What is asked for would overwrite something, or the low's `jid` is another job's."""
+
+
+class Unprocessable(Fault, status=422, outcome="invalid"):
+    """The request is understood, but some of its fields cannot be taken; `errors` has a JSON pointer for each."""
+
+
+class KeyReused(Fault, status=422, outcome="invalid"):
+    """The `Idempotency-Key` was used for another request; `jid` says which."""
 
 
 class TooLarge(Fault, status=413, outcome="invalid"):
@@ -131,6 +143,14 @@ class AuditUnavailable(Fault, status=503, retry_after="always"):
 
 class SecretUnavailable(Fault, status=503, retry_after="always"):
     """The file of the secret that the webhook's path asks for cannot be read."""
+
+
+class StorageUnavailable(Fault, status=503, retry_after="always"):
+    """The store of jobs (`jobs.store`) cannot be used; everything but `/v1/jobs` works."""
+
+
+class StorageFull(StorageUnavailable):
+    """The volume of the store of jobs is full: no new jobs are taken; running ones are closed, and all can be read."""
 
 
 class MasterUnreachable(Fault, status=503, outcome="master_unreachable", retry_after="sometimes"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, TypeVar
 
@@ -21,14 +22,16 @@ from service.api.site import AppResource, StaticResource
 from service.api.stats import StatsResource
 from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
+from service.api.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions
 from service.auth.webhook import Webhooks
 from service.commands import Commands
 from service.errors import ConfigFault
-from service.http.app import Gate, Renderer, rest_wsgi
+from service.http.app import Gate, Renderer, problem, rest_wsgi
 from service.http.files import Folder, Page
+from service.jobs.submission import Submissions
 from service.limits import Slots
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
@@ -88,7 +91,7 @@ class Route(Generic[Parts]):
 
 @dataclasses.dataclass(frozen=True)
 class ApiParts:
-    """What the API's resources are made of. fire: puts an event on the bus."""
+    """What the API's resources are made of. fire: puts an event on the bus. jobs: who takes jobs in; raises StorageUnavailable."""
 
     settings: Settings
     commands: Commands
@@ -96,12 +99,16 @@ class ApiParts:
     sessions: Sessions
     fire: Callable[[str, Mapping[str, Any]], None]
     streams: Streams
-    quick_calls: Slots
     audit: Audit
     report: Report
     metrics: Metrics
     traffic: Traffic
-    page: Page | None
+    jobs: Callable[[], Submissions]
+
+    @functools.cached_property
+    def page(self) -> Page | None:
+        """What browsers get, if the settings name it."""
+        return Page(self.settings.site.app) if self.settings.site.app else None
 
     @property
     def cookie(self) -> SessionCookie:
@@ -152,12 +159,25 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/minions/{mid}", MinionResource, lambda parts: MinionResource(parts.commands), {"GET": Needs.RIGHT}),
     Route("/jobs", JobsResource, lambda parts: JobsResource(parts.commands), {"GET": Needs.RIGHT}),
     Route("/jobs/{jid}", JobResource, lambda parts: JobResource(parts.commands), {"GET": Needs.RIGHT}),
+    Route(
+        "/v1/jobs",
+        V1JobsResource,
+        lambda parts: V1JobsResource(parts.jobs, parts.commands.sync_jobs, parts.settings.api.root_prefix),
+        {"GET": Needs.SESSION, "POST": Needs.RIGHT},
+    ),
+    Route(
+        "/v1/jobs/{jid}",
+        V1JobResource,
+        lambda parts: V1JobResource(parts.jobs, parts.commands.sync_jobs, parts.settings.api.root_prefix),
+        {"GET": Needs.SESSION},
+    ),
+    Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
     Route("/keys/{mid}", KeyResource, lambda parts: KeyResource(parts.commands), {"GET": Needs.RIGHT}),
     Route(
         "/hook",
         HookResource,
-        lambda parts: HookResource(parts.fire, parts.quick_calls, audit=parts.audit.begin),
+        lambda parts: HookResource(parts.fire, parts.commands.quick_calls, audit=parts.audit.begin),
         {"POST": Needs.WEBHOOK},
         at=lambda ours: _and_below(ours.hook.url, "path"),
         moved_by="hook.url",
@@ -192,7 +212,7 @@ OPS: tuple[Route[OpsParts], ...] = (
     Route("/metrics", MetricsResource, _metrics_page, {"GET": Needs.OPS_BEARER}),
 )
 # How errors look below a URL, also where nobody serves it; the first that fits counts.
-FAMILIES: tuple[tuple[str, Renderer], ...] = (("/", rest_wsgi),)
+FAMILIES: tuple[tuple[str, Renderer], ...] = (("/v1/", problem), ("/", rest_wsgi))
 # What bounds the metrics' label `route`.
 API_TEMPLATES = tuple(route.template for route in API)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -48,7 +49,16 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     faults = [*found.faults, *(_listener_faults(settings) if settings else ())]
     if raw:
         faults += [*_option_faults(raw), *_master_faults(raw, settings.master.uri if settings else None)]
-    return faults, (*found.notes, *pam_notes(raw, environ))
+    return faults, (*found.notes, *pam_notes(raw, environ), *(_store_notes(settings) if settings else ()))
+
+
+def _store_notes(settings: Settings) -> list[ConfigFault]:
+    """Return why there can be no jobs of `/v1`; everything else works without."""
+    from service.jobs.place import place_of  # noqa: PLC0415
+
+    with _told() as faults:
+        place_of(settings.jobs.store)
+    return [dataclasses.replace(fault, problem=f"{fault.problem}, so `/v1/jobs` is answered 503 and everything else works") for fault in faults]
 
 
 def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]:

@@ -43,7 +43,7 @@ def states_of(value: object) -> States | None:
     """
     counts: dict[StateResult, int] = {}
     milliseconds = 0.0
-    for chunk in chunks_of(value):
+    for _, chunk in chunks_of(value):
         result = _result_of(chunk)
         counts[result] = counts.get(result, 0) + 1
         milliseconds += _duration_of(chunk)

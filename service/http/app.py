@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import falcon
 
-from service.errors import Fault, MethodNotAllowed, NotFound
+from service.errors import Fault, Forbidden, MethodNotAllowed, NotFound
 from service.http.body_memory import BodyMemory
 from service.http.media import JSON, check_accept, respond, respond_json
 from service.http.request_info import RequestInfo
@@ -17,16 +17,18 @@ from service.http.request_info import RequestInfo
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+PROBLEM = "application/problem+json"
 # Raises a fault for who may not pass; gets the values of the URL template too.
 Gate = Callable[[falcon.Request, falcon.Response, Mapping[str, str]], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class ErrorBody:
-    """What a fault becomes. media_type: None for JSON or YAML, as the caller accepts."""
+    """What a fault becomes. media_type: None for JSON or YAML, as the caller accepts. status: None for the fault's own."""
 
     value: dict[str, Any]
     media_type: str | None = None
+    status: int | None = None
 
 
 # Makes the body of a fault, with what else is known of its request: `request_id` and `trace_id`, where there are such.
@@ -89,9 +91,9 @@ def build(
         # A stranger is turned away before `Paths` has rewritten the request's path.
         body = renderer_of(req.env["PATH_INFO"])(fault, known)
         if body.media_type is None:
-            respond(req, resp, body.value, fault.status)
+            respond(req, resp, body.value, body.status or fault.status)
         else:
-            respond_json(resp, body.value, fault.status)
+            respond_json(resp, body.value, body.status or fault.status)
             resp.content_type = body.media_type
 
     def http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
@@ -166,6 +168,14 @@ def _http_fault(error: falcon.HTTPError) -> Fault:
     fault = Fault(error.title or "error")
     fault.status = error.status_code
     return fault
+
+
+def problem(fault: Fault, known: Mapping[str, str]) -> ErrorBody:
+    """Return a fault as RFC 9457 writes it; a right that is missing is 403 here, and no reason to log in again."""
+    status = 403 if isinstance(fault, Forbidden) else fault.status
+    title = falcon.code_to_http_status(status).partition(" ")[2]
+    body = {"type": "about:blank", "title": title, "status": status, "detail": fault.reason, "error": fault.kind}
+    return ErrorBody({**body, **known, **fault.details}, PROBLEM, status)
 
 
 def rest_wsgi(fault: Fault, known: Mapping[str, str]) -> ErrorBody:

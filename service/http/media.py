@@ -100,7 +100,7 @@ def respond(req: falcon.Request, resp: falcon.Response, value: object, status: i
         raise NotAcceptable(f"{JSON} or {YAML}")
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = media_type or JSON
-    resp.data = _written(value, yaml_text.dump if media_type == YAML else encode)
+    resp.data = written(value, yaml_text.dump if media_type == YAML else encode)
     compress(req, resp)
 
 
@@ -108,7 +108,7 @@ def respond_json(resp: falcon.Response, value: object, status: int = 200) -> Non
     """Answer with *value* as JSON; the content type has no charset, which some clients compare literally."""
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = JSON
-    resp.data = _written(value, encode)
+    resp.data = written(value, encode)
 
 
 def best_type(req: falcon.Request) -> str | None:
@@ -165,7 +165,7 @@ def encode(value: object) -> bytes:
         return json.dumps(_plain_tree(value), default=_plain, ensure_ascii=True).encode("ascii")
 
 
-def _written(value: object, write: Callable[[object], bytes]) -> bytes:
+def written(value: object, write: Callable[[object], bytes]) -> bytes:
     """Write a value; one minion that returns what cannot be written must not cost the caller what the others returned."""
     try:
         return write(value)

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from service.settings import locations
 from service.settings.audit_settings import AuditSettings
+from service.settings.job_settings import JobSettings
 from service.settings.limit_settings import LimitSettings
 from service.settings.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
 from service.settings.policy_settings import PolicySettings
@@ -75,20 +76,6 @@ class MasterSettings(Group):
     busy_ready_seconds: float = Field(
         60.0, ge=0, le=86_400, description="Seconds without any answer that a busy master may leave `/readyz` ready, which then says `busy`."
     )
-
-
-class JobSettings(Group):
-    """How jobs are published and waited for."""
-
-    deadline_seconds: Seconds = Field(
-        7200.0, description="Longest wait for a synchronous job, runner or batch, whatever the minions say.", json_schema_extra=RELOADABLE
-    )
-    metadata: bool = Field(
-        True, description="Put `request_id` into the job's metadata, where minions, returns and the job cache show it.", json_schema_extra=RELOADABLE
-    )
-    tracking_window_seconds: Seconds = Field(900.0, description="Seconds that the metrics wait for a job's returns when no request of ours does.")
-    tracking_window_state_seconds: Seconds = Field(3600.0, description="Seconds that the metrics wait for a state run's returns when no request of ours does.")
-    early_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="Memory for returns that arrive before the publish is acknowledged.")
 
 
 class LogSettings(Group):

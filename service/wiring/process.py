@@ -18,7 +18,6 @@ from service.gateway.master.options import SALT_VERSION, MasterOptions
 from service.http.access import Access
 from service.http.addresses import Grouping, Proxies
 from service.http.cors import Cors
-from service.http.files import Page
 from service.http.middleware import Canonical
 from service.limits import Brake, Shares, Slots
 from service.observe.log import log
@@ -31,6 +30,7 @@ from service.secrets.secret_file import BearerFile
 from service.settings.limit_settings import LimitSettings
 from service.settings.settings import Settings
 from service.wiring.configuration import Configuration
+from service.wiring.durable import make_jobs
 from service.wiring.following import make_follower, make_owners, make_streams
 from service.wiring.master import Connect, Skew, connect_gateway, make_hub, make_observer
 from service.wiring.reloading import Reloading, make_appliers
@@ -86,11 +86,11 @@ class Process:
         commands = make_commands(
             configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
         )
+        self.jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report)
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
-        page = Page(ours.site.app) if ours.site.app else None
         parts = ApiParts(
-            ours, commands, guard, self.sessions, self.gateway.fire, self.streams, quick_calls, self.audit, self.report, self.metrics, self.traffic, page
+            ours, commands, guard, self.sessions, self.gateway.fire, self.streams, self.audit, self.report, self.metrics, self.traffic, self.jobs.submissions
         )
         proxies = Proxies(ours.access.trusted_proxies, ours.access.proxy_header)
         self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
@@ -102,12 +102,14 @@ class Process:
     def start(self) -> None:
         """Connect to the master and follow its bus; does not wait for it."""
         self.follower.start()
+        self.jobs.start(self.report)
         self.gateway.start()
 
     def stop(self) -> None:
         """Close the connections to the master and end our threads."""
         self.gateway.stop()
         self.follower.stop()
+        self.jobs.stop()
         self.streams.stop()
         self.audit.note("stop")
         self.audit.close(AUDIT_CLOSE_SECONDS)

@@ -59,6 +59,11 @@ class Api:
         return value
 
 
+def a_store(folder: Path) -> dict[str, str]:
+    """Return the setting that keeps jobs in a folder; hundreds of applications have no store, which takes time to make."""
+    return {"SIDECAR_JOBS_STORE": f"sqlite://{folder}/jobs.db"}
+
+
 _read: dict[str, dict[str, Any]] = {}
 
 
@@ -118,8 +123,8 @@ def connected(process: Process) -> Gateway:
 
 
 @pytest.fixture(scope="session")
-def real_configuration(salt_master: EmbeddedSalt) -> Configuration:
-    return read_configuration({"SALT_MASTER_CONFIG": str(salt_master.master_config), **LENIENT})
+def real_configuration(salt_master: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -> Configuration:
+    return read_configuration({"SALT_MASTER_CONFIG": str(salt_master.master_config), **LENIENT, **a_store(tmp_path_factory.mktemp("jobs"))})
 
 
 @contextmanager
@@ -140,7 +145,12 @@ def real_api(salt_master: EmbeddedSalt, real_configuration: Configuration) -> It
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.master)])
-def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Api:
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The application over each master in turn. The tests of a file share the fake one; all share the real one, so none may need it fresh."""
-    real: Api = request.getfixturevalue("real_api") if request.param == "real" else fake_api(tmp_path_factory.mktemp("fake"))
-    return real
+    if request.param == "real":
+        yield request.getfixturevalue("real_api")
+        return
+    folder = tmp_path_factory.mktemp("fake")
+    made = fake_api(folder, **a_store(folder))
+    yield made
+    made.process.stop()

@@ -27,7 +27,8 @@ def checked(tmp_path: Path, variables: Mapping[str, str] | None = None, **change
     """Return the faults and the notes of a master configuration; no master runs. variables: of the environment."""
     (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "master").write_text(yaml.safe_dump({"sock_dir": str(tmp_path / "run"), **GOOD, **changes}))
-    environ = {"SALT_MASTER_CONFIG": str(tmp_path / "master"), "SIDECAR_API_PORT": "0", "SIDECAR_OPS_PORT": "0", **(variables or {})}
+    ours = {"SIDECAR_API_PORT": "0", "SIDECAR_OPS_PORT": "0", "SIDECAR_JOBS_STORE": f"sqlite://{tmp_path}/jobs.db"}
+    environ = {"SALT_MASTER_CONFIG": str(tmp_path / "master"), **ours, **(variables or {})}
     faults, notes = find_faults(environ)
     return faults, [str(note) for note in notes]
 
@@ -55,6 +56,13 @@ def test_a_client_that_is_none_of_ours_is_noted(tmp_path: Path, client: object, 
 
     assert said in note
     assert "netapi_enable_clients" not in {fault.where for fault in faults}
+
+
+def test_a_place_where_no_jobs_can_be_kept_is_noted(tmp_path: Path) -> None:
+    faults, (note,) = checked(tmp_path, {"SIDECAR_JOBS_STORE": "sqlite:///nonexistent/jobs.db"})
+
+    assert "its folder does not exist, so `/v1/jobs` is answered 503 and everything else works. Fix: give it a folder" in note
+    assert "jobs.store" not in {fault.where for fault in faults}
 
 
 def test_the_start_notes_what_check_notes(tmp_path: Path) -> None:

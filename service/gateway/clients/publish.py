@@ -104,7 +104,7 @@ class Publisher:
         job = self.publish(
             Target(fields["tgt"], fields["tgt_type"]),
             low.fun,
-            salt.utils.args.condition_input(fields["arg"], fields.get("kwarg")),
+            arguments_of(fields),
             extra,
             ret=fields.get("ret", ""),
             jid=fields.get("jid", ""),
@@ -190,6 +190,12 @@ class Publisher:
         if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (minions, missing)):
             raise MasterRefused("the minions in the master's answer to the publish are no names")
         return Job(str(load["jid"]), list(minions), list(missing))
+
+
+def arguments_of(fields: Mapping[str, Any]) -> list[Any]:
+    """Return a low's arguments as the minions get them, and send them back in `fun_args`."""
+    arguments: list[Any] = salt.utils.args.condition_input(fields["arg"], fields.get("kwarg"))
+    return arguments
 
 
 def extra_of(fields: Mapping[str, Any]) -> dict[str, Any]:

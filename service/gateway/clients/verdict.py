@@ -43,11 +43,11 @@ def runs_states(fun: object) -> bool:
     return fun.removeprefix("runner.").startswith("state.") if isinstance(fun, str) else any(map(runs_states, fun if isinstance(fun, list) else ()))
 
 
-def chunks_of(value: object, depth: int = 2) -> Iterator[Mapping[str, Any]]:
-    """Yield what looks like a state's return; `fun: [state.apply, ...]` and orchestrations have them deeper."""
-    for chunk in value.values() if isinstance(value, dict) else ():
+def chunks_of(value: object, depth: int = 2) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield what looks like a state's return, and its key; `fun: [state.apply, ...]` and orchestrations have them deeper."""
+    for key, chunk in value.items() if isinstance(value, dict) else ():
         if isinstance(chunk, dict) and "result" in chunk and ("changes" in chunk or "__run_num__" in chunk):
-            yield chunk
+            yield str(key), chunk
         elif depth > 1:
             yield from chunks_of(chunk, depth - 1)
 
@@ -93,7 +93,7 @@ def _has_failed_state(fun: str, value: object) -> bool:
     # Only states' returns have such names; a function of somebody's own may hand one on.
     if not (runs_states(fun) or (isinstance(value, dict) and "_|-" in str(next(iter(value), "")))):
         return False
-    return any(chunk["result"] is not None and not chunk["result"] for chunk in chunks_of(value, 3))
+    return any(chunk["result"] is not None and not chunk["result"] for _, chunk in chunks_of(value, 3))
 
 
 def _reason_of(fun: str, value: object) -> Reason:

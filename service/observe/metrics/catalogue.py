@@ -13,10 +13,10 @@ from service.observe.metrics.domains import (
     CHECKS,
     CLIENTS,
     CONSUMERS,
-    DECODERS,
     EVENT_TYPES,
     EVICTIONS,
     HIGHSTATES,
+    JOB_ENDS,
     JOB_KINDS,
     KEY_STATES,
     LEVELS,
@@ -184,7 +184,7 @@ _BUS = (
         ("kind",),
         (ODDITIES,),
     ),
-    Declaration("salt_event_bus_handler_failures_total", "counter", "Bugs met while an event was handled, by consumer.", ("consumer",), (DECODERS,)),
+    Declaration("salt_event_bus_handler_failures_total", "counter", "Bugs met while an event was handled, by consumer.", ("consumer",), (CONSUMERS,)),
     Declaration("salt_event_bus_queue_depth", "gauge", "Events received that the metrics and the streams have not handled yet."),
     Declaration(
         "salt_event_bus_trimmed_events_total",
@@ -343,6 +343,13 @@ _STREAMS = (
 )
 
 _SELF = (
+    Declaration("salt_api_jobs_open", "gauge", "Jobs of /v1 that are not over."),
+    Declaration("salt_api_jobs_ended_total", "counter", "Jobs of /v1 that are over, by what they came to.", ("status",), (JOB_ENDS,)),
+    Declaration("salt_api_jobs_revised_total", "counter", "Jobs of /v1 that a late return corrected, by what they came to then.", ("status",), (JOB_ENDS,)),
+    Declaration("salt_api_job_duration_seconds", "histogram", "Time from the request for a job of /v1 to its end.", buckets=_JOB),
+    Declaration("salt_api_jobs_foreign_returns_total", "counter", "Returns of another function or other arguments that came under the jid of a job of /v1."),
+    Declaration("salt_api_jobs_store_bytes", "gauge", "Size of the store of the jobs of /v1."),
+    Declaration("salt_api_jobs_store_commit_seconds", "histogram", "Time that the store of the jobs of /v1 took to commit a group of changes.", buckets=_FAST),
     Declaration("salt_api_ready", "gauge", "1 if the check of /readyz passes, by check.", ("check",), (CHECKS,)),
     Declaration(
         "salt_api_audit_events_total",

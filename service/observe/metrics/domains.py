@@ -40,7 +40,6 @@ Oddity = Literal["tag", "identity", "field", "unexpected", "function"]
 ODDITIES: tuple[Oddity, ...] = get_args(Oddity)
 # Who takes events from the bus thread: the inboxes of waiting requests, the job and fleet metrics, the event streams.
 CONSUMERS = ("jobs", "metrics", "stream")
-DECODERS = ("metrics", "stream")
 TRANSPORTS = ("sse",)
 STREAM_DROPS = ("slow_consumer", "replay_gap")
 STREAM_ENDS = ("client", "slow_consumer", "token_expired", "shutdown", "error")
@@ -52,6 +51,8 @@ ORIGINS = ("api", "other")
 RETURN_ORIGINS = ("published", "scheduled", "unsolicited")
 MISSING = ("no_return", "not_connected")
 JOB_KINDS = ("state", "exec")
+# What a job of /v1 comes to.
+JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "unknown")
 STATE_RESULTS = ("unchanged", "changed", "failed", "test")
 EVICTIONS = ("capacity", "memory")
 BATCH_ENDS = ("complete", "halted", "recovered")

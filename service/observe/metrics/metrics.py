@@ -262,6 +262,29 @@ class Metrics:
         """Observe how old an event was when a stream's connection had it."""
         self.families["salt_api_stream_delivery_lag_seconds"].histogram().observe(seconds)
 
+    # The jobs of /v1.
+
+    def job_over(self, status: str, seconds: float, *, revised: bool) -> None:
+        """Count a job that has come to something; one that a late return corrected counts once more, as a revision."""
+        if revised:
+            self.families["salt_api_jobs_revised_total"].counter(status).inc()
+        else:
+            self.families["salt_api_jobs_ended_total"].counter(status).inc()
+            self.families["salt_api_job_duration_seconds"].histogram().observe(max(0.0, seconds))
+
+    def job_foreign_return(self) -> None:
+        """Count a return of another function that came under a job's jid."""
+        self.families["salt_api_jobs_foreign_returns_total"].counter().inc()
+
+    def store_committed(self, seconds: float) -> None:
+        """Observe how long the store took for a group of changes."""
+        self.families["salt_api_jobs_store_commit_seconds"].histogram().observe(seconds)
+
+    def watch_jobs(self, open_jobs: Callable[[], int], size_bytes: Callable[[], int]) -> None:
+        """Read how many jobs are not over, and the size of their store, at each scrape."""
+        self.families["salt_api_jobs_open"].gauge().set_function(open_jobs)
+        self.families["salt_api_jobs_store_bytes"].gauge().set_function(size_bytes)
+
     # Ourselves.
 
     def ready(self, checks: Mapping[str, bool]) -> None:

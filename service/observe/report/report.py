@@ -50,6 +50,17 @@ class AuthVerdict(Protocol):
     def asked(self) -> Mapping[str, Any]: ...
 
 
+class FinishedRecord(Protocol):
+    """A job of `/v1` that is over."""
+
+    @property
+    def jid(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def cause(self) -> str | None: ...
+
+
 class Report:
     """
     Hears of callers, streams, events and audit records, from any thread.
@@ -128,6 +139,38 @@ class Report:
         """Who takes events met a bug; call it inside the `except`."""
         self._metrics.bus_handler_failed(consumer)
         self._log.error("crash", exc_info=True)
+
+    def job_over(self, record: FinishedRecord, seconds: float, *, revised: bool) -> None:
+        """A job of `/v1` has come to something, or a late return has corrected what."""
+        self._metrics.job_over(record.status, seconds, revised=revised)
+        self._log.info("job.over", jid=record.jid, status=record.status, cause=record.cause, revised=revised, duration_s=round(seconds, 3))
+
+    def job_foreign_return(self, jid: str, minion: str) -> None:
+        """A return of another function came under the jid of a job of `/v1`: somebody uses its id."""
+        self._metrics.job_foreign_return()
+        if count := self._seldom.count("job.foreign_return"):
+            self._log.warning("job.foreign_return", jid=jid, minion=minion[:256], count=count)
+
+    def jobs_recovered(self, count: int) -> None:
+        """Jobs of `/v1` that were not over are followed again."""
+        self._log.info("job.recovered", count=count)
+
+    def jobs_not_stored(self, reason: str) -> None:
+        """What was learned of jobs could not be stored; it is tried again."""
+        if count := self._seldom.count("job.not_stored"):
+            self._log.error("job.not_stored", message=reason, count=count)
+
+    def store_unusable(self, fault: ConfigFault) -> None:
+        """There is no store of jobs."""
+        self._log.warning("job.store.unusable", where=fault.where, problem=fault.problem, fix=fault.fix)
+
+    def store_committed(self, seconds: float) -> None:
+        """The store of jobs has written a group of changes."""
+        self._metrics.store_committed(seconds)
+
+    def watch_jobs(self, open_jobs: Callable[[], int], size_bytes: Callable[[], int]) -> None:
+        """Read how many jobs of `/v1` are open, and what their store takes, at each scrape."""
+        self._metrics.watch_jobs(open_jobs, size_bytes)
 
     def dropped(self, consumer: str) -> None:
         """An event had to be dropped, because nobody took the ones before it."""

@@ -1,0 +1,200 @@
+"""`/v1/jobs`: jobs that are stored, judged and never published twice."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fnmatch
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+import falcon
+
+from service.errors import BadRequest, NoSuchJob, Overloaded, Unprocessable
+from service.http.media import decode, respond
+from service.http.request_info import RequestInfo
+from service.jobs.job_request import parse
+from service.jobs.outcome import OPEN, JobStatus, codes_of
+from service.jobs.store import JobRecord, PartRecord, Search
+from service.jobs.submission import Call, Submissions, key_of, owner_of
+from service.limits import Slots
+
+MOST_WAIT_SECONDS = 60
+MOST_LISTED = 1000
+# Says where jobs are kept. Raises StorageUnavailable.
+Find = Callable[[], Submissions]
+
+
+class V1JobsResource:
+    """
+    Jobs whose outcome is told truly: stored before they are published, judged by what is known of each minion, never published twice.
+
+    docs/jobs.md has the model, all fields and the codes.
+    """
+
+    def __init__(self, find: Find, waits: Slots, prefix: str) -> None:
+        """waits: for requests that wait for a job's end. prefix: of our URLs."""
+        self._find = find
+        self._waits = waits
+        self._prefix = prefix
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Start a job; with `Idempotency-Key`, once. `wait` and `fail` as of a job."""
+        jobs, _, key = self._find(), _wait_of(req), key_of(req.get_header("Idempotency-Key"))
+        call = Call(parse(decode(req)), req.context.session, RequestInfo.of(req.env))
+        try:
+            record, replayed = jobs.submit(call, key)
+        except BadRequest as fault:
+            if "field" not in fault.details:
+                raise
+            raise Unprocessable(fault.reason, errors=[{"pointer": f"/{fault.details['field']}", "detail": fault.reason}]) from None
+        if replayed:
+            resp.set_header("Idempotency-Replayed", "true")
+        resp.set_header("Location", f"{self._prefix}/v1/jobs/{record.jid}")
+        _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """List the caller's own jobs, the newest first: `since` (Unix time), `status`, `after` (a jid), `limit`."""
+        jobs = self._find()
+        status = req.get_param("status")
+        if status is not None and status not in get_args(JobStatus):
+            raise BadRequest(f"status must be one of {', '.join(get_args(JobStatus))}", field="status")
+        limit = int(_number_of(req, "limit", 100, MOST_LISTED)) or 1
+        search = Search(owner_of(req.context.session.identity), _number_of(req, "since", 0, 1e11), status, req.get_param("after"), limit)  # type: ignore[arg-type]
+        found = jobs.store.search(search)
+        resp.set_header("Cache-Control", "no-store")
+        respond(req, resp, {"jobs": [head_of(record, self._prefix) for record in found], "next": found[-1].jid if len(found) == limit else None})
+
+
+class V1JobResource:
+    """
+    One job: its status, its exit code, and what is known of each minion.
+
+    `wait`: seconds to wait for its end, up to 60. `fail=1` (or `Prefer: handling=strict`): the HTTP status tells the outcome. `minions`: a glob; `failed=1`:
+    only minions that are not well; `fields`: the members wanted, with `return` the minions' returns too.
+    """
+
+    def __init__(self, find: Find, waits: Slots, prefix: str) -> None:
+        """As of V1JobsResource."""
+        self._find = find
+        self._waits = waits
+        self._prefix = prefix
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
+        """Show it: 200 when it is over, 202 before."""
+        jobs, _, session = self._find(), _wait_of(req), req.context.session
+        record = jobs.of(jid, session.identity)
+        if record.owner == owner_of(session.identity) and not session.offline:
+            jobs.running.lend(jid, session.credentials)
+        _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
+
+
+class V1MinionResource:
+    """One minion's part in a job."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str, mid: str) -> None:
+        """Show its return, whole; one that was too large to be kept is `omitted`."""
+        jobs = self._find()
+        part = jobs.store.part(jobs.of(jid, req.context.session.identity).jid, mid)
+        if part is None:
+            raise NoSuchJob("the job was not sent to such a minion")
+        resp.set_header("Cache-Control", "no-store")
+        respond(req, resp, {"minion": mid, **part_of(part, whole=True)})
+
+
+def waited_for(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record: JobRecord, waits: Slots) -> JobRecord:
+    """Return a job as it is at its end, or after the seconds that its caller wants to wait; at once when too many wait already."""
+    seconds = _wait_of(req)
+    if not seconds or record.status not in OPEN:
+        return record
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(waits.take(req.context.session.identity.holder_at(RequestInfo.of(req.env).address)))
+        except Overloaded:
+            resp.set_header("Retry-After", "1")
+            return record
+        jobs.running.wait(record.jid, seconds)
+    return jobs.store.job(record.jid) or record
+
+
+def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record: JobRecord, prefix: str) -> None:
+    resp.set_header("Cache-Control", "no-store")
+    tag = f"{record.jid}-{record.revision}"
+    resp.etag = tag
+    codes = codes_of(record.status, record.cause)
+    strict = req.get_param_as_bool("fail") or "handling=strict" in (req.get_header("Prefer") or "")
+    if req.method in {"GET", "HEAD"} and tag in (req.if_none_match or ()):
+        resp.status = falcon.HTTP_304
+        return
+    recovering = {"recovering": True} if jobs.running.is_recovering(record.jid) else {}
+    fields = (req.get_param("fields") or "").split(",")
+    parts = jobs.store.parts(record.jid, bodies="return" in fields)
+    shown = {**head_of(record, prefix), **recovering, "counts": dict(Counter(part.status for part in parts.values()))}
+    shown["minions"] = {minion: part_of(part, whole="return" in fields) for minion, part in parts.items() if _is_wanted(req, minion, part)}
+    wanted = {*fields} - {"return", ""}
+    answer = {name: value for name, value in shown.items() if not wanted or name in wanted}
+    respond(req, resp, answer, 202 if codes is None or record.status == "in_doubt" else codes[1] if strict else 200)
+
+
+def _is_wanted(req: falcon.Request, minion: str, part: PartRecord) -> bool:
+    glob = req.get_param("minions")
+    return (glob is None or fnmatch.fnmatchcase(minion, glob)) and not (req.get_param_as_bool("failed") and part.status == "ok")
+
+
+def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
+    """Return what is shown of a job without its minions."""
+    asked = record.request
+    codes = codes_of(record.status, record.cause)
+    url = f"{prefix}/v1/jobs/{record.jid}"
+    return {
+        "jid": record.jid,
+        "status": record.status,
+        "cause": record.cause,
+        "exit_code": codes[0] if codes else None,
+        **{name: asked[name] for name in ("client", "fun", "tgt", "tgt_type", "dry_run", "cause_url")},
+        "expected": record.expected,
+        "since": _moment(record.since),
+        "deadline": _moment(record.deadline),
+        "finished": None if record.finished is None else _moment(record.finished),
+        "revision": record.revision,
+        "foreign_returns": record.strays,
+        "links": {"self": url, "minion": f"{url}/minions/{{id}}"},
+    }
+
+
+def part_of(part: PartRecord, *, whole: bool) -> dict[str, Any]:
+    """Return what is shown of a minion. whole: with its return."""
+    told: Mapping[str, Any] = {"reason": part.reason, "why": part.why, "source": part.source, "at": None if part.at is None else _moment(part.at)}
+    shown: dict[str, Any] = {"status": part.status, **{name: value for name, value in told.items() if value is not None}, **part.flags}
+    if part.source is not None:
+        shown |= {"retcode": part.retcode, "size": part.size}
+        if part.source == "job_cache":
+            shown["unverified"] = True
+        if whole:
+            shown |= {"omitted": True} if part.body is None else {"return": json.loads(part.body)}
+    return shown
+
+
+def _moment(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _wait_of(req: falcon.Request) -> float:
+    return _number_of(req, "wait", 0, MOST_WAIT_SECONDS)
+
+
+def _number_of(req: falcon.Request, name: str, default: float, most: float) -> float:
+    """Return a number in the query. Raises BadRequest."""
+    text = req.get_param(name)
+    try:
+        value = default if text is None else float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= most:
+        raise BadRequest(f"{name} must be a number from 0 to {most:g}", field=name)
+    return value

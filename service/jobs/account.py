@@ -1,0 +1,194 @@
+"""The account of one job: what is known of each of its minions. Without clock, threads or sockets; `now` is the monotonic clock, in seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
+
+from service.gateway.clients.verdict import why_failed
+from service.jobs.outcome import OVER, REVISABLE, MinionStatus
+
+Source = Literal["bus", "job_cache"]
+# What became of a return: it counts, it corrects what was said before, it came before, it is of another function, or its minion has no part in the job.
+Heard = Literal["counted", "revised", "again", "foreign", "stranger"]
+# Why nothing is known of a minion.
+Why = Literal["credentials", "bus_interrupted", "no_right_to_look", "job_cache_off"]
+# Longest pause between two questions to the same silent minions.
+LONGEST_PAUSE_SECONDS = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Waits:
+    """
+    How long to wait for what, in seconds.
+
+    first: for returns, before the silent are asked. answer: for the answers, before they are asked again. lost: between two answers that the job is
+    not running and the verdict that its return is lost: the minion may be sending it, up to three times.
+    """
+
+    first: float
+    answer: float
+    lost: float
+
+
+@dataclasses.dataclass
+class Part:
+    """What is known of one minion. reason: of a failure. why: nothing is known. idle_since: when it first denied that it runs the job."""
+
+    status: MinionStatus = "waiting"
+    reason: str | None = None
+    why: Why | None = None
+    source: Source | None = None
+    idle_since: float | None = None
+
+
+class JobAccount:
+    """
+    What is known of each minion of a job.
+
+    fun: of the job. arguments: of the job, as `digest_of` gives them. fail_on_false: a bare False is a failure too.
+    queues: the minion may let the job wait, and denies then that it runs it. open_until: on a master of masters, when lower masters have named all minions.
+    """
+
+    def __init__(
+        self,
+        fun: object,
+        arguments: str,
+        patience: Waits,
+        *,
+        now: float,
+        fail_on_false: bool = False,
+        queues: bool = False,
+        open_until: float | None = None,
+    ) -> None:
+        self._fun = fun
+        self._arguments = arguments
+        self._patience = patience
+        self._fail_on_false = fail_on_false
+        self._queues = queues
+        self._open_until = open_until
+        self._started = now
+        self._ask_at = now + patience.first
+        self.parts: dict[str, Part] = {}
+        self._awaited = 0
+        self._denied: set[str] = set()
+        self.denied_at = -math.inf  # when somebody last seemed lost
+        self.strays = 0  # returns of another function
+        self.changed: set[str] = set()  # since the owner last cleared it
+
+    def expect(self, minions: Iterable[str], no_key: Iterable[str] = ()) -> None:
+        """Await these; those without an accepted key cannot run anything."""
+        for minion in no_key:
+            self._change(minion, Part("no_key"))
+        for minion in minions:
+            self._change(minion, Part())
+
+    def resume(self, parts: Mapping[str, Part]) -> None:
+        """Take over what is known already."""
+        self.parts.update(parts)
+        self._awaited = len(self.awaited)
+
+    @property
+    def counts(self) -> Counter[MinionStatus]:
+        """How many minions are in which status."""
+        return Counter(part.status for part in self.parts.values())
+
+    @property
+    def awaited(self) -> list[str]:
+        """Those of whom more is expected."""
+        return [minion for minion, part in self.parts.items() if part.status not in OVER]
+
+    # What is heard.
+
+    def returned(self, minion: str, event: Mapping[str, Any], arguments: str | None, source: Source = "bus") -> Heard:
+        """
+        Take a return: the first one of the job's own function and arguments counts.
+
+        event: its fields. arguments: their digest; None where they are not told, in the job cache, or were cut.
+        """
+        if self._open_until is not None and minion not in self.parts:
+            self._change(minion, Part())
+        part = self.parts.get(minion)
+        if part is None:
+            return "stranger"
+        if event.get("fun", self._fun) != self._fun or (arguments is not None and arguments != self._arguments):
+            self.strays += 1
+            return "foreign"
+        if part.status in OVER and part.status not in REVISABLE:
+            return "again"
+        value = event.get("return")
+        reason = why_failed(self._fun, event, value) or ("returned_false" if self._fail_on_false and value is False else None)
+        heard: Heard = "revised" if part.status in OVER else "counted"
+        self._change(minion, Part("failed" if reason else "ok", reason, source=source))
+        return heard
+
+    def runs(self, minion: str) -> None:
+        """Take a minion's word, or a sign of progress, that it runs the job."""
+        part = self.parts.get(minion)
+        if part is not None and part.status in {"waiting", "running"}:
+            part.idle_since = None
+            self._denied.discard(minion)
+            if part.status == "waiting":
+                self._change(minion, dataclasses.replace(part, status="running"))
+
+    def idles(self, minion: str, now: float) -> None:
+        """Take a minion's word that it does not run the job: it may have done, and its return may be on its way."""
+        part = self.parts.get(minion)
+        if part is None or part.status in OVER:
+            return
+        if part.idle_since is None:
+            part.idle_since = now
+        if now - part.idle_since >= self._patience.lost:
+            self._denied.add(minion)
+            self.denied_at = now
+
+    def cut(self, now: float) -> None:
+        """Events were missed: ask at the next step."""
+        self._ask_at = min(self._ask_at, now)
+
+    # What to do.
+
+    def to_ask(self, now: float) -> list[str]:
+        """Return whom to ask now whether they still run the job."""
+        return self.awaited if now >= self._ask_at else []
+
+    def asked(self, now: float) -> None:
+        """Note that they are being asked: the longer a job takes, the less often."""
+        self._ask_at = now + max(self._patience.answer, min(LONGEST_PAUSE_SECONDS, (now - self._started) / 2))
+
+    def is_done(self, now: float) -> bool:
+        """Say whether nothing more is expected."""
+        return not self._awaited and (self._open_until is None or now >= self._open_until)
+
+    def seem_lost(self) -> list[str]:
+        """Return who denied twice that they run the job, long enough apart for a return to come. Who may queue it never seems so."""
+        return [] if self._queues else [minion for minion in self._denied if self.parts[minion].status not in OVER]
+
+    def lose(self, minions: Collection[str], unless: Why | None) -> None:
+        """Give up minions that do not run the job and have not returned. unless: why a return of theirs may have been missed; then nothing is known."""
+        for minion in minions:
+            if self.parts[minion].status not in OVER:
+                self._change(minion, Part("unknown", why=unless) if unless else Part("lost"))
+
+    def overdue(self, unless: Why | None, unasked: Why | None) -> None:
+        """
+        The deadline has passed: who was silent has not returned; who runs the job still does.
+
+        unless: as of `lose`. unasked: why the silent could not be asked.
+        """
+        for minion in self.awaited:
+            part = self.parts[minion]
+            if part.idle_since is not None:
+                self.lose([minion], unless)
+            elif part.status == "waiting":
+                why = unasked or unless
+                self._change(minion, Part("unknown", why=why) if why else Part("no_return"))
+
+    def _change(self, minion: str, part: Part) -> None:
+        before = self.parts.get(minion)
+        self._awaited += (part.status not in OVER) - (before is not None and before.status not in OVER)
+        self.parts[minion] = part
+        self.changed.add(minion)

@@ -1,0 +1,147 @@
+"""What is asked about a job: the minions, whether they still run it, and the master's job cache, what came of it. Blocks, so two threads do it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from service.clients import Client
+from service.errors import Fault, InvalidConfiguration, Unauthenticated
+from service.gateway.clients.local import Request
+from service.gateway.clients.result import LowResult
+from service.gateway.low import Low
+
+THREADS = 2
+LOOK_UP_SECONDS = 30.0
+# A token is made anew this long before it dies.
+RENEW_SECONDS = 60.0
+
+Credentials = Mapping[str, Any]
+
+
+class Asker(Protocol):
+    """The gateway's runner, or a fake of it."""
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """Run one low."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cached:
+    """
+    What the master's job cache says of a job. known: the master has it at all. minions: it was sent to these. returns: by minion, `return`, `retcode`, `success`.
+
+    complete: who has returned is in it; not if the master keeps returns elsewhere, or not at all.
+    """
+
+    known: bool
+    minions: list[str] = dataclasses.field(default_factory=list)
+    returns: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    complete: bool = False
+
+
+class RecoveryIdentity:
+    """
+    The account that may look jobs up, whoever owns them: it needs `jobs.list_job$`, and nothing else.
+
+    mk_token(credentials): logs in. password: reads it; raises InvalidConfiguration. Called from the threads that ask.
+    """
+
+    def __init__(
+        self,
+        eauth: str,
+        user: str,
+        password: Callable[[], bytes],
+        mk_token: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        time_of_day: Callable[[], float] = time.time,
+    ) -> None:
+        self._eauth, self._user, self._password = eauth, user, password
+        self._mk_token = mk_token
+        self._time_of_day = time_of_day
+        self._token: Mapping[str, Any] = {"expire": 0.0}
+
+    def credentials(self) -> Credentials | None:
+        """Return a token of the account; None if it cannot log in."""
+        if self._token["expire"] < self._time_of_day() + RENEW_SECONDS:
+            try:
+                self._token = self._mk_token({"eauth": self._eauth, "username": self._user, "password": self._password().decode()})
+            except (Fault, InvalidConfiguration):
+                return None
+        return {"token": self._token["token"]}
+
+
+class Inquiries:
+    """
+    Asks on threads of its own. identity: looks up jobs; None where there is none. keeps_returns: the master's own job cache has them.
+
+    new_jid: makes the jids of questions. What is handed to `ask` and `look_up` is called on one of the threads.
+    """
+
+    def __init__(self, asker: Asker, identity: RecoveryIdentity | None, *, keeps_returns: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._asker = asker
+        self.identity = identity
+        self._keeps_returns = keeps_returns
+        self._monotonic = monotonic
+        self._threads = ThreadPoolExecutor(THREADS, "inquiries")
+
+    @property
+    def can_look_up(self) -> bool:
+        """Whether jobs can be looked up whoever owns them."""
+        return self.identity is not None
+
+    def stop(self) -> None:
+        """Drop what waits; what is being asked is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def ask(self, jid: str, minions: list[str], question: str, credentials: Credentials | None, on_asked: Callable[[bool], None]) -> None:
+        """
+        Ask minions whether they run a job; their answers come over the bus, as returns of the job *question*.
+
+        on_asked(permitted): called when that is known; False if nobody's credentials let us ask.
+        """
+
+        def asking() -> None:
+            low = Low(Client.LOCAL_ASYNC, "saltutil.find_job", {"tgt": minions, "tgt_type": "list", "arg": [jid], "jid": question})
+            on_asked(self._run(low, self._by_whom(credentials)) is not None)
+
+        self._threads.submit(asking)
+
+    def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
+        """Look a job up in the job cache. on_answer: gets None if nobody's credentials let us look, or the master is away."""
+        self._threads.submit(lambda: on_answer(self.cached(jid, credentials)))
+
+    def cached(self, jid: str, credentials: Credentials | None) -> Cached | None:
+        """Look a job up, and wait for that; see `look_up`."""
+        low = Low(Client.RUNNER, "jobs.list_job", {"kwarg": {"jid": jid}, "timeout": LOOK_UP_SECONDS})
+        result = self._run(low, list(reversed(self._by_whom(credentials))))
+        return self._cached(result.value) if isinstance(result, LowResult) else None
+
+    def _run(self, low: Low, by_whom: list[Credentials]) -> LowResult | Fault | None:
+        """Run a low with the first credentials that permit it; None if none do, a fault if the master is away: it is asked again later."""
+        if not by_whom:
+            return None
+        shown, *others = by_whom
+        try:
+            return self._asker.run(dataclasses.replace(low, fields={**low.fields, **shown}), self._request())
+        except Unauthenticated:
+            return self._run(low, others)
+        except Fault as fault:
+            return fault
+
+    def _by_whom(self, credentials: Credentials | None) -> list[Credentials]:
+        ours = self.identity.credentials() if self.identity else None
+        return [shown for shown in (credentials, ours) if shown]
+
+    def _request(self) -> Request:
+        return Request("", self._monotonic() + LOOK_UP_SECONDS, metadata=False)
+
+    def _cached(self, job: object) -> Cached:
+        """Read what the runner jobs.list_job answers. Source: salt/runners/jobs.py, list_job and _format_jid_instance."""
+        if not isinstance(job, dict) or "Function" not in job:
+            return Cached(known=False)
+        results, minions = job.get("Result"), job.get("Minions")
+        returns = {minion: result for minion, result in (results if isinstance(results, dict) else {}).items() if isinstance(result, dict)}
+        return Cached(known=True, minions=list(minions) if isinstance(minions, list) else list(returns), returns=returns, complete=self._keeps_returns)

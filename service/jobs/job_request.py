@@ -1,0 +1,134 @@
+"""What a caller of `/v1/jobs` asks for: the model of the request, its policy, its low, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from service.errors import Unprocessable
+from service.jobs.outcome import SuccessPolicy
+
+DEADLINE_SECONDS = 3600.0
+MOST_SECONDS = 86_400
+MOST_FAULTS = 20
+
+Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
+
+
+class JobRequest(BaseModel):
+    """A job, and what counts as its success. Unknown fields and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    client: Literal["local"] = Field("local", description="What runs it: `local`, the minions.")
+    tgt: str | list[str] = Field(description="Which minions; a list with `tgt_type` `list` or `compound`.")
+    tgt_type: str = Field("glob", description="How `tgt` is read: one of Salt's target types.")
+    fun: str | list[str] = Field(description="The function, such as `state.apply`; a list runs several in one job.")
+    arg: list[Any] = Field([], description="Positional arguments; with several functions one list for each.")
+    kwarg: dict[str, Any] = Field({}, description="Keyword arguments.")
+    metadata: dict[str, Any] = Field({}, description="Kept with the job by Salt.")
+    timeout: Seconds | None = Field(None, description="Seconds until silent minions are asked whether they still run the job; default: the master's `timeout`.")
+    deadline: Annotated[float, Field(gt=0, le=MOST_SECONDS)] = Field(DEADLINE_SECONDS, description="Seconds until the job is judged by what is known.")
+    fail_on: Literal["any", "all", "none"] | None = Field(
+        None, description="How many minions that fail make the job fail; default `any`, with `min_success` `none`."
+    )
+    missing: Literal["fail", "ignore"] = Field("fail", description="Whether minions that do not return count as failed.")
+    min_success: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^(100|[1-9]?[0-9])(\.[0-9]{1,3})?%$")] | None = Field(
+        None, description="How many minions have to be well: a number, or a percentage such as `90%`."
+    )
+    fail_on_false: bool = Field(False, description="Whether a return that is a bare `false` is a failure.")
+    on_doubt: Literal["refuse", "republish"] = Field(
+        "refuse",
+        description="What a repeated request does when nobody can tell whether the master took the first: nothing, or publish again under the same jid.",
+    )
+    dry_run: bool = Field(False, description="Run states with `test=True`; for `state.*` only.")
+    cause_url: Annotated[str, Field(max_length=2048, pattern=r"^https?://\S+$")] | None = Field(
+        None, description="Where the job comes from, such as a pipeline's page."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> JobRequest:
+        if self.dry_run and not all(name.startswith("state.") for name in self.functions):
+            raise ValueError("dry_run is for state functions only")
+        return self
+
+    @property
+    def functions(self) -> list[str]:
+        """The functions it runs."""
+        return [self.fun] if isinstance(self.fun, str) else self.fun
+
+    def kept(self) -> dict[str, Any]:
+        """Return what is stored of it: everything but the arguments, which may hold secrets. queues: minions may let it wait."""
+        return {**self.model_dump(exclude={"arg", "kwarg", "metadata"}), "queues": self._queues}
+
+    @property
+    def _queues(self) -> bool:
+        """Whether minions may let it wait, and deny meanwhile that they run it."""
+        return bool(self.kwarg.get("queue")) or any(isinstance(one, str) and one.startswith("queue=") for one in self.arg)
+
+    @property
+    def fingerprint(self) -> str:
+        """What two requests have in common that ask for the same."""
+        return _digest(self.model_dump())
+
+    def low(self, jid: str) -> dict[str, Any]:
+        """Return the low that starts it, without client and credentials."""
+        fields: dict[str, Any] = {"tgt": self.tgt, "tgt_type": self.tgt_type, "fun": self.fun, "arg": self.arg, "jid": jid}
+        kwarg = {**self.kwarg, "test": True} if self.dry_run else self.kwarg
+        optional = {"kwarg": kwarg, "metadata": self.metadata, "timeout": self.timeout}
+        return {**fields, **{name: value for name, value in optional.items() if value not in ({}, None)}}
+
+
+def parse(body: object) -> JobRequest:
+    """Check a request. Raises Unprocessable with a JSON pointer for each fault."""
+    if not isinstance(body, dict):
+        raise Unprocessable("send one object", errors=[{"pointer": "", "detail": "must be an object"}])
+    try:
+        return JobRequest.model_validate(body)
+    except ValidationError as exc:
+        # Of an alternative's faults the first is said.
+        found = reversed(exc.errors(include_url=False, include_context=False, include_input=False))
+        faults = {_pointer(fault["loc"], body): fault["msg"] for fault in found}
+        errors = [{"pointer": pointer, "detail": message} for pointer, message in list(faults.items())[:MOST_FAULTS]]
+        raise Unprocessable(f"{len(faults)} of its fields cannot be taken", errors=errors) from None
+
+
+def policy_of(kept: Mapping[str, Any]) -> SuccessPolicy:
+    """Return what a job has to come to. kept: what is stored of its request."""
+    return SuccessPolicy(kept["fail_on"] or ("none" if kept["min_success"] is not None else "any"), kept["missing"], kept["min_success"])
+
+
+def digest_of(arguments: object) -> str:
+    """Return what two jobs have in common that run with the same arguments, as they come back in returns."""
+    return _digest(arguments)
+
+
+def _digest(value: object) -> str:
+    try:
+        return hashlib.sha256(json.dumps(_plain(value), sort_keys=True, default=str).encode()).hexdigest()
+    except RecursionError:
+        return ""  # Nested deeper than a request can be, so it is nobody's.
+
+
+def _plain(value: object) -> object:
+    """Return a value whose names are all strings: others cannot be sorted among them."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _pointer(place: Sequence[str | int], body: Mapping[Any, Any]) -> str:
+    """Return a JSON pointer (RFC 6901) to what is wrong: the names of pydantic's alternatives are no part of it."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in _inside(place, body))
+
+
+def _inside(place: Sequence[str | int], value: Any) -> Iterator[str | int]:
+    for depth, part in enumerate(place):
+        if not ((isinstance(value, dict) and (part in value or not depth)) or (isinstance(value, list) and isinstance(part, int))):
+            return
+        yield part
+        value = value.get(part) if isinstance(value, dict) else value[int(part)]

@@ -1,0 +1,181 @@
+"""One job that is not over, or whose end may still be corrected, while the thread `jobs` follows it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from service.events.event import Event
+from service.gateway.clients.verdict import runs_states
+from service.http.media import encode, written
+from service.jobs.account import JobAccount, Waits, Why
+from service.jobs.findings import findings
+from service.jobs.inquiries import Credentials
+from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, conclude
+from service.jobs.store import JobRecord, PartRecord
+
+# Those whose return would still be news when their job is over.
+LATE = REVISABLE | {"waiting", "running"}
+# Of returns that come before the master's answer to the publish.
+EARLY_BYTES = 64 * 1024 * 1024
+
+
+class JobsReport(Protocol):
+    """Hears what happens to jobs of `/v1`. Called from the thread `jobs`."""
+
+    def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
+        """A job has come to something. seconds: since it was asked for."""
+
+    def job_foreign_return(self, jid: str, minion: str) -> None:
+        """A return of another function came under a job's jid."""
+
+    def jobs_recovered(self, count: int) -> None:
+        """Jobs that were not over are followed again, after a start."""
+
+    def jobs_not_stored(self, reason: str) -> None:
+        """What was learned of jobs could not be stored; it is tried again."""
+
+    def handler_crashed(self, consumer: str) -> None:
+        """A bug; called inside the `except`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Keeping:
+    """How long jobs that are over are kept, and how much room all may take."""
+
+    seconds: float
+    most_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """
+    How jobs are followed. most: jobs that are not over. patience: without a `timeout` of the request's own.
+
+    syndic_seconds: on a master of masters, until lower ones have named their minions. revise_seconds: how long a late return corrects a job that is over.
+    """
+
+    most: int
+    patience: Waits
+    syndic_seconds: float | None
+    revise_seconds: float
+
+    def account(self, record: JobRecord, now: float) -> JobAccount:
+        """Open the account of a job."""
+        asked = record.request
+        first = asked["timeout"] if asked["timeout"] is not None else self.patience.first
+        return JobAccount(
+            asked["fun"],
+            record.arguments,
+            dataclasses.replace(self.patience, first=first),
+            now=now,
+            fail_on_false=asked["fail_on_false"],
+            queues=asked["queues"],
+            open_until=None if self.syndic_seconds is None else now + first + self.syndic_seconds,
+        )
+
+
+@dataclasses.dataclass
+class OpenJob:
+    """
+    A job under way.
+
+    account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
+    ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
+    looked_at: when the job cache was last asked; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
+    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. told: the end that was reported last. over: set when its end is stored.
+    """
+
+    record: JobRecord
+    policy: SuccessPolicy
+    ends_at: float
+    credentials: Credentials | None = None
+    account: JobAccount | None = None
+    early: list[Event] = dataclasses.field(default_factory=list)
+    early_bytes: int = 0
+    interrupted: bool = False
+    heard: dict[str, PartRecord] = dataclasses.field(default_factory=dict)  # with returns, until they are stored
+    refused: bool = False
+    looking: bool = False
+    looked_at: float = -math.inf
+    answered: bool = False
+    looked_up: bool = False
+    questions: list[str] = dataclasses.field(default_factory=list)
+    publishing: bool = False
+    recovering: bool = False
+    expired: bool = False
+    closed_at: float | None = None
+    told: tuple[str, str | None] | None = None
+    over: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether it has come to something."""
+        return self.record.status not in OPEN
+
+    @property
+    def may_be_revised(self) -> bool:
+        """Say whether a late return can change what it came to."""
+        return self.account is not None and any(part.status in LATE for part in self.account.parts.values())
+
+    @property
+    def missed(self) -> Why | None:
+        """Return why a return may have been missed, None if none can have been."""
+        if not self.interrupted or self.looked_up:
+            return None
+        if self.answered:
+            return "job_cache_off"
+        return "no_right_to_look" if self.recovering else "bus_interrupted"
+
+    def keep(self, event: Event) -> None:
+        """Keep an event until the account is opened."""
+        if self.early_bytes + event.size > EARLY_BYTES:
+            self.interrupted = True
+        else:
+            self.early.append(event)
+            self.early_bytes += event.size
+
+    def hear(self, minion: str, event: Mapping[str, Any], at: float) -> None:
+        """Keep what a return says until it is stored."""
+        value = event.get("return")
+        body = written(value, encode)
+        part = self.account.parts[minion] if self.account else None
+        if part is not None:
+            flags = findings(value, body) if isinstance(value, dict) or runs_states(event.get("fun")) else findings(None, body)
+            self.heard[minion] = PartRecord(part.status, part.reason, None, part.source, event.get("retcode"), flags, at, len(body), body)
+
+    def settle(self, now: float, time_of_day: float) -> None:
+        """Work out what the job has come to, if that can be said; it may be a correction."""
+        account, before = self.account, self.record
+        if account is not None and (self.is_over or self.expired or account.is_done(now)):
+            end = conclude(self.policy, account.counts)
+            self.closed_at = now if self.closed_at is None else self.closed_at
+            self.record = dataclasses.replace(before, status=end.status, cause=end.cause, finished=before.finished or time_of_day)
+
+    def take_changes(self) -> tuple[JobRecord, dict[str, PartRecord]]:
+        """Return what has to be stored, under the next revision."""
+        account = self.account
+        parts: dict[str, PartRecord] = {}
+        if account is not None:
+            for minion in account.changed:
+                part = account.parts[minion]
+                parts[minion] = self.heard.get(minion) or PartRecord(part.status, part.reason, part.why, part.source)
+            self.record = dataclasses.replace(self.record, strays=account.strays)
+        self.record = dataclasses.replace(self.record, revision=self.record.revision + 1)
+        return self.record, parts
+
+    def stored(self, report: JobsReport) -> None:
+        """Forget what is in the store now, and tell of an end that is news."""
+        self.heard.clear()
+        if self.account is not None:
+            self.account.changed.clear()
+        record = self.record
+        if not self.is_over:
+            return
+        if record.status != "refused" and (record.status, record.cause) != self.told:
+            report.job_over(record, (record.finished or record.since) - record.since, revised=self.told is not None)
+            self.told = (record.status, record.cause)
+        self.over.set()

@@ -1,0 +1,394 @@
+"""The jobs that are not over: one thread hears of their minions, has the silent asked, and stores what it learned before anybody is told."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from service.batcher import Batcher
+from service.errors import NoSuchJob, Overloaded, StorageUnavailable
+from service.events.checked import Odd, checked
+from service.events.event import Event
+from service.jobs.account import JobAccount, Part, Source
+from service.jobs.inquiries import Cached, Credentials, Inquiries
+from service.jobs.job_request import digest_of, policy_of
+from service.jobs.opened import JobsReport, Keeping, OpenJob, Terms
+from service.jobs.store import JobRecord, Store
+
+QUEUE_EVENTS = 20_000
+QUEUE_BYTES = 128 * 1024 * 1024
+TICK_SECONDS = 1.0
+PRUNE_SECONDS = 60.0
+# Longest wait of a request for the thread.
+ANSWER_SECONDS = 30.0
+LOOK_UP_PAUSE_SECONDS = 30.0
+# In a return that the master has cut the arguments cannot be compared.
+CUT_WORD = b"VALUE_TRIMMED"
+
+
+class RunningJobs:
+    """
+    Follows jobs. `take` and `cut` run on the bus thread and only queue; the other methods may be called from any thread.
+
+    now is Unix time; boot: tells one run of the machine from another. bus_open: events arrive; without, nobody is asked.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        inquiries: Inquiries,
+        terms: Terms,
+        keeping: Keeping,
+        report: JobsReport,
+        *,
+        new_jid: Callable[[], str],
+        boot: str,
+        bus_open: Callable[[], bool],
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        tick_seconds: float = TICK_SECONDS,
+    ) -> None:
+        self._store, self._inquiries, self._terms, self._keeping, self._report = store, inquiries, terms, keeping, report
+        self._new_jid, self._boot, self._bus_open = new_jid, boot, bus_open
+        self._monotonic, self._now, self._tick_seconds = monotonic, now, tick_seconds
+        self._lock = threading.Lock()
+        self._jobs: dict[str, OpenJob] = {}  # by jid; guarded by _lock, read without
+        self._questions: dict[str, str] = {}  # the job's jid by the question's
+        self._touched: set[str] = set()  # the thread's, like all that is inside a job
+        self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
+        self._next_step = self._next_prune = 0.0
+        self._missed = False  # events did not fit into the queue
+        self._batcher: Batcher[Event | Callable[[], None]] = Batcher(
+            "jobs",
+            self._handle_batch,
+            limit_items=QUEUE_EVENTS,
+            limit_bytes=QUEUE_BYTES,
+            idle_seconds=lambda: tick_seconds,
+            on_crash=lambda _batch: report.handler_crashed("jobs"),
+        )
+
+    # The bus thread.
+
+    def take(self, event: Event) -> None:
+        """Take an event if it is about one of our jobs."""
+        jid = event.jid
+        if jid is not None and (jid in self._jobs or jid in self._questions) and not self._batcher.put(event, size=event.size):
+            self._missed = True
+
+    def cut(self) -> None:
+        """The bus was cut."""
+        self._batcher.put(self._cut, items=0)
+
+    # Any thread.
+
+    def start(self) -> None:
+        """Follow the jobs that were left open."""
+        self._tell(self._recover)
+
+    def stop(self, timeout: float = 2.0) -> None:
+        """Store what is known, and end the threads."""
+        self._inquiries.stop()
+        self._batcher.stop(timeout)
+
+    @property
+    def open_jobs(self) -> int:
+        """How many jobs are not over."""
+        return sum(not job.is_over for job in tuple(self._jobs.values()))
+
+    def begin(self, record: JobRecord, credentials: Credentials) -> None:
+        """Watch the jid of a job that a request is about to publish, with credentials that are kept in memory only."""
+        with self._lock:
+            job = OpenJob(record, policy_of(record.request), record.ends_at, dict(credentials), interrupted=not self._bus_open(), publishing=True)
+            self._jobs[record.jid] = job
+
+    def check_room(self) -> None:
+        """Raise Overloaded when no further job can be followed."""
+        if self.open_jobs >= self._terms.most:
+            raise Overloaded(f"{self._terms.most} jobs are under way (jobs.open)", retry_after_seconds=5)
+
+    def claim(self, record: JobRecord, credentials: Credentials) -> bool:
+        """Take in hand a job that may have to be published again; False while another request does."""
+        with self._lock:
+            job = self._jobs.get(record.jid)
+            if job is None:
+                job = self._jobs[record.jid] = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True)
+            elif job.publishing:
+                return False
+            job.publishing, job.credentials = True, dict(credentials)
+            return True
+
+    def published(self, jid: str, minions: Collection[str], no_key: Collection[str] = ()) -> JobRecord:
+        """The master has taken the job."""
+
+        def open_account(job: OpenJob) -> None:
+            if job.account is None:
+                job.account = self._terms.account(job.record, self._monotonic())
+                job.account.expect(minions, no_key)
+                job.record = dataclasses.replace(job.record, status="running", expected=len(minions))
+                early, job.early = job.early, []
+                for event in early:
+                    self._hear(job, event)
+            job.publishing = False
+
+        return self._do(jid, open_account)
+
+    def in_doubt(self, jid: str) -> JobRecord:
+        """Nobody can say whether the master took the job."""
+        return self._do(jid, lambda job: self._restate(job, status="in_doubt"))
+
+    def refused(self, jid: str) -> JobRecord:
+        """The job was certainly not published: its key can be used again."""
+        return self._do(jid, lambda job: self._restate(job, status="refused", key=None, finished=self._now()))
+
+    def no_match(self, jid: str) -> JobRecord:
+        """No minion matched: the master took the job, and made nothing of it."""
+        return self._do(jid, lambda job: self._restate(job, status="no_match", finished=self._now()))
+
+    def drop(self, jid: str) -> None:
+        """Forget a job whose intent could not be stored."""
+        with self._lock:
+            self._jobs.pop(jid, None)
+
+    def lend(self, jid: str, credentials: Credentials) -> None:
+        """Ask in the name of a job's owner, who is here: about a job that nobody else could ask for."""
+        job = self._jobs.get(jid)
+        if job is not None and not job.is_over and (job.credentials is None or job.refused):
+            self._do(jid, lambda job: self._take_credentials(job, credentials))
+
+    def wait(self, jid: str, seconds: float) -> None:
+        """Sleep until a job is over, at most *seconds*."""
+        job = self._jobs.get(jid)
+        if job is not None:
+            job.over.wait(seconds)
+
+    def is_recovering(self, jid: str) -> bool:
+        """Say whether it is still being found out what became of a job while we were away."""
+        job = self._jobs.get(jid)
+        return job is not None and job.looking
+
+    def _do(self, jid: str, what: Callable[[OpenJob], None]) -> JobRecord:
+        """Let the thread do something with a job; return it when that is stored, or cannot be for now."""
+        done: Future[JobRecord] = Future()
+
+        def doing() -> None:
+            job = self._jobs.get(jid)
+            if job is None:
+                done.set_exception(NoSuchJob("the job is followed no longer"))
+                return
+            what(job)
+            self._touched.add(jid)
+            self._answers.append((done, job))
+
+        if not self._batcher.put(doing, items=0, urgent=True):
+            raise StorageUnavailable("the process is stopping", retry_after_seconds=1)
+        return done.result(ANSWER_SECONDS)
+
+    # The thread.
+
+    def _handle_batch(self, items: list[Event | Callable[[], None]]) -> None:
+        for item in items:
+            self._guarded(item)
+        if self._missed:
+            self._missed = False
+            self._cut()
+        now = self._monotonic()
+        if not items or now >= self._next_step:
+            self._next_step = now + self._tick_seconds
+            for job in tuple(self._jobs.values()):
+                self._step(job, now)
+        self._save(now)
+        self._prune(now)
+        answers, self._answers = self._answers, []
+        for done, job in answers:
+            done.set_result(job.record)
+
+    def _guarded(self, item: Event | Callable[[], None]) -> None:
+        """Handle one item; a bug must not cost what others have asked for."""
+        try:
+            self._handle_event(item) if isinstance(item, Event) else item()
+        except Exception:
+            self._report.handler_crashed("jobs")
+
+    def _handle_event(self, event: Event) -> None:
+        jid = self._questions.get(event.jid or "", event.jid)
+        job = self._jobs.get(jid or "")
+        if job is None or event.origin[0] != "job_ret":
+            return
+        if jid != event.jid:
+            self._hear_answer(job, event)
+        elif job.account is None:
+            job.keep(event)
+        else:
+            self._hear(job, event)
+
+    def _hear(self, job: OpenJob, event: Event) -> None:
+        """Take a return."""
+        try:
+            data = checked(event, event.data())
+        except Odd:
+            return
+        told = data.get("fun_args")
+        self._book(job, event.minion, data, None if told is None or CUT_WORD in event.raw else digest_of(told), "bus")
+
+    def _book(self, job: OpenJob, minion: str, data: Mapping[str, Any], arguments: str | None, source: Source) -> None:
+        heard = job.account.returned(minion, data, arguments, source) if job.account else "stranger"
+        if heard == "foreign":
+            self._report.job_foreign_return(job.record.jid, minion)
+            self._touched.add(job.record.jid)
+        elif heard in {"counted", "revised"}:
+            job.hear(minion, data, self._now())
+            self._touched.add(job.record.jid)
+
+    def _hear_answer(self, job: OpenJob, event: Event) -> None:
+        """Take a minion's answer to the question whether it runs the job."""
+        try:
+            data = checked(event, event.data())
+        except Odd:
+            return
+        if job.account is None or data.get("retcode"):
+            return
+        if isinstance(data["return"], dict) and data["return"]:
+            job.account.runs(event.minion)
+        else:
+            job.account.idles(event.minion, self._monotonic())
+        self._touched.add(job.record.jid)
+
+    def _step(self, job: OpenJob, now: float) -> None:
+        """Do what is due for a job: look up, ask, give up, or forget it."""
+        if job.is_over:
+            if job.record.jid not in self._touched and (not job.may_be_revised or now >= (job.closed_at or now) + self._terms.revise_seconds):
+                self._forget(job)
+        elif job.looking:
+            return
+        elif self._is_to_be_looked_up(job, now):
+            self._look_up(job, now)
+        elif job.account is None:
+            if now >= job.ends_at and not job.publishing:
+                self._restate(job, status="unknown", finished=self._now())
+        else:
+            self._step_running(job, job.account, now)
+
+    def _is_to_be_looked_up(self, job: OpenJob, now: float) -> bool:
+        """Say whether the job cache may know more than we: something may have been missed, or somebody is about to be given up."""
+        if not self._inquiries.can_look_up or not self._bus_open():
+            return False
+        account = job.account
+        if account is not None and now >= job.ends_at > job.looked_at and account.awaited:
+            return True
+        if account is not None and account.denied_at > job.looked_at and account.seem_lost():
+            return True
+        return job.interrupted and not job.answered and job.looked_at < now - LOOK_UP_PAUSE_SECONDS
+
+    def _step_running(self, job: OpenJob, account: JobAccount, now: float) -> None:
+        account.lose(account.seem_lost(), job.missed)
+        if now >= job.ends_at:
+            account.overdue(job.missed, "credentials" if job.refused else None)
+            job.expired = True
+        elif self._bus_open() and (asking := account.to_ask(now)):
+            account.asked(now)
+            self._ask(job, asking)
+        if account.changed or account.is_done(now) or now >= job.ends_at:
+            self._touched.add(job.record.jid)
+
+    def _ask(self, job: OpenJob, minions: list[str]) -> None:
+        question = self._new_jid()
+        self._questions[question] = job.record.jid
+        for old in job.questions[:-1]:
+            self._questions.pop(old, None)
+        job.questions = [*job.questions[-1:], question]
+
+        def asked(permitted: bool) -> None:
+            job.refused = not permitted
+
+        self._inquiries.ask(job.record.jid, minions, question, job.credentials, asked)
+
+    def _look_up(self, job: OpenJob, now: float) -> None:
+        job.looking, job.looked_at = True, now
+        self._inquiries.look_up(job.record.jid, job.credentials, lambda found: self._tell(lambda: self._looked_up(job, found)))
+
+    def _looked_up(self, job: OpenJob, found: Cached | None) -> None:
+        job.looking = False
+        self._touched.add(job.record.jid)
+        if found is None:
+            return
+        job.answered = True
+        if job.account is None and found.known and not job.publishing:
+            # Asked for before we were away, and taken by the master.
+            job.account = self._terms.account(job.record, self._monotonic())
+            job.account.expect(found.minions)
+            job.record = dataclasses.replace(job.record, status="running", expected=len(found.minions))
+        job.looked_up = found.complete
+        for minion, data in found.returns.items():
+            self._book(job, minion, data, None, "job_cache")
+
+    def _take_credentials(self, job: OpenJob, credentials: Credentials) -> None:
+        job.credentials, job.refused = dict(credentials), False
+        if job.interrupted and not job.looked_up:
+            self._look_up(job, self._monotonic())
+
+    def _cut(self) -> None:
+        for job in tuple(self._jobs.values()):
+            job.interrupted, job.answered, job.looked_up = True, False, False
+            if job.account is not None:
+                job.account.cut(self._monotonic())
+
+    def _recover(self) -> None:
+        """Follow again what was not over when the process before us ended."""
+        records = [record for record in self._store.unfinished() if record.jid not in self._jobs]
+        for record in records:
+            job = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True, recovering=True)
+            if record.status == "running":
+                job.account = self._terms.account(record, self._monotonic())
+                job.account.resume({minion: Part(part.status, part.reason) for minion, part in self._store.parts(record.jid, bodies=False).items()})
+                job.account.cut(self._monotonic())
+            with self._lock:
+                self._jobs[record.jid] = job
+        if records:
+            self._report.jobs_recovered(len(records))
+
+    def _save(self, now: float) -> None:
+        """Store all that has changed, and wake who waits for a job's end."""
+        jobs = [job for jid in self._touched if (job := self._jobs.get(jid)) is not None]
+        if not jobs:
+            return
+        for job in jobs:
+            job.settle(now, self._now())
+        try:
+            self._store.save([job.take_changes() for job in jobs])
+        except StorageUnavailable as fault:
+            self._report.jobs_not_stored(fault.reason)
+            return
+        self._touched.clear()
+        for job in jobs:
+            job.stored(self._report)
+
+    def _prune(self, now: float) -> None:
+        if now >= self._next_prune:
+            self._next_prune = now + PRUNE_SECONDS
+            with contextlib.suppress(StorageUnavailable):
+                self._store.prune(self._now() - self._keeping.seconds, self._keeping.most_bytes)
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        self._batcher.put(what, items=0)
+
+    def _forget(self, job: OpenJob) -> None:
+        with self._lock:
+            self._jobs.pop(job.record.jid, None)
+        for question in job.questions:
+            self._questions.pop(question, None)
+
+    def _restate(self, job: OpenJob, **changes: Any) -> None:
+        job.publishing = False
+        job.record = dataclasses.replace(job.record, **changes)
+        self._touched.add(job.record.jid)
+
+    def _ends_at(self, record: JobRecord) -> float:
+        """Return a stored deadline on our clock: the same one, unless the machine was started anew; then as far off as the time of day says."""
+        if record.boot == self._boot:
+            return record.ends_at
+        return self._monotonic() + min(max(0.0, record.deadline - self._now()), record.deadline - record.since)

@@ -1,0 +1,365 @@
+"""Jobs in a file of SQLite: one thread writes, in groups; readers have connections of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import sqlite3
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from service.batcher import Batcher
+from service.errors import StorageFull, StorageUnavailable
+from service.jobs.place import locked, unusable
+from service.jobs.store import JobRecord, PartRecord, Search
+
+# By version, which is `user_version`; a new one is added, none is changed.
+MIGRATIONS = (
+    """
+    CREATE TABLE job (
+        jid TEXT PRIMARY KEY, owner TEXT NOT NULL, key TEXT, fingerprint TEXT NOT NULL, request TEXT NOT NULL, arguments TEXT NOT NULL,
+        since REAL NOT NULL, deadline REAL NOT NULL, boot TEXT NOT NULL, ends_at REAL NOT NULL, status TEXT NOT NULL, cause TEXT,
+        expected INTEGER NOT NULL, strays INTEGER NOT NULL, finished REAL, revision INTEGER NOT NULL, UNIQUE (owner, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX job_owner ON job (owner, since, jid);
+    CREATE INDEX job_open ON job (since) WHERE finished IS NULL;
+    CREATE TABLE part (
+        jid TEXT NOT NULL, minion TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, why TEXT, source TEXT, retcode TEXT NOT NULL, flags TEXT NOT NULL,
+        at REAL, size INTEGER NOT NULL, body BLOB, PRIMARY KEY (jid, minion)
+    );
+    """,
+)
+BALLAST_BYTES = 2 * 1024 * 1024
+# Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
+BODY_LIMIT_BYTES = 1024 * 1024
+JOB_LIMIT_BYTES = 256 * 1024 * 1024
+BUSY_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+MOST_WAITING = 10_000
+MOST_IDLE_READERS = 8
+_JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
+_PART_FIELDS = tuple(field.name for field in dataclasses.fields(PartRecord))
+
+
+@dataclasses.dataclass
+class _Write:
+    """Something to be written. durable: a loss of power must not undo it."""
+
+    run: Callable[[sqlite3.Connection], Any]
+    durable: bool
+    done: Future[Any] = dataclasses.field(default_factory=Future)
+
+
+class SqliteStore:
+    """
+    A Store in one file, which one process has at a time. Raises InvalidConfiguration if it cannot be had.
+
+    on_commit(seconds): a group of writes is stored. monotonic: measures that.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        on_commit: Callable[[float], None],
+        monotonic: Callable[[], float],
+        ballast_bytes: int = BALLAST_BYTES,
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+    ) -> None:
+        self._path = path
+        self._ballast = path.with_name(f"{path.name}.ballast")
+        self._ballast_bytes = ballast_bytes
+        self._on_commit, self._monotonic, self._open = on_commit, monotonic, connect
+        self._lock_file = locked(path)
+        try:
+            path.touch(mode=0o600)  # Returns may hold secrets; SQLite's other files get the same rights.
+            self._db = self._connect()
+            self._migrate()
+            self._fill_ballast()
+        except (sqlite3.Error, OSError) as exc:
+            self._lock_file.close()
+            raise unusable(path, str(exc)) from None
+        self._readers: list[sqlite3.Connection] = []  # idle ones; guarded by _lock
+        self._lock = threading.Lock()
+        self._writer: Batcher[_Write] = Batcher("store", self._write_group, limit_items=MOST_WAITING, on_crash=_fail)
+
+    # What a store promises.
+
+    def intend(self, job: JobRecord) -> JobRecord | None:
+        """See Store."""
+
+        def insert(db: sqlite3.Connection) -> JobRecord | None:
+            taken = None if job.key is None else _found(db, "owner = ? AND key = ?", job.owner, job.key)
+            if taken is None:
+                self._need_room()
+                db.execute(f"INSERT INTO job VALUES ({_marks(_JOB_FIELDS)})", _job_row(job))
+            return taken
+
+        found: JobRecord | None = self._written(insert, durable=True)
+        return found
+
+    def save(self, changes: Iterable[tuple[JobRecord, Mapping[str, PartRecord]]]) -> None:
+        """See Store."""
+        rows = list(changes)
+
+        def put(db: sqlite3.Connection) -> None:
+            for job, parts in rows:
+                db.execute(f"INSERT OR REPLACE INTO job VALUES ({_marks(_JOB_FIELDS)})", _job_row(job))
+                _put_parts(db, job.jid, parts)
+
+        self._written(put, durable=False)
+
+    def job(self, jid: str) -> JobRecord | None:
+        """See Store."""
+        with self._reading() as db:
+            return _found(db, "jid = ?", jid)
+
+    def keyed(self, owner: str, key: str) -> JobRecord | None:
+        """See Store."""
+        with self._reading() as db:
+            return _found(db, "owner = ? AND key = ?", owner, key)
+
+    def parts(self, jid: str, *, bodies: bool) -> dict[str, PartRecord]:
+        """See Store."""
+        wanted = ", ".join(name if bodies or name != "body" else "NULL" for name in _PART_FIELDS)
+        with self._reading() as db:
+            rows = db.execute(f"SELECT minion, {wanted} FROM part WHERE jid = ? ORDER BY minion", (jid,)).fetchall()
+        return {row[0]: _part(row[1:]) for row in rows}
+
+    def part(self, jid: str, minion: str) -> PartRecord | None:
+        """See Store."""
+        with self._reading() as db:
+            row = db.execute(f"SELECT {', '.join(_PART_FIELDS)} FROM part WHERE jid = ? AND minion = ?", (jid, minion)).fetchone()
+        return _part(row) if row else None
+
+    def search(self, search: Search) -> list[JobRecord]:
+        """See Store."""
+        where, values = "owner = ? AND since >= ? AND status = ifnull(?, status)", [search.owner, search.since, search.status]
+        if search.before is not None:
+            where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = ?)", [*values, search.before]
+        with self._reading() as db:
+            return [_job(row) for row in db.execute(f"{_SELECT} WHERE {where} ORDER BY since DESC, jid DESC LIMIT ?", (*values, search.limit))]
+
+    def unfinished(self) -> list[JobRecord]:
+        """See Store."""
+        with self._reading() as db:
+            return [_job(row) for row in db.execute(f"{_SELECT} WHERE finished IS NULL ORDER BY since")]
+
+    def prune(self, before: float, most_bytes: int) -> int:
+        """See Store."""
+
+        def remove(db: sqlite3.Connection) -> int:
+            jids = [jid for (jid,) in db.execute("SELECT jid FROM job WHERE finished < ?", (before,))]
+            excess = _bytes_of(db) - most_bytes
+            if excess > 0:
+                jids += _oldest(db, before, excess)
+            for table in ("part", "job"):
+                db.executemany(f"DELETE FROM {table} WHERE jid = ?", [(jid,) for jid in jids])
+            return len(jids)
+
+        removed: int = self._written(remove, durable=False)
+        self._fill_ballast()
+        return removed
+
+    def size_bytes(self) -> int:
+        """See Store."""
+        with self._reading() as db:
+            return _bytes_of(db)
+
+    def close(self) -> None:
+        """See Store."""
+        self._writer.stop(CLOSE_SECONDS)
+        with self._lock:
+            idle, self._readers = self._readers, []
+        for db in (*idle, self._db):
+            db.close()
+        self._lock_file.close()
+
+    # How it is done.
+
+    def _written(self, run: Callable[[sqlite3.Connection], Any], *, durable: bool) -> Any:
+        write = _Write(run, durable)
+        if not self._writer.put(write, urgent=True):
+            raise StorageUnavailable("the store of jobs does not keep up, or is closed", retry_after_seconds=1)
+        return write.done.result()
+
+    def _write_group(self, group: list[_Write]) -> None:
+        """Commit what has gathered, once; when the volume is full once more, without the ballast."""
+        started = self._monotonic()
+        try:
+            results = self._commit(group)
+        except sqlite3.Error as exc:
+            if not (_is_full(exc) and self._drop_ballast()):
+                raise
+            results = self._commit(group)
+        self._on_commit(self._monotonic() - started)
+        for write, result in zip(group, results, strict=True):
+            if isinstance(result, Exception):
+                write.done.set_exception(result)
+            else:
+                write.done.set_result(result)
+
+    def _commit(self, group: list[_Write]) -> list[Any]:
+        self._db.execute(f"PRAGMA synchronous = {'FULL' if any(write.durable for write in group) else 'NORMAL'}")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            results = [self._apart(write) for write in group]
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        return results
+
+    def _apart(self, write: _Write) -> Any:
+        """Run one of a group; if it is refused, the others are written all the same."""
+        self._db.execute("SAVEPOINT one")
+        try:
+            result = write.run(self._db)
+        except StorageFull as fault:
+            self._db.execute("ROLLBACK TO one")
+            return fault
+        self._db.execute("RELEASE one")
+        return result
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            db = self._readers.pop() if self._readers else None
+        try:
+            db = db or self._connect()
+            yield db
+        except sqlite3.Error as exc:
+            raise StorageUnavailable(f"the store of jobs cannot be read: {exc}", retry_after_seconds=1) from None
+        with self._lock:
+            if len(self._readers) < MOST_IDLE_READERS:
+                self._readers.append(db)
+                return
+        db.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = self._open(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        return db
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise sqlite3.DatabaseError(f"a newer salt-sidecar wrote it (version {version}, ours is {len(MIGRATIONS)})")
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+    # A full volume lets nothing be deleted, and jobs could not be closed; so some room is kept back. The writer's thread alone, after the start.
+
+    def _need_room(self) -> None:
+        if not self._ballast.exists():
+            raise StorageFull(f"the volume of {self._path} is full: running jobs are closed, new ones are refused", retry_after_seconds=60)
+
+    def _drop_ballast(self) -> bool:
+        try:
+            self._ballast.unlink()
+        except OSError:
+            return False
+        return True
+
+    def _fill_ballast(self) -> None:
+        """Keep room back, if there is any."""
+        if self._ballast.exists():
+            return
+        partial = self._ballast.with_suffix(".partial")
+        try:
+            partial.write_bytes(b"\0" * self._ballast_bytes)
+            partial.rename(self._ballast)
+        except OSError:
+            partial.unlink(missing_ok=True)
+
+
+_SELECT = f"SELECT {', '.join(_JOB_FIELDS)} FROM job"
+
+
+def _is_full(exc: sqlite3.Error) -> bool:
+    # Python 3.10 has no codes of SQLite's, only its words.
+    return getattr(exc, "sqlite_errorname", "SQLITE_FULL" if "disk is full" in str(exc) else "") == "SQLITE_FULL"
+
+
+def _fail(group: list[_Write]) -> None:
+    """Tell all whose writes are lost why. Called inside the `except`."""
+    exc = sys.exc_info()[1]
+    full = isinstance(exc, sqlite3.Error) and _is_full(exc)
+    for write in group:
+        if not write.done.done():
+            fault = (
+                StorageFull("the volume of the store of jobs is full", retry_after_seconds=60)
+                if full
+                else StorageUnavailable(f"the store of jobs cannot be written: {exc}", retry_after_seconds=1)
+            )
+            write.done.set_exception(fault)
+
+
+def _marks(fields: tuple[str, ...]) -> str:
+    return ", ".join("?" * len(fields))
+
+
+def _oldest(db: sqlite3.Connection, since: float, excess: float) -> Iterator[str]:
+    """Yield finished jobs, the oldest first, until they take as much room as is too much."""
+    size = "(SELECT total(length(body) + 200) FROM part WHERE part.jid = job.jid)"
+    for jid, taken in db.execute(f"SELECT jid, {size} FROM job WHERE finished >= ? ORDER BY finished", (since,)):
+        if excess <= 0:
+            return
+        excess -= taken
+        yield jid
+
+
+def _bytes_of(db: sqlite3.Connection) -> int:
+    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+    return int((pages - free) * size)
+
+
+def _found(db: sqlite3.Connection, where: str, *values: str) -> JobRecord | None:
+    row = db.execute(f"{_SELECT} WHERE {where}", values).fetchone()
+    return _job(row) if row else None
+
+
+def _job_row(job: JobRecord) -> tuple[Any, ...]:
+    return tuple(json.dumps(value) if name == "request" else value for name, value in ((name, getattr(job, name)) for name in _JOB_FIELDS))
+
+
+def _job(row: tuple[Any, ...]) -> JobRecord:
+    fields = dict(zip(_JOB_FIELDS, row, strict=True))
+    return JobRecord(**{**fields, "request": json.loads(fields["request"])})
+
+
+def _put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:
+    (room,) = db.execute("SELECT ? - total(length(body)) FROM part WHERE jid = ?", (JOB_LIMIT_BYTES, jid)).fetchone()
+    for minion, part in parts.items():
+        body = zlib.compress(part.body, 1) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
+        room -= len(body or b"")
+        row = (
+            part.status,
+            part.reason,
+            part.why,
+            part.source,
+            _text(part.retcode),
+            _text(part.flags),
+            part.at,
+            part.size,
+            body if room >= 0 else None,
+        )
+        db.execute(f"INSERT OR REPLACE INTO part VALUES (?, ?, {_marks(_PART_FIELDS)})", (jid, minion, *row))
+
+
+def _text(value: Any) -> str:
+    """Return what a minion has sent as JSON, whatever it is."""
+    return json.dumps(value, default=str, skipkeys=True)
+
+
+def _part(row: tuple[Any, ...]) -> PartRecord:
+    fields = dict(zip(_PART_FIELDS, row, strict=True))
+    body = fields["body"]
+    return PartRecord(**{**fields, "retcode": json.loads(fields["retcode"]), "flags": json.loads(fields["flags"]), "body": body and zlib.decompress(body)})

@@ -1,0 +1,109 @@
+"""What is kept of jobs, and what a store of it promises. tests/contract/test_stores.py holds every store to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from service.jobs.outcome import Cause, JobStatus, MinionStatus
+
+
+@dataclasses.dataclass(frozen=True)
+class JobRecord:
+    """
+    A job.
+
+    owner: `EAUTH:USER`. key: the caller's, for the same request again; None if there was none, or when it was given back. fingerprint: of the request.
+    request: as it was sent, without secrets. arguments: a digest of the function's, which returns are compared with.
+    since, deadline, finished: seconds since 1970. boot, ends_at: the same deadline on the monotonic clock of one run of the machine.
+    strays: returns under its jid that are of another function. revision: how often it was stored with something new.
+    """
+
+    jid: str
+    owner: str
+    key: str | None
+    fingerprint: str
+    request: Mapping[str, Any]
+    arguments: str
+    since: float
+    deadline: float
+    boot: str
+    ends_at: float
+    status: JobStatus = "publishing"
+    cause: Cause | None = None
+    expected: int = 0
+    strays: int = 0
+    finished: float | None = None
+    revision: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PartRecord:
+    """
+    What one minion has to do with a job. flags: what else its return says (findings.py).
+
+    body: its return as JSON; None if there is none, or where it was too large to be kept. size: of the return, in bytes.
+    """
+
+    status: MinionStatus
+    reason: str | None = None
+    why: str | None = None
+    source: str | None = None
+    retcode: Any = None
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    at: float | None = None
+    size: int = 0
+    body: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Which jobs of whom: since a time, with a status, before a jid; the newest first."""
+
+    owner: str
+    since: float = 0.0
+    status: JobStatus | None = None
+    before: str | None = None
+    limit: int = 100
+
+
+class Store(Protocol):
+    """
+    Keeps jobs. All methods may be called from any thread.
+
+    Each returns when what it wrote is in the store. Raises StorageFull when there is no room for more, StorageUnavailable when the store fails.
+    """
+
+    def intend(self, job: JobRecord) -> JobRecord | None:
+        """Store a new job so that not even a loss of power forgets it. Returns the one that has its owner and key already; then nothing is stored."""
+
+    def save(self, changes: Iterable[tuple[JobRecord, Mapping[str, PartRecord]]]) -> None:
+        """Store jobs and those of their minions that have changed, all or nothing. Bodies stay as they are where the record has none."""
+
+    def job(self, jid: str) -> JobRecord | None:
+        """Return a job."""
+
+    def keyed(self, owner: str, key: str) -> JobRecord | None:
+        """Return the job that an owner's key was used for."""
+
+    def parts(self, jid: str, *, bodies: bool) -> dict[str, PartRecord]:
+        """Return a job's minions, with their returns or without."""
+
+    def part(self, jid: str, minion: str) -> PartRecord | None:
+        """Return one of a job's minions, with its return."""
+
+    def search(self, search: Search) -> list[JobRecord]:
+        """Return the jobs of one owner."""
+
+    def unfinished(self) -> list[JobRecord]:
+        """Return the jobs that are not over, the oldest first."""
+
+    def prune(self, before: float, most_bytes: int) -> int:
+        """Remove jobs that were over before a time, and the oldest of the others that are over while all take more room; return how many."""
+
+    def size_bytes(self) -> int:
+        """Return how much room all take."""
+
+    def close(self) -> None:
+        """Write what waits and let the store go."""

@@ -1,0 +1,211 @@
+"""From a request to a job, once: the intent is stored before anything is published, and the same request again gets the same job."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from service.auth.identity import Identity, Session
+from service.clients import Client
+from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob
+from service.gateway.clients.publish import arguments_of
+from service.gateway.low import Low
+from service.http.request_info import RequestInfo
+from service.jobs.inquiries import Inquiries
+from service.jobs.job_request import JobRequest, digest_of
+from service.jobs.running_jobs import RunningJobs
+from service.jobs.store import JobRecord, Store
+
+# Of the first request with a key a repetition waits this long for; then it is told to come back.
+PUBLISHING_SECONDS = 2.0
+LOOK_SECONDS = 0.1
+# A publish may have waited in the master this long before it was taken.
+SETTLED_SECONDS = 5.0
+# The master forgets jobs after a while (`keep_jobs_seconds`); then not knowing one means nothing.
+FORGOTTEN_SECONDS = 3600.0
+# After these nobody can say whether the master has taken the job.
+DOUBTFUL = (MasterTimeout, MasterUnreachable, MasterRefused)
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Run(Protocol):
+    """The one way to the gateway; see Commands.run."""
+
+    def __call__(self, body: object, info: RequestInfo, *, proof: Session, client: Client, ready: Callable[[list[Low]], None]) -> list[Any]: ...
+
+
+class _Taken(Exception):
+    """The key was used meanwhile, by another request."""
+
+    def __init__(self, job: JobRecord) -> None:
+        super().__init__()
+        self.job = job
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a caller: what it asks for, who they are, and its account."""
+
+    request: JobRequest
+    session: Session
+    info: RequestInfo
+
+
+class Submissions:
+    """
+    Takes jobs in. Called from request threads.
+
+    boot: tells one run of the machine from another. pause(seconds): sleeps.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        store: Store,
+        running: RunningJobs,
+        inquiries: Inquiries,
+        *,
+        boot: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._run = run
+        self.store = store
+        self.running = running
+        self._inquiries = inquiries
+        self._boot = boot
+        self._monotonic, self._now, self._pause = monotonic, now, pause
+
+    def submit(self, call: Call, key: str | None) -> tuple[JobRecord, bool]:
+        """
+        Publish a job, or return the one that the key was used for; say which.
+
+        Raises what Commands.run raises, KeyReused, Conflict while the first request with the key is still at it, Overloaded, StorageUnavailable.
+        """
+        owner = owner_of(call.session.identity)
+        known = self.store.keyed(owner, key) if key is not None else None
+        if known is not None:
+            return self._again(known, call), True
+        self.running.check_room()
+        jid, now = new_jid(self._now), self._now()
+        seconds = call.request.deadline
+        record = JobRecord(jid, owner, key, call.request.fingerprint, call.request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
+        try:
+            return self._publish(record, call, intends=True), False
+        except _Taken as taken:
+            return self._again(taken.job, call), True
+
+    def of(self, jid: str, identity: Identity) -> JobRecord:
+        """Return a job that somebody may see. Raises NoSuchJob for others' jobs too."""
+        record = self.store.job(jid)
+        if record is None or (record.owner != owner_of(identity) and not identity.sees_everything):
+            raise NoSuchJob("there is no such job of yours")
+        return record
+
+    def _publish(self, record: JobRecord, call: Call, *, intends: bool) -> JobRecord:
+        """Publish under the record's jid. intends: for the first time, so the intent is stored before that."""
+        begun = not intends
+
+        def ready(lows: list[Low]) -> None:
+            nonlocal begun
+            if intends:
+                intent = dataclasses.replace(record, arguments=digest_of(arguments_of(lows[0].fields)))
+                self.running.begin(intent, call.session.credentials)
+                self._intend(intent)
+                begun = True
+
+        try:
+            (value,) = self._run([call.request.low(record.jid)], call.info, proof=call.session, client=Client.LOCAL_ASYNC, ready=ready)
+        except DOUBTFUL:
+            if not begun:
+                raise
+            return self.running.in_doubt(record.jid)
+        except Fault:
+            if begun:
+                self.running.refused(record.jid)
+            raise
+        except Exception:
+            if begun:
+                self.running.in_doubt(record.jid)
+            raise
+        if not value:
+            return self.running.no_match(record.jid)
+        return self.running.published(record.jid, value["minions"], _without_key(call.request, value["minions"]))
+
+    def _intend(self, intent: JobRecord) -> None:
+        stored = False
+        try:
+            taken = self.store.intend(intent)
+            stored = taken is None
+        finally:
+            if not stored:
+                self.running.drop(intent.jid)
+        if taken is not None:
+            raise _Taken(taken)
+
+    def _again(self, known: JobRecord, call: Call) -> JobRecord:
+        """Answer a request whose key was used: with its job, or by finding out whether that was ever published."""
+        if known.fingerprint != call.request.fingerprint:
+            raise KeyReused("the Idempotency-Key was used for another request", jid=known.jid)
+        if known.status not in {"publishing", "in_doubt"}:
+            self.running.lend(known.jid, call.session.credentials)
+            return known
+        if not self.running.claim(known, call.session.credentials):
+            return self._when_published(known)
+        return self._resume(known, call)
+
+    def _when_published(self, known: JobRecord) -> JobRecord:
+        for _ in range(int(PUBLISHING_SECONDS / LOOK_SECONDS)):
+            self._pause(LOOK_SECONDS)
+            now = self.store.job(known.jid)
+            if now is not None and now.status != "publishing":
+                return now
+        raise Conflict("the first request with this Idempotency-Key is being published; come back", jid=known.jid)
+
+    def _resume(self, known: JobRecord, call: Call) -> JobRecord:
+        """Find out whether the master has a job; if it certainly has not, publish it again, under the same jid."""
+        self._pause(min(max(0.0, known.since + SETTLED_SECONDS - self._now()), SETTLED_SECONDS))
+        found = self._inquiries.cached(known.jid, call.session.credentials)
+        if found is not None and found.known:
+            return self.running.published(known.jid, found.minions)
+        certain = found is not None and self._now() - known.since < FORGOTTEN_SECONDS
+        if certain or (found is None and call.request.on_doubt == "republish"):
+            return self._publish(known, call, intends=False)
+        return self.running.in_doubt(known.jid)
+
+
+def owner_of(identity: Identity) -> str:
+    """Return whose a job is."""
+    return f"{identity.eauth}:{identity.user}"
+
+
+def new_jid(now: Callable[[], float] = time.time) -> str:
+    """Return a job id as Salt has them, which nobody can guess: who knows one before its job is published can publish something else under it."""
+    moment = dt.datetime.fromtimestamp(now(), dt.timezone.utc)
+    return f"{moment:%Y%m%d%H%M%S}{secrets.randbelow(10**6):06d}"
+
+
+def key_of(header: str | None) -> str | None:
+    """Return the key in an `Idempotency-Key`, a string in quotes or bare; None if there is no header. Raises BadRequest."""
+    if header is None:
+        return None
+    key = header.strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not _KEY.fullmatch(key):
+        raise BadRequest("an Idempotency-Key has 1 to 255 visible ASCII characters")
+    return key
+
+
+def _without_key(request: JobRequest, minions: list[str]) -> list[str]:
+    """Return whom a list names that the master does not know: of nobody else it says so."""
+    if request.tgt_type != "list":
+        return []
+    named = request.tgt if isinstance(request.tgt, list) else request.tgt.split(",")
+    return sorted({name.strip() for name in named} - {*minions, ""})

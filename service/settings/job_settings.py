@@ -1,0 +1,49 @@
+"""The options of jobs: how they are published and waited for, and where those of `/v1` are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from service.settings.option_types import RELOADABLE, Group, Seconds
+
+
+class JobSettings(Group):
+    """How jobs are published and waited for."""
+
+    deadline_seconds: Seconds = Field(
+        7200.0, description="Longest wait for a synchronous job, runner or batch, whatever the minions say.", json_schema_extra=RELOADABLE
+    )
+    metadata: bool = Field(
+        True, description="Put `request_id` into the job's metadata, where minions, returns and the job cache show it.", json_schema_extra=RELOADABLE
+    )
+    tracking_window_seconds: Seconds = Field(900.0, description="Seconds that the metrics wait for a job's returns when no request of ours does.")
+    tracking_window_state_seconds: Seconds = Field(3600.0, description="Seconds that the metrics wait for a state run's returns when no request of ours does.")
+    early_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="Memory for returns that arrive before the publish is acknowledged.")
+    store: str = Field(
+        "sqlite:///var/lib/salt-sidecar/jobs.db",
+        pattern=r"^(sqlite:///[^?#]+)?$",
+        description="Where the jobs of `/v1/jobs` are kept: a file of SQLite in a folder on a local disk that the sidecar may write to. Without such a place, or when empty, `/v1/jobs` is answered 503 and everything else works.",
+    )
+    store_limit_bytes: int = Field(1024**3, ge=16 * 1024 * 1024, description="Room for the jobs of `/v1/jobs`; over it the oldest that are over are removed.")
+    keep_seconds: float = Field(
+        604_800.0, ge=60, description="Seconds that jobs of `/v1/jobs` are kept once they are over, and their `Idempotency-Key` with them."
+    )
+    open: int = Field(200, ge=1, le=10_000, description="Most jobs of `/v1/jobs` that are not over; a further one is answered 503.")
+    lost_seconds: Seconds = Field(
+        45.0, description="Least time between two answers of a minion that it does not run a job before its return counts as lost: it may be sending it."
+    )
+    revise_seconds: float = Field(3600.0, ge=0, le=86_400, description="Seconds in which a late return still corrects what a job of `/v1/jobs` came to.")
+    recovery_user: str | None = Field(
+        None,
+        pattern=r"^[^:\s]+:[^\s]+$",
+        description="Account, as `EAUTH:USER`, that looks up in the master's job cache what was missed of jobs of `/v1/jobs`; it needs `jobs.list_job$` among its `@runner`, and nothing else.",
+    )
+    recovery_password_file: Path | None = Field(None, description="File with the password of `jobs.recovery_user`, in its first line.")
+
+    @model_validator(mode="after")
+    def _check(self) -> JobSettings:
+        if (self.recovery_user is None) != (self.recovery_password_file is None):
+            raise ValueError("recovery_user and recovery_password_file go together")
+        return self

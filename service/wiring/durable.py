@@ -1,0 +1,113 @@
+"""The side of `/v1/jobs`: the store, what follows the jobs in it, and who takes them in; or why there is none."""
+
+from __future__ import annotations
+
+import functools
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from service.commands import Commands
+from service.errors import ConfigFault, InvalidConfiguration, StorageUnavailable
+from service.events.hub import Hub
+from service.gateway.gateway import Runner
+from service.gateway.master.options import MasterOptions
+from service.jobs.account import Waits
+from service.jobs.inquiries import Inquiries, RecoveryIdentity
+from service.jobs.opened import Keeping, Terms
+from service.jobs.place import place_of
+from service.jobs.running_jobs import RunningJobs
+from service.jobs.sqlite_store import SqliteStore
+from service.jobs.store import Store
+from service.jobs.submission import Submissions, new_jid
+from service.observe.report.report import Report
+from service.secrets.reading import first_line
+from service.secrets.secret_file import SecretFile
+from service.settings.job_settings import JobSettings
+from service.wiring.configuration import Configuration
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class NoJobs:
+    """There is no place for a store of jobs. why: and what to do."""
+
+    def __init__(self, why: ConfigFault) -> None:
+        self._why = why
+
+    def submissions(self) -> Submissions:
+        """Raise StorageUnavailable."""
+        raise StorageUnavailable(f"jobs cannot be stored: {self._why}", retry_after_seconds=60)
+
+    def start(self, report: Report) -> None:
+        """Say so."""
+        report.store_unusable(self._why)
+
+    def stop(self) -> None:
+        """Nothing was begun."""
+
+
+class DurableJobs:
+    """The store of jobs, and who uses it."""
+
+    def __init__(self, store: Store, running: RunningJobs, submissions: Submissions) -> None:
+        self._store = store
+        self._running = running
+        self._submissions = submissions
+
+    def submissions(self) -> Submissions:
+        """Return who takes jobs in."""
+        return self._submissions
+
+    def start(self, _report: Report) -> None:
+        """Follow the jobs that were left open."""
+        self._running.start()
+
+    def stop(self) -> None:
+        """Store what is known and let the store go."""
+        self._running.stop()
+        self._store.close()
+
+
+def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, hub: Hub, report: Report) -> DurableJobs | NoJobs:
+    """Make all that `/v1/jobs` needs, where there is a place for its store; without one everything else works."""
+    ours, boot = configuration.settings.jobs, boot_id()
+    try:
+        store = SqliteStore(place_of(ours.store), on_commit=report.store_committed, monotonic=time.monotonic)
+    except InvalidConfiguration as exc:
+        return NoJobs(exc.faults[0])
+    inquiries = Inquiries(runner, make_identity(ours, runner, report), keeps_returns=keeps_returns(configuration.master))
+    keeping = Keeping(ours.keep_seconds, ours.store_limit_bytes)
+    running = RunningJobs(store, inquiries, make_terms(ours, configuration.master), keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open)
+    hub.subscribe(running.take, running.cut)
+    report.watch_jobs(lambda: running.open_jobs, store.size_bytes)
+    return DurableJobs(store, running, Submissions(commands.run, store, running, inquiries, boot=boot))
+
+
+def make_identity(ours: JobSettings, runner: Runner, report: Report) -> RecoveryIdentity | None:
+    """Make the account that looks jobs up, if there is one."""
+    if ours.recovery_user is None or ours.recovery_password_file is None:
+        return None
+    eauth, _, user = ours.recovery_user.partition(":")
+    password = SecretFile(ours.recovery_password_file, "jobs.recovery_password_file", first_line, report.secret_unreadable)
+    return RecoveryIdentity(eauth, user, password.value, functools.partial(runner.tokens.mk_token))
+
+
+def make_terms(ours: JobSettings, master: MasterOptions) -> Terms:
+    """Say how jobs are followed."""
+    patience = Waits(master.timeout, master.gather_job_timeout, ours.lost_seconds)
+    return Terms(ours.open, patience, master.syndic_wait if master.order_masters else None, ours.revise_seconds)
+
+
+def keeps_returns(master: MasterOptions) -> bool:
+    """Say whether the master's own job cache has all returns."""
+    return bool(master.raw.get("job_cache", True)) and not master.ext_job_cache
+
+
+def boot_id(read: Callable[[], str] = BOOT_ID.read_text) -> str:
+    """Return what tells this run of the machine from another; where the system has no name for it, one that is used once."""
+    try:
+        return read().strip()
+    except OSError:
+        return str(uuid.uuid4())

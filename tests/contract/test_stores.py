@@ -1,0 +1,130 @@
+"""One suite for every store of jobs: what it promises, it keeps."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.jobs.sqlite_store import SqliteStore
+from service.jobs.store import JobRecord, PartRecord, Search, Store
+from tests.unit.jobs.kept import JID, OWNER, job
+
+Open = Callable[[], Store]
+GOOD = PartRecord("ok", source="bus", retcode=0, flags={"states": {"changed": 1}}, at=1001.5, size=3, body=b'"a"')
+
+
+@pytest.fixture(params=["sqlite"])
+def reopen(tmp_path: Path) -> Open:
+    """Return what opens the store, again and again the same one."""
+    return lambda: SqliteStore(tmp_path / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
+
+
+@pytest.fixture
+def store(reopen: Open) -> Iterator[Store]:
+    opened = reopen()
+    yield opened
+    opened.close()
+
+
+def jids(found: list[JobRecord]) -> list[str]:
+    return [record.jid for record in found]
+
+
+def test_what_was_stored_is_there_after_a_restart(reopen: Open) -> None:
+    record = job(key="k", request={"cause_url": "https://ci.example.org/1"})
+    store = reopen()
+    assert store.intend(record) is None
+    running = dataclasses.replace(record, status="running", expected=2, revision=1)
+    store.save([(running, {"a": PartRecord("waiting"), "b": GOOD})])
+    store.close()
+    again = reopen()
+
+    assert again.job(JID) == again.keyed(OWNER, "k") == running
+    assert again.parts(JID, bodies=True) == {"a": PartRecord("waiting"), "b": GOOD}
+    assert again.parts(JID, bodies=False)["b"] == dataclasses.replace(GOOD, body=None)
+    assert again.part(JID, "b") == GOOD
+    assert (again.job("1"), again.part(JID, "c"), again.keyed("pam:x", "k")) == (None, None, None)
+    again.close()
+
+
+def test_a_key_belongs_to_the_job_that_had_it_first(store: Store) -> None:
+    first = job(key="k")
+
+    assert store.intend(first) is None
+    assert store.intend(job("2" * 20, key="k")) == first
+    assert store.job("2" * 20) is None
+    assert store.intend(job("3" * 20, key="k", owner="pam:other")) is None
+    assert store.intend(job("4" * 20)) is None
+    assert store.intend(job("5" * 20)) is None
+
+
+def test_a_key_that_was_given_back_can_be_used_again(store: Store) -> None:
+    store.intend(job(key="k"))
+    store.save([(job(status="refused", finished=1001.0), {})])
+
+    assert store.intend(job("2" * 20, key="k")) is None
+
+
+@pytest.mark.parametrize("callers", [8])
+def test_of_many_at_once_with_one_key_one_wins(store: Store, callers: int) -> None:
+    found: list[JobRecord | None] = []
+    start = threading.Barrier(callers)
+
+    def intend(number: int) -> None:
+        start.wait()
+        found.append(store.intend(job(f"{number:020}", key="k")))
+
+    threads = [threading.Thread(target=intend, args=(number,)) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found.count(None) == 1
+    assert len({record.jid for record in found if record}) == 1
+
+
+def test_open_jobs_are_found_again_the_oldest_first(store: Store) -> None:
+    for number, since in ((1, 1002.0), (2, 1001.0), (3, 1003.0)):
+        store.intend(job(f"{number:020}", since=since))
+    store.save([(job(f"{3:020}", since=1003.0, status="failed", finished=1004.0), {})])
+
+    assert jids(store.unfinished()) == [f"{2:020}", f"{1:020}"]
+
+
+def test_an_owner_finds_jobs_the_newest_first_page_by_page(store: Store) -> None:
+    # The clock was set back: ids do not rise with time.
+    for number, since in ((9, 1001.0), (5, 1002.0), (7, 1003.0)):
+        store.intend(job(f"{number:020}", since=since))
+    store.intend(job("8" * 20, owner="pam:other"))
+    store.save([(job(f"{5:020}", since=1002.0, status="failed", finished=1004.0), {})])
+    page = store.search(Search(OWNER, limit=2))
+
+    assert jids(page) == [f"{7:020}", f"{5:020}"]
+    assert jids(store.search(Search(OWNER, before=page[-1].jid))) == [f"{9:020}"]
+    assert jids(store.search(Search(OWNER, status="failed"))) == [f"{5:020}"]
+    assert jids(store.search(Search(OWNER, since=1002.5))) == [f"{7:020}"]
+
+
+def test_jobs_that_are_over_are_removed_in_time_and_others_never(store: Store) -> None:
+    store.intend(job("1" * 20, key="open"))
+    store.save([(job("2" * 20, finished=2000.0, status="succeeded"), {"a": GOOD}), (job("3" * 20, finished=3000.0, status="failed"), {"a": GOOD})])
+
+    assert store.prune(2500.0, 10**9) == 1
+    assert (store.job("2" * 20), store.part("2" * 20, "a")) == (None, None)
+    assert store.job("3" * 20) is not None
+    assert store.prune(0.0, 1) == 1
+    assert store.keyed(OWNER, "open") is not None
+
+
+def test_a_return_that_is_too_large_is_judged_and_not_kept(store: Store) -> None:
+    large = dataclasses.replace(GOOD, size=2 * 1024 * 1024, body=b"0" * (2 * 1024 * 1024))
+    store.save([(job(), {"a": large})])
+
+    assert store.part(JID, "a") == dataclasses.replace(large, body=None)
+    assert store.size_bytes() < large.size

@@ -1,0 +1,209 @@
+"""`/v1/jobs` beside a real master: what ran is counted on the minions, whatever becomes of the sidecar, the token or the request."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.demo.embedded import EmbeddedSalt
+from tests.real.conftest import MakeSidecar
+from tests.real.sidecar import JSON, Answer, Sidecar, ask
+
+pytestmark = [pytest.mark.master, pytest.mark.slow]
+# What a pipeline's account has, and the one that only looks jobs up.
+USERS: dict[str, list[Any]] = {"ci": ["cmd.run", "state.apply", "test.*"], "recovery": [{"@runner": ["jobs.list_job$"]}]}
+
+
+@pytest.fixture(scope="module")
+def piped() -> Iterator[EmbeddedSalt]:
+    """Start a master and two minions with the accounts of a pipeline."""
+    with tempfile.TemporaryDirectory() as folder, EmbeddedSalt(Path(folder), threads=True, users=USERS) as salt:
+        yield salt
+
+
+class Pipeline:
+    """A caller of `/v1/jobs`, and the file in which its jobs leave a line for each time they run."""
+
+    def __init__(self, salt: EmbeddedSalt, make: MakeSidecar, folder: Path, *, recovers: bool = True) -> None:
+        password = folder / "password"
+        password.write_text(salt.credentials_of("recovery")["password"])
+        account = {"JOBS_RECOVERY_USER": "file:recovery", "JOBS_RECOVERY_PASSWORD_FILE": password} if recovers else {}
+        self._make = make
+        self._settings = {"JOBS_STORE": f"sqlite://{folder}/jobs.db", "JOBS_LOST_SECONDS": 2, **account}
+        self._salt = salt
+        self.ran = folder / "ran"
+        self.again()
+        self.token = self.login()
+
+    def login(self) -> str:
+        body = json.dumps(self._salt.credentials_of("ci")).encode()
+        token: str = ask(self.sidecar.api_port, "POST", "/login", body, JSON).json()["return"][0]["token"]
+        return token
+
+    def again(self) -> None:
+        """Start a process, perhaps in the place of one that is gone."""
+        self.sidecar: Sidecar = self._make(self._salt.master_config, **self._settings).__enter__()
+
+    def post(self, query: str = "", key: str = "", **asked: Any) -> Answer:
+        headers = {**JSON, "X-Auth-Token": self.token, **({"Idempotency-Key": key} if key else {})}
+        return ask(self.sidecar.api_port, "POST", f"/v1/jobs{query}", json.dumps({"tgt": "*", **asked}).encode(), headers)
+
+    def get(self, path: str) -> Answer:
+        return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token})
+
+    def end_of(self, jid: str) -> dict[str, Any]:
+        """Wait for the end of a job; return it."""
+        for _ in range(5):
+            answer = self.get(f"/{jid}?wait=60")
+            if answer.status == 200:
+                job: dict[str, Any] = answer.json()
+                return job
+        raise AssertionError(answer.body)
+
+    def marking(self, then: str = "true") -> dict[str, Any]:
+        """Return a job that leaves a line on each minion."""
+        return {"fun": "cmd.run", "arg": [f"echo run >> {self.ran}; {then}"]}
+
+    @property
+    def runs(self) -> int:
+        return len(self.ran.read_text().splitlines()) if self.ran.exists() else 0
+
+
+@pytest.fixture
+def pipeline(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> Pipeline:
+    return Pipeline(piped, make_sidecar, tmp_path)
+
+
+def test_a_job_that_outlives_its_sidecar_is_judged_by_what_the_master_kept(pipeline: Pipeline, tmp_path: Path) -> None:
+    # One minion returns while nobody listens, the other one afterwards.
+    gates = f"case $(tr '\\0' ' ' < /proc/$PPID/cmdline) in *minion-1*) gate={tmp_path}/1;; *) gate={tmp_path}/2;; esac"
+    held = f"{gates}; while [ ! -e $gate ]; do sleep 0.2; done; touch $gate.passed"
+    jid = pipeline.post(**pipeline.marking(held)).json()["jid"]
+    pipeline.sidecar.wait(lambda: pipeline.runs == 2, "begun on both")
+    pipeline.sidecar.kill()
+    (tmp_path / "1").touch()
+    pipeline.sidecar.wait((tmp_path / "1.passed").exists, "over on one")
+    pipeline.again()
+    assert pipeline.sidecar.wait_for_line("job.recovered")["count"] == 1
+    pipeline.sidecar.wait(lambda: pipeline.get(f"/{jid}").json()["counts"].get("ok") == 1, "looked up")
+    (tmp_path / "2").touch()
+    job = pipeline.end_of(jid)
+
+    assert (job["status"], job["exit_code"], job["counts"]) == ("succeeded", 0, {"ok": 2})
+    assert sorted(part["source"] for part in job["minions"].values()) == ["bus", "job_cache"]
+    assert pipeline.runs == 2
+
+
+def test_without_a_right_to_look_what_was_missed_is_unknown(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path, recovers=False)
+    jid = pipeline.post(**pipeline.marking("sleep 2"), timeout=1).json()["jid"]
+    pipeline.sidecar.kill()
+    time.sleep(6)  # See above.
+    pipeline.again()
+    job = pipeline.end_of(jid)
+
+    assert (job["status"], job["exit_code"], pipeline.runs) == ("unknown", 6, 2)
+    assert {part["why"] for part in job["minions"].values()} == {"no_right_to_look"}
+
+
+@pytest.mark.parametrize("callers", [6])
+def test_one_key_runs_once_however_many_ask_at_once(pipeline: Pipeline, callers: int) -> None:
+    answers: list[Answer] = []
+    start = threading.Barrier(callers)
+
+    def call() -> None:
+        start.wait()
+        answers.append(pipeline.post("?wait=60", key="the-one", **pipeline.marking()))
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert {answer.status for answer in answers} <= {200, 409}
+    assert len({answer.json()["jid"] for answer in answers}) == 1
+    assert sum("idempotency-replayed" not in answer.headers for answer in answers if answer.status == 200) == 1
+    assert pipeline.runs == 2
+
+
+@pytest.mark.parametrize("milliseconds", [0, 4, 8, 15, 30, 60])
+def test_a_sidecar_that_is_killed_in_the_request_runs_the_job_once_when_it_is_asked_again(pipeline: Pipeline, milliseconds: int) -> None:
+    asked = {**pipeline.marking(), "on_doubt": "refuse"}
+
+    def call() -> None:
+        with contextlib.suppress(OSError):
+            pipeline.post(key="k", **asked)
+
+    caller = threading.Thread(target=call)
+    caller.start()
+    time.sleep(milliseconds / 1000)  # Somewhere between the first byte and the answer.
+    pipeline.sidecar.kill()
+    caller.join()
+    pipeline.again()
+    first, second = pipeline.post("?wait=60", key="k", **asked).json(), pipeline.post("?wait=60", key="k", **asked).json()
+
+    assert (first["jid"], first["status"]) == (second["jid"], "succeeded")
+    assert pipeline.runs == 2
+
+
+def test_a_token_that_dies_in_mid_job_takes_nothing_from_it(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path, recovers=False)
+    jid = pipeline.post(**pipeline.marking("sleep 12"), timeout=1).json()["jid"]
+    ask(pipeline.sidecar.api_port, "POST", "/logout", b"", {"X-Auth-Token": pipeline.token})
+    assert pipeline.get(f"/{jid}").status == 401
+    pipeline.token = pipeline.login()
+
+    assert pipeline.end_of(jid)["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"fun": "test.arg", "arg": [1, "2", 2.5, True, None, "x=1", "a b", {"k": [1, {"z": 2}]}], "kwarg": {"b": [1, 2], "c": {"d": None}}},
+        {"fun": "test.echo", "arg": ["ä\u2028 \ud83d\ude00 " + "x" * 5000]},
+        {"fun": ["test.ping", "test.echo"], "arg": [[], ["a"]]},
+        {"fun": "state.apply", "arg": ["failing"], "dry_run": True},
+        {"fun": "test.arg", "kwarg": {"when": "2026-01-01", "n": 10**15}},
+    ],
+)
+def test_the_returns_of_a_job_are_known_by_its_arguments_whatever_those_are(pipeline: Pipeline, asked: dict[str, Any]) -> None:
+    job = pipeline.post("?wait=60", **asked).json()
+
+    assert (job["foreign_returns"], sum(job["counts"].get(end, 0) for end in ("ok", "failed"))) == (0, 2)
+
+
+def test_a_state_that_fails_is_told_with_its_comment(pipeline: Pipeline) -> None:
+    answer = pipeline.post("?wait=60&fail=1", fun="state.apply", arg=["failing"])
+    job = answer.json()
+
+    assert (answer.status, job["status"], job["exit_code"]) == (422, "failed", 1)
+    for part in job["minions"].values():
+        assert part["reason"] == "state_failed"
+        assert part["states"]["failed"] == len(part["failures"]) == 1
+        assert part["failures"][0]["comment"]
+
+
+def test_a_command_that_the_minion_stopped_is_a_failure(pipeline: Pipeline) -> None:
+    job = pipeline.post("?wait=60", fun="cmd.run", arg=["sleep 30"], kwarg={"timeout": 1}, tgt="minion-1").json()
+
+    assert (job["status"], job["minions"]["minion-1"]["reason"]) == ("failed", "timed_out_on_minion")
+
+
+def test_a_minion_that_is_away_is_missing_at_the_deadline(piped: EmbeddedSalt, pipeline: Pipeline) -> None:
+    piped.stop_minion("minion-2")
+    try:
+        answer = pipeline.post("?wait=60&fail=1", fun="test.ping", deadline=15, timeout=1)
+        job = answer.json()
+        assert (answer.status, job["status"], job["cause"], job["exit_code"]) == (424, "failed", "missing", 3)
+        assert job["minions"]["minion-2"]["status"] == "no_return"
+    finally:
+        piped.start_minion("minion-2")

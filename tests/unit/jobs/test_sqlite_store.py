@@ -1,0 +1,127 @@
+"""The store in SQLite: groups, a full volume, a second process, places where none can be."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
+from service.jobs.place import MOUNTS, place_of
+from service.jobs.sqlite_store import SqliteStore
+from service.jobs.store import PartRecord
+from tests.unit.jobs.kept import JID, job
+
+
+def opened(folder: Path, **options: Any) -> SqliteStore:
+    options = {"on_commit": lambda _seconds: None, "monotonic": time.monotonic, **options}
+    return SqliteStore(folder / "jobs.db", **options)
+
+
+def faults(url: str, mounts: Path = MOUNTS) -> str:
+    with pytest.raises(InvalidConfiguration) as caught:
+        place_of(url, mounts)
+    return str(caught.value)
+
+
+def test_a_place_that_cannot_keep_jobs_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place_of(f"sqlite://{tmp_path}/jobs.db") == tmp_path / "jobs.db"
+    assert "is empty" in faults("")
+    assert "folder does not exist" in faults("sqlite:///nonexistent/jobs.db")
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)
+    assert "may not write" in faults(f"sqlite://{tmp_path}/jobs.db")
+
+
+@pytest.mark.parametrize(("kind", "network"), [("ext4", False), ("nfs4", True), ("cifs", True)])
+def test_a_networks_file_system_is_refused(tmp_path: Path, kind: str, network: bool) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"proc /proc proc rw 0 0\nroot / ext4 rw 0 0\nx {tmp_path.resolve()} {kind} rw 0 0\n")
+
+    if network:
+        assert kind in faults(f"sqlite://{tmp_path}/jobs.db", mounts)
+    else:
+        place_of(f"sqlite://{tmp_path}/jobs.db", mounts)
+
+
+def test_nobody_else_reads_it(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.intend(job())
+
+    assert {path.stat().st_mode & 0o77 for path in tmp_path.glob("jobs.db*") if path.suffix not in {".lock", ".ballast"}} == {0}
+    store.close()
+
+
+def test_one_process_has_a_store_at_a_time(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    with pytest.raises(InvalidConfiguration, match="another process has it"):
+        opened(tmp_path)
+    first.close()
+
+    opened(tmp_path).close()
+
+
+def test_a_store_of_a_newer_version_or_no_store_at_all_is_left_alone(tmp_path: Path) -> None:
+    opened(tmp_path).close()
+    with sqlite3.connect(tmp_path / "jobs.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(InvalidConfiguration, match="newer"):
+        opened(tmp_path)
+    (tmp_path / "jobs.db").write_text("this is no database, and it is long enough to be looked at" * 100)
+
+    with pytest.raises(InvalidConfiguration, match="not a database"):
+        opened(tmp_path)
+
+
+def test_writes_that_gather_share_one_commit(tmp_path: Path) -> None:
+    commits: list[float] = []
+    store = opened(tmp_path, on_commit=commits.append)
+    threads = [threading.Thread(target=store.intend, args=(job(f"{number:020}"),)) for number in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stored = len(store.unfinished())
+    store.close()
+
+    assert stored == 64
+    assert len(commits) < 64
+
+
+def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_path: Path) -> None:
+    volume: set[str] = set()
+
+    class OnVolume(sqlite3.Connection):
+        """A database on a volume that is full while the ballast is there too."""
+
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql == "COMMIT" and "full" in volume and (tmp_path / "jobs.db.ballast").exists():
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(sql, *values)
+
+    store = opened(tmp_path, ballast_bytes=8192, connect=lambda *args, **options: sqlite3.connect(*args, factory=OnVolume, **options))
+    store.intend(job())
+    volume.add("full")
+    store.save([(job(status="failed", finished=1001.0), {"a": PartRecord("failed")})])
+
+    with pytest.raises(StorageFull):
+        store.intend(job("2" * 20))
+    found = store.job(JID)
+    assert found is not None
+    assert found.status == "failed"
+    volume.clear()
+    store.prune(0.0, 10**9)
+    assert store.intend(job("2" * 20)) is None
+    store.close()
+
+
+def test_a_store_that_is_closed_takes_nothing(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.close()
+
+    with pytest.raises(StorageUnavailable):
+        store.intend(job())

@@ -1,0 +1,240 @@
+"""How a job is begun, once: every way in which it can be interrupted, and what the same request again makes of that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.auth.identity import Identity, Session
+from service.clients import Client
+from service.errors import BadRequest, Conflict, Forbidden, KeyReused, MasterTimeout, Overloaded, StorageFull
+from service.gateway.low import Low
+from service.http.request_info import RequestInfo, new_info
+from service.jobs.inquiries import Cached, Inquiries
+from service.jobs.job_request import parse
+from service.jobs.submission import Call, Submissions, key_of, new_jid
+from tests.unit.jobs.test_running_jobs import TOKEN, Sidecar
+
+SESSION = Session(Identity("ci", "pam", (), [], sees_everything=False), TOKEN["token"], "digest", 0.0, 9e9)
+FOUND = Cached(known=True, minions=["a"])
+UNKNOWN = Cached(known=False)
+
+
+class Killed(BaseException):
+    """The process is gone at this point."""
+
+
+class Cache(Inquiries):
+    """A job cache that answers what the test says."""
+
+    def __init__(self, answer: Cached | None) -> None:
+        self.answer = answer
+
+    def cached(self, jid: str, credentials: object) -> Cached | None:
+        return self.answer
+
+
+class Desk:
+    """Takes jobs in. publish: what becomes of each publish, in their order; what is not said is taken by the master."""
+
+    def __init__(self, folder: Path, *publish: BaseException | Callable[[], None] | None, cache: Cached | None = None) -> None:
+        self.sidecar = Sidecar(folder)
+        self.publishes = list(publish)
+        self.executed: list[str] = []
+        self.paused: list[float] = []
+        self.desk = Submissions(
+            self.run,
+            self.sidecar.store,
+            self.sidecar.jobs,
+            Cache(cache),
+            boot="boot",
+            monotonic=lambda: self.sidecar.now,
+            now=lambda: self.sidecar.now,
+            pause=self.paused.append,
+        )
+
+    def run(self, body: Any, info: RequestInfo, *, proof: Session, client: Client, ready: Callable[[list[Low]], None]) -> list[Any]:
+        """Do as Commands.run: check, be ready, publish."""
+        assert (proof, client) == (SESSION, Client.LOCAL_ASYNC)
+        (fields,) = body
+        ready([Low(client, fields["fun"], fields)])
+        what = self.publishes.pop(0) if self.publishes else None
+        if isinstance(what, BaseException):
+            raise what
+        if what is not None:
+            what()
+        self.executed.append(fields["jid"])
+        return [{"jid": fields["jid"], "minions": ["a"]}]
+
+    def submit(self, key: str | None = "k", **fields: Any) -> tuple[str, str, bool]:
+        """Return the job's jid, its status, and whether it was there already."""
+        call = Call(parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], **fields}), SESSION, new_info({"REQUEST_METHOD": "POST"}))
+        record, replayed = self.desk.submit(call, key)
+        return record.jid, record.status, replayed
+
+    def crash(self, folder: Path, cache: Cached | None = None) -> Desk:
+        """Let the process die, and another take its place."""
+        self.sidecar.kill()
+        again = Desk(folder, cache=cache)
+        again.sidecar.jobs.start()
+        return again
+
+    def close(self) -> None:
+        self.sidecar.jobs.stop()
+        self.sidecar.kill()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_job_is_published_once_however_often_it_is_asked_for_with_its_key(desk: Desk) -> None:
+    jid, status, replayed = desk.submit()
+    found = [desk.submit() for _ in range(3)]
+
+    assert (status, replayed) == ("running", False)
+    assert found == [(jid, "running", True)] * 3
+    assert desk.executed == [jid]
+    assert desk.submit(None)[0] != desk.submit(None)[0]
+
+
+def test_a_key_is_for_one_request(desk: Desk) -> None:
+    desk.submit()
+    with pytest.raises(KeyReused):
+        desk.submit(arg=["b"])
+
+    assert len(desk.executed) == 1
+
+
+@pytest.mark.parametrize("fault", [Forbidden("no"), Overloaded("full", retry_after_seconds=1), BadRequest("odd")])
+def test_what_was_certainly_not_published_gives_its_key_back(tmp_path: Path, fault: Exception) -> None:
+    desk = Desk(tmp_path, fault)
+    with pytest.raises(type(fault)):
+        desk.submit()
+    desk.submit()
+
+    assert len(desk.executed) == 1
+    desk.close()
+
+
+def test_where_the_intent_cannot_be_stored_nothing_is_published(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_job: object) -> None:
+        raise StorageFull("full", retry_after_seconds=60)
+
+    monkeypatch.setattr(desk.sidecar.store, "intend", full)
+    with pytest.raises(StorageFull):
+        desk.submit()
+
+    assert desk.executed == []
+    assert desk.sidecar.jobs.open_jobs == 0
+
+
+def test_a_bug_of_ours_leaves_the_job_in_doubt(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, ZeroDivisionError(), cache=FOUND)
+    with pytest.raises(ZeroDivisionError):
+        desk.submit()
+
+    assert desk.submit()[1:] == ("running", True)
+    assert desk.executed == []
+    desk.close()
+
+
+@pytest.mark.parametrize(
+    ("cache", "on_doubt", "executed", "status"),
+    [(FOUND, "refuse", 0, "running"), (UNKNOWN, "refuse", 1, "running"), (None, "refuse", 0, "in_doubt"), (None, "republish", 1, "running")],
+)
+@pytest.mark.parametrize("crash", [False, True])
+def test_after_a_publish_of_which_nothing_is_known(tmp_path: Path, cache: Cached | None, on_doubt: str, executed: int, status: str, crash: bool) -> None:
+    """The same request again looks first; the answer was lost, or with it the process."""
+    desk = Desk(tmp_path, Killed() if crash else MasterTimeout("no answer"), cache=cache)
+    if crash:
+        with pytest.raises(Killed):
+            desk.submit(on_doubt=on_doubt)
+        desk = desk.crash(tmp_path, cache)
+    else:
+        assert desk.submit(on_doubt=on_doubt)[1:] == ("in_doubt", False)
+    jid, found, replayed = desk.submit(on_doubt=on_doubt)
+
+    assert (found, replayed) == (status, True)
+    assert desk.executed == [jid] * executed
+    assert desk.paused == [5.0]
+    assert desk.submit(on_doubt=on_doubt)[:2] == (jid, status)
+    assert len(desk.executed) == executed + (on_doubt == "republish" and status == "in_doubt")
+    desk.close()
+
+
+def test_a_master_that_may_have_forgotten_the_job_is_not_asked_to_run_it_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, MasterTimeout("no answer"), cache=UNKNOWN)
+    desk.submit(deadline=86_400)
+    desk.sidecar.now += 3601
+
+    assert desk.submit(deadline=86_400)[1] == "in_doubt"
+    assert desk.executed == []
+    desk.close()
+
+
+def test_while_the_first_request_is_at_it_the_second_is_told_to_come_back(tmp_path: Path) -> None:
+    found: list[object] = []
+    busy = Desk(tmp_path)
+
+    def meanwhile() -> None:
+        with pytest.raises(Conflict) as caught:
+            busy.submit()
+        found.append(caught.value.details["jid"])
+
+    busy.publishes = [meanwhile]
+    jid, _, _ = busy.submit()
+
+    assert found == busy.executed == [jid]
+    assert sum(busy.paused) == pytest.approx(2.0)
+    busy.close()
+
+
+def test_of_two_that_have_looked_the_one_that_stores_first_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(tmp_path)
+    jid, _, _ = desk.submit()
+    monkeypatch.setattr(desk.sidecar.store, "keyed", lambda _owner, _key: None)
+
+    assert desk.submit() == (jid, "running", True)
+    assert desk.executed == [jid]
+    desk.close()
+
+
+def test_so_many_jobs_at_a_time_and_no_more(desk: Desk) -> None:
+    for number in range(10):
+        desk.submit(f"k{number}")
+
+    with pytest.raises(Overloaded):
+        desk.submit("one too many")
+    assert desk.submit("k1")[1:] == ("running", True)
+
+
+def test_whom_a_list_names_and_the_master_does_not_know_is_missing(desk: Desk) -> None:
+    jid, _, _ = desk.submit(tgt=["a", "ghost"], tgt_type="list")
+
+    assert {minion: part.status for minion, part in desk.sidecar.store.parts(jid, bodies=False).items()} == {"a": "waiting", "ghost": "no_key"}
+
+
+def test_a_jid_is_one_of_salts_and_cannot_be_guessed() -> None:
+    made = {new_jid(lambda: 1_767_225_600.0) for _ in range(100)}
+
+    assert all(re.fullmatch("20260101000000[0-9]{6}", jid) for jid in made)
+    assert len(made) > 90
+
+
+@pytest.mark.parametrize(("header", "key"), [(None, None), ("k", "k"), ('"k"', "k"), (" k ", "k"), ("a-b:c/d", "a-b:c/d"), ("x" * 255, "x" * 255)])
+def test_a_key_is_a_string_or_a_bare_word(header: str | None, key: str | None) -> None:
+    assert key_of(header) == key
+
+
+@pytest.mark.parametrize("header", ["", '""', "a b", "x" * 256, "ä", "a\x00"])
+def test_anything_else_is_no_key(header: str) -> None:
+    with pytest.raises(BadRequest):
+        key_of(header)
