@@ -160,7 +160,8 @@ def _functions(globs: Sequence[str]) -> Condition:
 
 def _targets(globs: Sequence[str]) -> Condition:
     minions = MinionGlobs(globs)
-    return lambda call, _function: Fit.UNSURE if call.tgt is None else minions.fit(call.tgt, call.tgt_type)
+    # Of no type is the target that is an argument.
+    return lambda call, _function: minions.fit(call.tgt or "", call.tgt_type)
 
 
 def _networks(names: Sequence[str]) -> Condition:

@@ -139,6 +139,13 @@ def permits(policy: CallPolicy, low: Low, known: KnownCaller = ANNA, address: st
     return True
 
 
+@pytest.mark.parametrize(("targets", "allowed"), [("*", True), ("web*", False)])
+def test_of_a_runner_an_allowance_for_all_minions_is_certain_and_none_for_some(targets: str, allowed: bool) -> None:
+    policy = policy_of({"action": "allow", "targets": targets}, {"action": "refuse"})
+
+    assert permits(policy, low_of(client="runner", fun="test.arg")) is allowed
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_function_is_refused_by_whatever_client_of_its_kind(client: str) -> None:
     policy = policy_of({"action": "refuse", "clients": client.partition("_")[0], "functions": "cmd.run"})
