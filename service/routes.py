@@ -41,7 +41,7 @@ from service.secrets.secret_file import BearerFile
 from service.settings.settings import Settings
 from service.streaming.fanout import Streams
 
-Method = Literal["GET", "POST"]
+Method = Literal["GET", "POST", "DELETE"]
 Parts = TypeVar("Parts")
 
 
@@ -169,7 +169,7 @@ API: tuple[Route[ApiParts], ...] = (
         "/v1/jobs/{jid}",
         V1JobResource,
         lambda parts: V1JobResource(parts.jobs, parts.commands.sync_jobs, parts.settings.api.root_prefix),
-        {"GET": Needs.SESSION},
+        {"GET": Needs.SESSION, "DELETE": Needs.SESSION},
     ),
     Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),

@@ -33,6 +33,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "test.arg": lambda *args, **kwargs: {"args": list(args), "kwargs": kwargs},
     "grains.items": lambda: {"os": "Debian", "cpus": 2},
     "sys.list_functions": lambda: sorted(FUNCTIONS),
+    "saltutil.term_job": lambda jid: f"Signal 15 sent to job {jid} at pid 1",
 }
 
 

@@ -90,6 +90,12 @@ class V1JobResource:
             jobs.running.lend(jid, session.credentials)
         _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
 
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
+        """Cancel it: 202 while its minions are being stopped, 200 when it is over."""
+        jobs, session = self._find(), req.context.session
+        record = jobs.of(jid, session.identity)
+        _show(req, resp, jobs, jobs.cancel(record, session, RequestInfo.of(req.env)), self._prefix)
+
 
 class V1MinionResource:
     """One minion's part in a job."""
@@ -163,6 +169,7 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
         "finished": None if record.finished is None else _moment(record.finished),
         "revision": record.revision,
         "foreign_returns": record.strays,
+        **({"cancel_asked": True} if record.cancelled else {}),
         "links": {"self": url, "minion": f"{url}/minions/{{id}}"},
     }
 

@@ -8,9 +8,9 @@ import falcon
 
 from service.http.media import vary
 
-METHODS = "GET, HEAD, POST"
-REQUEST_HEADERS = "Content-Type, X-Auth-Token, X-Requested-With, Cache-Control, Accept, Authorization"
-RESPONSE_HEADERS = "X-Auth-Token, X-Request-ID, traceresponse, Retry-After"
+METHODS = "GET, HEAD, POST, DELETE"
+REQUEST_HEADERS = "Content-Type, X-Auth-Token, X-Requested-With, Cache-Control, Accept, Authorization, Idempotency-Key, If-None-Match, Prefer"
+RESPONSE_HEADERS = "X-Auth-Token, X-Request-ID, traceresponse, Retry-After, Location, ETag, Idempotency-Replayed"
 ANY = "*"
 
 

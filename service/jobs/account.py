@@ -18,6 +18,8 @@ Heard = Literal["counted", "revised", "again", "foreign", "stranger"]
 Why = Literal["credentials", "bus_interrupted", "no_right_to_look", "job_cache_off"]
 # Longest pause between two questions to the same silent minions.
 LONGEST_PAUSE_SECONDS = 60.0
+# Longest wait for the return of a job that was sent a signal; one that is killed never returns (salt#36667).
+STOPPED_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +38,14 @@ class Waits:
 
 @dataclasses.dataclass
 class Part:
-    """What is known of one minion. reason: of a failure. why: nothing is known. idle_since: when it first denied that it runs the job."""
+    """What is known of one minion. reason: of a failure. why: nothing is known. idle_since: when it first denied that it runs the job. stopped_at: when it said that it has stopped it."""
 
     status: MinionStatus = "waiting"
     reason: str | None = None
     why: Why | None = None
     source: Source | None = None
     idle_since: float | None = None
+    stopped_at: float | None = None
 
 
 class JobAccount:
@@ -145,6 +148,12 @@ class JobAccount:
             self._denied.add(minion)
             self.denied_at = now
 
+    def stopped(self, minion: str, now: float) -> None:
+        """Take a minion's word that it has sent the job a signal: it returns at once, or never."""
+        part = self.parts.get(minion)
+        if part is not None and part.status not in OVER and part.stopped_at is None:
+            part.stopped_at = now
+
     def cut(self, now: float) -> None:
         """Events were missed: ask at the next step."""
         self._ask_at = min(self._ask_at, now)
@@ -172,6 +181,13 @@ class JobAccount:
         for minion in minions:
             if self.parts[minion].status not in OVER:
                 self._change(minion, Part("unknown", why=unless) if unless else Part("lost"))
+
+    def cancel_stopped(self, now: float) -> None:
+        """Await no more return of a job that was stopped long enough ago for it to come."""
+        for minion in self.awaited:
+            since = self.parts[minion].stopped_at
+            if since is not None and now - since >= STOPPED_SECONDS:
+                self._change(minion, Part("cancelled"))
 
     def overdue(self, unless: Why | None, unasked: Why | None) -> None:
         """

@@ -11,7 +11,7 @@ from service.gateway.clients.verdict import chunks_of
 MOST_FAILURES = 100
 LONGEST_COMMENT = 2000
 # What the master puts in the place of a value that made an event too large. Source: salt/utils/dicttrim.py.
-_TRIMMED = b"VALUE_TRIMMED"
+TRIMMED = b"VALUE_TRIMMED"
 
 
 def findings(value: object, body: bytes) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def findings(value: object, body: bytes) -> dict[str, Any]:
     body: the return as it is kept. `states`: how many ended how; `failures`: those that failed, the first hundred; `dry_run`: some would have changed
     something; `truncated`: the master has cut the return.
     """
-    found: dict[str, Any] = {"truncated": True} if _TRIMMED in body else {}
+    found: dict[str, Any] = {"truncated": True} if TRIMMED in body else {}
     chunks = list(chunks_of(value, 3))
     if not chunks:
         return found

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from service.clients import Client
 from service.errors import Fault, InvalidConfiguration, Unauthenticated
@@ -20,6 +20,15 @@ LOOK_UP_SECONDS = 30.0
 RENEW_SECONDS = 60.0
 
 Credentials = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What minions are asked about a job, under a jid of its own."""
+
+    fun: Literal["saltutil.find_job", "saltutil.kill_job"]
+    minions: list[str]
+    jid: str
 
 
 class Asker(Protocol):
@@ -96,15 +105,16 @@ class Inquiries:
         """Drop what waits; what is being asked is not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def ask(self, jid: str, minions: list[str], question: str, credentials: Credentials | None, on_asked: Callable[[bool], None]) -> None:
+    def ask(self, question: Question, jid: str, credentials: Credentials | None, on_asked: Callable[[bool], None]) -> None:
         """
-        Ask minions whether they run a job; their answers come over the bus, as returns of the job *question*.
+        Ask minions whether they run a job, or have them kill it; their answers come over the bus, as returns of the question's own jid.
 
         on_asked(permitted): called when that is known; False if nobody's credentials let us ask.
         """
 
         def asking() -> None:
-            low = Low(Client.LOCAL_ASYNC, "saltutil.find_job", {"tgt": minions, "tgt_type": "list", "arg": [jid], "jid": question})
+            fields = {"tgt": question.minions, "tgt_type": "list", "arg": [jid], "jid": question.jid}
+            low = Low(Client.LOCAL_ASYNC, question.fun, fields)
             on_asked(self._run(low, self._by_whom(credentials)) is not None)
 
         self._threads.submit(asking)

@@ -8,12 +8,13 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from service.events.checked import Odd, checked
 from service.events.event import Event
-from service.gateway.clients.verdict import runs_states
 from service.http.media import encode, written
-from service.jobs.account import JobAccount, Waits, Why
-from service.jobs.findings import findings
+from service.jobs.account import Heard, JobAccount, Source, Waits, Why
+from service.jobs.findings import TRIMMED, findings
 from service.jobs.inquiries import Credentials
+from service.jobs.job_request import digest_of
 from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, conclude
 from service.jobs.store import JobRecord, PartRecord
 
@@ -86,7 +87,7 @@ class OpenJob:
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
     looked_at: when the job cache was last asked; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
-    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. told: the end that was reported last. over: set when its end is stored.
+    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
     """
 
     record: JobRecord
@@ -108,6 +109,7 @@ class OpenJob:
     recovering: bool = False
     expired: bool = False
     closed_at: float | None = None
+    kill_at: float = math.inf
     told: tuple[str, str | None] | None = None
     over: threading.Event = dataclasses.field(default_factory=threading.Event)
 
@@ -138,14 +140,41 @@ class OpenJob:
             self.early.append(event)
             self.early_bytes += event.size
 
-    def hear(self, minion: str, event: Mapping[str, Any], at: float) -> None:
-        """Keep what a return says until it is stored."""
-        value = event.get("return")
-        body = written(value, encode)
-        part = self.account.parts[minion] if self.account else None
-        if part is not None:
-            flags = findings(value, body) if isinstance(value, dict) or runs_states(event.get("fun")) else findings(None, body)
-            self.heard[minion] = PartRecord(part.status, part.reason, None, part.source, event.get("retcode"), flags, at, len(body), body)
+    def take_return(self, event: Event, at: float) -> Heard | None:
+        """Take a return; None if it cannot be believed. at: Unix time."""
+        try:
+            data = checked(event, event.data())
+        except Odd:
+            return None
+        told = data.get("fun_args")
+        return self.book(event.minion, data, None if told is None or TRIMMED in event.raw else digest_of(told), "bus", at)
+
+    def book(self, minion: str, data: Mapping[str, Any], arguments: str | None, source: Source, at: float) -> Heard:
+        """Take what a minion has returned, and keep what is to be stored of it; parameters as of JobAccount.returned."""
+        account = self.account
+        heard = account.returned(minion, data, arguments, source) if account else "stranger"
+        if account is not None and heard in {"counted", "revised"}:
+            part, value = account.parts[minion], data.get("return")
+            body = written(value, encode)
+            self.heard[minion] = PartRecord(part.status, part.reason, None, source, data.get("retcode"), findings(value, body), at, len(body), body)
+        return heard
+
+    def take_answer(self, event: Event, now: float) -> None:
+        """Take a minion's answer to the question whether it runs the job, or to the order to end it. now: of the monotonic clock."""
+        account = self.account
+        try:
+            data = checked(event, event.data())
+        except Odd:
+            return
+        if account is None or data.get("retcode"):
+            return
+        said = data["return"]
+        if isinstance(said, dict) and said:
+            account.runs(event.minion)
+        elif isinstance(said, dict):
+            account.idles(event.minion, now)
+        elif isinstance(said, str) and said.startswith("Signal "):
+            account.stopped(event.minion, now)
 
     def settle(self, now: float, time_of_day: float) -> None:
         """Work out what the job has come to, if that can be said; it may be a correction."""

@@ -3,7 +3,7 @@ What the minions of a job come to: one status, from how many of them are in whic
 
 States of a job, in the order they are passed through:
 
-    publishing -> running -> succeeded | partial | failed | no_match | timed_out | unknown
+    publishing -> running -> succeeded | partial | failed | no_match | timed_out | cancelled | unknown
     publishing -> in_doubt -> running      (the master may have taken it)
     publishing -> refused                  (the master said no; nothing ran)
 
@@ -16,16 +16,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-MinionStatus = Literal["waiting", "running", "ok", "failed", "lost", "no_return", "no_key", "unknown"]
-JobStatus = Literal["publishing", "in_doubt", "running", "succeeded", "partial", "failed", "no_match", "timed_out", "unknown", "refused"]
+MinionStatus = Literal["waiting", "running", "ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"]
+JobStatus = Literal["publishing", "in_doubt", "running", "succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown", "refused"]
 Cause = Literal["missing"]
 
 # Jobs of which more is to come.
 OPEN: frozenset[JobStatus] = frozenset({"publishing", "in_doubt", "running"})
 # Minions of which nothing more is expected.
-OVER: frozenset[MinionStatus] = frozenset({"ok", "failed", "lost", "no_return", "no_key", "unknown"})
+OVER: frozenset[MinionStatus] = frozenset({"ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"})
 # Those that a later return corrects.
-REVISABLE: frozenset[MinionStatus] = frozenset({"lost", "no_return", "unknown"})
+REVISABLE: frozenset[MinionStatus] = frozenset({"cancelled", "lost", "no_return", "unknown"})
 _MISSING: tuple[MinionStatus, ...] = ("lost", "no_return", "no_key")
 
 # For each status what a pipeline's step ends with, and what HTTP says where the caller asks for it (`fail=1`).
@@ -35,6 +35,7 @@ CODES: Mapping[JobStatus, tuple[int, int]] = {
     "failed": (1, 422),
     "no_match": (2, 404),
     "timed_out": (4, 504),
+    "cancelled": (5, 409),
     "unknown": (6, 503),
     "in_doubt": (6, 503),
 }
@@ -87,6 +88,8 @@ def conclude(policy: SuccessPolicy, counts: Mapping[MinionStatus, int]) -> Concl
     well, failed, unknown = counts.get("ok", 0), counts.get("failed", 0), counts.get("unknown", 0)
     missing = sum(counts.get(status, 0) for status in _MISSING)
     late = counts.get("waiting", 0) + counts.get("running", 0)
+    if counts.get("cancelled"):
+        return Conclusion("cancelled")
     if well + failed and policy.is_met(well, failed + unknown + late, missing):
         return Conclusion("succeeded" if well == sum(counts.values()) else "partial")
     open_ended = unknown + late

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Literal
 
 from service.batcher import Batcher
 from service.errors import NoSuchJob, Overloaded, StorageUnavailable
-from service.events.checked import Odd, checked
 from service.events.event import Event
-from service.jobs.account import JobAccount, Part, Source
-from service.jobs.inquiries import Cached, Credentials, Inquiries
-from service.jobs.job_request import digest_of, policy_of
+from service.jobs.account import Heard, JobAccount, Part
+from service.jobs.inquiries import Cached, Credentials, Inquiries, Question
+from service.jobs.job_request import policy_of
 from service.jobs.opened import JobsReport, Keeping, OpenJob, Terms
 from service.jobs.store import JobRecord, Store
 
@@ -27,8 +27,8 @@ PRUNE_SECONDS = 60.0
 # Longest wait of a request for the thread.
 ANSWER_SECONDS = 30.0
 LOOK_UP_PAUSE_SECONDS = 30.0
-# In a return that the master has cut the arguments cannot be compared.
-CUT_WORD = b"VALUE_TRIMMED"
+# A job that goes on so long after it was asked to end is killed.
+KILL_SECONDS = 10.0
 
 
 class RunningJobs:
@@ -132,7 +132,7 @@ class RunningJobs:
                 job.record = dataclasses.replace(job.record, status="running", expected=len(minions))
                 early, job.early = job.early, []
                 for event in early:
-                    self._hear(job, event)
+                    self._booked(job, event.minion, job.take_return(event, self._now()))
             job.publishing = False
 
         return self._do(jid, open_account)
@@ -159,6 +159,21 @@ class RunningJobs:
         job = self._jobs.get(jid)
         if job is not None and not job.is_over and (job.credentials is None or job.refused):
             self._do(jid, lambda job: self._take_credentials(job, credentials))
+
+    def cancel(self, jid: str, stopping: str, credentials: Credentials) -> None:
+        """A request is about to ask the minions, under the jid *stopping*, to end a job; what goes on after a while is killed in its name."""
+
+        def cancelling(job: OpenJob) -> None:
+            job.credentials, job.kill_at = dict(credentials), self._monotonic() + KILL_SECONDS
+            job.record = dataclasses.replace(job.record, cancelled=True)
+            self._watch(job, stopping)
+
+        self._do(jid, cancelling)
+
+    def awaited(self, jid: str) -> list[str]:
+        """Return the minions of a job of whom more is expected; nobody where it is not followed."""
+        job = self._jobs.get(jid)
+        return list(job.account.awaited) if job is not None and job.account is not None and not job.is_over else []
 
     def wait(self, jid: str, seconds: float) -> None:
         """Sleep until a job is over, at most *seconds*."""
@@ -220,43 +235,18 @@ class RunningJobs:
         if job is None or event.origin[0] != "job_ret":
             return
         if jid != event.jid:
-            self._hear_answer(job, event)
+            job.take_answer(event, self._monotonic())
+            self._touched.add(job.record.jid)
         elif job.account is None:
             job.keep(event)
         else:
-            self._hear(job, event)
+            self._booked(job, event.minion, job.take_return(event, self._now()))
 
-    def _hear(self, job: OpenJob, event: Event) -> None:
-        """Take a return."""
-        try:
-            data = checked(event, event.data())
-        except Odd:
-            return
-        told = data.get("fun_args")
-        self._book(job, event.minion, data, None if told is None or CUT_WORD in event.raw else digest_of(told), "bus")
-
-    def _book(self, job: OpenJob, minion: str, data: Mapping[str, Any], arguments: str | None, source: Source) -> None:
-        heard = job.account.returned(minion, data, arguments, source) if job.account else "stranger"
+    def _booked(self, job: OpenJob, minion: str, heard: Heard | None) -> None:
         if heard == "foreign":
             self._report.job_foreign_return(job.record.jid, minion)
+        if heard in {"foreign", "counted", "revised"}:
             self._touched.add(job.record.jid)
-        elif heard in {"counted", "revised"}:
-            job.hear(minion, data, self._now())
-            self._touched.add(job.record.jid)
-
-    def _hear_answer(self, job: OpenJob, event: Event) -> None:
-        """Take a minion's answer to the question whether it runs the job."""
-        try:
-            data = checked(event, event.data())
-        except Odd:
-            return
-        if job.account is None or data.get("retcode"):
-            return
-        if isinstance(data["return"], dict) and data["return"]:
-            job.account.runs(event.minion)
-        else:
-            job.account.idles(event.minion, self._monotonic())
-        self._touched.add(job.record.jid)
 
     def _step(self, job: OpenJob, now: float) -> None:
         """Do what is due for a job: look up, ask, give up, or forget it."""
@@ -286,26 +276,34 @@ class RunningJobs:
 
     def _step_running(self, job: OpenJob, account: JobAccount, now: float) -> None:
         account.lose(account.seem_lost(), job.missed)
+        account.cancel_stopped(now)
+        if now >= job.kill_at and account.awaited:
+            job.kill_at = math.inf
+            self._ask(job, "saltutil.kill_job", account.awaited)
         if now >= job.ends_at:
             account.overdue(job.missed, "credentials" if job.refused else None)
             job.expired = True
         elif self._bus_open() and (asking := account.to_ask(now)):
             account.asked(now)
-            self._ask(job, asking)
+            self._ask(job, "saltutil.find_job", asking)
         if account.changed or account.is_done(now) or now >= job.ends_at:
             self._touched.add(job.record.jid)
 
-    def _ask(self, job: OpenJob, minions: list[str]) -> None:
-        question = self._new_jid()
+    def _watch(self, job: OpenJob, question: str) -> None:
+        """Take the answers to this question, and to the two before it."""
         self._questions[question] = job.record.jid
-        for old in job.questions[:-1]:
+        for old in job.questions[:-2]:
             self._questions.pop(old, None)
-        job.questions = [*job.questions[-1:], question]
+        job.questions = [*job.questions[-2:], question]
+
+    def _ask(self, job: OpenJob, fun: Literal["saltutil.find_job", "saltutil.kill_job"], minions: list[str]) -> None:
+        question = Question(fun, minions, self._new_jid())
+        self._watch(job, question.jid)
 
         def asked(permitted: bool) -> None:
             job.refused = not permitted
 
-        self._inquiries.ask(job.record.jid, minions, question, job.credentials, asked)
+        self._inquiries.ask(question, job.record.jid, job.credentials, asked)
 
     def _look_up(self, job: OpenJob, now: float) -> None:
         job.looking, job.looked_at = True, now
@@ -324,7 +322,7 @@ class RunningJobs:
             job.record = dataclasses.replace(job.record, status="running", expected=len(found.minions))
         job.looked_up = found.complete
         for minion, data in found.returns.items():
-            self._book(job, minion, data, None, "job_cache")
+            self._booked(job, minion, job.book(minion, data, None, "job_cache", self._now()))
 
     def _take_credentials(self, job: OpenJob, credentials: Credentials) -> None:
         job.credentials, job.refused = dict(credentials), False

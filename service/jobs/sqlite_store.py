@@ -34,6 +34,7 @@ MIGRATIONS = (
         at REAL, size INTEGER NOT NULL, body BLOB, PRIMARY KEY (jid, minion)
     );
     """,
+    "ALTER TABLE job ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;",
 )
 BALLAST_BYTES = 2 * 1024 * 1024
 # Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
@@ -332,7 +333,7 @@ def _job_row(job: JobRecord) -> tuple[Any, ...]:
 
 def _job(row: tuple[Any, ...]) -> JobRecord:
     fields = dict(zip(_JOB_FIELDS, row, strict=True))
-    return JobRecord(**{**fields, "request": json.loads(fields["request"])})
+    return JobRecord(**{**fields, "request": json.loads(fields["request"]), "cancelled": bool(fields["cancelled"])})
 
 
 def _put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:

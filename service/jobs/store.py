@@ -18,6 +18,7 @@ class JobRecord:
     request: as it was sent, without secrets. arguments: a digest of the function's, which returns are compared with.
     since, deadline, finished: seconds since 1970. boot, ends_at: the same deadline on the monotonic clock of one run of the machine.
     strays: returns under its jid that are of another function. revision: how often it was stored with something new.
+    cancelled: somebody asked for its end.
     """
 
     jid: str
@@ -36,6 +37,7 @@ class JobRecord:
     strays: int = 0
     finished: float | None = None
     revision: int = 0
+    cancelled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -108,6 +108,26 @@ class Submissions:
             raise NoSuchJob("there is no such job of yours")
         return record
 
+    def cancel(self, record: JobRecord, session: Session, info: RequestInfo) -> JobRecord:
+        """
+        Have the minions of a job end it, as the caller; one that is over, or was cancelled before, is as it is.
+
+        Raises what Commands.run raises, and Conflict while nobody knows whether it was published.
+        """
+        if record.status in {"publishing", "in_doubt"}:
+            raise Conflict("the job is being published; come back", jid=record.jid)
+        minions = self.running.awaited(record.jid)
+        if record.cancelled or not minions:
+            return record
+        stopping = new_jid(self._now)
+        low = {"tgt": minions, "tgt_type": "list", "fun": "saltutil.term_job", "arg": [record.jid], "jid": stopping}
+
+        def ready(_lows: list[Low]) -> None:
+            self.running.cancel(record.jid, stopping, session.credentials)
+
+        self._run([low], info, proof=session, client=Client.LOCAL_ASYNC, ready=ready)
+        return self.store.job(record.jid) or record
+
     def _publish(self, record: JobRecord, call: Call, *, intends: bool) -> JobRecord:
         """Publish under the record's jid. intends: for the first time, so the intent is stored before that."""
         begun = not intends

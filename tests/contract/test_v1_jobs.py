@@ -203,6 +203,36 @@ def test_a_job_that_is_not_over_is_202_and_goes_on(fake: Api) -> None:
     assert (over.status, over.json()["status"], over.json()["foreign_returns"]) == (200, "succeeded", 1)
 
 
+@pytest.mark.slow
+def test_a_job_is_cancelled_by_who_may_end_it(fake: Api) -> None:
+    master = gateway_of(fake).master
+    master.silent = {"minion-2"}
+    jid = post(fake, "").json()["jid"]
+    master.silent = set()
+    answers = [fake.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(fake)) for _ in range(2)]
+    over = get(fake, f"/{jid}?wait=30&fail=1")
+
+    assert [(answer.status, answer.json()["cancel_asked"]) for answer in answers] == [(202, True)] * 2
+    assert len([load for load in master.loads if load.get("fun") == "saltutil.term_job"]) == 1
+    assert (over.status, over.json()["status"], over.json()["exit_code"], over.json()["counts"]) == (409, "cancelled", 5, {"ok": 1, "cancelled": 1})
+
+
+def test_the_end_of_a_job_that_is_over_is_its_end(api: Api) -> None:
+    jid = post(api).json()["jid"]
+    answer = api.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(api))
+
+    assert (answer.status, answer.json()["status"]) == (200, "succeeded")
+    assert problem(api.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(api, api.pinger))) == (404, "NoSuchJob")
+
+
+def test_who_may_not_end_a_job_does_not(fake: Api) -> None:
+    gateway_of(fake).master.silent = {"minion-2"}
+    token = token_of(fake, fake.pinger)
+    jid = fake.caller.post({"tgt": "*", "fun": "test.ping"}, "/v1/jobs", x_auth_token=token).json()["jid"]
+
+    assert problem(fake.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token)) == (403, "Forbidden")
+
+
 def returned(jid: str, minion: str, **fields: Any) -> bytes:
     data = {"id": minion, "jid": jid, "fun": "test.ping", "fun_args": [], "return": True, "retcode": 0, "success": True, **fields}
     return f"salt/job/{jid}/ret/{minion}\n\n".encode() + bytes(salt.payload.dumps(data))

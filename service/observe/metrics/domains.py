@@ -52,7 +52,7 @@ RETURN_ORIGINS = ("published", "scheduled", "unsolicited")
 MISSING = ("no_return", "not_connected")
 JOB_KINDS = ("state", "exec")
 # What a job of /v1 comes to.
-JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "unknown")
+JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown")
 STATE_RESULTS = ("unchanged", "changed", "failed", "test")
 EVICTIONS = ("capacity", "memory")
 BATCH_ENDS = ("complete", "halted", "recovered")

@@ -90,10 +90,9 @@ def test_a_preflight_is_answered_alike_at_every_url(application: Callable[..., A
 
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["access-control-allow-origin"] == GUI
-    assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST"
-    assert {"content-type", "x-auth-token", "x-requested-with", "cache-control", "accept", "authorization"} == {
-        name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")
-    }
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST, DELETE"
+    allowed = "content-type x-auth-token x-requested-with cache-control accept authorization idempotency-key if-none-match prefer"
+    assert set(allowed.split()) == {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
     assert answer.headers["access-control-max-age"] == "60"
     assert "access-control-allow-credentials" not in answer.headers
     assert "Origin" in answer.headers["vary"]
@@ -116,7 +115,8 @@ def test_an_allowed_page_may_read_answers_and_errors(application: Callable[..., 
     answer = application(middleware=(Cors([GUI], credentials=True),)).caller.get(path, origin=GUI)
 
     assert answer.headers["access-control-allow-origin"] == GUI
-    assert answer.headers["access-control-expose-headers"] == "X-Auth-Token, X-Request-ID, traceresponse, Retry-After"
+    shown = "X-Auth-Token, X-Request-ID, traceresponse, Retry-After, Location, ETag, Idempotency-Replayed"
+    assert answer.headers["access-control-expose-headers"] == shown
     assert answer.headers["access-control-allow-credentials"] == "true"
     assert answer.headers["vary"] == "Accept, Accept-Encoding, Origin"
 
@@ -131,7 +131,7 @@ def test_every_origin_never_goes_with_credentials(application: Callable[..., App
 def test_without_origins_options_is_answered_and_nobody_is_allowed(application: Callable[..., Application]) -> None:
     answer = application(middleware=(Cors(),)).caller.request("OPTIONS", "/echo", b"", origin=GUI, access_control_request_method="POST")
 
-    assert (answer.status, answer.headers["allow"]) == (200, "GET, HEAD, POST, OPTIONS")
+    assert (answer.status, answer.headers["allow"]) == (200, "GET, HEAD, POST, DELETE, OPTIONS")
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 

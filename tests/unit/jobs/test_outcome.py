@@ -42,6 +42,8 @@ WELL = ("succeeded", "partial")
         ({"ok": 1, "unknown": 1}, {}, ("unknown", None)),
         ({"ok": 1, "unknown": 1}, {"fail_on": "all"}, ("partial", None)),
         ({"failed": 1, "unknown": 1}, {}, ("failed", None)),
+        ({"ok": 1, "cancelled": 1}, {}, ("cancelled", None)),
+        ({"failed": 1, "cancelled": 1}, {}, ("cancelled", None)),
         ({"ok": 1, "running": 1}, {}, ("timed_out", None)),
         ({"failed": 1, "running": 1}, {}, ("failed", None)),
     ],
@@ -71,7 +73,7 @@ def test_what_is_said_holds_whatever_the_unknown_minions_turn_out_to_be(policy: 
     elif said.status == "failed":
         assert truth.status == "failed"
     else:
-        assert said.status in {"unknown", "timed_out", "no_match"}
+        assert said.status in {"unknown", "timed_out", "no_match", "cancelled"}
 
 
 def test_every_end_has_codes_and_no_two_meanings_share_one() -> None:
@@ -80,4 +82,4 @@ def test_every_end_has_codes_and_no_two_meanings_share_one() -> None:
     assert ends <= CODES.keys()
     assert codes_of("running", None) is None
     assert codes_of(*vars(Conclusion("failed", "missing")).values()) == (3, 424)
-    assert [CODES[status][0] for status in ("succeeded", "failed", "no_match", "timed_out", "unknown")] == [0, 1, 2, 4, 6]
+    assert [CODES[status][0] for status in ("succeeded", "failed", "no_match", "timed_out", "cancelled", "unknown")] == [0, 1, 2, 4, 5, 6]

@@ -17,7 +17,7 @@ from service.http.request_info import RequestInfo, new_info
 from service.jobs.inquiries import Cached, Inquiries
 from service.jobs.job_request import parse
 from service.jobs.submission import Call, Submissions, key_of, new_jid
-from tests.unit.jobs.test_running_jobs import TOKEN, Sidecar
+from tests.unit.jobs.process import TOKEN, Sidecar
 
 SESSION = Session(Identity("ci", "pam", (), [], sees_everything=False), TOKEN["token"], "digest", 0.0, 9e9)
 FOUND = Cached(known=True, minions=["a"])

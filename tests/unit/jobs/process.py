@@ -1,0 +1,137 @@
+"""One process' jobs over a store in a folder: what it is told, what it asks and reports, and a clock that tests move."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import salt.payload
+
+from service.demo.embedded import until
+from service.events.event import read
+from service.jobs.account import Waits
+from service.jobs.inquiries import Cached, Credentials, Inquiries, Question
+from service.jobs.opened import Keeping, Terms
+from service.jobs.running_jobs import RunningJobs
+from service.jobs.sqlite_store import SqliteStore
+from service.jobs.store import JobRecord
+from tests.unit.jobs.kept import JID, job
+
+TOKEN = {"token": "ab" * 32}
+PATIENCE_SECONDS = 10.0
+
+
+class Asked(Inquiries):
+    """Keeps what is asked, and answers nothing by itself."""
+
+    def __init__(self, *, may_look: bool) -> None:
+        self.may_look = may_look
+        self.questions: list[tuple[Question, Credentials | None, Callable[[bool], None]]] = []
+        self.look_ups: list[Callable[[Cached | None], None]] = []
+
+    @property
+    def can_look_up(self) -> bool:
+        return self.may_look
+
+    def stop(self) -> None: ...
+
+    def ask(self, question: Question, jid: str, credentials: Credentials | None, on_asked: Callable[[bool], None]) -> None:
+        assert jid == JID
+        self.questions.append((question, credentials, on_asked))
+
+    def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
+        assert jid == JID
+        assert credentials in (None, TOKEN)
+        self.look_ups.append(on_answer)
+
+
+class Heard:
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, bool]] = []
+        self.foreign: list[str] = []
+        self.recovered: list[int] = []
+        self.not_stored: list[str] = []
+        self.crashes = 0
+
+    def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
+        assert seconds >= 0
+        self.ends.append((record.status, revised))
+
+    def job_foreign_return(self, jid: str, minion: str) -> None:
+        self.foreign.append(f"{jid} {minion}")
+
+    def jobs_recovered(self, count: int) -> None:
+        self.recovered.append(count)
+
+    def jobs_not_stored(self, reason: str) -> None:
+        self.not_stored.append(reason)
+
+    def handler_crashed(self, consumer: str) -> None:
+        assert consumer == "jobs"
+        self.crashes += 1
+
+
+class Sidecar:
+    """One process' jobs over a store in a folder."""
+
+    def __init__(self, folder: Path, *, may_look: bool = False, boot: str = "boot", now: float = 1000.0) -> None:
+        self.now = now
+        self.bus = True
+        self.asked, self.report = Asked(may_look=may_look), Heard()
+        self.store = SqliteStore(folder / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
+        self.jobs = RunningJobs(
+            self.store,
+            self.asked,
+            Terms(10, Waits(first=5, answer=10, lost=45), None, 3600),
+            Keeping(604_800, 10**9),
+            self.report,
+            new_jid=lambda: "9" * 19 + str(len(self.asked.questions)),
+            boot=boot,
+            bus_open=lambda: self.bus,
+            monotonic=lambda: self.now,
+            now=lambda: self.now,
+            tick_seconds=0.002,
+        )
+
+    def begin(self, *minions: str, no_key: tuple[str, ...] = (), **fields: Any) -> None:
+        record = job(**fields)
+        self.store.intend(record)
+        self.jobs.begin(record, TOKEN)
+        self.jobs.published(JID, minions, no_key)
+
+    def returns(self, minion: str, value: object = "a", jid: str = JID, **fields: Any) -> None:
+        data = {"id": minion, "jid": jid, "fun": "test.echo", "fun_args": ["a"], "return": value, "retcode": 0, "success": True, **fields}
+        self.jobs.take(read(f"salt/job/{jid}/ret/{minion}".encode() + b"\n\n" + salt.payload.dumps(data)))
+
+    def answers(self, minion: str, running: object) -> None:
+        """Let a minion answer the last question."""
+        self.returns(minion, running, self.asked.questions[-1][0].jid, fun=self.asked.questions[-1][0].fun, fun_args=[JID])
+        # What is said a second time changes nothing, and is answered when all before it is handled.
+        self.jobs.published(JID, ())
+
+    def until(self, holds: Callable[[], object]) -> None:
+        for _ in until(PATIENCE_SECONDS, sleep=lambda _seconds: self.jobs.wait("a job that nobody has", 0.0)):
+            if holds():
+                return
+        raise AssertionError(self.store.job(JID), self.statuses(), vars(self.report))
+
+    @property
+    def status(self) -> tuple[str, str | None]:
+        record = self.store.job(JID)
+        assert record is not None
+        return record.status, record.cause
+
+    def statuses(self) -> dict[str, str]:
+        return {minion: part.status for minion, part in self.store.parts(JID, bodies=False).items()}
+
+    def question(self, count: int) -> None:
+        """Wait for this many questions."""
+        self.until(lambda: len(self.asked.questions) == count)
+
+    def kill(self) -> None:
+        """End as a process does that is killed: nothing more is stored."""
+        self.store.close()
