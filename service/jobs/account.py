@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
+from service.clients import Kind
 from service.gateway.clients.verdict import why_failed
 from service.jobs.outcome import OVER, REVISABLE, MinionStatus
 
@@ -20,6 +21,9 @@ Why = Literal["credentials", "bus_interrupted", "no_right_to_look", "job_cache_o
 LONGEST_PAUSE_SECONDS = 60.0
 # Longest wait for the return of a job that was sent a signal; one that is killed never returns (salt#36667).
 STOPPED_SECONDS = 5.0
+# What stands for the minions of a job that runs on the master, and how long a busy one may take to announce it.
+MASTER = "master"
+ANNOUNCED_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,7 @@ class JobAccount:
     What is known of each minion of a job.
 
     fun: of the job. arguments: of the job, as `digest_of` gives them. fail_on_false: a bare False is a failure too.
-    queues: the minion may let the job wait, and denies then that it runs it. open_until: on a master of masters, when lower masters have named all minions.
+    kind: of a runner or wheel MASTER is the only minion, which nobody can ask. queues: the minion may let the job wait, and denies then that it runs it. open_until: on a master of masters, when lower masters have named all minions.
     """
 
     def __init__(
@@ -66,8 +70,10 @@ class JobAccount:
         fail_on_false: bool = False,
         queues: bool = False,
         open_until: float | None = None,
+        kind: Kind = "local",
     ) -> None:
         self._fun = fun
+        self._kind: Kind = kind
         self._arguments = arguments
         self._patience = patience
         self._fail_on_false = fail_on_false
@@ -123,7 +129,7 @@ class JobAccount:
         if part.status in OVER and part.status not in REVISABLE:
             return "again"
         value = event.get("return")
-        reason = why_failed(self._fun, event, value) or ("returned_false" if self._fail_on_false and value is False else None)
+        reason = why_failed(self._fun, event, value, self._kind) or ("returned_false" if self._fail_on_false and value is False else None)
         heard: Heard = "revised" if part.status in OVER else "counted"
         self._change(minion, Part("failed" if reason else "ok", reason, source=source))
         return heard
@@ -162,7 +168,7 @@ class JobAccount:
 
     def to_ask(self, now: float) -> list[str]:
         """Return whom to ask now whether they still run the job."""
-        return self.awaited if now >= self._ask_at else []
+        return self.awaited if now >= self._ask_at and self._kind == "local" else []
 
     def asked(self, now: float) -> None:
         """Note that they are being asked: the longer a job takes, the less often."""
@@ -181,6 +187,11 @@ class JobAccount:
         for minion in minions:
             if self.parts[minion].status not in OVER:
                 self._change(minion, Part("unknown", why=unless) if unless else Part("lost"))
+
+    def give_up_unheard(self, now: float) -> None:
+        """Take a runner that the master has not announced by now for one that it lacks: it says nothing then."""
+        if self._kind != "local" and now >= self._started + ANNOUNCED_SECONDS and self.parts[MASTER].status == "waiting":
+            self._change(MASTER, Part("no_return"))
 
     def cancel_stopped(self, now: float) -> None:
         """Await no more return of a job that was stopped long enough ago for it to come."""

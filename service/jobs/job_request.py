@@ -9,12 +9,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from service.clients import Kind
 from service.errors import Unprocessable
 from service.jobs.outcome import SuccessPolicy
 
 DEADLINE_SECONDS = 3600.0
 MOST_SECONDS = 86_400
 MOST_FAULTS = 20
+# Fields that mean something to minions only.
+_OF_MINIONS = frozenset({"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run"})
 
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 
@@ -24,8 +27,8 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    client: Literal["local"] = Field("local", description="What runs it: `local`, the minions.")
-    tgt: str | list[str] = Field(description="Which minions; a list with `tgt_type` `list` or `compound`.")
+    client: Kind = Field("local", description="What runs it: `local`, the minions; `runner` or `wheel`, the master.")
+    tgt: str | list[str] | None = Field(None, description="Which minions, of `local`; a list with `tgt_type` `list` or `compound`.")
     tgt_type: str = Field("glob", description="How `tgt` is read: one of Salt's target types.")
     fun: str | list[str] = Field(description="The function, such as `state.apply`; a list runs several in one job.")
     arg: list[Any] = Field([], description="Positional arguments; with several functions one list for each.")
@@ -76,7 +79,9 @@ class JobRequest(BaseModel):
         return _digest(self.model_dump())
 
     def low(self, jid: str) -> dict[str, Any]:
-        """Return the low that starts it, without client and credentials."""
+        """Return the low that starts it, without client and credentials. jid: of a job on minions; the master makes those of its own."""
+        if self.client != "local":
+            return {"fun": self.fun, "arg": self.arg, "kwarg": self.kwarg}
         fields: dict[str, Any] = {"tgt": self.tgt, "tgt_type": self.tgt_type, "fun": self.fun, "arg": self.arg, "jid": jid}
         kwarg = {**self.kwarg, "test": True} if self.dry_run else self.kwarg
         optional = {"kwarg": kwarg, "metadata": self.metadata, "timeout": self.timeout}
@@ -88,13 +93,24 @@ def parse(body: object) -> JobRequest:
     if not isinstance(body, dict):
         raise Unprocessable("send one object", errors=[{"pointer": "", "detail": "must be an object"}])
     try:
-        return JobRequest.model_validate(body)
+        request = JobRequest.model_validate(body)
+        faults = _of_another_client(request)
     except ValidationError as exc:
         # Of an alternative's faults the first is said.
         found = reversed(exc.errors(include_url=False, include_context=False, include_input=False))
         faults = {_pointer(fault["loc"], body): fault["msg"] for fault in found}
+    if faults:
         errors = [{"pointer": pointer, "detail": message} for pointer, message in list(faults.items())[:MOST_FAULTS]]
-        raise Unprocessable(f"{len(faults)} of its fields cannot be taken", errors=errors) from None
+        raise Unprocessable(f"{len(faults)} of its fields cannot be taken", errors=errors)
+    return request
+
+
+def _of_another_client(request: JobRequest) -> dict[str, str]:
+    """Return what its client lacks, or does not take, by pointer."""
+    if request.client == "local":
+        return {} if request.tgt is not None else {"/tgt": "Field required"}
+    sent = request.model_fields_set & _OF_MINIONS
+    return {f"/{name}": f"The client {request.client} does not take it" for name in sorted(sent)}
 
 
 def policy_of(kept: Mapping[str, Any]) -> SuccessPolicy:

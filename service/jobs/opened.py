@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from service.events.checked import Odd, checked
 from service.events.event import Event
 from service.http.media import encode, written
-from service.jobs.account import Heard, JobAccount, Source, Waits, Why
+from service.jobs.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.findings import TRIMMED, findings
 from service.jobs.inquiries import Credentials
 from service.jobs.job_request import digest_of
@@ -75,6 +75,7 @@ class Terms:
             now=now,
             fail_on_false=asked["fail_on_false"],
             queues=asked["queues"],
+            kind=asked["client"],
             open_until=None if self.syndic_seconds is None else now + first + self.syndic_seconds,
         )
 
@@ -112,6 +113,11 @@ class OpenJob:
     kill_at: float = math.inf
     told: tuple[str, str | None] | None = None
     over: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+    @property
+    def on_master(self) -> bool:
+        """Say whether it runs on the master itself."""
+        return bool(self.record.request["client"] != "local")
 
     @property
     def is_over(self) -> bool:
@@ -158,6 +164,19 @@ class OpenJob:
             body = written(value, encode)
             self.heard[minion] = PartRecord(part.status, part.reason, None, source, data.get("retcode"), findings(value, body), at, len(body), body)
         return heard
+
+    def take_run(self, event: Event, at: float) -> Heard | None:
+        """Take what the master says of its own run: that it begins, or what came of it."""
+        try:
+            data = checked(event, event.data())
+        except Odd:
+            return None
+        if event.origin[0] == "run_ret":
+            # Its id is the master's answer to our own call; the names of function and arguments are others there.
+            return self.book(MASTER, {name: value for name, value in data.items() if name != "fun"}, None, "bus", at)
+        if self.account is not None:
+            self.account.runs(MASTER)
+        return None
 
     def take_answer(self, event: Event, now: float) -> None:
         """Take a minion's answer to the question whether it runs the job, or to the order to end it. now: of the monotonic clock."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, Literal
 
 from service.batcher import Batcher
 from service.errors import NoSuchJob, Overloaded, StorageUnavailable
 from service.events.event import Event
-from service.jobs.account import Heard, JobAccount, Part
+from service.jobs.account import MASTER, Heard, JobAccount, Part
 from service.jobs.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.job_request import policy_of
 from service.jobs.opened import JobsReport, Keeping, OpenJob, Terms
 from service.jobs.store import JobRecord, Store
+from service.jobs.watched_jobs import WatchedJobs
 
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
@@ -56,9 +56,7 @@ class RunningJobs:
         self._store, self._inquiries, self._terms, self._keeping, self._report = store, inquiries, terms, keeping, report
         self._new_jid, self._boot, self._bus_open = new_jid, boot, bus_open
         self._monotonic, self._now, self._tick_seconds = monotonic, now, tick_seconds
-        self._lock = threading.Lock()
-        self._jobs: dict[str, OpenJob] = {}  # by jid; guarded by _lock, read without
-        self._questions: dict[str, str] = {}  # the job's jid by the question's
+        self._watched = WatchedJobs()
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
         self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
         self._next_step = self._next_prune = 0.0
@@ -76,8 +74,7 @@ class RunningJobs:
 
     def take(self, event: Event) -> None:
         """Take an event if it is about one of our jobs."""
-        jid = event.jid
-        if jid is not None and (jid in self._jobs or jid in self._questions) and not self._batcher.put(event, size=event.size):
+        if self._watched.wants(event) and not self._batcher.put(event, size=event.size):
             self._missed = True
 
     def cut(self) -> None:
@@ -98,13 +95,11 @@ class RunningJobs:
     @property
     def open_jobs(self) -> int:
         """How many jobs are not over."""
-        return sum(not job.is_over for job in tuple(self._jobs.values()))
+        return sum(not job.is_over for job in self._watched.all())
 
     def begin(self, record: JobRecord, credentials: Credentials) -> None:
         """Watch the jid of a job that a request is about to publish, with credentials that are kept in memory only."""
-        with self._lock:
-            job = OpenJob(record, policy_of(record.request), record.ends_at, dict(credentials), interrupted=not self._bus_open(), publishing=True)
-            self._jobs[record.jid] = job
+        self._watched.add(OpenJob(record, policy_of(record.request), record.ends_at, dict(credentials), interrupted=not self._bus_open(), publishing=True))
 
     def check_room(self) -> None:
         """Raise Overloaded when no further job can be followed."""
@@ -113,14 +108,7 @@ class RunningJobs:
 
     def claim(self, record: JobRecord, credentials: Credentials) -> bool:
         """Take in hand a job that may have to be published again; False while another request does."""
-        with self._lock:
-            job = self._jobs.get(record.jid)
-            if job is None:
-                job = self._jobs[record.jid] = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True)
-            elif job.publishing:
-                return False
-            job.publishing, job.credentials = True, dict(credentials)
-            return True
+        return self._watched.claim(OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True), credentials)
 
     def published(self, jid: str, minions: Collection[str], no_key: Collection[str] = ()) -> JobRecord:
         """The master has taken the job."""
@@ -134,6 +122,26 @@ class RunningJobs:
                 for event in early:
                     self._booked(job, event.minion, job.take_return(event, self._now()))
             job.publishing = False
+
+        return self._do(jid, open_account)
+
+    def started(self, jid: str, master_jid: str) -> JobRecord:
+        """The master has taken a runner, under an id of its own."""
+
+        def open_account(job: OpenJob) -> None:
+            self._open_run(job, dataclasses.replace(job.record, master_jid=master_jid))
+            for event in self._watched.runs_as(job, master_jid):
+                self._booked(job, MASTER, job.take_run(event, self._now()))
+
+        return self._do(jid, open_account)
+
+    def ran(self, jid: str, data: Mapping[str, Any]) -> JobRecord:
+        """The master has run a wheel function, which it does before it answers."""
+
+        def open_account(job: OpenJob) -> None:
+            self._open_run(job, dataclasses.replace(job.record, master_jid=str(data.get("jid", ""))))
+            said = {name: value for name, value in data.items() if name != "fun"}
+            self._booked(job, MASTER, job.book(MASTER, said, None, "bus", self._now()))
 
         return self._do(jid, open_account)
 
@@ -151,12 +159,13 @@ class RunningJobs:
 
     def drop(self, jid: str) -> None:
         """Forget a job whose intent could not be stored."""
-        with self._lock:
-            self._jobs.pop(jid, None)
+        job = self._watched.get(jid)
+        if job is not None:
+            self._watched.drop(job)
 
     def lend(self, jid: str, credentials: Credentials) -> None:
         """Ask in the name of a job's owner, who is here: about a job that nobody else could ask for."""
-        job = self._jobs.get(jid)
+        job = self._watched.get(jid)
         if job is not None and not job.is_over and (job.credentials is None or job.refused):
             self._do(jid, lambda job: self._take_credentials(job, credentials))
 
@@ -166,24 +175,24 @@ class RunningJobs:
         def cancelling(job: OpenJob) -> None:
             job.credentials, job.kill_at = dict(credentials), self._monotonic() + KILL_SECONDS
             job.record = dataclasses.replace(job.record, cancelled=True)
-            self._watch(job, stopping)
+            self._watched.answers(job, stopping)
 
         self._do(jid, cancelling)
 
     def awaited(self, jid: str) -> list[str]:
         """Return the minions of a job of whom more is expected; nobody where it is not followed."""
-        job = self._jobs.get(jid)
+        job = self._watched.get(jid)
         return list(job.account.awaited) if job is not None and job.account is not None and not job.is_over else []
 
     def wait(self, jid: str, seconds: float) -> None:
         """Sleep until a job is over, at most *seconds*."""
-        job = self._jobs.get(jid)
+        job = self._watched.get(jid)
         if job is not None:
             job.over.wait(seconds)
 
     def is_recovering(self, jid: str) -> bool:
         """Say whether it is still being found out what became of a job while we were away."""
-        job = self._jobs.get(jid)
+        job = self._watched.get(jid)
         return job is not None and job.looking
 
     def _do(self, jid: str, what: Callable[[OpenJob], None]) -> JobRecord:
@@ -191,7 +200,7 @@ class RunningJobs:
         done: Future[JobRecord] = Future()
 
         def doing() -> None:
-            job = self._jobs.get(jid)
+            job = self._watched.get(jid)
             if job is None:
                 done.set_exception(NoSuchJob("the job is followed no longer"))
                 return
@@ -214,13 +223,19 @@ class RunningJobs:
         now = self._monotonic()
         if not items or now >= self._next_step:
             self._next_step = now + self._tick_seconds
-            for job in tuple(self._jobs.values()):
+            for job in self._watched.all():
                 self._step(job, now)
         self._save(now)
         self._prune(now)
         answers, self._answers = self._answers, []
         for done, job in answers:
             done.set_result(job.record)
+
+    def _open_run(self, job: OpenJob, record: JobRecord) -> None:
+        job.publishing = False
+        job.account = self._terms.account(record, self._monotonic())
+        job.account.expect([MASTER])
+        job.record = dataclasses.replace(record, status="running", expected=1)
 
     def _guarded(self, item: Event | Callable[[], None]) -> None:
         """Handle one item; a bug must not cost what others have asked for."""
@@ -230,13 +245,14 @@ class RunningJobs:
             self._report.handler_crashed("jobs")
 
     def _handle_event(self, event: Event) -> None:
-        jid = self._questions.get(event.jid or "", event.jid)
-        job = self._jobs.get(jid or "")
-        if job is None or event.origin[0] != "job_ret":
+        found = self._watched.find(event)
+        if found is None:
             return
-        if jid != event.jid:
+        job, bearing = found
+        if bearing == "answer":
             job.take_answer(event, self._monotonic())
-            self._touched.add(job.record.jid)
+        elif bearing == "run":
+            self._booked(job, MASTER, job.take_run(event, self._now()))
         elif job.account is None:
             job.keep(event)
         else:
@@ -252,7 +268,7 @@ class RunningJobs:
         """Do what is due for a job: look up, ask, give up, or forget it."""
         if job.is_over:
             if job.record.jid not in self._touched and (not job.may_be_revised or now >= (job.closed_at or now) + self._terms.revise_seconds):
-                self._forget(job)
+                self._watched.drop(job)
         elif job.looking:
             return
         elif self._is_to_be_looked_up(job, now):
@@ -265,7 +281,7 @@ class RunningJobs:
 
     def _is_to_be_looked_up(self, job: OpenJob, now: float) -> bool:
         """Say whether the job cache may know more than we: something may have been missed, or somebody is about to be given up."""
-        if not self._inquiries.can_look_up or not self._bus_open():
+        if job.on_master or not self._inquiries.can_look_up or not self._bus_open():
             return False
         account = job.account
         if account is not None and now >= job.ends_at > job.looked_at and account.awaited:
@@ -277,6 +293,7 @@ class RunningJobs:
     def _step_running(self, job: OpenJob, account: JobAccount, now: float) -> None:
         account.lose(account.seem_lost(), job.missed)
         account.cancel_stopped(now)
+        account.give_up_unheard(now)
         if now >= job.kill_at and account.awaited:
             job.kill_at = math.inf
             self._ask(job, "saltutil.kill_job", account.awaited)
@@ -289,16 +306,9 @@ class RunningJobs:
         if account.changed or account.is_done(now) or now >= job.ends_at:
             self._touched.add(job.record.jid)
 
-    def _watch(self, job: OpenJob, question: str) -> None:
-        """Take the answers to this question, and to the two before it."""
-        self._questions[question] = job.record.jid
-        for old in job.questions[:-2]:
-            self._questions.pop(old, None)
-        job.questions = [*job.questions[-2:], question]
-
     def _ask(self, job: OpenJob, fun: Literal["saltutil.find_job", "saltutil.kill_job"], minions: list[str]) -> None:
         question = Question(fun, minions, self._new_jid())
-        self._watch(job, question.jid)
+        self._watched.answers(job, question.jid)
 
         def asked(permitted: bool) -> None:
             job.refused = not permitted
@@ -326,32 +336,31 @@ class RunningJobs:
 
     def _take_credentials(self, job: OpenJob, credentials: Credentials) -> None:
         job.credentials, job.refused = dict(credentials), False
-        if job.interrupted and not job.looked_up:
+        if job.interrupted and not job.looked_up and not job.on_master:
             self._look_up(job, self._monotonic())
 
     def _cut(self) -> None:
-        for job in tuple(self._jobs.values()):
+        for job in self._watched.all():
             job.interrupted, job.answered, job.looked_up = True, False, False
             if job.account is not None:
                 job.account.cut(self._monotonic())
 
     def _recover(self) -> None:
         """Follow again what was not over when the process before us ended."""
-        records = [record for record in self._store.unfinished() if record.jid not in self._jobs]
+        records = [record for record in self._store.unfinished() if self._watched.get(record.jid) is None]
         for record in records:
             job = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True, recovering=True)
             if record.status == "running":
                 job.account = self._terms.account(record, self._monotonic())
                 job.account.resume({minion: Part(part.status, part.reason) for minion, part in self._store.parts(record.jid, bodies=False).items()})
                 job.account.cut(self._monotonic())
-            with self._lock:
-                self._jobs[record.jid] = job
+            self._watched.add(job)
         if records:
             self._report.jobs_recovered(len(records))
 
     def _save(self, now: float) -> None:
         """Store all that has changed, and wake who waits for a job's end."""
-        jobs = [job for jid in self._touched if (job := self._jobs.get(jid)) is not None]
+        jobs = [job for jid in self._touched if (job := self._watched.get(jid)) is not None]
         if not jobs:
             return
         for job in jobs:
@@ -373,12 +382,6 @@ class RunningJobs:
 
     def _tell(self, what: Callable[[], None]) -> None:
         self._batcher.put(what, items=0)
-
-    def _forget(self, job: OpenJob) -> None:
-        with self._lock:
-            self._jobs.pop(job.record.jid, None)
-        for question in job.questions:
-            self._questions.pop(question, None)
 
     def _restate(self, job: OpenJob, **changes: Any) -> None:
         job.publishing = False

@@ -34,7 +34,7 @@ MIGRATIONS = (
         at REAL, size INTEGER NOT NULL, body BLOB, PRIMARY KEY (jid, minion)
     );
     """,
-    "ALTER TABLE job ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;",
+    "ALTER TABLE job ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0; ALTER TABLE job ADD COLUMN master_jid TEXT;",
 )
 BALLAST_BYTES = 2 * 1024 * 1024
 # Of each minion's return, and of all those of one job; a larger one is judged, and not kept.

@@ -18,7 +18,7 @@ class JobRecord:
     request: as it was sent, without secrets. arguments: a digest of the function's, which returns are compared with.
     since, deadline, finished: seconds since 1970. boot, ends_at: the same deadline on the monotonic clock of one run of the machine.
     strays: returns under its jid that are of another function. revision: how often it was stored with something new.
-    cancelled: somebody asked for its end.
+    cancelled: somebody asked for its end. master_jid: the master's own id of a job that runs on itself.
     """
 
     jid: str
@@ -38,6 +38,7 @@ class JobRecord:
     finished: float | None = None
     revision: int = 0
     cancelled: bool = False
+    master_jid: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

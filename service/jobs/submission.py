@@ -7,11 +7,11 @@ import datetime as dt
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from service.auth.identity import Identity, Session
-from service.clients import Client
+from service.clients import Client, Kind
 from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
@@ -30,6 +30,8 @@ SETTLED_SECONDS = 5.0
 FORGOTTEN_SECONDS = 3600.0
 # After these nobody can say whether the master has taken the job.
 DOUBTFUL = (MasterTimeout, MasterUnreachable, MasterRefused)
+# What starts a job and does not wait for it; a wheel function is over with the master's answer.
+CLIENTS: Mapping[Kind, Client] = {"local": Client.LOCAL_ASYNC, "runner": Client.RUNNER_ASYNC, "wheel": Client.WHEEL}
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -119,6 +121,8 @@ class Submissions:
         minions = self.running.awaited(record.jid)
         if record.cancelled or not minions:
             return record
+        if record.request["client"] != "local":
+            raise Conflict("what runs on the master cannot be cancelled", jid=record.jid)
         stopping = new_jid(self._now)
         low = {"tgt": minions, "tgt_type": "list", "fun": "saltutil.term_job", "arg": [record.jid], "jid": stopping}
 
@@ -135,13 +139,14 @@ class Submissions:
         def ready(lows: list[Low]) -> None:
             nonlocal begun
             if intends:
-                intent = dataclasses.replace(record, arguments=digest_of(arguments_of(lows[0].fields)))
+                arguments = digest_of(arguments_of(lows[0].fields)) if call.request.client == "local" else ""
+                intent = dataclasses.replace(record, arguments=arguments)
                 self.running.begin(intent, call.session.credentials)
                 self._intend(intent)
                 begun = True
 
         try:
-            (value,) = self._run([call.request.low(record.jid)], call.info, proof=call.session, client=Client.LOCAL_ASYNC, ready=ready)
+            (value,) = self._run([call.request.low(record.jid)], call.info, proof=call.session, client=CLIENTS[call.request.client], ready=ready)
         except DOUBTFUL:
             if not begun:
                 raise
@@ -154,9 +159,17 @@ class Submissions:
             if begun:
                 self.running.in_doubt(record.jid)
             raise
+        return self._begun(record.jid, call.request, value)
+
+    def _begun(self, jid: str, request: JobRequest, value: Mapping[str, Any]) -> JobRecord:
+        """Say that the master has taken the job. value: what its client gave."""
+        if request.client == "runner":
+            return self.running.started(jid, value["jid"])
+        if request.client == "wheel":
+            return self.running.ran(jid, value["data"])
         if not value:
-            return self.running.no_match(record.jid)
-        return self.running.published(record.jid, value["minions"], _without_key(call.request, value["minions"]))
+            return self.running.no_match(jid)
+        return self.running.published(jid, value["minions"], _without_key(request, value["minions"]))
 
     def _intend(self, intent: JobRecord) -> None:
         stored = False
@@ -189,7 +202,9 @@ class Submissions:
         raise Conflict("the first request with this Idempotency-Key is being published; come back", jid=known.jid)
 
     def _resume(self, known: JobRecord, call: Call) -> JobRecord:
-        """Find out whether the master has a job; if it certainly has not, publish it again, under the same jid."""
+        """Find out whether the master has a job; if it certainly has not, publish it again, under the same jid. What runs on itself it gives an id of its own."""
+        if call.request.client != "local":
+            return self.running.in_doubt(known.jid)
         self._pause(min(max(0.0, known.since + SETTLED_SECONDS - self._now()), SETTLED_SECONDS))
         found = self._inquiries.cached(known.jid, call.session.credentials)
         if found is not None and found.known:
@@ -227,5 +242,5 @@ def _without_key(request: JobRequest, minions: list[str]) -> list[str]:
     """Return whom a list names that the master does not know: of nobody else it says so."""
     if request.tgt_type != "list":
         return []
-    named = request.tgt if isinstance(request.tgt, list) else request.tgt.split(",")
+    named = request.tgt if isinstance(request.tgt, list) else str(request.tgt).split(",")
     return sorted({name.strip() for name in named} - {*minions, ""})

@@ -187,6 +187,35 @@ def test_credentials_in_the_body_are_no_session(api: Api) -> None:
     assert problem(answer) == (401, "Unauthenticated")
 
 
+def test_a_runner_is_one_minion_the_master(api: Api) -> None:
+    asked = {"client": "runner", "fun": "test.arg", "arg": ["a"], "kwarg": {"b": 1}}
+    answer = api.caller.post(asked, "/v1/jobs?wait=30&fields=return,status,minions,exit_code,jid", x_auth_token=token_of(api), idempotency_key="run-once")
+    again = api.caller.post(asked, "/v1/jobs?wait=30", x_auth_token=token_of(api), idempotency_key="run-once")
+    job = answer.json()
+
+    assert (answer.status, job["status"], job["exit_code"], list(job["minions"])) == (200, "succeeded", 0, ["master"])
+    assert job["minions"]["master"]["return"] == {"args": ["a"], "kwargs": {"b": 1}}
+    assert (again.json()["jid"], again.headers["idempotency-replayed"]) == (job["jid"], "true")
+
+
+def test_a_wheel_is_over_with_the_masters_answer(api: Api) -> None:
+    def wheel(**asked: Any) -> dict[str, Any]:
+        answer = api.caller.post({"client": "wheel", **asked}, "/v1/jobs?fields=return,status,minions", x_auth_token=token_of(api))
+        job: dict[str, Any] = answer.json()
+        return job
+
+    found = wheel(fun="key.name_match", kwarg={"match": "minion-*"})
+    assert (found["status"], found["minions"]["master"]["return"]) == ("succeeded", {"minions": ["minion-1", "minion-2"]})
+    failed = wheel(fun="no.such")
+    assert (failed["status"], failed["minions"]["master"]["reason"]) == ("failed", "exception")
+
+
+def test_what_runs_on_the_master_needs_the_right_to_that(api: Api) -> None:
+    for client, fun in (("runner", "test.arg"), ("wheel", "key.list_all")):
+        answer = api.caller.post({"client": client, "fun": fun}, "/v1/jobs", x_auth_token=token_of(api, api.pinger))
+        assert problem(answer) == (403, "Forbidden")
+
+
 # The fake alone: what a real master does not do at will.
 
 

@@ -107,6 +107,11 @@ class Sidecar:
         data = {"id": minion, "jid": jid, "fun": "test.echo", "fun_args": ["a"], "return": value, "retcode": 0, "success": True, **fields}
         self.jobs.take(read(f"salt/job/{jid}/ret/{minion}".encode() + b"\n\n" + salt.payload.dumps(data)))
 
+    def runs(self, jid: str, what: str, **fields: Any) -> None:
+        """Let the master announce a run of its own, or tell what came of it."""
+        data = {"jid": jid, "fun": "runner.test.arg", "return": "x", "success": True, **fields}
+        self.jobs.take(read(f"salt/run/{jid}/{what}".encode() + b"\n\n" + salt.payload.dumps(data)))
+
     def answers(self, minion: str, running: object) -> None:
         """Let a minion answer the last question."""
         self.returns(minion, running, self.asked.questions[-1][0].jid, fun=self.asked.questions[-1][0].fun, fun_args=[JID])

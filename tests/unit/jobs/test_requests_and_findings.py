@@ -29,7 +29,9 @@ def pointers(body: object) -> list[str]:
     [
         ([], [""]),
         (None, [""]),
-        ({}, ["/fun", "/tgt"]),
+        ({}, ["/fun"]),
+        ({"fun": "test.ping"}, ["/tgt"]),
+        ({"client": "runner", "fun": "x.y", "tgt": "*", "timeout": 5}, ["/tgt", "/timeout"]),
         ({**PING, "tgt": 5}, ["/tgt"]),
         ({**PING, "tgt": ["a", 5]}, ["/tgt"]),
         ({**PING, "tgt": {"x": 1}}, ["/tgt"]),

@@ -181,6 +181,38 @@ def test_a_job_that_was_stopped_is_cancelled_and_one_that_goes_on_is_killed(side
     sidecar.until(lambda: sidecar.status == ("succeeded", None))
 
 
+def test_a_runner_is_awaited_under_the_masters_own_id(sidecar: Sidecar) -> None:
+    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
+    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
+    for other in ("7" * 20, "5" * 20):
+        sidecar.runs(other, "new")
+    sidecar.runs("7" * 20, "ret")
+    sidecar.jobs.started(JID, "7" * 20)
+
+    assert sidecar.status == ("succeeded", None)
+    assert sidecar.statuses() == {"master": "ok"}
+    assert sidecar.asked.questions == []
+
+
+def test_a_runner_that_the_master_never_announces_is_missing(sidecar: Sidecar) -> None:
+    sidecar.store.intend(job(request={"client": "runner", "fun": "no.such"}))
+    sidecar.jobs.begin(job(request={"client": "runner", "fun": "no.such"}), TOKEN)
+    sidecar.jobs.started(JID, "7" * 20)
+    sidecar.now += 61
+    sidecar.until(lambda: sidecar.status == ("failed", "missing"))
+    sidecar.runs("7" * 20, "ret", success=False, **{"return": "Exception occurred in runner no.such: x"})
+    sidecar.until(lambda: sidecar.status == ("failed", None))
+
+
+def test_a_runner_that_runs_at_the_deadline_has_timed_out(sidecar: Sidecar) -> None:
+    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}, ends_at=1100.0))
+    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}, ends_at=1100.0), TOKEN)
+    sidecar.jobs.started(JID, "7" * 20)
+    sidecar.runs("7" * 20, "new")
+    sidecar.now += 101
+    sidecar.until(lambda: sidecar.status == ("timed_out", None))
+
+
 def test_what_the_caller_was_refused_gives_its_key_back(sidecar: Sidecar) -> None:
     sidecar.store.intend(job(key="k"))
     sidecar.jobs.begin(job(key="k"), TOKEN)

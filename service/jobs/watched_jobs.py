@@ -1,0 +1,97 @@
+"""Which events are about our jobs: under a job's own jid, under those of questions about it, and under the master's own for what runs on itself."""
+
+from __future__ import annotations
+
+import threading
+from typing import Literal
+
+from service.bounded import Bounded
+from service.events.event import Event
+from service.jobs.inquiries import Credentials
+from service.jobs.opened import OpenJob
+
+# Runs of the master that are kept while one of ours is being started and nobody knows its id yet.
+EARLY_RUNS = 1000
+RUN_KINDS = frozenset({"run_new", "run_ret"})
+# What an event is to a job.
+Bearing = Literal["return", "answer", "run"]
+
+
+class WatchedJobs:
+    """The jobs that are followed. `wants` runs on the bus thread, the others on any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, OpenJob] = {}  # by jid; guarded by _lock, read without, like the next two
+        self._questions: dict[str, str] = {}  # the job's jid by the question's
+        self._runs: dict[str, str] = {}  # the job's jid by the master's
+        self._early_runs: Bounded[str, list[Event]] = Bounded(EARLY_RUNS)  # the thread's
+
+    def wants(self, event: Event) -> bool:
+        """Say whether an event is about one of the jobs, or may turn out to be."""
+        jid = event.jid
+        if jid is None:
+            return False
+        return jid in self._jobs or jid in self._questions or jid in self._runs or (event.kind in RUN_KINDS and self._starts_run())
+
+    def _starts_run(self) -> bool:
+        return any(job.publishing and job.on_master for job in self.all())
+
+    def find(self, event: Event) -> tuple[OpenJob, Bearing] | None:
+        """Return whose an event is, and what it is to that job; one of a run that may turn out to be ours is kept."""
+        jid = event.jid or ""
+        if event.kind in RUN_KINDS:
+            job = self.get(self._runs.get(jid, ""))
+            if job is None:
+                self._early_runs[jid] = [*self._early_runs.get(jid, []), event]
+            return None if job is None else (job, "run")
+        if event.origin[0] != "job_ret":
+            return None
+        job = self.get(self._questions.get(jid, jid))
+        return None if job is None else (job, "answer" if jid in self._questions else "return")
+
+    def get(self, jid: str) -> OpenJob | None:
+        """Return a job."""
+        return self._jobs.get(jid)
+
+    def all(self) -> tuple[OpenJob, ...]:
+        """Return all jobs; the copy is made in one step."""
+        return tuple(self._jobs.values())
+
+    def add(self, job: OpenJob) -> None:
+        """Watch a job."""
+        with self._lock:
+            self._jobs[job.record.jid] = job
+            if job.record.master_jid:
+                self._runs[job.record.master_jid] = job.record.jid
+
+    def claim(self, job: OpenJob, credentials: Credentials) -> bool:
+        """Take a job in hand for a request, one that is watched as it is; False while another request has it in hand."""
+        with self._lock:
+            known = self._jobs.setdefault(job.record.jid, job)
+            if known.publishing:
+                return False
+            known.publishing, known.credentials = True, dict(credentials)
+            return True
+
+    def answers(self, job: OpenJob, question: str) -> None:
+        """Take the answers to this question for a job, and to the two before it."""
+        with self._lock:
+            self._questions[question] = job.record.jid
+            for old in job.questions[:-2]:
+                self._questions.pop(old, None)
+            job.questions = [*job.questions[-2:], question]
+
+    def runs_as(self, job: OpenJob, master_jid: str) -> list[Event]:
+        """Take the events of one of the master's runs for a job; return those that came already."""
+        with self._lock:
+            self._runs[master_jid] = job.record.jid
+        return self._early_runs.pop(master_jid, [])
+
+    def drop(self, job: OpenJob) -> None:
+        """Watch a job no longer."""
+        with self._lock:
+            self._jobs.pop(job.record.jid, None)
+            self._runs.pop(job.record.master_jid or "", None)
+            for question in job.questions:
+                self._questions.pop(question, None)
