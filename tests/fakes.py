@@ -136,7 +136,7 @@ class FakeMaster:
         known: dict[str, Callable[[dict[str, Any]], Any]] = {
             "key.list_all": self._list_keys,
             "key.finger": self._finger,
-            "key.name_match": lambda load: {"minions": fnmatch.filter(self.minions, {**load, **load.get("kwarg", {})}["match"])},
+            "key.name_match": lambda load: {"minions": fnmatch.filter(self.minions, load["match"])},
             "key.gen_accept": self.gen_accept,
             "key.delete": self._delete,
         }

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from service.clients import Kind
 from service.errors import Unprocessable
+from service.gateway.low import CREDENTIAL_FIELDS
 from service.jobs.outcome import SuccessPolicy
 
 DEADLINE_SECONDS = 3600.0
@@ -18,6 +19,9 @@ MOST_SECONDS = 86_400
 MOST_FAULTS = 20
 # Fields that mean something to minions only.
 _OF_MINIONS = frozenset({"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run"})
+
+# What a wheel's low may have beside the arguments of its function.
+_OF_LOWS = frozenset({"client", "fun", "arg", "kwarg", "cmd", "jid", "full_return", "print_event", *CREDENTIAL_FIELDS})
 
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 
@@ -80,6 +84,9 @@ class JobRequest(BaseModel):
 
     def low(self, jid: str) -> dict[str, Any]:
         """Return the low that starts it, without client and credentials. jid: of a job on minions; the master makes those of its own."""
+        if self.client == "wheel" and not self.arg:
+            # Salt takes `arg` and `kwarg` together only (salt/client/mixins.py, low), and an empty `arg` for none.
+            return {**self.kwarg, "fun": self.fun}
         if self.client != "local":
             return {"fun": self.fun, "arg": self.arg, "kwarg": self.kwarg}
         fields: dict[str, Any] = {"tgt": self.tgt, "tgt_type": self.tgt_type, "fun": self.fun, "arg": self.arg, "jid": jid}
@@ -109,8 +116,10 @@ def _of_another_client(request: JobRequest) -> dict[str, str]:
     """Return what its client lacks, or does not take, by pointer."""
     if request.client == "local":
         return {} if request.tgt is not None else {"/tgt": "Field required"}
-    sent = request.model_fields_set & _OF_MINIONS
-    return {f"/{name}": f"The client {request.client} does not take it" for name in sorted(sent)}
+    sent = [f"/{name}" for name in sorted(request.model_fields_set & _OF_MINIONS)]
+    if request.client == "wheel":
+        sent += [f"/kwarg/{name}" for name in sorted(request.kwarg.keys() & _OF_LOWS)]
+    return dict.fromkeys(sent, f"The client {request.client} does not take it")
 
 
 def policy_of(kept: Mapping[str, Any]) -> SuccessPolicy:

@@ -92,10 +92,14 @@ class RunningJobs:
         self._inquiries.stop()
         self._batcher.stop(timeout)
 
+    def end_waits(self) -> None:
+        """Let nobody wait any longer for the end of a job: the process is stopping, and the jobs go on."""
+        self._watched.end_waits()
+
     @property
     def open_jobs(self) -> int:
         """How many jobs are not over."""
-        return sum(not job.is_over for job in self._watched.all())
+        return self._watched.open_jobs
 
     def begin(self, record: JobRecord, credentials: Credentials) -> None:
         """Watch the jid of a job that a request is about to publish, with credentials that are kept in memory only."""
@@ -185,10 +189,8 @@ class RunningJobs:
         return list(job.account.awaited) if job is not None and job.account is not None and not job.is_over else []
 
     def wait(self, jid: str, seconds: float) -> None:
-        """Sleep until a job is over, at most *seconds*."""
-        job = self._watched.get(jid)
-        if job is not None:
-            job.over.wait(seconds)
+        """Sleep until a job is over, at most *seconds*; not at all while the process is stopping."""
+        self._watched.wait(jid, seconds)
 
     def is_recovering(self, jid: str) -> bool:
         """Say whether it is still being found out what became of a job while we were away."""

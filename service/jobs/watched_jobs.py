@@ -25,6 +25,7 @@ class WatchedJobs:
         self._jobs: dict[str, OpenJob] = {}  # by jid; guarded by _lock, read without, like the next two
         self._questions: dict[str, str] = {}  # the job's jid by the question's
         self._runs: dict[str, str] = {}  # the job's jid by the master's
+        self._ending = False
         self._early_runs: Bounded[str, list[Event]] = Bounded(EARLY_RUNS)  # the thread's
 
     def wants(self, event: Event) -> bool:
@@ -53,6 +54,23 @@ class WatchedJobs:
     def get(self, jid: str) -> OpenJob | None:
         """Return a job."""
         return self._jobs.get(jid)
+
+    @property
+    def open_jobs(self) -> int:
+        """How many are not over."""
+        return sum(not job.is_over for job in self.all())
+
+    def wait(self, jid: str, seconds: float) -> None:
+        """Sleep until a job is over, at most *seconds*; not at all after `end_waits`."""
+        job = self.get(jid)
+        if job is not None and not self._ending:
+            job.over.wait(seconds)
+
+    def end_waits(self) -> None:
+        """Wake all who wait, and let nobody wait any more."""
+        self._ending = True
+        for job in self.all():
+            job.over.set()
 
     def all(self) -> tuple[OpenJob, ...]:
         """Return all jobs; the copy is made in one step."""

@@ -44,6 +44,9 @@ class NoJobs:
         """Say so."""
         report.store_unusable(self._why)
 
+    def end_waits(self) -> None:
+        """Nobody waits."""
+
     def stop(self) -> None:
         """Nothing was begun."""
 
@@ -63,6 +66,10 @@ class DurableJobs:
     def start(self, _report: Report) -> None:
         """Follow the jobs that were left open."""
         self._running.start()
+
+    def end_waits(self) -> None:
+        """Let requests wait no longer: the process is stopping."""
+        self._running.end_waits()
 
     def stop(self) -> None:
         """Store what is known and let the store go."""

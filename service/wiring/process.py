@@ -105,6 +105,11 @@ class Process:
         self.jobs.start(self.report)
         self.gateway.start()
 
+    def end_waits(self) -> None:
+        """End what would go on for long: streams, and waits for jobs that go on without."""
+        self.streams.end_all()
+        self.jobs.end_waits()
+
     def stop(self) -> None:
         """Close the connections to the master and end our threads."""
         self.gateway.stop()

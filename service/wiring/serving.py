@@ -39,7 +39,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         configuration.settings.drain,
         on_draining=process.health.drain,
         on_reload=lambda: process.reloading.reload(environ),
-        on_closing=process.streams.end_all,
+        on_closing=process.end_waits,
         on_stopped=process.stop,
         on_serving=lambda: tell_systemd("READY=1", environ),
     )

@@ -32,6 +32,7 @@ def pointers(body: object) -> list[str]:
         ({}, ["/fun"]),
         ({"fun": "test.ping"}, ["/tgt"]),
         ({"client": "runner", "fun": "x.y", "tgt": "*", "timeout": 5}, ["/tgt", "/timeout"]),
+        ({"client": "wheel", "fun": "x.y", "kwarg": {"match": "a", "token": "b", "fun": "c"}}, ["/kwarg/fun", "/kwarg/token"]),
         ({**PING, "tgt": 5}, ["/tgt"]),
         ({**PING, "tgt": ["a", 5]}, ["/tgt"]),
         ({**PING, "tgt": {"x": 1}}, ["/tgt"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,18 @@ def test_a_runner_that_runs_at_the_deadline_has_timed_out(sidecar: Sidecar) -> N
     sidecar.runs("7" * 20, "new")
     sidecar.now += 101
     sidecar.until(lambda: sidecar.status == ("timed_out", None))
+
+
+def test_nobody_waits_for_a_job_while_the_process_stops(sidecar: Sidecar) -> None:
+    sidecar.begin("a")
+    waiting = threading.Thread(target=sidecar.jobs.wait, args=(JID, 60))
+    waiting.start()
+    sidecar.jobs.end_waits()
+    waiting.join(PATIENCE_SECONDS)
+    sidecar.jobs.wait(JID, 60)
+
+    assert not waiting.is_alive()
+    assert sidecar.status == ("running", None)
 
 
 def test_what_the_caller_was_refused_gives_its_key_back(sidecar: Sidecar) -> None:
