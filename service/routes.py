@@ -22,10 +22,11 @@ from service.api.site import AppResource, StaticResource
 from service.api.stats import StatsResource
 from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
+from service.api.v1_events import V1EventsResource
 from service.api.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
-from service.auth.sessions import Sessions
+from service.auth.sessions import Sessions, still_holds
 from service.auth.webhook import Webhooks
 from service.commands import Commands
 from service.errors import ConfigFault
@@ -110,6 +111,11 @@ class ApiParts:
         """What browsers get, if the settings name it."""
         return Page(self.settings.site.app) if self.settings.site.app else None
 
+    @functools.cached_property
+    def stream_slots(self) -> Slots:
+        """The slots of streams, of whatever kind: each has a thread."""
+        return Slots("event streams", self.settings.events.streams, share=self.settings.limits.share)
+
     @property
     def cookie(self) -> SessionCookie:
         """The session cookie as the settings want it."""
@@ -132,9 +138,12 @@ def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
 
 
 def _events(parts: ApiParts) -> EventsResource:
-    ours = parts.settings.events
-    slots = Slots("event streams", ours.streams, share=parts.settings.limits.share)
-    return EventsResource(parts.streams, parts.sessions, slots, ours, parts.report, on_lag=parts.metrics.stream_lag)
+    return EventsResource(parts.streams, parts.sessions, parts.stream_slots, parts.settings.events, parts.report, on_lag=parts.metrics.stream_lag)
+
+
+def _job_events(parts: ApiParts) -> V1EventsResource:
+    alive = functools.partial(still_holds, parts.sessions.of)
+    return V1EventsResource(parts.jobs, parts.stream_slots, parts.settings.events, parts.report, alive)
 
 
 def _metrics_page(parts: OpsParts) -> MetricsResource:
@@ -171,6 +180,7 @@ API: tuple[Route[ApiParts], ...] = (
         lambda parts: V1JobResource(parts.jobs, parts.commands.sync_jobs, parts.settings.api.root_prefix),
         {"GET": Needs.SESSION, "DELETE": Needs.SESSION},
     ),
+    Route("/v1/jobs/{jid}/events", V1EventsResource, _job_events, {"GET": Needs.SESSION}, pageless=True),
     Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
     Route("/keys/{mid}", KeyResource, lambda parts: KeyResource(parts.commands), {"GET": Needs.RIGHT}),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -12,14 +11,15 @@ from typing import Any, Protocol
 import falcon
 
 from service.auth.identity import Identity, Session
-from service.errors import BadRequest, Fault, Unauthenticated
+from service.auth.sessions import still_holds
+from service.errors import BadRequest
 from service.events.owners import Owner
 from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
 from service.streaming.readers import Reader, View
-from service.streaming.sse import CONTENT_TYPE, EventStream
+from service.streaming.sse import CONTENT_TYPE, EventStream, HttpCaller
 
 MOST_GLOBS = 50
 MOST_GLOB_CHARACTERS = 512
@@ -100,29 +100,9 @@ class EventsResource:
 
         return EventStream(
             reader,
-            _Caller.of(req.env),
+            HttpCaller.of(req.env),
             heartbeat_seconds=self._settings.heartbeat_seconds,
-            alive=functools.partial(self._alive, req.env),
+            alive=functools.partial(still_holds, self._sessions.of, req.env),
             on_lag=self._on_lag,
             on_closed=closed,
         )
-
-    def _alive(self, environ: Mapping[str, Any]) -> bool:
-        """Say whether the token still holds; while the master cannot say, it does."""
-        try:
-            self._sessions.of(environ)
-        except Unauthenticated:
-            return False
-        except Fault:
-            return True
-        return True
-
-
-@dataclasses.dataclass(frozen=True)
-class _Caller:
-    hung_up: Callable[[], bool]
-    unsent_bytes: Callable[[], int]
-
-    @classmethod
-    def of(cls, environ: Mapping[str, Any]) -> _Caller:
-        return cls(environ.get("waitress.client_disconnected", lambda: False), environ.get("sidecar.unsent_bytes", lambda: 0))

@@ -124,7 +124,7 @@ def waited_for(req: falcon.Request, resp: falcon.Response, jobs: Submissions, re
         except Overloaded:
             resp.set_header("Retry-After", "1")
             return record
-        jobs.running.wait(record.jid, seconds)
+        jobs.running.watched.wait(record.jid, seconds)
     return jobs.store.job(record.jid) or record
 
 
@@ -170,7 +170,7 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
         "revision": record.revision,
         "foreign_returns": record.strays,
         **({"cancel_asked": True} if record.cancelled else {}),
-        "links": {"self": url, "minion": f"{url}/minions/{{id}}"},
+        "links": {"self": url, "events": f"{url}/events", "minion": f"{url}/minions/{{id}}"},
     }
 
 

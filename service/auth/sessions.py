@@ -16,7 +16,7 @@ from service.auth.guard import Guard
 from service.auth.identity import Identity, Session, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
-from service.errors import BadRequest, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
+from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
 from service.gateway.clients.tokens import login_fields
 from service.gateway.low import TOKEN, check_token, session_over
 from service.gateway.master.acl_names import check_name
@@ -304,6 +304,17 @@ class Sessions:
     def _may_see_all(self, eauth: str, user: str) -> bool:
         """Say whether an entry means a user: `EAUTH:USER`, or a bare name, which is never read as the other."""
         return f"{eauth}:{user}" in self._see_all or (":" not in user and user in self._see_all)
+
+
+def still_holds(find: Callable[[Mapping[str, Any]], Session], environ: Mapping[str, Any]) -> bool:
+    """Say whether the session of a request that goes on is still one; while the master cannot say, it is."""
+    try:
+        find(environ)
+    except Unauthenticated:
+        return False
+    except Fault:
+        return True
+    return True
 
 
 def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:

@@ -86,7 +86,7 @@ class JobAccount:
         self._denied: set[str] = set()
         self.denied_at = -math.inf  # when somebody last seemed lost
         self.strays = 0  # returns of another function
-        self.changed: set[str] = set()  # since the owner last cleared it
+        self.changed: dict[str, None] = {}  # in their order, since the owner last cleared it
 
     def expect(self, minions: Iterable[str], no_key: Iterable[str] = ()) -> None:
         """Await these; those without an accepted key cannot run anything."""
@@ -218,4 +218,4 @@ class JobAccount:
         before = self.parts.get(minion)
         self._awaited += (part.status not in OVER) - (before is not None and before.status not in OVER)
         self.parts[minion] = part
-        self.changed.add(minion)
+        self.changed[minion] = None

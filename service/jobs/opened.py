@@ -6,7 +6,7 @@ import dataclasses
 import math
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from service.events.checked import Odd, checked
 from service.events.event import Event
@@ -15,13 +15,15 @@ from service.jobs.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.findings import TRIMMED, findings
 from service.jobs.inquiries import Credentials
 from service.jobs.job_request import digest_of
-from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, conclude
-from service.jobs.store import JobRecord, PartRecord
+from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, codes_of, conclude
+from service.jobs.store import Change, Happening, JobRecord, PartRecord
 
 # Those whose return would still be news when their job is over.
 LATE = REVISABLE | {"waiting", "running"}
 # Of returns that come before the master's answer to the publish.
 EARLY_BYTES = 64 * 1024 * 1024
+# Of one job; after that only its status is told.
+MOST_HAPPENINGS = 10_000
 
 
 class JobsReport(Protocol):
@@ -88,7 +90,7 @@ class OpenJob:
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
     looked_at: when the job cache was last asked; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
-    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
+    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. noted: the last end or state that was noted for followers; unstored: what they have to be told; told_up_to: the number of the last happening that is stored, whose change `news` tells. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
     """
 
     record: JobRecord
@@ -111,8 +113,17 @@ class OpenJob:
     expired: bool = False
     closed_at: float | None = None
     kill_at: float = math.inf
+    noted: tuple[str, str | None] | None = None
+    unstored: list[Happening] = dataclasses.field(default_factory=list)
+    told_up_to: int = 0
+    news: threading.Condition = dataclasses.field(default_factory=threading.Condition)
     told: tuple[str, str | None] | None = None
     over: threading.Event = dataclasses.field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        """Go on where a process before this one has ended."""
+        if self.record.happened:
+            self.noted, self.told_up_to = (self.record.status, self.record.cause), self.record.happened
 
     @property
     def on_master(self) -> bool:
@@ -203,8 +214,8 @@ class OpenJob:
             self.closed_at = now if self.closed_at is None else self.closed_at
             self.record = dataclasses.replace(before, status=end.status, cause=end.cause, finished=before.finished or time_of_day)
 
-    def take_changes(self) -> tuple[JobRecord, dict[str, PartRecord]]:
-        """Return what has to be stored, under the next revision."""
+    def take_changes(self, at: float) -> Change:
+        """Return what has to be stored, under the next revision. at: Unix time."""
         account = self.account
         parts: dict[str, PartRecord] = {}
         if account is not None:
@@ -212,12 +223,41 @@ class OpenJob:
                 part = account.parts[minion]
                 parts[minion] = self.heard.get(minion) or PartRecord(part.status, part.reason, part.why, part.source)
             self.record = dataclasses.replace(self.record, strays=account.strays)
+        self._note(parts, at)
         self.record = dataclasses.replace(self.record, revision=self.record.revision + 1)
-        return self.record, parts
+        return Change(self.record, parts, tuple(self.unstored))
+
+    def _note(self, parts: Mapping[str, PartRecord], at: float) -> None:
+        """Note what there is to tell those who follow the job: that it runs before its minions, what it came to after them."""
+        if not self.is_over:
+            self._note_status(at)
+        for minion, part in parts.items():
+            if part.status != "waiting" and self.record.happened < MOST_HAPPENINGS:
+                told = {"status": part.status, "reason": part.reason, "why": part.why, **part.flags}
+                self._happened("minion", told, at, minion)
+                if self.record.happened == MOST_HAPPENINGS:
+                    self._happened("gap", {}, at)
+        self._note_status(at)
+
+    def _note_status(self, at: float) -> None:
+        record = self.record
+        if (record.status, record.cause) != self.noted:
+            self.noted = (record.status, record.cause)
+            codes = codes_of(record.status, record.cause)
+            self._happened("status", {"status": record.status, "cause": record.cause, "exit_code": codes and codes[0], "expected": record.expected}, at)
+
+    def _happened(self, kind: Literal["status", "minion", "gap"], body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
+        self.record = dataclasses.replace(self.record, happened=self.record.happened + 1)
+        said = {name: value for name, value in body.items() if value is not None}
+        self.unstored.append(Happening(self.record.happened, kind, at, said, minion))
 
     def stored(self, report: JobsReport) -> None:
         """Forget what is in the store now, and tell of an end that is news."""
         self.heard.clear()
+        self.unstored.clear()
+        with self.news:
+            self.told_up_to = self.record.happened
+            self.news.notify_all()
         if self.account is not None:
             self.account.changed.clear()
         record = self.record

@@ -56,7 +56,7 @@ class RunningJobs:
         self._store, self._inquiries, self._terms, self._keeping, self._report = store, inquiries, terms, keeping, report
         self._new_jid, self._boot, self._bus_open = new_jid, boot, bus_open
         self._monotonic, self._now, self._tick_seconds = monotonic, now, tick_seconds
-        self._watched = WatchedJobs()
+        self.watched = WatchedJobs()
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
         self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
         self._next_step = self._next_prune = 0.0
@@ -74,7 +74,7 @@ class RunningJobs:
 
     def take(self, event: Event) -> None:
         """Take an event if it is about one of our jobs."""
-        if self._watched.wants(event) and not self._batcher.put(event, size=event.size):
+        if self.watched.wants(event) and not self._batcher.put(event, size=event.size):
             self._missed = True
 
     def cut(self) -> None:
@@ -92,27 +92,18 @@ class RunningJobs:
         self._inquiries.stop()
         self._batcher.stop(timeout)
 
-    def end_waits(self) -> None:
-        """Let nobody wait any longer for the end of a job: the process is stopping, and the jobs go on."""
-        self._watched.end_waits()
-
-    @property
-    def open_jobs(self) -> int:
-        """How many jobs are not over."""
-        return self._watched.open_jobs
-
     def begin(self, record: JobRecord, credentials: Credentials) -> None:
         """Watch the jid of a job that a request is about to publish, with credentials that are kept in memory only."""
-        self._watched.add(OpenJob(record, policy_of(record.request), record.ends_at, dict(credentials), interrupted=not self._bus_open(), publishing=True))
+        self.watched.add(OpenJob(record, policy_of(record.request), record.ends_at, dict(credentials), interrupted=not self._bus_open(), publishing=True))
 
     def check_room(self) -> None:
         """Raise Overloaded when no further job can be followed."""
-        if self.open_jobs >= self._terms.most:
+        if self.watched.open_jobs >= self._terms.most:
             raise Overloaded(f"{self._terms.most} jobs are under way (jobs.open)", retry_after_seconds=5)
 
     def claim(self, record: JobRecord, credentials: Credentials) -> bool:
         """Take in hand a job that may have to be published again; False while another request does."""
-        return self._watched.claim(OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True), credentials)
+        return self.watched.claim(OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True), credentials)
 
     def published(self, jid: str, minions: Collection[str], no_key: Collection[str] = ()) -> JobRecord:
         """The master has taken the job."""
@@ -134,7 +125,7 @@ class RunningJobs:
 
         def open_account(job: OpenJob) -> None:
             self._open_run(job, dataclasses.replace(job.record, master_jid=master_jid))
-            for event in self._watched.runs_as(job, master_jid):
+            for event in self.watched.runs_as(job, master_jid):
                 self._booked(job, MASTER, job.take_run(event, self._now()))
 
         return self._do(jid, open_account)
@@ -163,13 +154,13 @@ class RunningJobs:
 
     def drop(self, jid: str) -> None:
         """Forget a job whose intent could not be stored."""
-        job = self._watched.get(jid)
+        job = self.watched.get(jid)
         if job is not None:
-            self._watched.drop(job)
+            self.watched.drop(job)
 
     def lend(self, jid: str, credentials: Credentials) -> None:
         """Ask in the name of a job's owner, who is here: about a job that nobody else could ask for."""
-        job = self._watched.get(jid)
+        job = self.watched.get(jid)
         if job is not None and not job.is_over and (job.credentials is None or job.refused):
             self._do(jid, lambda job: self._take_credentials(job, credentials))
 
@@ -179,22 +170,18 @@ class RunningJobs:
         def cancelling(job: OpenJob) -> None:
             job.credentials, job.kill_at = dict(credentials), self._monotonic() + KILL_SECONDS
             job.record = dataclasses.replace(job.record, cancelled=True)
-            self._watched.answers(job, stopping)
+            self.watched.answers(job, stopping)
 
         self._do(jid, cancelling)
 
     def awaited(self, jid: str) -> list[str]:
         """Return the minions of a job of whom more is expected; nobody where it is not followed."""
-        job = self._watched.get(jid)
+        job = self.watched.get(jid)
         return list(job.account.awaited) if job is not None and job.account is not None and not job.is_over else []
-
-    def wait(self, jid: str, seconds: float) -> None:
-        """Sleep until a job is over, at most *seconds*; not at all while the process is stopping."""
-        self._watched.wait(jid, seconds)
 
     def is_recovering(self, jid: str) -> bool:
         """Say whether it is still being found out what became of a job while we were away."""
-        job = self._watched.get(jid)
+        job = self.watched.get(jid)
         return job is not None and job.looking
 
     def _do(self, jid: str, what: Callable[[OpenJob], None]) -> JobRecord:
@@ -202,7 +189,7 @@ class RunningJobs:
         done: Future[JobRecord] = Future()
 
         def doing() -> None:
-            job = self._watched.get(jid)
+            job = self.watched.get(jid)
             if job is None:
                 done.set_exception(NoSuchJob("the job is followed no longer"))
                 return
@@ -225,7 +212,7 @@ class RunningJobs:
         now = self._monotonic()
         if not items or now >= self._next_step:
             self._next_step = now + self._tick_seconds
-            for job in self._watched.all():
+            for job in self.watched.all():
                 self._step(job, now)
         self._save(now)
         self._prune(now)
@@ -247,7 +234,7 @@ class RunningJobs:
             self._report.handler_crashed("jobs")
 
     def _handle_event(self, event: Event) -> None:
-        found = self._watched.find(event)
+        found = self.watched.find(event)
         if found is None:
             return
         job, bearing = found
@@ -270,7 +257,7 @@ class RunningJobs:
         """Do what is due for a job: look up, ask, give up, or forget it."""
         if job.is_over:
             if job.record.jid not in self._touched and (not job.may_be_revised or now >= (job.closed_at or now) + self._terms.revise_seconds):
-                self._watched.drop(job)
+                self.watched.drop(job)
         elif job.looking:
             return
         elif self._is_to_be_looked_up(job, now):
@@ -310,7 +297,7 @@ class RunningJobs:
 
     def _ask(self, job: OpenJob, fun: Literal["saltutil.find_job", "saltutil.kill_job"], minions: list[str]) -> None:
         question = Question(fun, minions, self._new_jid())
-        self._watched.answers(job, question.jid)
+        self.watched.answers(job, question.jid)
 
         def asked(permitted: bool) -> None:
             job.refused = not permitted
@@ -342,33 +329,33 @@ class RunningJobs:
             self._look_up(job, self._monotonic())
 
     def _cut(self) -> None:
-        for job in self._watched.all():
+        for job in self.watched.all():
             job.interrupted, job.answered, job.looked_up = True, False, False
             if job.account is not None:
                 job.account.cut(self._monotonic())
 
     def _recover(self) -> None:
         """Follow again what was not over when the process before us ended."""
-        records = [record for record in self._store.unfinished() if self._watched.get(record.jid) is None]
+        records = [record for record in self._store.unfinished() if self.watched.get(record.jid) is None]
         for record in records:
             job = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True, recovering=True)
             if record.status == "running":
                 job.account = self._terms.account(record, self._monotonic())
                 job.account.resume({minion: Part(part.status, part.reason) for minion, part in self._store.parts(record.jid, bodies=False).items()})
                 job.account.cut(self._monotonic())
-            self._watched.add(job)
+            self.watched.add(job)
         if records:
             self._report.jobs_recovered(len(records))
 
     def _save(self, now: float) -> None:
         """Store all that has changed, and wake who waits for a job's end."""
-        jobs = [job for jid in self._touched if (job := self._watched.get(jid)) is not None]
+        jobs = [job for jid in self._touched if (job := self.watched.get(jid)) is not None]
         if not jobs:
             return
         for job in jobs:
             job.settle(now, self._now())
         try:
-            self._store.save([job.take_changes() for job in jobs])
+            self._store.save([job.take_changes(self._now()) for job in jobs])
         except StorageUnavailable as fault:
             self._report.jobs_not_stored(fault.reason)
             return

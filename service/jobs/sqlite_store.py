@@ -17,7 +17,7 @@ from typing import Any
 from service.batcher import Batcher
 from service.errors import StorageFull, StorageUnavailable
 from service.jobs.place import locked, unusable
-from service.jobs.store import JobRecord, PartRecord, Search
+from service.jobs.store import Change, Happening, JobRecord, PartRecord, Search
 
 # By version, which is `user_version`; a new one is added, none is changed.
 MIGRATIONS = (
@@ -35,6 +35,10 @@ MIGRATIONS = (
     );
     """,
     "ALTER TABLE job ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0; ALTER TABLE job ADD COLUMN master_jid TEXT;",
+    """
+    ALTER TABLE job ADD COLUMN happened INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE happening (jid TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL, body TEXT NOT NULL, minion TEXT, PRIMARY KEY (jid, seq));
+    """,
 )
 BALLAST_BYTES = 2 * 1024 * 1024
 # Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
@@ -105,14 +109,16 @@ class SqliteStore:
         found: JobRecord | None = self._written(insert, durable=True)
         return found
 
-    def save(self, changes: Iterable[tuple[JobRecord, Mapping[str, PartRecord]]]) -> None:
+    def save(self, changes: Iterable[Change]) -> None:
         """See Store."""
         rows = list(changes)
 
         def put(db: sqlite3.Connection) -> None:
-            for job, parts in rows:
-                db.execute(f"INSERT OR REPLACE INTO job VALUES ({_marks(_JOB_FIELDS)})", _job_row(job))
-                _put_parts(db, job.jid, parts)
+            for change in rows:
+                db.execute(f"INSERT OR REPLACE INTO job VALUES ({_marks(_JOB_FIELDS)})", _job_row(change.job))
+                _put_parts(db, change.job.jid, change.parts)
+                happened = [(change.job.jid, one.seq, one.kind, one.at, _text(one.body), one.minion) for one in change.happenings]
+                db.executemany("INSERT OR IGNORE INTO happening VALUES (?, ?, ?, ?, ?, ?)", happened)
 
         self._written(put, durable=False)
 
@@ -139,6 +145,12 @@ class SqliteStore:
             row = db.execute(f"SELECT {', '.join(_PART_FIELDS)} FROM part WHERE jid = ? AND minion = ?", (jid, minion)).fetchone()
         return _part(row) if row else None
 
+    def happenings(self, jid: str, after: int, limit: int) -> list[Happening]:
+        """See Store."""
+        wanted = "SELECT seq, kind, at, body, minion FROM happening WHERE jid = ? AND seq > ? ORDER BY seq LIMIT ?"
+        with self._reading() as db:
+            return [Happening(seq, kind, at, json.loads(body), minion) for seq, kind, at, body, minion in db.execute(wanted, (jid, after, limit))]
+
     def search(self, search: Search) -> list[JobRecord]:
         """See Store."""
         where, values = "owner = ? AND since >= ? AND status = ifnull(?, status)", [search.owner, search.since, search.status]
@@ -160,7 +172,7 @@ class SqliteStore:
             excess = _bytes_of(db) - most_bytes
             if excess > 0:
                 jids += _oldest(db, before, excess)
-            for table in ("part", "job"):
+            for table in ("happening", "part", "job"):
                 db.executemany(f"DELETE FROM {table} WHERE jid = ?", [(jid,) for jid in jids])
             return len(jids)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 from service.jobs.outcome import Cause, JobStatus, MinionStatus
 
@@ -19,6 +19,7 @@ class JobRecord:
     since, deadline, finished: seconds since 1970. boot, ends_at: the same deadline on the monotonic clock of one run of the machine.
     strays: returns under its jid that are of another function. revision: how often it was stored with something new.
     cancelled: somebody asked for its end. master_jid: the master's own id of a job that runs on itself.
+    happened: the number of its last happening.
     """
 
     jid: str
@@ -39,6 +40,7 @@ class JobRecord:
     revision: int = 0
     cancelled: bool = False
     master_jid: str | None = None
+    happened: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,30 @@ class PartRecord:
     at: float | None = None
     size: int = 0
     body: bytes | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Happening:
+    """
+    Something that those who follow a job are told. seq: its number, from 1. at: seconds since 1970.
+
+    kind: `status` of the job, `minion`: what is known of one, `gap`: there were too many, and only the job's status is told from here on.
+    """
+
+    seq: int
+    kind: Literal["status", "minion", "gap"]
+    at: float
+    body: Mapping[str, Any]
+    minion: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What is stored of a job at one time: the job, those of its minions that have changed, and what happened."""
+
+    job: JobRecord
+    parts: Mapping[str, PartRecord]
+    happenings: Sequence[Happening] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +107,8 @@ class Store(Protocol):
     def intend(self, job: JobRecord) -> JobRecord | None:
         """Store a new job so that not even a loss of power forgets it. Returns the one that has its owner and key already; then nothing is stored."""
 
-    def save(self, changes: Iterable[tuple[JobRecord, Mapping[str, PartRecord]]]) -> None:
-        """Store jobs and those of their minions that have changed, all or nothing. Bodies stay as they are where the record has none."""
+    def save(self, changes: Iterable[Change]) -> None:
+        """Store what has changed of some jobs, all or nothing."""
 
     def job(self, jid: str) -> JobRecord | None:
         """Return a job."""
@@ -95,6 +121,9 @@ class Store(Protocol):
 
     def part(self, jid: str, minion: str) -> PartRecord | None:
         """Return one of a job's minions, with its return."""
+
+    def happenings(self, jid: str, after: int, limit: int) -> list[Happening]:
+        """Return what happened to a job after a number, in its order."""
 
     def search(self, search: Search) -> list[JobRecord]:
         """Return the jobs of one owner."""

@@ -25,7 +25,7 @@ class WatchedJobs:
         self._jobs: dict[str, OpenJob] = {}  # by jid; guarded by _lock, read without, like the next two
         self._questions: dict[str, str] = {}  # the job's jid by the question's
         self._runs: dict[str, str] = {}  # the job's jid by the master's
-        self._ending = False
+        self.is_ending = False
         self._early_runs: Bounded[str, list[Event]] = Bounded(EARLY_RUNS)  # the thread's
 
     def wants(self, event: Event) -> bool:
@@ -63,14 +63,23 @@ class WatchedJobs:
     def wait(self, jid: str, seconds: float) -> None:
         """Sleep until a job is over, at most *seconds*; not at all after `end_waits`."""
         job = self.get(jid)
-        if job is not None and not self._ending:
+        if job is not None and not self.is_ending:
             job.over.wait(seconds)
+
+    def wait_for_news(self, jid: str, known: int, seconds: float) -> None:
+        """Sleep until more has happened to a job than is known, at most *seconds*; not at all after `end_waits`."""
+        job = self.get(jid)
+        if job is not None and not self.is_ending:
+            with job.news:
+                job.news.wait_for(lambda: job.told_up_to > known or self.is_ending, seconds)
 
     def end_waits(self) -> None:
         """Wake all who wait, and let nobody wait any more."""
-        self._ending = True
+        self.is_ending = True
         for job in self.all():
             job.over.set()
+            with job.news:
+                job.news.notify_all()
 
     def all(self) -> tuple[OpenJob, ...]:
         """Return all jobs; the copy is made in one step."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 CONTENT_TYPE = "text/event-stream;charset=utf-8"
 # The first bytes, and the heartbeat. Not a comment, not followed by an empty line: parsers of Salt's streams choke on both.
@@ -53,11 +54,24 @@ class Connection(Protocol):
         """Return how much of the answer waits to be sent."""
 
 
+@dataclasses.dataclass(frozen=True)
+class HttpCaller:
+    """What waitress and our channels know of the caller."""
+
+    hung_up: Callable[[], bool]
+    unsent_bytes: Callable[[], int]
+
+    @classmethod
+    def of(cls, environ: Mapping[str, Any]) -> HttpCaller:
+        """Return the caller of a WSGI request; one of another server never hangs up."""
+        return cls(environ.get("waitress.client_disconnected", lambda: False), environ.get("sidecar.unsent_bytes", lambda: 0))
+
+
 class EventStream:
     """
     The body of one stream, for the server to iterate over and to close.
 
-    alive: asked at each heartbeat; False ends the stream. on_lag(seconds) hears how old each chunk was when the connection had it;
+    beat: the first bytes, and each heartbeat. alive: asked at each heartbeat; False ends the stream. on_lag(seconds) hears how old each chunk was when the connection had it;
     on_closed(reason, sent) once, when the stream is over.
     """
 
@@ -70,10 +84,12 @@ class EventStream:
         alive: Callable[[], bool],
         on_lag: Callable[[float], None],
         on_closed: Callable[[str, int], None],
+        beat: bytes = RETRY,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source = source
+        self._beat = beat
         self._connection = connection
         self._heartbeat_seconds = heartbeat_seconds
         self._alive = alive
@@ -102,7 +118,7 @@ class EventStream:
         self._on_closed(self._reason or "client", self._sent)
 
     def _chunks(self) -> Iterator[bytes]:
-        yield RETRY
+        yield self._beat
         next_beat = self._monotonic() + self._heartbeat_seconds
         while self._source.ended is None:
             left = next_beat - self._monotonic()
@@ -110,7 +126,7 @@ class EventStream:
                 if not self._alive():
                     self._reason = "token_expired"
                     return
-                yield RETRY
+                yield self._beat
                 next_beat = self._monotonic() + self._pause()
             elif self._connection.unsent_bytes() > UNSENT_BYTES:
                 # Writing more would block this thread, and then nobody could end the stream.

@@ -69,7 +69,7 @@ class DurableJobs:
 
     def end_waits(self) -> None:
         """Let requests wait no longer: the process is stopping."""
-        self._running.end_waits()
+        self._running.watched.end_waits()
 
     def stop(self) -> None:
         """Store what is known and let the store go."""
@@ -88,7 +88,7 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
     keeping = Keeping(ours.keep_seconds, ours.store_limit_bytes)
     running = RunningJobs(store, inquiries, make_terms(ours, configuration.master), keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open)
     hub.subscribe(running.take, running.cut)
-    report.watch_jobs(lambda: running.open_jobs, store.size_bytes)
+    report.watch_jobs(lambda: running.watched.open_jobs, store.size_bytes)
     return DurableJobs(store, running, Submissions(commands.run, store, running, inquiries, boot=boot))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.jobs.sqlite_store import SqliteStore
-from service.jobs.store import JobRecord, PartRecord, Search, Store
+from service.jobs.store import Change, Happening, JobRecord, PartRecord, Search, Store
 from tests.unit.jobs.kept import JID, OWNER, job
 
 Open = Callable[[], Store]
@@ -40,7 +40,7 @@ def test_what_was_stored_is_there_after_a_restart(reopen: Open) -> None:
     store = reopen()
     assert store.intend(record) is None
     running = dataclasses.replace(record, status="running", expected=2, revision=1)
-    store.save([(running, {"a": PartRecord("waiting"), "b": GOOD})])
+    store.save([Change(running, {"a": PartRecord("waiting"), "b": GOOD})])
     store.close()
     again = reopen()
 
@@ -65,7 +65,7 @@ def test_a_key_belongs_to_the_job_that_had_it_first(store: Store) -> None:
 
 def test_a_key_that_was_given_back_can_be_used_again(store: Store) -> None:
     store.intend(job(key="k"))
-    store.save([(job(status="refused", finished=1001.0), {})])
+    store.save([Change(job(status="refused", finished=1001.0), {})])
 
     assert store.intend(job("2" * 20, key="k")) is None
 
@@ -92,7 +92,7 @@ def test_of_many_at_once_with_one_key_one_wins(store: Store, callers: int) -> No
 def test_open_jobs_are_found_again_the_oldest_first(store: Store) -> None:
     for number, since in ((1, 1002.0), (2, 1001.0), (3, 1003.0)):
         store.intend(job(f"{number:020}", since=since))
-    store.save([(job(f"{3:020}", since=1003.0, status="failed", finished=1004.0), {})])
+    store.save([Change(job(f"{3:020}", since=1003.0, status="failed", finished=1004.0), {})])
 
     assert jids(store.unfinished()) == [f"{2:020}", f"{1:020}"]
 
@@ -102,7 +102,7 @@ def test_an_owner_finds_jobs_the_newest_first_page_by_page(store: Store) -> None
     for number, since in ((9, 1001.0), (5, 1002.0), (7, 1003.0)):
         store.intend(job(f"{number:020}", since=since))
     store.intend(job("8" * 20, owner="pam:other"))
-    store.save([(job(f"{5:020}", since=1002.0, status="failed", finished=1004.0), {})])
+    store.save([Change(job(f"{5:020}", since=1002.0, status="failed", finished=1004.0), {})])
     page = store.search(Search(OWNER, limit=2))
 
     assert jids(page) == [f"{7:020}", f"{5:020}"]
@@ -113,7 +113,7 @@ def test_an_owner_finds_jobs_the_newest_first_page_by_page(store: Store) -> None
 
 def test_jobs_that_are_over_are_removed_in_time_and_others_never(store: Store) -> None:
     store.intend(job("1" * 20, key="open"))
-    store.save([(job("2" * 20, finished=2000.0, status="succeeded"), {"a": GOOD}), (job("3" * 20, finished=3000.0, status="failed"), {"a": GOOD})])
+    store.save([Change(job("2" * 20, finished=2000.0, status="succeeded"), {"a": GOOD}), Change(job("3" * 20, finished=3000.0, status="failed"), {"a": GOOD})])
 
     assert store.prune(2500.0, 10**9) == 1
     assert (store.job("2" * 20), store.part("2" * 20, "a")) == (None, None)
@@ -124,7 +124,17 @@ def test_jobs_that_are_over_are_removed_in_time_and_others_never(store: Store) -
 
 def test_a_return_that_is_too_large_is_judged_and_not_kept(store: Store) -> None:
     large = dataclasses.replace(GOOD, size=2 * 1024 * 1024, body=b"0" * (2 * 1024 * 1024))
-    store.save([(job(), {"a": large})])
+    store.save([Change(job(), {"a": large})])
 
     assert store.part(JID, "a") == dataclasses.replace(large, body=None)
     assert store.size_bytes() < large.size
+
+
+def test_what_happened_is_told_again_from_any_number_on(store: Store) -> None:
+    happened = [Happening(number, "minion", 1000.0 + number, {"status": "ok"}, f"m{number}") for number in range(1, 6)]
+    store.save([Change(job(happened=3), {}, happened[:3])])
+    store.save([Change(job(happened=5), {}, happened[2:])])
+
+    assert store.happenings(JID, 0, 100) == happened
+    assert store.happenings(JID, 3, 1) == [happened[3]]
+    assert store.happenings(JID, 5, 100) == store.happenings("1", 0, 100) == []

@@ -56,8 +56,8 @@ class Pipeline:
         headers = {**JSON, "X-Auth-Token": self.token, **({"Idempotency-Key": key} if key else {})}
         return ask(self.sidecar.api_port, "POST", f"/v1/jobs{query}", json.dumps({"tgt": "*", **asked}).encode(), headers)
 
-    def get(self, path: str) -> Answer:
-        return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token})
+    def get(self, path: str, accept: str = "*/*") -> Answer:
+        return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token, "Accept": accept})
 
     def end_of(self, jid: str) -> dict[str, Any]:
         """Wait for the end of a job; return it."""
@@ -193,6 +193,36 @@ def test_the_returns_of_a_job_are_known_by_its_arguments_whatever_those_are(pipe
     job = pipeline.post("?wait=60", **asked).json()
 
     assert (job["foreign_returns"], sum(job["counts"].get(end, 0) for end in ("ok", "failed"))) == (0, 2)
+
+
+def test_a_job_is_followed_while_it_runs_and_afterwards(pipeline: Pipeline) -> None:
+    jid = pipeline.post(**pipeline.marking("sleep 2")).json()["jid"]
+    # The request is open until the job is over.
+    live = pipeline.get(f"/{jid}/events", accept="application/x-ndjson")
+    late = pipeline.get(f"/{jid}/events", accept="application/x-ndjson")
+    happened = [json.loads(line) for line in live.body.splitlines() if line]
+
+    assert [one["event"] for one in happened] == ["status", "minion", "minion", "status"]
+    assert happened[-1]["status"] == "succeeded"
+    assert [json.loads(line) for line in late.body.splitlines() if line] == happened
+
+
+def test_a_process_that_stops_ends_waits_and_streams_and_the_job_goes_on(pipeline: Pipeline) -> None:
+    jid = pipeline.post(**pipeline.marking("sleep 15")).json()["jid"]
+    answers: dict[str, Answer] = {}
+    paths = (f"/{jid}?wait=60", f"/{jid}/events")
+    callers = [threading.Thread(target=lambda path=path: answers.update({path: pipeline.get(path)})) for path in paths]
+    for caller in callers:
+        caller.start()
+    pipeline.sidecar.wait(lambda: len(pipeline.sidecar.lines("stream.opened")) == 1, "followed")
+    assert pipeline.sidecar.stop() == 0
+    for caller in callers:
+        caller.join(60)
+    assert {answer.status for answer in answers.values()} == {200, 202}
+    pipeline.again()
+
+    assert pipeline.end_of(jid)["status"] == "succeeded"
+    assert pipeline.runs == 2
 
 
 def test_a_state_that_fails_is_told_with_its_comment(pipeline: Pipeline) -> None:

@@ -119,7 +119,7 @@ class Sidecar:
         self.jobs.published(JID, ())
 
     def until(self, holds: Callable[[], object]) -> None:
-        for _ in until(PATIENCE_SECONDS, sleep=lambda _seconds: self.jobs.wait("a job that nobody has", 0.0)):
+        for _ in until(PATIENCE_SECONDS, sleep=lambda _seconds: self.jobs.watched.wait("a job that nobody has", 0.0)):
             if holds():
                 return
         raise AssertionError(self.store.job(JID), self.statuses(), vars(self.report))

@@ -12,6 +12,7 @@ import pytest
 
 from service.errors import StorageFull
 from service.jobs.inquiries import Cached
+from service.jobs.opened import MOST_HAPPENINGS
 from service.jobs.store import PartRecord
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
@@ -30,7 +31,7 @@ def test_a_job_is_over_with_its_last_return_and_its_waiters_are_woken(sidecar: S
     sidecar.begin("a", "b")
     sidecar.returns("a")
     sidecar.returns("b", {"x": 1}, retcode=2, success=False)
-    sidecar.jobs.wait(JID, PATIENCE_SECONDS)
+    sidecar.jobs.watched.wait(JID, PATIENCE_SECONDS)
 
     assert sidecar.status == ("failed", None)
     assert sidecar.statuses() == {"a": "ok", "b": "failed"}
@@ -57,7 +58,7 @@ def test_a_return_that_cannot_be_written_counts(sidecar: Sidecar) -> None:
     sidecar.returns("a", {"x": deep, 5: {"result": False, "changes": {}}})
     sidecar.returns("b", fun_args=[deep])
     sidecar.returns("b")
-    sidecar.jobs.wait(JID, PATIENCE_SECONDS)
+    sidecar.jobs.watched.wait(JID, PATIENCE_SECONDS)
 
     assert sidecar.statuses() == {"a": "ok", "b": "ok"}
     assert sidecar.report.foreign == [f"{JID} b"]
@@ -216,11 +217,11 @@ def test_a_runner_that_runs_at_the_deadline_has_timed_out(sidecar: Sidecar) -> N
 
 def test_nobody_waits_for_a_job_while_the_process_stops(sidecar: Sidecar) -> None:
     sidecar.begin("a")
-    waiting = threading.Thread(target=sidecar.jobs.wait, args=(JID, 60))
+    waiting = threading.Thread(target=sidecar.jobs.watched.wait, args=(JID, 60))
     waiting.start()
-    sidecar.jobs.end_waits()
+    sidecar.jobs.watched.end_waits()
     waiting.join(PATIENCE_SECONDS)
-    sidecar.jobs.wait(JID, 60)
+    sidecar.jobs.watched.wait(JID, 60)
 
     assert not waiting.is_alive()
     assert sidecar.status == ("running", None)
@@ -275,7 +276,7 @@ def test_after_a_kill_the_bus_goes_on_telling_and_the_owner_lends_a_token(tmp_pa
     again.jobs.lend(JID, TOKEN)
     assert again.asked.look_ups
     again.returns("b")
-    again.jobs.wait(JID, PATIENCE_SECONDS)
+    again.jobs.watched.wait(JID, PATIENCE_SECONDS)
 
     assert again.status == ("succeeded", None)
     again.jobs.stop()
@@ -332,3 +333,13 @@ def test_what_cannot_be_stored_now_is_stored_later(sidecar: Sidecar, monkeypatch
     sidecar.until(lambda: sidecar.report.ends == [("succeeded", False)])
 
     assert dataclasses.asdict(sidecar.store.part(JID, "a") or PartRecord("unknown"))["body"] == b'"a"'
+
+
+def test_of_too_many_happenings_a_gap_and_the_end_are_told(sidecar: Sidecar) -> None:
+    minions = [f"m{number}" for number in range(MOST_HAPPENINGS + 5)]
+    sidecar.begin("a", no_key=tuple(minions))
+    sidecar.returns("a")
+    sidecar.until(lambda: sidecar.status[0] == "failed")
+    last = sidecar.store.happenings(JID, MOST_HAPPENINGS - 1, 10)
+
+    assert [one.kind for one in last] == ["minion", "gap", "status"]

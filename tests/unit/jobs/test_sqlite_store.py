@@ -13,7 +13,7 @@ import pytest
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.place import MOUNTS, place_of
 from service.jobs.sqlite_store import SqliteStore
-from service.jobs.store import PartRecord
+from service.jobs.store import Change, PartRecord
 from tests.unit.jobs.kept import JID, job
 
 
@@ -106,7 +106,7 @@ def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_p
     store = opened(tmp_path, ballast_bytes=8192, connect=lambda *args, **options: sqlite3.connect(*args, factory=OnVolume, **options))
     store.intend(job())
     volume.add("full")
-    store.save([(job(status="failed", finished=1001.0), {"a": PartRecord("failed")})])
+    store.save([Change(job(status="failed", finished=1001.0), {"a": PartRecord("failed")})])
 
     with pytest.raises(StorageFull):
         store.intend(job("2" * 20))

@@ -133,7 +133,7 @@ def test_where_the_intent_cannot_be_stored_nothing_is_published(desk: Desk, monk
         desk.submit()
 
     assert desk.executed == []
-    assert desk.sidecar.jobs.open_jobs == 0
+    assert desk.sidecar.jobs.watched.open_jobs == 0
 
 
 def test_a_bug_of_ours_leaves_the_job_in_doubt(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Who follows a job: what happens to it, from its beginning or from where a caller left off, until it is over."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from service.http.media import encode
+from service.jobs.outcome import OPEN
+from service.jobs.store import Happening, Store
+from service.jobs.watched_jobs import WatchedJobs
+
+# Of one look into the store; a slow reader falls behind there, not in memory.
+AT_ONCE = 200
+# Longest sleep between two looks at whether the process is stopping.
+LOOK_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How happenings are written. beat: sent when there are none for a while."""
+
+    content_type: str
+    write: Callable[[Happening], bytes]
+    beat: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """Happenings as bytes. received_at: when they were read, on the monotonic clock."""
+
+    data: bytes
+    count: int
+    received_at: float
+
+
+class JobFollower:
+    """
+    The happenings of one job, for one stream. after: the number of the last one that is known already.
+
+    ended: why there will be no more: the job is `over`, or the process stops.
+    """
+
+    last_message = b""
+
+    def __init__(self, store: Store, watched: WatchedJobs, jid: str, after: int, form: Form) -> None:
+        self._store, self._watched = store, watched
+        self._jid = jid
+        self._after = after
+        self._form = form
+        self.ended: Literal["over", "shutdown"] | None = None
+
+    def next(self, timeout: float) -> Written | None:
+        """Return what happened since the last time, or within *timeout* seconds; None if nothing did, and at the end."""
+        news = self._store.happenings(self._jid, self._after, AT_ONCE)
+        if not news:
+            if not self._is_over():
+                self._watched.wait_for_news(self._jid, self._after, min(timeout, LOOK_SECONDS))
+            return None
+        self._after = news[-1].seq
+        return Written(b"".join(map(self._form.write, news)), len(news), time.monotonic())
+
+    def _is_over(self) -> bool:
+        record = self._store.job(self._jid)
+        if record is None or (record.status not in OPEN and record.happened <= self._after):
+            self.ended = "over"
+        elif self._watched.is_ending:
+            self.ended = "shutdown"
+        return self.ended is not None
+
+
+def shown(happening: Happening) -> Mapping[str, Any]:
+    """Return a happening as an object."""
+    minion = {} if happening.minion is None else {"minion": happening.minion}
+    return {"seq": happening.seq, "at": round(happening.at, 3), "event": happening.kind, **minion, **happening.body}
+
+
+def _sse(happening: Happening) -> bytes:
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (happening.seq, happening.kind.encode(), encode(shown(happening)))
+
+
+def _line(happening: Happening) -> bytes:
+    """Return a line for people; what minions have sent stays on it."""
+    told = happening.body
+    what = f"{happening.minion}: {told['status']}" if happening.minion is not None else f"job: {told.get('status', happening.kind)}"
+    why = f" ({told.get('reason') or told.get('cause')})" if told.get("reason") or told.get("cause") else ""
+    failed = [f"    {one['fun']} {one['name']}: {one['comment']}" for one in told.get("failures", ())]
+    moment = time.strftime("%H:%M:%S", time.gmtime(happening.at))
+    lines = [f"{moment} {what}{why}", *failed]
+    return "".join(f"{' '.join(line.split())}\n" if line is lines[0] else f"    {' '.join(line.split())}\n" for line in lines).encode("utf-8", "replace")
+
+
+# By media type; the first one is also for who accepts anything.
+FORMS: Mapping[str, Form] = {
+    "text/event-stream": Form("text/event-stream;charset=utf-8", _sse, b"retry: 400\n"),
+    "application/x-ndjson": Form("application/x-ndjson", lambda happening: encode(shown(happening)) + b"\n", b"\n"),
+    "text/plain": Form("text/plain;charset=utf-8", _line, b"\n"),
+}
