@@ -1,0 +1,64 @@
+"""A caller of `/v1/jobs` beside a real master, whose jobs leave a line for each time that they run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from service.demo.embedded import EmbeddedSalt
+from tests.real.conftest import MakeSidecar
+from tests.real.sidecar import JSON, Answer, Sidecar, ask
+
+# What a pipeline's account has, and the one that only looks jobs up.
+USERS: dict[str, list[Any]] = {"ci": ["cmd.run", "state.apply", "test.*"], "recovery": [{"@runner": ["jobs.list_job$"]}]}
+
+
+class Pipeline:
+    """A caller of `/v1/jobs`, and the file in which its jobs leave a line for each time they run."""
+
+    def __init__(self, salt: EmbeddedSalt, make: MakeSidecar, folder: Path, *, recovers: bool = True, master_config: Path | None = None) -> None:
+        """recovers: there is an account that looks jobs up. master_config: another one than the master's own."""
+        password = folder / "password"
+        password.write_text(salt.credentials_of("recovery")["password"])
+        account = {"JOBS_RECOVERY_USER": "file:recovery", "JOBS_RECOVERY_PASSWORD_FILE": password} if recovers else {}
+        self._make = make
+        self._settings = {"JOBS_STORE": f"sqlite://{folder}/jobs.db", "JOBS_LOST_SECONDS": 2, **account}
+        self._salt = salt
+        self._master_config = master_config or salt.master_config
+        self.ran = folder / "ran"
+        self.again()
+        self.token = self.login()
+
+    def login(self) -> str:
+        body = json.dumps(self._salt.credentials_of("ci")).encode()
+        token: str = ask(self.sidecar.api_port, "POST", "/login", body, JSON).json()["return"][0]["token"]
+        return token
+
+    def again(self) -> None:
+        """Start a process, perhaps in the place of one that is gone."""
+        self.sidecar: Sidecar = self._make(self._master_config, **self._settings).__enter__()
+
+    def post(self, query: str = "", key: str = "", **asked: Any) -> Answer:
+        headers = {**JSON, "X-Auth-Token": self.token, **({"Idempotency-Key": key} if key else {})}
+        return ask(self.sidecar.api_port, "POST", f"/v1/jobs{query}", json.dumps({"tgt": "*", **asked}).encode(), headers)
+
+    def get(self, path: str, accept: str = "*/*") -> Answer:
+        return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token, "Accept": accept})
+
+    def end_of(self, jid: str) -> dict[str, Any]:
+        """Wait for the end of a job; return it."""
+        for _ in range(5):
+            answer = self.get(f"/{jid}?wait=60")
+            if answer.status == 200:
+                job: dict[str, Any] = answer.json()
+                return job
+        raise AssertionError(answer.body)
+
+    def marking(self, then: str = "true") -> dict[str, Any]:
+        """Return a job that leaves a line on each minion."""
+        return {"fun": "cmd.run", "arg": [f"echo run >> {self.ran}; {then}"]}
+
+    @property
+    def runs(self) -> int:
+        return len(self.ran.read_text().splitlines()) if self.ran.exists() else 0

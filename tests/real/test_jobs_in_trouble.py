@@ -1,0 +1,93 @@
+"""Jobs of `/v1` whose bus is cut, whose master restarts or whose minion dies meanwhile: what is said of them is true."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.demo.embedded import EmbeddedSalt
+from tests.real.conftest import MakeSidecar
+from tests.real.pipeline import USERS, Pipeline
+from tests.real.relay import Relay
+
+pytestmark = [pytest.mark.master, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def piped() -> Iterator[EmbeddedSalt]:
+    """Start a master and two minions with the accounts of a pipeline, to be ill-treated."""
+    with tempfile.TemporaryDirectory() as folder, EmbeddedSalt(Path(folder), threads=True, users=USERS) as salt:
+        yield salt
+
+
+@pytest.fixture
+def relay(piped: EmbeddedSalt) -> Iterator[Relay]:
+    with tempfile.TemporaryDirectory() as folder, Relay(piped, Path(folder)) as made:
+        yield made
+
+
+def begun(pipeline: Pipeline, gate: Path, **asked: Any) -> str:
+    """Start a job that lasts until the gate is there; return its id when it runs on both minions."""
+    held = f"while [ ! -e {gate} ]; do sleep 0.2; done; echo over >> {gate}"
+    jid: str = pipeline.post(**pipeline.marking(held), **asked).json()["jid"]
+    pipeline.sidecar.wait(lambda: pipeline.runs == 2, "begun on both")
+    return jid
+
+
+def over_on(gate: Path, minions: int) -> bool:
+    return len(gate.read_text().splitlines()) == minions
+
+
+@pytest.mark.parametrize(("recovers", "status", "exit_code"), [(True, "succeeded", 0), (False, "unknown", 6)])
+def test_what_was_said_while_the_bus_was_cut_is_looked_up_or_unknown(
+    piped: EmbeddedSalt, relay: Relay, make_sidecar: MakeSidecar, tmp_path: Path, recovers: bool, status: str, exit_code: int
+) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path, recovers=recovers, master_config=relay.master_config)
+    gate = tmp_path / "gate"
+    jid = begun(pipeline, gate, timeout=1)
+    relay.cut()
+    pipeline.sidecar.wait_for_line("bus.disconnected")
+    gate.touch()
+    pipeline.sidecar.wait(lambda: over_on(gate, 2), "over on both")
+    pipeline.sidecar.wait(lambda: all(minion in returned(piped, jid) for minion in piped.minions), "returned")
+    relay.mend()
+    job = pipeline.end_of(jid)
+
+    assert (job["status"], job["exit_code"], pipeline.runs) == (status, exit_code, 2)
+    assert {part.get("source", part.get("why")) for part in job["minions"].values()} == {"job_cache" if recovers else "bus_interrupted"}
+
+
+def returned(salt: EmbeddedSalt, jid: str) -> set[str]:
+    """Return whose returns the master has in its job cache."""
+    jobs = [path.parent for path in salt.master_config.parent.parent.rglob("jid") if path.read_text() == jid]
+    return {path.parent.name for job in jobs for path in job.rglob("return.p")}
+
+
+def test_a_job_outlives_the_restart_of_its_master(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path)
+    gate = tmp_path / "gate"
+    jid = begun(pipeline, gate)
+    piped.stop_master()
+    piped.start_master()
+    pipeline.sidecar.wait_ready()
+    gate.touch()
+    job = pipeline.end_of(jid)
+
+    assert (job["status"], job["counts"], pipeline.runs) == ("succeeded", {"ok": 2}, 2)
+
+
+def test_a_job_that_died_with_its_minion_is_missing_when_the_minion_is_back(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path)
+    gate = tmp_path / "gate"
+    jid = begun(pipeline, gate, timeout=1)
+    piped.stop_minion("minion-2")
+    piped.start_minion("minion-2")
+    gate.touch()
+    job = pipeline.end_of(jid)
+
+    assert (job["status"], job["cause"], job["exit_code"]) == ("failed", "missing", 3)
+    assert {minion: part["status"] for minion, part in job["minions"].items()} == {"minion-1": "ok", "minion-2": "lost"}
