@@ -75,7 +75,7 @@ Every answer has the header `X-Request-ID`.
 _ERRORS = """
 ## Errors
 
-Every error of every URL has the same body, here for a low without `tgt`:
+Every error of every URL but those below `/v1/` has the same body, here for a low without `tgt`:
 
 ```json
 {"return": "400: tgt is missing: which minions to run on, such as '*'", "status": 400, "error": "BadRequest", "request_id": "...", "field": "tgt"}
@@ -86,6 +86,9 @@ Every error of every URL has the same body, here for a low without `tgt`:
 When a low fails after others of its request have run, `completed` has their values and `jids` the jids of all jobs that were started.
 Where the table says `always` or `sometimes`, the header `Retry-After` gives the seconds to wait before trying again.
 Bytes that are no HTTP request, or are too many, get this body without `request_id`: `BadRequest` with 400 or 501, `TooLarge` with 413 or 431.
+
+Below `/v1/` an error is an `application/problem+json` (RFC 9457): `detail` for people, `error` and `status` as here, and `errors` with a JSON pointer for each field that is wrong.
+A missing right (`Forbidden`) is 403 there.
 
 A minion that fails or does not answer is no error: its return says so, with status 200.
 
