@@ -261,6 +261,7 @@ def test_when_the_process_stops_streams_end_and_no_new_one_begins(tmp_path: Path
     assert api.process.metrics.value("salt_api_stream_disconnects_total", reason="shutdown") == 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_too_slow_is_told_and_dropped(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_EVENTS_QUEUE_EVENTS="10")
 

@@ -49,6 +49,7 @@ def test_a_missing_right_is_neither_charged_nor_counted_as_a_failed_login(api: A
     assert api.run(client="local", tgt="*", fun="test.ping").status == 200  # a neighbour that is not proven
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["inline", "token"])
 @pytest.mark.parametrize("client", LOWS)
 def test_bad_credentials_are_charged_whatever_right_would_be_missing_too(api: Api, client: str, how: str) -> None:

@@ -89,6 +89,7 @@ def seen(api: Api, streams: dict[tuple[str, str], Listening]) -> dict[tuple[str,
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("listening", STREAMS, indirect=True)
 @pytest.mark.parametrize("way", WAYS)
 def test_each_user_of_each_module_sees_its_own_jobs_and_no_others(api: Api, listening: dict[tuple[str, str], Listening], way: Any) -> None:

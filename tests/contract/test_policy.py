@@ -81,6 +81,7 @@ def low_of(client: str, fun: str = "") -> dict[str, Any]:
     return {"client": client, "fun": fun or ("test.arg" if client.startswith("runner") else "key.finger"), "match": CANARY}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_refusal_comes_before_the_master_and_leaks_nothing(client: str, tmp_path: Path) -> None:
     audit = {"SIDECAR_AUDIT_SINKS": "file", "SIDECAR_AUDIT_FILE": str(tmp_path / "audit.jsonl"), "SIDECAR_AUDIT_WRITE_SECONDS": "30"}

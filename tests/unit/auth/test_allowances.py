@@ -193,6 +193,7 @@ def besiege(attackers: int, *, known: bool) -> Tally:
     return siege.tally
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attackers", "known", "least"),
     [

@@ -92,6 +92,7 @@ def test_a_list_in_any_spelling_names_the_same_ids() -> None:
     assert MinionGlobs(["web*"]).fit([], "list") is Fit.NO
 
 
+@pytest.mark.slow
 def test_two_long_globs_are_compared_at_once() -> None:
     """With a walk through all pairs of places this would take minutes."""
     assert MinionGlobs(["*a" * 60 + "b"] * 500).fit("*a" * 60 + "c", "glob") is Fit.NO

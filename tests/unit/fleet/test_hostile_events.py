@@ -13,6 +13,7 @@ from tests.hostile import MALLORY, Fired, events, packed
 from tests.unit.fleet.following import JID, Following
 
 
+@pytest.mark.slow
 @given(st.lists(events([JID, "77"], ["m1", "m2"]), max_size=8))
 def test_any_event_leaves_the_other_minions_returns_counted(hostile: list[Fired]) -> None:
     bus = Following()

@@ -84,6 +84,7 @@ def test_a_file_comes_with_its_media_type(app: Application, path: str, media_typ
     assert app.accounts[0].route == "/static"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [

@@ -109,6 +109,7 @@ def test_a_master_that_answers_too_late_keeps_nothing_back_for_ever(make: Make) 
         assert [event.tag for event in until(mine, "salt/job/2/new")] == ["salt/job/2/new"]
 
 
+@pytest.mark.slow
 def test_what_waits_is_bounded(make: Make) -> None:
     owners = Owners()
     fan_out = make(owners, queue_events=10_000)

@@ -70,6 +70,7 @@ def test_the_others_returns_are_theirs_and_nobody_else_is_in_the_answer(hostile:
     assert value.keys() == {"a", "b", MALLORY}
 
 
+@pytest.mark.slow
 @given(HOSTILE)
 def test_a_subset_has_the_others(hostile: list[tuple[int, Fired]]) -> None:
     value = Besieged(hostile).run("local_subset", sub=3).value
@@ -78,6 +79,7 @@ def test_a_subset_has_the_others(hostile: list[tuple[int, Fired]]) -> None:
     assert value.keys() <= {"a", "b", MALLORY}
 
 
+@pytest.mark.slow
 @given(HOSTILE)
 def test_a_batch_has_the_others(hostile: list[tuple[int, Fired]]) -> None:
     value = Besieged(hostile).run("local_batch", batch=3).value
@@ -98,6 +100,7 @@ def test_a_runner_returns_what_it_returned(hostile: list[tuple[int, Fired]]) -> 
     assert world.runner() == LowResult({"x": 1}, "ok", JID)
 
 
+@pytest.mark.slow
 @given(FOREIGN, st.sampled_from(["local", "local_subset", "local_batch"]))
 def test_returns_of_a_job_that_shares_the_jid_are_in_no_answer(foreign: list[tuple[int, str, Any]], client: str) -> None:
     world = Besieged([])
