@@ -133,7 +133,7 @@ class Commands:
             with info.timeline.stage("auth"):
                 for low in lows:
                     self._may_call(low.credentials, info.address)
-        if self._rules is not None:
+        if self._rules is not None and any(map(self._rules.concerns, lows)):
             self._judge(self._rules, lows, info, proof)
         slots = self.sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self.quick_calls
         with contextlib.ExitStack() as held:

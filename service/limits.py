@@ -54,34 +54,26 @@ class Shares:
         self._held: collections.Counter[str] = collections.Counter()  # by holder; guarded by _lock
 
     @contextlib.contextmanager
-    def take(self, *holders: str) -> Iterator[None]:
-        """Hold a slot inside the block. holders: whose it is, each one within the one before it. Raises Overloaded, ShareTaken."""
+    def take(self, *holders: str, begun: bool = False) -> Iterator[None]:
+        """
+        Hold a slot inside the block. Raises Overloaded, ShareTaken.
+
+        holders: whose it is, each one within the one before it. begun: what the slot is for has, so it is given even if none is left.
+        """
         with self._lock:
-            self._check(holders)
+            if not begun:
+                self._check(holders)
             self._count(holders, 1)
-        with self._counted(holders):
-            yield
-
-    @contextlib.contextmanager
-    def keep(self, *holders: str) -> Iterator[None]:
-        """Hold a slot inside the block even if none is left: what it is for has begun."""
-        with self._lock:
-            self._count(holders, 1)
-        with self._counted(holders):
-            yield
-
-    def check(self, *holders: str) -> None:
-        """Raise what `take` would."""
-        with self._lock:
-            self._check(holders)
-
-    @contextlib.contextmanager
-    def _counted(self, holders: tuple[str, ...]) -> Iterator[None]:
         try:
             yield
         finally:
             with self._lock:
                 self._count(holders, -1)
+
+    def check(self, *holders: str) -> None:
+        """Raise what `take` would."""
+        with self._lock:
+            self._check(holders)
 
     def _count(self, holders: tuple[str, ...], slots: int) -> None:
         self._taken += slots
@@ -125,11 +117,11 @@ class Slots:
 
         Yields, for a stranger, what to call when it has turned out to be a user, which holds one of ours from then on. Raises Overloaded, and Throttled for strangers.
         """
-        with contextlib.ExitStack() as held:
-            if holder.proven or self._strangers is None:
-                held.enter_context(self._shares.take(holder.address, holder.user))
+        if holder.proven or self._strangers is None:
+            with self._shares.take(holder.address, holder.user):
                 yield None
-                return
+            return
+        with contextlib.ExitStack() as held:
             self._shares.check(holder.address, holder.user)
             try:
                 # Anybody can use a name, so it counts at its own address only.
@@ -140,7 +132,7 @@ class Slots:
 
             def welcome(user: str) -> None:
                 held.close()
-                held.enter_context(self._shares.keep(holder.address, user))
+                held.enter_context(self._shares.take(holder.address, user, begun=True))
 
             yield welcome
 

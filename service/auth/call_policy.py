@@ -8,7 +8,7 @@ import functools
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from service.auth.minion_globs import Fit, MinionGlobs
 from service.clients import Kind
@@ -50,12 +50,17 @@ class PolicyCall:
     address: str
     caller: Callable[[], KnownCaller]
 
+    @functools.cached_property
+    def known(self) -> KnownCaller:
+        """Return what is known of who asks."""
+        return self.caller()
+
     @classmethod
     def of(cls, low: Low, address: str, caller: Callable[[], KnownCaller]) -> PolicyCall:
         """Return what a low asks for: everything that it does, each once."""
         local = low.client.kind == "local"
         functions = tuple(dict.fromkeys(fun for fun, _, _ in low.doings))
-        return cls(low.client.kind, functions, low.fields["tgt"] if local else None, low.fields["tgt_type"] if local else "", address, functools.cache(caller))
+        return cls(low.client.kind, functions, low.fields["tgt"] if local else None, low.fields["tgt_type"] if local else "", address, caller)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +96,11 @@ class CallPolicy:
         """Take other rules, in a running process."""
         first = [_CallRule(MASTER_WRITES_NAME, MASTER_WRITES)] if refuse_master_writes else []
         self._rules = first + [_CallRule(f"{RULES_NAME}.{number}", rule) for number, rule in enumerate(rules)]
+        self._kinds = {kind for rule in ([MASTER_WRITES] if refuse_master_writes else []) + list(rules) for kind in rule.clients or get_args(Kind)}
+
+    def concerns(self, low: Low) -> bool:
+        """Say whether there is a rule for calls of this kind; most sidecars have none but the one about the master's files."""
+        return low.client.kind in self._kinds
 
     def check(self, call: PolicyCall, asked: Mapping[str, Any]) -> None:
         """Raise Forbidden if any function of a call is refused. asked: what the log says of the call."""
@@ -177,7 +187,7 @@ def _networks(names: Sequence[str]) -> Condition:
 
 def _names(globs: Sequence[str], names_of: Callable[[KnownCaller], Sequence[str | None]]) -> Condition:
     fit = _pattern(globs)
-    return lambda call, _function: max(map(fit, names_of(call.caller())), default=Fit.NO)
+    return lambda call, _function: max(map(fit, names_of(call.known)), default=Fit.NO)
 
 
 def _pattern(globs: Sequence[str]) -> Callable[[str | None], Fit]:

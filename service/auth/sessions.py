@@ -329,7 +329,7 @@ def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:
 
 def is_cookie_alone(environ: Mapping[str, Any], cookie_name: str) -> bool:
     """Say whether the token that a request names stands in its cookie, which browsers send unasked."""
-    return _header_token(environ) is None and token_of(environ, cookie_name) is not None
+    return "HTTP_COOKIE" in environ and _header_token(environ) is None and token_of(environ, cookie_name) is not None
 
 
 def _header_token(environ: Mapping[str, Any]) -> str | None:

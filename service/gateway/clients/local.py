@@ -186,9 +186,9 @@ def _result(low: Low, job: Job, over: Over) -> LowResult:
     value: dict[str, Any] = full if low.fields.get("full_return") else {minion: data["ret"] for minion, data in full.items()}
     # Minions that could not even answer the question; LocalClient.cmd says False for them.
     value.update({minion: False for minion in job.minions if minion not in value})
-    reasons = Counter(filter(None, (why_failed(low.fun, data, data["return"]) for data in returns.values())))
-    outcome = outcome_of(len(value), len(returns), reasons.total())
-    return LowResult(value, outcome, job.jid, len(value), len(returns), reasons.total(), len(value) - len(returns), reasons)
+    failed = [reason for data in returns.values() if (reason := why_failed(low.fun, data, data["return"]))]
+    outcome = outcome_of(len(value), len(returns), len(failed))
+    return LowResult(value, outcome, job.jid, len(value), len(returns), len(failed), len(value) - len(returns), Counter(failed) if failed else {})
 
 
 def as_full_return(data: Mapping[str, Any]) -> dict[str, Any]:
