@@ -188,10 +188,10 @@ class JobAccount:
             if self.parts[minion].status not in OVER:
                 self._change(minion, Part("unknown", why=unless) if unless else Part("lost"))
 
-    def give_up_unheard(self, now: float) -> None:
-        """Take a runner that the master has not announced by now for one that it lacks: it says nothing then."""
+    def give_up_unheard(self, now: float, unless: Why | None) -> None:
+        """Take a runner that the master has not announced by now for one that it lacks: it says nothing then. unless: as of `lose`."""
         if self._kind != "local" and now >= self._started + ANNOUNCED_SECONDS and self.parts[MASTER].status == "waiting":
-            self._change(MASTER, Part("no_return"))
+            self._change(MASTER, Part("unknown", why=unless) if unless else Part("no_return"))
 
     def cancel_stopped(self, now: float) -> None:
         """Await no more return of a job that was stopped long enough ago for it to come."""

@@ -282,7 +282,7 @@ class RunningJobs:
     def _step_running(self, job: OpenJob, account: JobAccount, now: float) -> None:
         account.lose(account.seem_lost(), job.missed)
         account.cancel_stopped(now)
-        account.give_up_unheard(now)
+        account.give_up_unheard(now, job.missed)
         if now >= job.kill_at and account.awaited:
             job.kill_at = math.inf
             self._ask(job, "saltutil.kill_job", account.awaited)

@@ -113,7 +113,10 @@ class WatchedJobs:
         """Take the events of one of the master's runs for a job; return those that came already."""
         with self._lock:
             self._runs[master_jid] = job.record.jid
-        return self._early_runs.pop(master_jid, [])
+        early = self._early_runs.pop(master_jid, [])
+        if not self._starts_run():
+            self._early_runs.clear()
+        return early
 
     def drop(self, job: OpenJob) -> None:
         """Watch a job no longer."""

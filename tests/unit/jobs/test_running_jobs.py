@@ -206,6 +206,21 @@ def test_a_runner_that_the_master_never_announces_is_missing(sidecar: Sidecar) -
     sidecar.until(lambda: sidecar.status == ("failed", None))
 
 
+def test_a_runner_that_may_have_been_announced_while_we_were_away_is_unknown(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
+    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
+    sidecar.jobs.started(JID, "7" * 20)
+    sidecar.kill()
+    again = recovered(tmp_path, now=1010.0)
+    again.now += 61
+    again.until(lambda: again.status == ("unknown", None))
+    again.runs("7" * 20, "ret")
+    again.until(lambda: again.status == ("succeeded", None))
+    again.jobs.stop()
+    again.kill()
+
+
 def test_a_runner_that_runs_at_the_deadline_has_timed_out(sidecar: Sidecar) -> None:
     sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}, ends_at=1100.0))
     sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}, ends_at=1100.0), TOKEN)
