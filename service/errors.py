@@ -101,6 +101,10 @@ class Conflict(Fault, status=409, outcome="invalid"):
     """What is asked for would overwrite something, or the low's `jid` is another job's."""
 
 
+class RangeBeyondEnd(Fault, status=416, outcome="invalid"):
+    """The `Range` begins beyond the end of what there is."""
+
+
 class Unprocessable(Fault, status=422, outcome="invalid"):
     """The request is understood, but some of its fields cannot be taken; `errors` has a JSON pointer for each."""
 

@@ -24,6 +24,7 @@ from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
 from service.api.v1_events import V1EventsResource
 from service.api.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource
+from service.api.v1_reports import V1JunitResource, V1LogResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions, still_holds
@@ -181,6 +182,8 @@ API: tuple[Route[ApiParts], ...] = (
         {"GET": Needs.SESSION, "DELETE": Needs.SESSION},
     ),
     Route("/v1/jobs/{jid}/events", V1EventsResource, _job_events, {"GET": Needs.SESSION}, pageless=True),
+    Route("/v1/jobs/{jid}/log", V1LogResource, lambda parts: V1LogResource(parts.jobs), {"GET": Needs.SESSION}),
+    Route("/v1/jobs/{jid}/junit", V1JunitResource, lambda parts: V1JunitResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
     Route("/keys/{mid}", KeyResource, lambda parts: KeyResource(parts.commands), {"GET": Needs.RIGHT}),

@@ -170,7 +170,7 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
         "revision": record.revision,
         "foreign_returns": record.strays,
         **({"cancel_asked": True} if record.cancelled else {}),
-        "links": {"self": url, "events": f"{url}/events", "minion": f"{url}/minions/{{id}}"},
+        "links": {"self": url, "events": f"{url}/events", "log": f"{url}/log", "junit": f"{url}/junit", "minion": f"{url}/minions/{{id}}"},
     }
 
 

@@ -81,7 +81,7 @@ def _sse(happening: Happening) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (happening.seq, happening.kind.encode(), encode(shown(happening)))
 
 
-def _line(happening: Happening) -> bytes:
+def line_of(happening: Happening) -> bytes:
     """Return a line for people; what minions have sent stays on it."""
     told = happening.body
     what = f"{happening.minion}: {told['status']}" if happening.minion is not None else f"job: {told.get('status', happening.kind)}"
@@ -96,5 +96,5 @@ def _line(happening: Happening) -> bytes:
 FORMS: Mapping[str, Form] = {
     "text/event-stream": Form("text/event-stream;charset=utf-8", _sse, b"retry: 400\n"),
     "application/x-ndjson": Form("application/x-ndjson", lambda happening: encode(shown(happening)) + b"\n", b"\n"),
-    "text/plain": Form("text/plain;charset=utf-8", _line, b"\n"),
+    "text/plain": Form("text/plain;charset=utf-8", line_of, b"\n"),
 }

@@ -244,17 +244,18 @@ class SqliteStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            db = self._readers.pop() if self._readers else None
-        try:
-            db = db or self._connect()
-            yield db
-        except sqlite3.Error as exc:
-            raise StorageUnavailable(f"the store of jobs cannot be read: {exc}", retry_after_seconds=1) from None
-        with self._lock:
-            if len(self._readers) < MOST_IDLE_READERS:
-                self._readers.append(db)
-                return
-        db.close()
+            idle = self._readers.pop() if self._readers else None
+        with contextlib.ExitStack() as held:
+            try:
+                db = idle or self._connect()
+                held.callback(db.close)
+                yield db
+            except sqlite3.Error as exc:
+                raise StorageUnavailable(f"the store of jobs cannot be read: {exc}", retry_after_seconds=1) from None
+            with self._lock:
+                if len(self._readers) < MOST_IDLE_READERS:
+                    self._readers.append(db)
+                    held.pop_all()
 
     def _connect(self) -> sqlite3.Connection:
         db = self._open(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)

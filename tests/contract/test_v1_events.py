@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
@@ -115,3 +116,46 @@ def test_others_cannot_follow_a_job(api: Api) -> None:
 
     assert problem(answer) == (404, "NoSuchJob")
     assert api.caller.request("HEAD", f"/v1/jobs/{jid}/events", b"", x_auth_token=token_of(api)).body == b""
+
+
+def test_the_log_is_read_on_from_where_one_was(api: Api) -> None:
+    jid = post(api).json()["jid"]
+    whole = get(api, f"/{jid}/log")
+    size = len(whole.body)
+
+    assert (whole.status, whole.headers["x-complete"]) == (200, "true")
+    assert whole.body.decode().splitlines()[-1].endswith("job: succeeded")
+    assert get(api, f"/{jid}/log?offset=5").body == whole.body[5:]
+    assert get(api, f"/{jid}/log?offset={size + 9}").body == b""
+    part = get(api, f"/{jid}/log", range="bytes=5-")
+    assert (part.status, part.body, part.headers["content-range"]) == (206, whole.body[5:], f"bytes 5-{size - 1}/{size}")
+    beyond = get(api, f"/{jid}/log", range=f"bytes={size}-")
+    assert (problem(beyond), beyond.headers["content-range"]) == ((416, "RangeBeyondEnd"), f"bytes */{size}")
+    for wrong in ("bytes=5-6", "bytes=-5", "lines=1-", "bytes=x-", "bytes=" + "9" * 50 + "-"):
+        assert problem(get(api, f"/{jid}/log", range=wrong)) == (400, "BadRequest"), wrong
+    assert problem(get(api, f"/{jid}/log?offset=-1")) == (400, "BadRequest")
+
+
+def test_the_log_of_a_job_that_runs_says_that_more_may_come(fake: Api) -> None:
+    gateway_of(fake).master.silent = {"minion-2"}
+
+    assert get(fake, f"/{post(fake, '').json()['jid']}/log").headers["x-complete"] == "false"
+
+
+def test_a_job_is_a_report_of_tests(fake: Api) -> None:
+    gateway_of(fake).master.silent = {"minion-1", "minion-2"}
+    jid = post(fake, "", fun="state.apply", tgt=["minion-1", "minion-2", "ghost"], tgt_type="list").json()["jid"]
+    chunk = {"result": False, "changes": {}, "comment": "no \x00 <b>&", "name": "b", "__run_num__": 0}
+    failed = {"fun": "state.apply", "return": {"a_|-b_|-b_|-c": chunk}, "retcode": 2, "success": False}
+    gateway_of(fake).hub.deliver(returned(jid, "minion-1", **failed))
+    before = ET.fromstring(get(fake, f"/{jid}/junit").body)
+    gateway_of(fake).hub.deliver(returned(jid, "minion-2", fun="state.apply", **{"return": {}}))
+    get(fake, f"/{jid}?wait=30")
+    answer = get(fake, f"/{jid}/junit")
+    suite = ET.fromstring(answer.body)
+
+    assert answer.headers["content-type"] == "application/xml"
+    assert {case.get("name"): [child.tag for child in case] for case in suite} == {"ghost": ["error"], "minion-1": ["failure"], "minion-2": []}
+    assert [suite.get(name) for name in ("name", "tests", "failures", "errors", "skipped")] == ["state.apply", "3", "1", "1", "0"]
+    assert "no \ufffd <b>&" in (suite.findtext(".//failure") or "")
+    assert before.get("tests") == "3"
