@@ -8,8 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from service.cli.health import add_arguments as add_health_arguments
+from service.jobs.outcome import JobStatus
 from service.settings.locations import CONFIG_VARIABLE, MASTER_CONFIG_VARIABLE, environ_name
 
 DESCRIPTION = "A sidecar for the salt-master that turns HTTP into Salt calls."
@@ -45,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _command(commands, "smoke", "service.cli.smoke:main", "Start the demo on free ports, send one call of each client, check the answers, stop.")
     _add_audit(commands)
     _add_policy(commands)
+    _add_jobs(commands)
     _command(commands, "version", "service.cli:version", "Print our version, Salt's and Python's.")
     docs = _command(commands, "docs", "service.cli.docs:main", "Print the documentation that is generated from the code.")
     docs.add_argument("--write", action="store_true", help="write it to the repository's files instead")
@@ -94,6 +97,31 @@ def _add_policy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_config(test)
 
 
+def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    purpose = "Look after the store of the jobs of /v1/jobs (jobs.store), while the sidecar runs too."
+    asked = commands.add_parser("jobs", help=purpose, description=purpose).add_subparsers(metavar="COMMAND", required=True)
+    listing = _jobs_command(asked, "list", "List jobs of all owners, the newest first.", "Example: salt-sidecar jobs list --status in_doubt")
+    listing.add_argument("--owner", metavar="EAUTH:USER", help="only this owner's")
+    listing.add_argument("--status", choices=get_args(JobStatus), metavar="STATUS", help="only those in this status: %(choices)s")
+    listing.add_argument("--limit", type=int, default=100, metavar="N", help="most jobs, -1 for all (default: %(default)s)")
+    purpose = "Show a job and what is known of each minion, without returns: exit code 1 if there is no such job."
+    _jobs_command(asked, "show", purpose).add_argument("jid", metavar="JID", help="the job's id")
+    purpose = "Remove jobs that have been over for a while, with their Idempotency-Keys: the same request again runs again. Jobs that are not over stay."
+    pruning = _jobs_command(asked, "prune", purpose, "The sidecar does this by itself: see jobs.keep_seconds. The file does not shrink; new jobs use its room.")
+    pruning.add_argument("--older-than", type=_age, metavar="AGE", help="how long they have been over: 90, 30m, 12h or 7d (default: jobs.keep_seconds)")
+    pruning.add_argument("--dry-run", action="store_true", help="say how many, and remove none")
+    purpose = "Read through the store, and say who has it, its version and its size: exit code 1 if it is damaged."
+    _jobs_command(asked, "check", purpose, "It reads the whole file, which may take a minute.")
+
+
+def _jobs_command(asked: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    command = _command(asked, name, "service.cli.stored_jobs:main", purpose, epilog)
+    command.set_defaults(jobs_command=name)
+    command.add_argument("--json", action="store_true", help="print JSON")
+    _add_config(command)
+    return command
+
+
 def version(_args: argparse.Namespace) -> None:
     """Print the three versions one asks for in a bug report."""
     from importlib import metadata  # noqa: PLC0415 - the other commands do not need it
@@ -118,3 +146,12 @@ def _minions(text: str) -> int:
     if not 1 <= number <= 20:
         raise argparse.ArgumentTypeError("between 1 and 20")
     return number
+
+
+def _age(text: str) -> float:
+    """Read a number of seconds, minutes, hours or days."""
+    factor = {"s": 1, "m": 60, "h": 3600, "d": 86_400}.get(text[-1:])
+    number = float(text if factor is None else text[:-1])
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("a number of seconds, or one that ends in m, h or d")
+    return number * (factor or 1)

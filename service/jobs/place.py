@@ -14,11 +14,16 @@ NETWORK_FILE_SYSTEMS = frozenset("nfs nfs4 cifs smb3 smbfs 9p ceph glusterfs fus
 MOUNTS = Path("/proc/self/mounts")
 
 
-def place_of(url: str, mounts: Path = MOUNTS) -> Path:
-    """Return the file that `jobs.store` names. Raises InvalidConfiguration if nothing can be kept there."""
+def file_of(url: str) -> Path:
+    """Return the file that `jobs.store` names, wherever it is. Raises InvalidConfiguration if it names none."""
     if not url:
         raise InvalidConfiguration([ConfigFault("jobs.store", "is empty", "name a file, such as sqlite:///var/lib/salt-sidecar/jobs.db")])
-    path = Path(url.removeprefix("sqlite://"))
+    return Path(url.removeprefix("sqlite://"))
+
+
+def place_of(url: str, mounts: Path = MOUNTS) -> Path:
+    """Return the file that `jobs.store` names. Raises InvalidConfiguration if nothing can be kept there."""
+    path = file_of(url)
     if not path.parent.is_dir():
         raise unusable(path, "its folder does not exist")
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -44,6 +49,20 @@ def locked(path: Path) -> BinaryIO:
     except OSError as exc:
         raise unusable(path, os.strerror(exc.errno or 0)) from None
     return file
+
+
+def is_held(path: Path) -> bool:
+    """Say whether a process has a store."""
+    try:
+        with path.with_name(f"{path.name}.lock").open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError as exc:
+        raise unusable(path, os.strerror(exc.errno or 0)) from None
+    return False
 
 
 def file_system_of(path: Path, mounts: Path) -> str:

@@ -78,7 +78,7 @@ class SqliteStore:
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> None:
         self._path = path
-        self._ballast = path.with_name(f"{path.name}.ballast")
+        self._ballast = ballast_of(path)
         self._ballast_bytes = ballast_bytes
         self._on_commit, self._monotonic, self._open = on_commit, monotonic, connect
         self._lock_file = locked(path)
@@ -169,11 +169,10 @@ class SqliteStore:
 
         def remove(db: sqlite3.Connection) -> int:
             jids = [jid for (jid,) in db.execute("SELECT jid FROM job WHERE finished < ?", (before,))]
-            excess = _bytes_of(db) - most_bytes
+            excess = bytes_of(db) - most_bytes
             if excess > 0:
                 jids += _oldest(db, before, excess)
-            for table in ("happening", "part", "job"):
-                db.executemany(f"DELETE FROM {table} WHERE jid = ?", [(jid,) for jid in jids])
+            remove_jobs(db, jids)
             return len(jids)
 
         removed: int = self._written(remove, durable=False)
@@ -183,7 +182,7 @@ class SqliteStore:
     def size_bytes(self) -> int:
         """See Store."""
         with self._reading() as db:
-            return _bytes_of(db)
+            return bytes_of(db)
 
     def close(self) -> None:
         """See Store."""
@@ -294,6 +293,24 @@ class SqliteStore:
             partial.unlink(missing_ok=True)
 
 
+def ballast_of(path: Path) -> Path:
+    """Return the file that keeps room back for a store."""
+    return path.with_name(f"{path.name}.ballast")
+
+
+def remove_jobs(db: sqlite3.Connection, jids: Iterable[str]) -> None:
+    """Remove jobs, with all that belongs to them."""
+    rows = [(jid,) for jid in jids]
+    for table in ("happening", "part", "job"):
+        db.executemany(f"DELETE FROM {table} WHERE jid = ?", rows)
+
+
+def bytes_of(db: sqlite3.Connection) -> int:
+    """Return how much room jobs take in a store."""
+    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+    return int((pages - free) * size)
+
+
 _SELECT = f"SELECT {', '.join(_JOB_FIELDS)} FROM job"
 
 
@@ -328,11 +345,6 @@ def _oldest(db: sqlite3.Connection, since: float, excess: float) -> Iterator[str
             return
         excess -= taken
         yield jid
-
-
-def _bytes_of(db: sqlite3.Connection) -> int:
-    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
-    return int((pages - free) * size)
 
 
 def _found(db: sqlite3.Connection, where: str, *values: str) -> JobRecord | None:
