@@ -112,12 +112,15 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     pruning.add_argument("--dry-run", action="store_true", help="say how many, and remove none")
     purpose = "Read through the store, and say who has it, its version and its size: exit code 1 if it is damaged."
     _jobs_command(asked, "check", purpose, "It reads the whole file, which may take a minute.")
+    purpose = "Write a sound copy of the store, while jobs go on; a copy of its files would be none. It has all returns: keep it secret."
+    _jobs_command(asked, "backup", purpose).add_argument("file", type=Path, metavar="FILE", help="the copy; it must not exist")
 
 
 def _jobs_command(asked: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str, epilog: str | None = None) -> argparse.ArgumentParser:
     command = _command(asked, name, "service.cli.stored_jobs:main", purpose, epilog)
     command.set_defaults(jobs_command=name)
-    command.add_argument("--json", action="store_true", help="print JSON")
+    if name != "backup":
+        command.add_argument("--json", action="store_true", help="print JSON")
     _add_config(command)
     return command
 

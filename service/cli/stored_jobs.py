@@ -77,6 +77,21 @@ def _check(args: argparse.Namespace, store: StoreFile, _keep: float, _revise: fl
     return 1 if state.damage else 0
 
 
+def _back_up(args: argparse.Namespace, store: StoreFile, _keep: float, _revise: float) -> int:
+    """Return 73 if the copy cannot be made there."""
+    try:
+        args.file.touch(mode=0o600, exist_ok=False)
+    except OSError as exc:
+        print(f"{args.file}: {exc.strerror}", file=sys.stderr)
+        return os.EX_CANTCREAT
+    try:
+        store.back_up(args.file)
+    except InvalidConfiguration:
+        args.file.unlink()
+        raise
+    return 0
+
+
 def _lines_of(state: StoreState) -> Iterator[str]:
     yield f"file         {state.path}, version {state.version}, {'a sidecar has it' if state.held else 'nobody has it'}"
     yield f"jobs         {', '.join(f'{count} {status}' for status, count in state.jobs.items()) or 'none'}"
@@ -119,4 +134,10 @@ def _mebibytes(size: int) -> str:
     return f"{size / 1024**2:.1f} MiB"
 
 
-_COMMANDS: Mapping[str, Callable[[argparse.Namespace, StoreFile, float, float], int]] = {"list": _list, "show": _show, "prune": _prune, "check": _check}
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace, StoreFile, float, float], int]] = {
+    "list": _list,
+    "show": _show,
+    "prune": _prune,
+    "check": _check,
+    "backup": _back_up,
+}

@@ -113,6 +113,11 @@ class StoreFile:
             remove_jobs(db, jids)
         return len(jids)
 
+    def back_up(self, target: Path) -> None:
+        """Write a sound copy into an empty file, whatever is written to the store meanwhile."""
+        with self._opened("ro") as db, contextlib.closing(sqlite3.connect(target)) as copy:
+            db.backup(copy)
+
     @contextlib.contextmanager
     def _opened(self, mode: str) -> Iterator[sqlite3.Connection]:
         """Open it; mode: `ro` or `rw`, neither of which makes a file where there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -112,6 +113,19 @@ def test_more_jobs_than_fit_into_one_transaction_are_removed_too(asked: Asked, s
     assert asked("prune", "--older-than", "1d")[1] == "51 jobs removed\n"
 
 
+def test_a_copy_is_sound_while_the_sidecar_goes_on_and_nobody_else_reads_it(asked: Asked, store: SqliteStore, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    copy = tmp_path / "kept" / "jobs.db"
+    store.intend(job("5" * 20))
+    assert asked("backup", str(copy)) == (0, "", "")
+    assert copy.stat().st_mode & 0o77 == 0
+    with contextlib.closing(opened(copy.parent)) as restored:
+        assert [restored.job(jid) for jid in (JID, OPEN, "5" * 20)] == [store.job(jid) for jid in (JID, OPEN, "5" * 20)]
+        assert restored.part(JID, "web1") == RETURN
+
+    assert asked("backup", str(copy)) == (73, "", f"{copy}: File exists\n")
+
+
 @pytest.mark.parametrize("age", ["-1", "7w", "inf", "nan", ""])
 def test_what_is_no_age_is_refused(asked: Asked, age: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -158,8 +172,9 @@ def test_a_store_of_another_version_is_not_pruned(asked: Asked, store: SqliteSto
     assert (asked("check")[0], jids(asked("list", "--json")[1])) == (1, [JID, OLD, OPEN])
 
 
-@pytest.mark.parametrize("command", [["list"], ["show", JID], ["prune"], ["check"]])
+@pytest.mark.parametrize("command", [["list"], ["show", JID], ["prune"], ["check"], ["backup", "copy.db"]])
 def test_where_there_is_no_store_it_says_so(asked: Asked, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     status, _, said = asked(*command)
     assert (status, list(tmp_path.iterdir())) == (78, [])
     assert "no such file" in said
