@@ -19,7 +19,7 @@ PATIENCE_SECONDS = 300.0
 UPGRADE = ROOT / "config" / "compose" / "upgrade"
 # Of one core, for the master and for the sidecar.
 SLOW_CPUS = 0.2
-MOUNTED = ("/etc/salt", "/run/salt", "/var/lib/salt", "/run/secrets", "/tmp")
+MOUNTED = ("/etc/salt", "/run/salt", "/var/lib/salt", "/var/lib/salt-sidecar", "/run/secrets", "/tmp")
 
 
 def keeps_from_the_sidecar(stack: Stack, report: Report) -> None:

@@ -31,6 +31,7 @@ OPEN = frozenset({"anything", "container", "global"})
         ({"config": {"hook": {"endpoints": {"github": {"secret": "x"}}}}}, "/config/hook/endpoints/github"),
         ({"master": {"clients": ["ssh"]}}, "/master/clients/0"),
         ({"master": {"persistence": {"pki": {"sise": "1Gi"}}}}, "/master/persistence/pki"),
+        ({"jobs": {"persistence": {"sise": "1Gi"}}}, "/jobs/persistence"),
         ({"auth": {"users": {"api": ".*"}}}, "/auth/users/api"),
         ({"probes": {"liveness": {"periodSecond": 1}}}, "/probes/liveness"),
         ({"resources": {"request": {}}}, "/resources"),

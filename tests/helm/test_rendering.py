@@ -116,6 +116,33 @@ def test_the_master_is_configured_for_its_volumes() -> None:
     assert {"/etc/salt/conf.d/extra", "/etc/salt/conf.d/secret"} <= mounts
 
 
+def claims_of(rendered: Rendered) -> dict[str, Any]:
+    return {item["metadata"]["name"]: item for item in rendered.objects if item["kind"] == "PersistentVolumeClaim"}
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+@pytest.mark.parametrize(("wanted", "made"), [({}, False), ({"enabled": True}, True), ({"enabled": True, "existingClaim": "mine"}, False)])
+def test_the_store_of_jobs_is_in_a_volume_and_in_a_claim_where_that_is_wanted(path: Path, wanted: dict[str, Any], made: bool) -> None:
+    rendered = render({**load(path), "jobs": {"persistence": wanted}})
+    claims = list(claims_of(rendered))
+    (pod, sidecar) = next((pod, container) for pod in rendered.pods() for container in containers(pod) if container["name"] == "salt-sidecar")
+    source = {"persistentVolumeClaim": {"claimName": (*claims, "mine")[0]}} if wanted else {"emptyDir": {}}
+
+    assert {"name": "salt-sidecar-jobs", "mountPath": "/var/lib/salt-sidecar"} in sidecar["volumeMounts"]
+    assert {"name": "salt-sidecar-jobs", **source} in pod["volumes"]
+    assert bool(claims) is made
+
+
+def test_a_claim_of_jobs_outlives_the_release_and_is_as_the_values_say() -> None:
+    wanted = {"enabled": True, "size": "5Gi", "storageClass": "fast", "annotations": {"backup": "yes"}}
+    (claim,) = claims_of(render({"jobs": {"persistence": wanted}})).values()
+    for version in VERSIONS:
+        kubernetes_validate.validate(claim, version, strict=True)
+
+    assert claim["metadata"]["annotations"] == {"backup": "yes", "helm.sh/resource-policy": "keep"}
+    assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "5Gi"}}}
+
+
 def test_tls_hides_the_plain_port_and_nginx_is_believed() -> None:
     rendered = render(ci("tls"))
     settings = rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")

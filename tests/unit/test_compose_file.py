@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from service.jobs.place import file_of
 from service.settings.sources import load
 from service.wiring.listeners import api_threads
 
@@ -65,6 +66,29 @@ def test_the_sidecar_mounts_no_volume_in_which_the_secret_is() -> None:
 
     assert not volumes & {"config", "pki", "cache", "grafana-secret"}
     assert "secrets" not in COMPOSE["services"]["sidecar"]
+
+
+def test_the_store_of_jobs_is_in_a_volume_that_its_user_may_write_to() -> None:
+    folder = str(file_of(SETTINGS.jobs.store).parent)
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    made = re.search(r"install -d -o salt -g salt -m 0750 ((?:.|\\\n)*?)&&", image)
+
+    assert f"jobs:{folder}" in COMPOSE["services"]["sidecar"]["volumes"]
+    assert "jobs" in COMPOSE["volumes"]
+    assert made
+    assert folder in made[1].split()
+
+
+def test_one_of_two_sidecars_has_the_store_of_jobs_and_gets_its_requests() -> None:
+    second = COMPOSE["services"]["sidecar-2"]["environment"]
+    nginx = ROOT / "config" / "nginx"
+    upstream = re.search(r"upstream jobs \{\s+server (\S+)", (nginx / "common.conf").read_text(encoding="utf-8"))
+
+    assert load({"SIDECAR_CONFIG": str(ROOT / "config/compose/sidecar.yaml"), **second}).jobs.store == ""
+    assert upstream
+    assert upstream[1] == f"127.0.0.1:{SETTINGS.api.port}"
+    for site in ("tls.conf", "mtls.conf"):
+        assert re.search(r"location /v1/ \{\s+proxy_pass http://jobs;", (nginx / site).read_text(encoding="utf-8")), site
 
 
 def test_every_variable_of_compose_is_explained() -> None:

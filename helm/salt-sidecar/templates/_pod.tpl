@@ -87,6 +87,8 @@ volumeMounts:
   {{- end }}
   - name: salt-sidecar-tmp
     mountPath: /tmp
+  - name: salt-sidecar-jobs
+    mountPath: /var/lib/salt-sidecar
   {{- if .Values.secretFiles }}
   - name: salt-sidecar-secrets
     mountPath: /etc/salt-sidecar/secrets
@@ -142,6 +144,10 @@ volumeMounts:
     mountPath: /tmp
 {{- end -}}
 
+{{- define "sidecar.jobsClaim" -}}
+{{ .Values.jobs.persistence.existingClaim | default (printf "%s-jobs" (include "sidecar.fullname" .)) }}
+{{- end -}}
+
 {{- define "sidecar.tokenVolume" -}}
 {{- with .Values.metrics.token }}
 {{- if .existingSecret }}
@@ -166,6 +172,14 @@ volumeMounts:
   emptyDir:
     medium: Memory
     sizeLimit: 128Mi
+# The store of /v1/jobs, which keeps to config.jobs.store_limit_bytes by itself.
+- name: salt-sidecar-jobs
+  {{- if .Values.jobs.persistence.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ include "sidecar.jobsClaim" . }}
+  {{- else }}
+  emptyDir: {}
+  {{- end }}
 {{- if .Values.secretFiles }}
 - name: salt-sidecar-secrets
   secret:
