@@ -95,7 +95,7 @@ class Commands:
         self._guard = guard
         self._metrics = metrics
         self.policy = policy
-        self._enabled_clients = enabled_clients
+        self.enabled_clients = enabled_clients
         self.sync_jobs = sync_jobs
         self.quick_calls = quick_calls
         self._holder_of = holder_of
@@ -214,7 +214,7 @@ class Commands:
 
     def _parse(self, body: object, info: RequestInfo) -> list[Low]:
         try:
-            return parse_lowstate(body, enabled=self._enabled_clients, most=self.policy.lows_per_request)
+            return parse_lowstate(body, enabled=self.enabled_clients, most=self.policy.lows_per_request)
         except Fault as fault:
             self._metrics.client_refused("invalid", fault.outcome)
             info.claimed.update(_named(body))

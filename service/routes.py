@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, TypeVar
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
+from service import __version__
 from service.api import gates
 from service.api.events import EventsResource
 from service.api.hook import HookResource
@@ -15,6 +17,7 @@ from service.api.jobs import JobResource, JobsResource
 from service.api.keys import KeyResource, KeysResource
 from service.api.login import LoginResource, LogoutResource, SessionCookie
 from service.api.minions import MinionResource, MinionsResource
+from service.api.openapi_json import OpenApiResource
 from service.api.ops import LiveResource, MetricsResource, ReadyResource
 from service.api.root import RootResource
 from service.api.run import RunResource
@@ -22,6 +25,7 @@ from service.api.site import AppResource, StaticResource
 from service.api.stats import StatsResource
 from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
+from service.api.v1_caller import V1CapabilitiesResource, V1MinionsResource, V1SessionResource
 from service.api.v1_events import V1EventsResource
 from service.api.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource
 from service.api.v1_reports import V1JunitResource, V1LogResource
@@ -30,7 +34,19 @@ from service.auth.guard import Guard
 from service.auth.sessions import Sessions, still_holds
 from service.auth.webhook import Webhooks
 from service.commands import Commands
-from service.errors import ConfigFault
+from service.errors import (
+    AddressRefused,
+    BadRequest,
+    ConfigFault,
+    Fault,
+    MasterTimeout,
+    MasterUnreachable,
+    NotAcceptable,
+    Overloaded,
+    SecretUnavailable,
+    Throttled,
+    Unauthenticated,
+)
 from service.http.app import Gate, Renderer, problem, rest_wsgi
 from service.http.files import Folder, Page
 from service.jobs.submission import Submissions
@@ -38,12 +54,13 @@ from service.limits import Slots
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
+from service.openapi.document import Described, document
+from service.openapi.operations import OF_BODIES, OPERATIONS, Method, Schema
 from service.readiness import Readiness
 from service.secrets.secret_file import BearerFile
 from service.settings.settings import Settings
 from service.streaming.fanout import Streams
 
-Method = Literal["GET", "POST", "DELETE"]
 Parts = TypeVar("Parts")
 
 
@@ -185,6 +202,10 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/jobs/{jid}/log", V1LogResource, lambda parts: V1LogResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/jobs/{jid}/junit", V1JunitResource, lambda parts: V1JunitResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
+    Route("/v1/session", V1SessionResource, lambda _: V1SessionResource(), {"GET": Needs.SESSION}),
+    Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
+    Route("/v1/minions", V1MinionsResource, lambda parts: V1MinionsResource(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/openapi.json", OpenApiResource, lambda parts: OpenApiResource(functools.partial(api_document, parts.settings)), {"GET": Needs.NOTHING}),
     Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
     Route("/keys/{mid}", KeyResource, lambda parts: KeyResource(parts.commands), {"GET": Needs.RIGHT}),
     Route(
@@ -279,3 +300,54 @@ def url_faults(ours: Settings) -> list[ConfigFault]:
 
 def _first(url: str) -> str:
     return url.split("/")[1]
+
+
+_HEADER, _BEARER, _COOKIE, _IN_URL, _NOBODY = "header", "bearer", "cookie", "query", ""
+_ANYWHERE = (_HEADER, _BEARER, _COOKIE)
+# What every URL can raise, and the gate for each thing that a caller must show.
+_EVERYWHERE: tuple[type[Fault], ...] = (BadRequest, AddressRefused, Fault)
+_BY_ASKING: tuple[type[Fault], ...] = (Unauthenticated, Throttled, Overloaded, MasterUnreachable, MasterTimeout)
+_OF_GATES: Mapping[Needs, tuple[type[Fault], ...]] = {
+    **dict.fromkeys(Needs, _BY_ASKING),
+    Needs.NOTHING: (),
+    Needs.WEBHOOK: (*_BY_ASKING, SecretUnavailable),
+}
+
+
+def api_document(ours: Settings) -> dict[str, Any]:
+    """Return the OpenAPI document of the API as the settings have it."""
+    schemes: dict[str, Schema] = {
+        _HEADER: {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "A Salt token, as `/login` makes it."},
+        _BEARER: {"type": "http", "scheme": "bearer"},
+        _COOKIE: {"type": "apiKey", "in": "cookie", "name": ours.session.cookie_name},
+        _IN_URL: {"type": "apiKey", "in": "query", "name": "token"},
+    }
+    return document(_rows(ours), version=__version__, prefix=ours.api.root_prefix, schemes=schemes)
+
+
+def _rows(ours: Settings) -> Iterator[Described]:
+    for route in API:
+        for method, operation in OPERATIONS.get(route.template, {}).items():
+            needs, any_accept = route.access[method], getattr(route.resource, "any_accept", ())
+            picky = () if any_accept is True or method in any_accept else (NotAcceptable,)
+            faults = (*_EVERYWHERE, *picky, *_OF_GATES[needs], *(OF_BODIES if operation.body is not None else ()), *operation.faults)
+            summary = (inspect.getdoc(getattr(route.resource, f"on_{method.lower()}")) or "").partition("\n")[0]
+            for url in route.urls(ours):
+                yield Described(
+                    url, method, summary, inspect.getdoc(route.resource) or "", operation, faults, renderer_of(url) is problem, _security(needs, ours)
+                )
+
+
+def _security(needs: Needs, ours: Settings) -> tuple[str, ...]:
+    """Return what a caller may show."""
+    if needs is Needs.STATS_SESSION and not ours.stats.require_login:
+        return ()
+    if needs is Needs.URL_SESSION and ours.events.query_token:
+        return (*_ANYWHERE, _IN_URL)
+    others: Mapping[Needs, tuple[str, ...]] = {
+        Needs.NOTHING: (),
+        Needs.BODY: (),
+        Needs.HEADER_SESSION: (_HEADER,),
+        **dict.fromkeys((Needs.SESSION_OR_BODY, Needs.WEBHOOK), (*_ANYWHERE, _NOBODY)),
+    }
+    return others.get(needs, _ANYWHERE)

@@ -10,12 +10,10 @@ import falcon
 
 from service.auth.sessions import Sessions
 from service.errors import BadRequest
-from service.http.media import decode, respond
+from service.http.media import LATEST, decode, respond
 
 # One client compares the sentence.
 CLEARED = "Your token has been cleared"
-# The last second that a cookie's date can say.
-LATEST = 253_402_300_799.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import fnmatch
 import json
 from collections import Counter
@@ -13,16 +12,14 @@ from typing import Any, get_args
 import falcon
 
 from service.errors import BadRequest, NoSuchJob, Overloaded, Unprocessable
-from service.http.media import decode, respond
+from service.http.media import decode, moment, respond
 from service.http.request_info import RequestInfo
-from service.jobs.job_request import parse
+from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse
 from service.jobs.outcome import OPEN, JobStatus, codes_of
 from service.jobs.store import JobRecord, PartRecord, Search
 from service.jobs.submission import Call, Submissions, key_of, owner_of
 from service.limits import Slots
 
-MOST_WAIT_SECONDS = 60
-MOST_LISTED = 1000
 # Says where jobs are kept. Raises StorageUnavailable.
 Find = Callable[[], Submissions]
 
@@ -164,9 +161,9 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
         "exit_code": codes[0] if codes else None,
         **{name: asked[name] for name in ("client", "fun", "tgt", "tgt_type", "dry_run", "cause_url")},
         "expected": record.expected,
-        "since": _moment(record.since),
-        "deadline": _moment(record.deadline),
-        "finished": None if record.finished is None else _moment(record.finished),
+        "since": moment(record.since),
+        "deadline": moment(record.deadline),
+        "finished": None if record.finished is None else moment(record.finished),
         "revision": record.revision,
         "foreign_returns": record.strays,
         **({"cancel_asked": True} if record.cancelled else {}),
@@ -176,7 +173,7 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
 
 def part_of(part: PartRecord, *, whole: bool) -> dict[str, Any]:
     """Return what is shown of a minion. whole: with its return."""
-    told: Mapping[str, Any] = {"reason": part.reason, "why": part.why, "source": part.source, "at": None if part.at is None else _moment(part.at)}
+    told: Mapping[str, Any] = {"reason": part.reason, "why": part.why, "source": part.source, "at": None if part.at is None else moment(part.at)}
     shown: dict[str, Any] = {"status": part.status, **{name: value for name, value in told.items() if value is not None}, **part.flags}
     if part.source is not None:
         shown |= {"retcode": part.retcode, "size": part.size}
@@ -185,10 +182,6 @@ def part_of(part: PartRecord, *, whole: bool) -> dict[str, Any]:
         if whole:
             shown |= {"omitted": True} if part.body is None else {"return": json.loads(part.body)}
     return shown
-
-
-def _moment(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _wait_of(req: falcon.Request) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import datetime as dt
 import functools
 import gzip
 import json
@@ -39,6 +40,8 @@ COMPRESSED = frozenset({"gzip", "x-gzip", "deflate", "br", "compress", "x-compre
 JSON_DEPTH = 254
 # Whatever writes an answer writes this many levels, and shows what lies deeper as cut, if it cannot write all.
 SURE_DEPTH = 100
+# The last second that a date can say, as seconds since 1970.
+LATEST = 253_402_300_799.0
 GZIP_FROM_BYTES = 1024
 GZIP_LEVEL = 5
 # What was made of an Accept header is remembered for the next request, unless it is longer than any that makes sense.
@@ -109,6 +112,11 @@ def respond_json(resp: falcon.Response, value: object, status: int = 200) -> Non
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = JSON
     resp.data = written(value, encode)
+
+
+def moment(seconds: float) -> str:
+    """Return a time, given as seconds since 1970, as RFC 3339 writes it."""
+    return dt.datetime.fromtimestamp(min(seconds, LATEST), dt.timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def best_type(req: falcon.Request) -> str | None:

@@ -16,6 +16,8 @@ from service.jobs.outcome import SuccessPolicy
 
 DEADLINE_SECONDS = 3600.0
 MOST_SECONDS = 86_400
+MOST_WAIT_SECONDS = 60
+MOST_LISTED = 1000
 MOST_FAULTS = 20
 # Fields that mean something to minions only.
 _OF_MINIONS = frozenset({"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run"})

@@ -17,6 +17,7 @@ from service.gateway.master.options import read_master_config
 from service.wiring.configuration import Configuration, read_configuration
 from service.wiring.process import Process
 from tests.caller import Caller, Response
+from tests.contract.declared_answers import DeclaredCaller
 from tests.fakes import SECRET, FakeGateway
 from tests.listening import RETRY, Listening
 
@@ -87,7 +88,7 @@ def fake_api(folder: Path, *, master: str = "", external_auth: str = EXTERNAL_AU
     configuration = fake_configuration(folder, master=master, external_auth=external_auth, **environ)
     process = Process(configuration, connect=lambda wanted, hub, _observer, ledger: FakeGateway(wanted.master, hub, ledger))
     credentials = {"eauth": "sharedsecret", "password": SECRET}
-    return Api(Caller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"}, configuration.master.raw)
+    return Api(DeclaredCaller(process.api), process, {**credentials, "username": "demo"}, {**credentials, "username": "pinger"}, configuration.master.raw)
 
 
 def login(api: Api, credentials: dict[str, str]) -> str:
@@ -133,7 +134,7 @@ def real_sidecar(salt: EmbeddedSalt, configuration: Configuration) -> Iterator[A
     process = Process(configuration)
     connected(process)
     try:
-        yield Api(Caller(process.api), process, salt.credentials, salt.credentials_of("pinger"), configuration.master.raw)
+        yield Api(DeclaredCaller(process.api), process, salt.credentials, salt.credentials_of("pinger"), configuration.master.raw)
     finally:
         process.stop()
 

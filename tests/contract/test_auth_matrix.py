@@ -191,7 +191,10 @@ class TestEveryGet:
         self.refused(api, path, dead_token(api))
 
     def test_a_user_without_the_right(self, api: Api, path: str) -> None:
-        if path not in FOR_ANY_SESSION:
+        if path.startswith("/v1/") and path not in FOR_ANY_SESSION:
+            answers = [api.caller.get(path, **carry(session_of(api, api.pinger))) for carry in CARRIERS.values()]
+            assert {(answer.status, answer.json()["error"]) for answer in answers} == {(403, "Forbidden")}
+        elif path not in FOR_ANY_SESSION:
             self.refused(api, path, session_of(api, api.pinger))
 
 

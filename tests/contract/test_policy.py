@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from service.clients import CLIENTS
 from service.errors import MasterUnreachable
+from service.http.app import PROBLEM
 from service.routes import API
 from tests.caller import Caller, Response
 from tests.contract.conftest import LENIENT, Api, fake_api
@@ -35,9 +36,11 @@ def master_of(api: Api) -> FakeMaster:
 
 
 def refused(answer: Response) -> bool:
-    """Say whether the policy refused, in the shape that clients of rest_cherrypy know."""
-    body = answer.json() if answer.status == 401 else {}
-    return bool(body) and body["error"] == "Forbidden" and body["return"].startswith("401: the policy of this sidecar refuses")
+    """Say whether the policy refused, in the shape that clients of rest_cherrypy know, or in that of `/v1`."""
+    is_problem = answer.headers["content-type"] == PROBLEM
+    body = answer.json() if answer.status == (403 if is_problem else 401) else {}
+    said = body.get("detail" if is_problem else "return", "")
+    return bool(body) and body["error"] == "Forbidden" and said.startswith(f"{'' if is_problem else '401: '}the policy of this sidecar refuses")
 
 
 def token_of(api: Api, credentials: dict[str, str], *groups: str) -> str:
@@ -71,7 +74,7 @@ def test_every_url_that_runs_something_asks_the_policy(tmp_path: Path, *, inline
         if ran:
             running.add(f"{method} {url.split('/')[1]}")
 
-    in_a_session = {"POST ", "POST minions", "GET minions", "GET jobs", "GET keys"}
+    in_a_session = {"POST ", "POST minions", "GET minions", "GET jobs", "GET keys", "GET v1"}
     assert running == ({"POST ", "POST run", "POST keys"} if inline else in_a_session)
 
 

@@ -86,10 +86,10 @@ def as_problem(fault: Fault, _known: Mapping[str, str]) -> ErrorBody:
 @pytest.mark.parametrize("networks", ["", "10.0.0.0/8"])
 def test_a_family_of_routes_has_error_bodies_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str, path: str, networks: str) -> None:
     monkeypatch.setattr(routes, "FAMILIES", (("/minions/a/", as_problem), *routes.FAMILIES))
-    api = fake_api(tmp_path, SIDECAR_API_ROOT_PREFIX=prefix, SIDECAR_ACCESS_NETWORKS=networks)
+    caller = Caller(fake_api(tmp_path, SIDECAR_API_ROOT_PREFIX=prefix, SIDECAR_ACCESS_NETWORKS=networks).process.api)
 
     for url, its_type in ((path, "application/problem+json"), ("/minions/b", "application/json"), ("/minions/abc", "application/json")):
-        answer = api.caller.get(prefix + url)
+        answer = caller.get(prefix + url)
 
         assert (answer.headers["content-type"], answer.json()["status"]) == (its_type, answer.status), url
         assert answer.status in ({403} if networks else {401, 404}), url
@@ -124,7 +124,7 @@ OPEN = frozenset({Needs.NOTHING, Needs.BODY, Needs.SESSION_OR_BODY})
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: route.template)
 def test_a_resource_that_forgets_to_ask_is_called_only_as_the_table_says(forgetful: Api, route: Route[Any], method: str) -> None:
-    caller = Caller(forgetful.process.ops) if route in OPS else forgetful.caller
+    caller = Caller(forgetful.process.ops if route in OPS else forgetful.process.api)
     url = route.urls(forgetful.process.reloading.settings)[0].replace("{name:path}", "a").format(mid="a", jid="1")
     access: Mapping[Any, Needs] = route.access
     needs = access.get("GET" if method == "HEAD" else method)

@@ -1,0 +1,176 @@
+"""The models of what is answered. Those of `/v1` name every member; a test holds the answers to them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.gateway.clients.verdict import Reason
+from service.jobs.outcome import Cause, JobStatus, MinionStatus
+
+
+class Shown(BaseModel):
+    """A value that is answered; times are RFC 3339's, in UTC."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Problem(BaseModel):
+    """An error of `/v1` (RFC 9457)."""
+
+    type: Literal["about:blank"]
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong, for people.")
+    error: str = Field(description="The kind of fault, for programs; docs/http.md has them all.")
+    request_id: str = Field("", description="What the log says more under.")
+    errors: list[FieldFault] = Field([], description="The fields that are wrong.")
+
+
+class FieldFault(Shown):
+    """One field of a request that cannot be taken."""
+
+    pointer: str = Field(description="A JSON pointer to it.")
+    detail: str
+
+
+class RestWsgiError(BaseModel):
+    """An error of every other URL."""
+
+    returned: str = Field(alias="return", description="`STATUS: reason`, for people.")
+    status: int
+    error: str = Field(description="The kind of fault, for programs; docs/http.md has them all.")
+    request_id: str = Field("", description="What the log says more under.")
+
+
+class ReturnedValue(BaseModel):
+    """What is asked for, under `return`."""
+
+    returned: Any = Field(alias="return")
+
+
+class JobSummary(Shown):
+    """A job, without its minions."""
+
+    jid: str
+    status: JobStatus
+    cause: Cause | None
+    exit_code: int | None = Field(description="What a pipeline's step should end with; null while the job is not over.")
+    client: str
+    fun: str | list[str]
+    tgt: str | list[str] | None
+    tgt_type: str
+    dry_run: bool
+    cause_url: str | None
+    expected: int = Field(description="How many minions it was sent to.")
+    since: str
+    deadline: str
+    finished: str | None
+    revision: int = Field(description="How often it was stored with something new.")
+    foreign_returns: int = Field(description="Returns that came under its jid and are of another function.")
+    cancel_asked: bool = Field(False, description="It is being cancelled, or was.")
+    links: dict[str, str]
+
+
+class MinionPart(Shown):
+    """What is known of a minion's part in a job."""
+
+    status: MinionStatus
+    reason: Reason | Literal["returned_false"] | None = Field(None, description="Why its return is a failure.")
+    why: str | None = Field(None, description="Why nothing is known.")
+    source: str | None = Field(None, description="Where its return was found.")
+    at: str = ""
+    retcode: Any = None
+    size: int = Field(0, description="Of its return, in bytes.")
+    truncated: bool = Field(False, description="The master has cut the return to its `max_event_size`.")
+    dry_run: bool = Field(False, description="States would have changed something.")
+    states: dict[str, int] = Field({}, description="How many states ended how.")
+    failures: list[dict[str, Any]] = Field([], description="The states that failed, the first hundred.")
+    unverified: bool = Field(False, description="Found in the job cache, which keeps no function.")
+    omitted: bool = Field(False, description="The return was too large to be kept.")
+    returned: Any = Field(None, alias="return")
+
+
+class MinionReturn(MinionPart):
+    """One minion's part in a job, with its return."""
+
+    minion: str
+
+
+def _leave_out(schema: dict[str, Any]) -> None:
+    del schema["required"]
+
+
+class JobView(JobSummary):
+    """A job; with `fields` only those members."""
+
+    model_config = ConfigDict(json_schema_extra=_leave_out)
+
+    recovering: bool = Field(False, description="What was missed while the sidecar was away is being looked up.")
+    counts: dict[MinionStatus, int] = Field(description="How many minions are in which status.")
+    minions: dict[str, MinionPart]
+
+
+class JobList(Shown):
+    """The caller's jobs, the newest first."""
+
+    jobs: list[JobSummary]
+    next: str | None = Field(description="What `after` should be to get those before; null at the end.")
+
+
+class CallerSession(Shown):
+    """Who calls, and what the master's `external_auth` lets them do."""
+
+    user: str
+    eauth: str
+    groups: list[str]
+    perms: list[Any] = Field(description="The rights, as in `external_auth`.")
+    sees_everything: bool = Field(description="Whether all jobs and events are shown.")
+    start: str
+    expires: str
+    expires_in: int = Field(description="Seconds until then.")
+    offline: bool = Field(description="The master could not be asked now; it knew the session a short while ago.")
+
+
+class Versions(Shown):
+    """What runs."""
+
+    sidecar: str
+    salt: str
+
+
+class Features(Shown):
+    """What the configuration has switched on."""
+
+    jobs: bool = Field(description="`/v1/jobs` has a store; where it has none its 503 says why.")
+    recovery: bool = Field(description="Returns that were missed are looked up (`jobs.recovery_user`).")
+    page: bool = Field(description="Browsers get a page (`site.app`).")
+
+
+class CallLimits(Shown):
+    """What is refused above."""
+
+    body_bytes: int
+    load_bytes: int = Field(description="Of one low, as it is sent to the master.")
+    lows_per_request: int
+    open_jobs: int = Field(description="Jobs of `/v1/jobs` that are not over, of all users.")
+    job_seconds: int = Field(description="The longest `deadline` of a job.")
+    wait_seconds: int = Field(description="The longest `wait` for a job's end.")
+    keep_seconds: int = Field(description="How long a job and its `Idempotency-Key` are kept once it is over.")
+
+
+class Capabilities(Shown):
+    """What this sidecar does."""
+
+    versions: Versions
+    clients: list[str] = Field(description="What a low's `client` may be.")
+    job_clients: list[str] = Field(description="What the `client` of `POST /v1/jobs` may be.")
+    limits: CallLimits
+    features: Features
+
+
+class MinionList(Shown):
+    """Minions whose keys the master has accepted."""
+
+    minions: list[str]
