@@ -88,7 +88,8 @@ def test_a_caller_without_full_rights_sees_the_jobs_it_started_and_no_others(api
         api.caller.post([{**api.pinger, "client": "local", "tgt": "minion-2", "fun": "test.ping"}])
         events = stream.until("/ret/minion-2")
 
-    assert {event.data["jid"] for event in events} == {events[-1].data["jid"]}
+    # Before Salt 3008 a master announces a job by its bare jid too, with nothing but the minions.
+    assert {event.data.get("jid", event.tag) for event in events} == {events[-1].data["jid"]}
     assert [event.tag.rpartition("/")[2] for event in events if "/ret/" in event.tag] == ["minion-2"]
 
 
