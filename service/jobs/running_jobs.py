@@ -108,17 +108,12 @@ class RunningJobs:
     def published(self, jid: str, minions: Collection[str], no_key: Collection[str] = ()) -> JobRecord:
         """The master has taken the job."""
 
-        def open_account(job: OpenJob) -> None:
-            if job.account is None:
-                job.account = self._terms.account(job.record, self._monotonic())
-                job.account.expect(minions, no_key)
-                job.record = dataclasses.replace(job.record, status="running", expected=len(minions))
-                early, job.early = job.early, []
-                for event in early:
-                    self._booked(job, event.minion, job.take_return(event, self._now()))
+        def take(job: OpenJob) -> None:
             job.publishing = False
+            if job.account is None:
+                self._open(job, minions, no_key)
 
-        return self._do(jid, open_account)
+        return self._do(jid, take)
 
     def started(self, jid: str, master_jid: str) -> JobRecord:
         """The master has taken a runner, under an id of its own."""
@@ -139,6 +134,15 @@ class RunningJobs:
             self._booked(job, MASTER, job.book(MASTER, said, None, "bus", self._now()))
 
         return self._do(jid, open_account)
+
+    def found(self, jid: str, found: Cached) -> JobRecord:
+        """The master has the job after all, and perhaps returns of it."""
+
+        def take(job: OpenJob) -> None:
+            job.publishing = False
+            self._looked_up(job, found)
+
+        return self._do(jid, take)
 
     def in_doubt(self, jid: str) -> JobRecord:
         """Nobody can say whether the master took the job."""
@@ -219,6 +223,15 @@ class RunningJobs:
         answers, self._answers = self._answers, []
         for done, job in answers:
             done.set_result(job.record)
+
+    def _open(self, job: OpenJob, minions: Collection[str], no_key: Collection[str]) -> None:
+        """Open the account of a job that the master has taken, with what was heard of it before."""
+        job.account = self._terms.account(job.record, self._monotonic())
+        job.account.expect(minions, no_key)
+        job.record = dataclasses.replace(job.record, status="running", expected=len(minions))
+        early, job.early = job.early, []
+        for event in early:
+            self._booked(job, event.minion, job.take_return(event, self._now()))
 
     def _open_run(self, job: OpenJob, record: JobRecord) -> None:
         job.publishing = False
@@ -316,9 +329,7 @@ class RunningJobs:
         job.answered = True
         if job.account is None and found.known and not job.publishing:
             # Asked for before we were away, and taken by the master.
-            job.account = self._terms.account(job.record, self._monotonic())
-            job.account.expect(found.minions)
-            job.record = dataclasses.replace(job.record, status="running", expected=len(found.minions))
+            self._open(job, found.minions, ())
         job.looked_up = found.complete
         for minion, data in found.returns.items():
             self._booked(job, minion, job.book(minion, data, None, "job_cache", self._now()))

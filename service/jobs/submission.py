@@ -208,7 +208,7 @@ class Submissions:
         self._pause(min(max(0.0, known.since + SETTLED_SECONDS - self._now()), SETTLED_SECONDS))
         found = self._inquiries.cached(known.jid, call.session.credentials)
         if found is not None and found.known:
-            return self.running.published(known.jid, found.minions)
+            return self.running.found(known.jid, found)
         certain = found is not None and self._now() - known.since < FORGOTTEN_SECONDS
         if certain or (found is None and call.request.on_doubt == "republish"):
             return self._publish(known, call, intends=False)

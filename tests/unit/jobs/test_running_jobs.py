@@ -329,6 +329,15 @@ def test_what_was_being_published_when_we_were_killed_is_found_or_stays_in_the_o
     again.kill()
 
 
+def test_what_was_heard_of_a_job_in_doubt_counts_when_it_is_found(sidecar: Sidecar) -> None:
+    sidecar.store.intend(job())
+    sidecar.jobs.begin(job(), TOKEN)
+    sidecar.jobs.in_doubt(JID)
+    sidecar.returns("a")
+
+    assert sidecar.jobs.found(JID, Cached(known=True, minions=["a"])).status == "succeeded"
+
+
 def test_what_cannot_be_stored_now_is_stored_later(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
     save = sidecar.store.save
     sidecar.begin("a")

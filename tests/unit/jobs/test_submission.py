@@ -170,6 +170,18 @@ def test_after_a_publish_of_which_nothing_is_known(tmp_path: Path, cache: Cached
     desk.close()
 
 
+def test_what_has_returned_before_the_job_was_found_counts(tmp_path: Path) -> None:
+    returns = {"a": {"return": "a", "retcode": 0, "success": True}}
+    desk = Desk(tmp_path, Killed())
+    with pytest.raises(Killed):
+        desk.submit()
+    desk = desk.crash(tmp_path, Cached(known=True, minions=["a"], returns=returns, complete=True))
+
+    assert desk.submit()[1:] == ("succeeded", True)
+    assert desk.executed == []
+    desk.close()
+
+
 def test_a_master_that_may_have_forgotten_the_job_is_not_asked_to_run_it_again(tmp_path: Path) -> None:
     desk = Desk(tmp_path, MasterTimeout("no answer"), cache=UNKNOWN)
     desk.submit(deadline=86_400)
