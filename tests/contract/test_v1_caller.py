@@ -28,7 +28,7 @@ def test_a_caller_learns_who_they_are_what_they_may_do_and_how_long(api: Api) ->
     session = answer.json()
 
     assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
-    assert (session["user"], session["eauth"], session["sees_everything"], session["offline"]) == (api.pinger["username"], "sharedsecret", False, False)
+    assert (session["user"], session["eauth"], session["sees_everything"], session["offline"]) == (api.pinger["username"], api.pinger["eauth"], False, False)
     assert session["perms"] == ["test.ping"]
     left = dt.datetime.fromisoformat(session["expires"].replace("Z", "+00:00")).timestamp() - time.time()
     assert abs(left - session["expires_in"]) < 5
