@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from service import __version__
 from service.api import gates
+from service.api.docs_page import DocsResource
 from service.api.events import EventsResource
 from service.api.hook import HookResource
 from service.api.jobs import JobResource, JobsResource
@@ -206,6 +207,14 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/minions", V1MinionsResource, lambda parts: V1MinionsResource(parts.commands), {"GET": Needs.RIGHT}),
     Route("/openapi.json", OpenApiResource, lambda parts: OpenApiResource(functools.partial(api_document, parts.settings)), {"GET": Needs.NOTHING}),
+    Route(
+        "/docs",
+        DocsResource,
+        lambda parts: DocsResource(parts.settings.api.root_prefix),
+        {"GET": Needs.NOTHING},
+        at=lambda _: ("/docs", "/docs/{name}"),
+        pageless=True,
+    ),
     Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),
     Route("/keys/{mid}", KeyResource, lambda parts: KeyResource(parts.commands), {"GET": Needs.RIGHT}),
     Route(

@@ -66,6 +66,7 @@ def path_of(url: str) -> str:
 def _operation(row: Described) -> dict[str, Any]:
     places = [Parameter(name, "May have slashes in it." if many else "", {"type": "string"}, "path") for name, many in _PLACE.findall(row.url)]
     told: dict[str, Any] = {
+        "tags": ["v1" if row.is_problem else "rest_cherrypy and rest_wsgi"],
         "summary": row.summary,
         "description": row.description,
         "operationId": f"{row.method.lower()}{re.sub(r'[^a-z0-9]+', '_', path_of(row.url))}".rstrip("_"),

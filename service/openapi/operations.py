@@ -19,6 +19,7 @@ from service.errors import (
     MasterUnreachable,
     NoSuchJob,
     NotAcceptable,
+    NotFound,
     NotOffered,
     Overloaded,
     RangeBeyondEnd,
@@ -29,6 +30,7 @@ from service.errors import (
     Unprocessable,
 )
 from service.gateway.low_fields import COMMON, FIELDS
+from service.http.files import HTML
 from service.http.media import JSON
 from service.jobs.followers import FORMS
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, JobRequest
@@ -169,6 +171,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     **{url: {"GET": Operation({}, faults=(NotOffered,))} for url in ("/ws", "/all_events", "/formatted_events")},
     "/stats": {"GET": Operation({200: (JSON,)})},
     "/openapi.json": {"GET": Operation({200: (JSON,)})},
+    "/docs": {"GET": Operation({200: (HTML, "text/css", "text/javascript", "text/plain")}, faults=(NotFound,))},
 }
 # What every URL that takes a body can raise.
 OF_BODIES: tuple[type[Fault], ...] = (NotAcceptable, TooLarge, UnknownEncoding, Overloaded)

@@ -40,6 +40,10 @@ class Browser:
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._ask("GET", "screenshot")))
 
+    def complaints(self) -> list[str]:
+        """Return what the browser had to complain of since the last time, such as what a policy kept it from."""
+        return [line["message"] for line in self._ask("POST", "se/log", {"type": "browser"})]
+
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         return ask(method, f"{self._url}/{path}", body)
 

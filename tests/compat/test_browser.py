@@ -10,6 +10,7 @@ import pytest
 
 from service.demo import calls
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
+from service.openapi.operations import OPERATIONS
 from tests.compat.browser import Browser, browser
 from tests.compat.conftest import Site, page_sidecar
 from tests.real.conftest import kill_master
@@ -55,6 +56,19 @@ CALL_IN_SESSION = """async (low) => {
     const answer = await fetch("/", { method: "POST", headers, body: JSON.stringify(low) });
     return [answer.status, answer.status === 200 ? (await answer.json()).return : null];
 }"""
+# Opens a call of /docs, sends it, and gives how many calls are shown and the status that came.
+TRY = """async () => {
+    const found = async (selector) => {
+        while (!document.querySelector(selector)) await new Promise((resolve) => setTimeout(resolve, 50));
+        return document.querySelector(selector);
+    };
+    const call = "[id$=-get_login]";
+    (await found(`${call} .opblock-summary-control`)).click();
+    (await found(`${call} .try-out__btn`)).click();
+    (await found(`${call} .execute`)).click();
+    const status = await found(`${call} .live-responses-table tbody .response-col_status`);
+    return [document.querySelectorAll(".opblock").length, status.innerText.trim()];
+}"""
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
 POLL_MILLISECONDS = 500
 # Much longer than the sidecar remembers a token without asking, and than a master takes to restart.
@@ -96,6 +110,19 @@ def keep(window: Browser, artifacts: Path, capsys: pytest.CaptureFixture[str]) -
         assert path.stat().st_size > 1000
 
     return kept
+
+
+def test_the_documentation_is_drawn_and_calls_the_api(window: Browser, site: Site, keep: Callable[[str], None]) -> None:
+    window.complaints()
+    window.open(f"{site.url}/docs")
+
+    calls_shown, status = window.call(TRY)
+
+    keep("docs")
+    # Some are served at two URLs.
+    assert calls_shown >= sum(map(len, OPERATIONS.values()))
+    assert status == "200"
+    assert window.complaints() == []
 
 
 def test_a_page_of_the_sidecar_logs_in_calls_and_listens(window: Browser, site: Site, salt_master: EmbeddedSalt, keep: Callable[[str], None]) -> None:
