@@ -273,6 +273,50 @@ STREAMS = Row(
     ),
 )
 
+JOBS = Row(
+    "Jobs of /v1",
+    (
+        Panel(
+            "Open jobs",
+            "short",
+            "Jobs that are not over, by status; of those in doubt nobody knows whether they were published.",
+            (Query("sum by (status) (salt_api_jobs_open{@})", "{{status}}"),),
+            look="stacked",
+            width=6,
+        ),
+        Panel(
+            "Ends",
+            "cps",
+            "What jobs came to, and how many a late return corrected.",
+            (
+                Query("sum by (client, status) (rate(salt_api_jobs_ended_total{@}[$__rate_interval])) > 0", "{{client}} {{status}}"),
+                Query("sum(rate(salt_api_jobs_revised_total{@}[$__rate_interval]))", "corrected"),
+                Query("sum(rate(salt_api_jobs_recovered_total{@}[$__rate_interval]))", "recovered"),
+                Query("sum(rate(salt_api_jobs_foreign_returns_total{@}[$__rate_interval]))", "foreign returns"),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Time in each status",
+            "s",
+            "95th percentile, and of the whole job.",
+            (
+                Query("histogram_quantile(0.95, sum by (status, le) (rate(salt_api_job_state_seconds_bucket{@}[$__rate_interval])))", "{{status}}"),
+                Query("histogram_quantile(0.95, sum by (le) (rate(salt_api_job_duration_seconds_bucket{@}[$__rate_interval])))", "whole"),
+            ),
+            width=4,
+        ),
+        Panel(
+            "Store",
+            "s",
+            "99th percentile of a commit: how fast the disk is.",
+            (Query("histogram_quantile(0.99, sum by (le) (rate(salt_api_jobs_store_commit_seconds_bucket{@}[$__rate_interval])))", "commit"),),
+            width=4,
+        ),
+        Panel("Size of the store", "bytes", "Room that jobs take.", (Query("salt_api_jobs_store_bytes{@}", "{{instance}}"),), width=4),
+    ),
+)
+
 SELF = Row(
     "Its own books",
     (
@@ -305,4 +349,4 @@ SELF = Row(
 
 
 def build() -> Json:
-    return dashboard("salt-api", "Salt API", "The HTTP side of salt-sidecar.", (WELL, CALLS, TIME, SATURATION, AUTH, STREAMS, SELF), "all")
+    return dashboard("salt-api", "Salt API", "The HTTP side of salt-sidecar.", (WELL, CALLS, TIME, SATURATION, AUTH, STREAMS, JOBS, SELF), "all")

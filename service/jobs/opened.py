@@ -15,7 +15,7 @@ from service.jobs.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.findings import TRIMMED, findings
 from service.jobs.inquiries import Credentials
 from service.jobs.job_request import digest_of
-from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, codes_of, conclude
+from service.jobs.outcome import OPEN, REVISABLE, JobStatus, SuccessPolicy, codes_of, conclude
 from service.jobs.store import Change, Happening, JobRecord, PartRecord
 
 # Those whose return would still be news when their job is over.
@@ -31,6 +31,9 @@ class JobsReport(Protocol):
 
     def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
         """A job has come to something. seconds: since it was asked for."""
+
+    def job_left(self, status: JobStatus, seconds: float) -> None:
+        """A job is no longer in a status, after this long."""
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         """A return of another function came under a job's jid."""
@@ -90,7 +93,7 @@ class OpenJob:
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
     looked_at: when the job cache was last asked; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
-    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. noted: the last end or state that was noted for followers; unstored: what they have to be told; told_up_to: the number of the last happening that is stored, whose change `news` tells. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
+    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; unstored: what they have to be told; told_up_to: the number of the last happening that is stored, whose change `news` tells. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
     """
 
     record: JobRecord
@@ -113,6 +116,8 @@ class OpenJob:
     expired: bool = False
     closed_at: float | None = None
     kill_at: float = math.inf
+    entered: tuple[JobStatus, float] | None = None
+    left: list[tuple[JobStatus, float]] = dataclasses.field(default_factory=list)
     noted: tuple[str, str | None] | None = None
     unstored: list[Happening] = dataclasses.field(default_factory=list)
     told_up_to: int = 0
@@ -124,6 +129,8 @@ class OpenJob:
         """Go on where a process before this one has ended."""
         if self.record.happened:
             self.noted, self.told_up_to = (self.record.status, self.record.cause), self.record.happened
+        else:
+            self.entered = (self.record.status, self.record.since)
 
     @property
     def on_master(self) -> bool:
@@ -243,6 +250,9 @@ class OpenJob:
         record = self.record
         if (record.status, record.cause) != self.noted:
             self.noted = (record.status, record.cause)
+            if self.entered is not None and self.entered[0] in OPEN and self.entered[0] != record.status:
+                self.left.append((self.entered[0], at - self.entered[1]))
+            self.entered = (record.status, at)
             codes = codes_of(record.status, record.cause)
             self._happened("status", {"status": record.status, "cause": record.cause, "exit_code": codes and codes[0], "expected": record.expected}, at)
 
@@ -255,6 +265,9 @@ class OpenJob:
         """Forget what is in the store now, and tell of an end that is news."""
         self.heard.clear()
         self.unstored.clear()
+        for status, seconds in self.left:
+            report.job_left(status, seconds)
+        self.left.clear()
         with self.news:
             self.told_up_to = self.record.happened
             self.news.notify_all()

@@ -184,6 +184,10 @@ class SqliteStore:
         with self._reading() as db:
             return bytes_of(db)
 
+    def takes_jobs(self) -> bool:
+        """Say whether there is room for new ones."""
+        return self._ballast.exists()
+
     def close(self) -> None:
         """See Store."""
         self._writer.stop(CLOSE_SECONDS)
@@ -271,7 +275,7 @@ class SqliteStore:
     # A full volume lets nothing be deleted, and jobs could not be closed; so some room is kept back. The writer's thread alone, after the start.
 
     def _need_room(self) -> None:
-        if not self._ballast.exists():
+        if not self.takes_jobs():
             raise StorageFull(f"the volume of {self._path} is full: running jobs are closed, new ones are refused", retry_after_seconds=60)
 
     def _drop_ballast(self) -> bool:

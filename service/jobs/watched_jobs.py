@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Literal
 
 from service.bounded import Bounded
 from service.events.event import Event
 from service.jobs.inquiries import Credentials
 from service.jobs.opened import OpenJob
+from service.jobs.outcome import OPEN
 
 # Runs of the master that are kept while one of ours is being started and nobody knows its id yet.
 EARLY_RUNS = 1000
@@ -59,6 +61,11 @@ class WatchedJobs:
     def open_jobs(self) -> int:
         """How many are not over."""
         return sum(not job.is_over for job in self.all())
+
+    def open_by_status(self) -> dict[str, int]:
+        """How many are in each status that is not the end; one that no request publishes any more is in doubt."""
+        found = Counter("in_doubt" if job.record.status == "publishing" and not job.publishing else job.record.status for job in self.all())
+        return {status: found[status] for status in OPEN}
 
     def wait(self, jid: str, seconds: float) -> None:
         """Sleep until a job is over, at most *seconds*; not at all after `end_waits`."""

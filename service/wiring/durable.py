@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -83,13 +84,24 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
     try:
         store = SqliteStore(place_of(ours.store), on_commit=report.store_committed, monotonic=time.monotonic)
     except InvalidConfiguration as exc:
+        if ours.store:
+            report.watch_store(lambda: False)
         return NoJobs(exc.faults[0])
     inquiries = Inquiries(runner, make_identity(ours, runner, report), keeps_returns=keeps_returns(configuration.master))
     keeping = Keeping(ours.keep_seconds, ours.store_limit_bytes)
     running = RunningJobs(store, inquiries, make_terms(ours, configuration.master), keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open)
     hub.subscribe(running.take, running.cut)
-    report.watch_jobs(lambda: running.watched.open_jobs, store.size_bytes)
+    report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
+    report.watch_store(store.takes_jobs)
     return DurableJobs(store, running, Submissions(commands.run, store, running, inquiries, boot=boot))
+
+
+def size_of(store: Store) -> float:
+    """Return the size of a store; not a number while it cannot be read, which must not cost the other metrics."""
+    try:
+        return store.size_bytes()
+    except StorageUnavailable:
+        return math.nan
 
 
 def make_identity(ours: JobSettings, runner: Runner, report: Report) -> RecoveryIdentity | None:

@@ -301,6 +301,11 @@ def test_without_a_place_for_the_store_all_but_v1_works(tmp_path: Path) -> None:
         assert "folder" in answer.json()["detail"]
         assert "retry-after" in answer.headers
     assert api.value(client="local", tgt="*", fun="test.ping") == dict.fromkeys(BOTH, True)
+    assert api.process.metrics.value("salt_api_jobs_store_up") == 0
+
+
+def test_who_wants_no_store_is_not_told_that_it_is_missing(tmp_path: Path) -> None:
+    assert fake_api(tmp_path, SIDECAR_JOBS_STORE="").process.metrics.value("salt_api_jobs_store_up") is None
 
 
 def test_no_secret_of_a_job_is_in_the_store(fake: Api, tmp_path: Path) -> None:
@@ -320,7 +325,9 @@ def test_what_is_counted_and_logged(fake: Api) -> None:
     post(fake, fun="no.such")
     value = fake.process.metrics.value
 
-    assert value("salt_api_jobs_ended_total", status="succeeded") == 1
-    assert value("salt_api_jobs_ended_total", status="failed") == 1
-    assert value("salt_api_jobs_open") == 0
+    assert value("salt_api_jobs_ended_total", client="local", status="succeeded") == 1
+    assert value("salt_api_jobs_ended_total", client="local", status="failed") == 1
+    assert [value("salt_api_jobs_open", status=status) for status in ("publishing", "in_doubt", "running")] == [0, 0, 0]
+    assert value("salt_api_job_state_seconds_count", status="publishing") == 2
+    assert value("salt_api_jobs_store_up") == 1
     assert json.dumps(value("salt_api_jobs_store_bytes"))

@@ -16,8 +16,10 @@ from service.observe.metrics.domains import (
     EVENT_TYPES,
     EVICTIONS,
     HIGHSTATES,
+    JOB_CLIENTS,
     JOB_ENDS,
     JOB_KINDS,
+    JOB_STATES,
     KEY_STATES,
     LEVELS,
     LIMITED,
@@ -343,11 +345,15 @@ _STREAMS = (
 )
 
 _SELF = (
-    Declaration("salt_api_jobs_open", "gauge", "Jobs of /v1 that are not over."),
-    Declaration("salt_api_jobs_ended_total", "counter", "Jobs of /v1 that are over, by what they came to.", ("status",), (JOB_ENDS,)),
+    Declaration("salt_api_jobs_open", "gauge", "Jobs of /v1 that are not over.", ("status",), (JOB_STATES,)),
+    Declaration("salt_api_jobs_ended_total", "counter", "Jobs of /v1 that are over, by what they came to.", ("client", "status"), (JOB_CLIENTS, JOB_ENDS)),
+    Declaration("salt_api_job_state_seconds", "histogram", "Time that jobs of /v1 were in a status before their end.", ("status",), (JOB_STATES,), _JOB),
+    Declaration("salt_api_jobs_recovered_total", "counter", "Jobs of /v1 that were not over at a start, and are followed again."),
     Declaration("salt_api_jobs_revised_total", "counter", "Jobs of /v1 that a late return corrected, by what they came to then.", ("status",), (JOB_ENDS,)),
     Declaration("salt_api_job_duration_seconds", "histogram", "Time from the request for a job of /v1 to its end.", buckets=_JOB),
     Declaration("salt_api_jobs_foreign_returns_total", "counter", "Returns of another function or other arguments that came under the jid of a job of /v1."),
+    Declaration("salt_api_jobs_not_stored_total", "counter", "Times that what was learned of jobs of /v1 could not be stored; it is tried again."),
+    Declaration("salt_api_jobs_store_up", "gauge", "1 if the store takes new jobs of /v1; absent where jobs.store is empty.", optional=True),
     Declaration("salt_api_jobs_store_bytes", "gauge", "Size of the store of the jobs of /v1."),
     Declaration("salt_api_jobs_store_commit_seconds", "histogram", "Time that the store of the jobs of /v1 took to commit a group of changes.", buckets=_FAST),
     Declaration("salt_api_ready", "gauge", "1 if the check of /readyz passes, by check.", ("check",), (CHECKS,)),

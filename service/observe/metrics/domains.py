@@ -51,7 +51,9 @@ ORIGINS = ("api", "other")
 RETURN_ORIGINS = ("published", "scheduled", "unsolicited")
 MISSING = ("no_return", "not_connected")
 JOB_KINDS = ("state", "exec")
-# What a job of /v1 comes to.
+# What runs a job of /v1, what it is in before it is over, and what it comes to.
+JOB_CLIENTS = ("local", "runner", "wheel")
+JOB_STATES = ("publishing", "in_doubt", "running")
 JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown")
 STATE_RESULTS = ("unchanged", "changed", "failed", "test")
 EVICTIONS = ("capacity", "memory")

@@ -264,13 +264,25 @@ class Metrics:
 
     # The jobs of /v1.
 
-    def job_over(self, status: str, seconds: float, *, revised: bool) -> None:
+    def job_over(self, client: str, status: str, seconds: float, *, revised: bool) -> None:
         """Count a job that has come to something; one that a late return corrected counts once more, as a revision."""
         if revised:
             self.families["salt_api_jobs_revised_total"].counter(status).inc()
         else:
-            self.families["salt_api_jobs_ended_total"].counter(status).inc()
+            self.families["salt_api_jobs_ended_total"].counter(client, status).inc()
             self.families["salt_api_job_duration_seconds"].histogram().observe(max(0.0, seconds))
+
+    def job_left(self, status: str, seconds: float) -> None:
+        """Observe how long a job was in a status."""
+        self.families["salt_api_job_state_seconds"].histogram(status).observe(max(0.0, seconds))
+
+    def jobs_recovered(self, count: int) -> None:
+        """Count jobs that are followed again after a start."""
+        self.families["salt_api_jobs_recovered_total"].counter().inc(count)
+
+    def jobs_not_stored(self) -> None:
+        """Count one failure to store what was learned of jobs."""
+        self.families["salt_api_jobs_not_stored_total"].counter().inc()
 
     def job_foreign_return(self) -> None:
         """Count a return of another function that came under a job's jid."""
@@ -280,10 +292,14 @@ class Metrics:
         """Observe how long the store took for a group of changes."""
         self.families["salt_api_jobs_store_commit_seconds"].histogram().observe(seconds)
 
-    def watch_jobs(self, open_jobs: Callable[[], int], size_bytes: Callable[[], int]) -> None:
+    def watch_jobs(self, by_status: Callable[[], Mapping[str, int]], size_bytes: Callable[[], float]) -> None:
         """Read how many jobs are not over, and the size of their store, at each scrape."""
-        self.families["salt_api_jobs_open"].gauge().set_function(open_jobs)
+        self.families.watch_gauge("salt_api_jobs_open", lambda: {(status,): float(count) for status, count in by_status().items()})
         self.families["salt_api_jobs_store_bytes"].gauge().set_function(size_bytes)
+
+    def watch_store(self, takes_jobs: Callable[[], bool]) -> None:
+        """Read whether the store of jobs takes new ones at each scrape."""
+        self.families.watch_gauge("salt_api_jobs_store_up", lambda: {(): float(takes_jobs())})
 
     # Ourselves.
 

@@ -59,6 +59,8 @@ class FinishedRecord(Protocol):
     def status(self) -> str: ...
     @property
     def cause(self) -> str | None: ...
+    @property
+    def request(self) -> Mapping[str, Any]: ...
 
 
 class Report:
@@ -142,8 +144,12 @@ class Report:
 
     def job_over(self, record: FinishedRecord, seconds: float, *, revised: bool) -> None:
         """A job of `/v1` has come to something, or a late return has corrected what."""
-        self._metrics.job_over(record.status, seconds, revised=revised)
+        self._metrics.job_over(record.request["client"], record.status, seconds, revised=revised)
         self._log.info("job.over", jid=record.jid, status=record.status, cause=record.cause, revised=revised, duration_s=round(seconds, 3))
+
+    def job_left(self, status: str, seconds: float) -> None:
+        """A job of `/v1` is no longer in a status, after this long."""
+        self._metrics.job_left(status, seconds)
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         """A return of another function came under the jid of a job of `/v1`: somebody uses its id."""
@@ -153,10 +159,12 @@ class Report:
 
     def jobs_recovered(self, count: int) -> None:
         """Jobs of `/v1` that were not over are followed again."""
+        self._metrics.jobs_recovered(count)
         self._log.info("job.recovered", count=count)
 
     def jobs_not_stored(self, reason: str) -> None:
         """What was learned of jobs could not be stored; it is tried again."""
+        self._metrics.jobs_not_stored()
         if count := self._seldom.count("job.not_stored"):
             self._log.error("job.not_stored", message=reason, count=count)
 
@@ -168,9 +176,13 @@ class Report:
         """The store of jobs has written a group of changes."""
         self._metrics.store_committed(seconds)
 
-    def watch_jobs(self, open_jobs: Callable[[], int], size_bytes: Callable[[], int]) -> None:
+    def watch_jobs(self, by_status: Callable[[], Mapping[str, int]], size_bytes: Callable[[], float]) -> None:
         """Read how many jobs of `/v1` are open, and what their store takes, at each scrape."""
-        self._metrics.watch_jobs(open_jobs, size_bytes)
+        self._metrics.watch_jobs(by_status, size_bytes)
+
+    def watch_store(self, takes_jobs: Callable[[], bool]) -> None:
+        """Read whether the store of jobs takes new ones at each scrape."""
+        self._metrics.watch_store(takes_jobs)
 
     def dropped(self, consumer: str) -> None:
         """An event had to be dropped, because nobody took the ones before it."""

@@ -52,6 +52,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.ends: list[tuple[str, bool]] = []
+        self.left: list[tuple[str, float]] = []
         self.foreign: list[str] = []
         self.recovered: list[int] = []
         self.not_stored: list[str] = []
@@ -60,6 +61,9 @@ class Heard:
     def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
         assert seconds >= 0
         self.ends.append((record.status, revised))
+
+    def job_left(self, status: str, seconds: float) -> None:
+        self.left.append((status, seconds))
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         self.foreign.append(f"{jid} {minion}")

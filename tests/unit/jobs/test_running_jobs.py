@@ -64,6 +64,22 @@ def test_a_return_that_cannot_be_written_counts(sidecar: Sidecar) -> None:
     assert sidecar.report.foreign == [f"{JID} b"]
 
 
+def test_how_long_a_job_was_in_each_status_is_told_once_it_has_left_it(sidecar: Sidecar) -> None:
+    record = job()
+    sidecar.store.intend(record)
+    sidecar.jobs.begin(record, TOKEN)
+    sidecar.now += 2
+    sidecar.jobs.in_doubt(JID)
+    assert sidecar.jobs.watched.open_by_status() == {"publishing": 0, "in_doubt": 1, "running": 0}
+    sidecar.now += 3
+    sidecar.jobs.published(JID, ["a"])
+    sidecar.now += 1
+    sidecar.returns("a")
+    sidecar.until(lambda: sidecar.report.ends)
+
+    assert sidecar.report.left == [("publishing", 2), ("in_doubt", 3), ("running", 1)]
+
+
 def test_a_job_that_begins_while_the_bus_is_away_may_miss_returns(sidecar: Sidecar) -> None:
     sidecar.bus = False
     sidecar.begin("a", ends_at=1100.0)
@@ -255,6 +271,19 @@ def recovered(folder: Path, **options: Any) -> Sidecar:
     again.jobs.start()
     again.until(lambda: again.report.recovered == [1])
     return again
+
+
+def test_a_job_whose_publish_a_kill_interrupted_counts_as_in_doubt(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.store.intend(job())
+    sidecar.jobs.begin(job(), TOKEN)
+    assert sidecar.jobs.watched.open_by_status()["publishing"] == 1
+    sidecar.kill()
+    again = recovered(tmp_path, now=1010.0)
+
+    assert again.jobs.watched.open_by_status() == {"publishing": 0, "in_doubt": 1, "running": 0}
+    again.jobs.stop()
+    again.kill()
 
 
 @pytest.mark.parametrize(("complete", "status"), [(True, ("failed", "missing")), (False, ("unknown", None))])

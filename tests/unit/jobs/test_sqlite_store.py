@@ -113,8 +113,10 @@ def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_p
     found = store.job(JID)
     assert found is not None
     assert found.status == "failed"
+    assert not store.takes_jobs()
     volume.clear()
     store.prune(0.0, 10**9)
+    assert store.takes_jobs()
     assert store.intend(job("2" * 20)) is None
     store.close()
 

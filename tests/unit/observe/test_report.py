@@ -42,6 +42,19 @@ def report(clock: Clock) -> Report:
     return Report(Metrics(environ={}), log.get(), {"queue_full": 256}, monotonic=clock)
 
 
+def test_what_happens_to_the_store_of_jobs_is_counted(clock: Clock) -> None:
+    metrics = Metrics(environ={})
+    report = Report(metrics, log.get(), {}, monotonic=clock)
+    report.jobs_recovered(3)
+    report.jobs_not_stored("full")
+    report.jobs_not_stored("full")
+    report.job_left("in_doubt", 7.0)
+
+    assert metrics.value("salt_api_jobs_recovered_total") == 3
+    assert metrics.value("salt_api_jobs_not_stored_total") == 2
+    assert metrics.value("salt_api_job_state_seconds_sum", status="in_doubt") == 7
+
+
 class Changes(list[tuple[str, bool]]):
     def note(self, what: str, well: bool) -> None:
         self.append((what, well))
