@@ -25,7 +25,8 @@ def shell(salt_master: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -
     if shutil.which("jq") is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no jq: apt-get install jq")
     folder = tmp_path_factory.mktemp("documented")
-    with Sidecar(salt_master.master_config, folder / "sidecar") as sidecar:
+    store = f"sqlite://{folder}/jobs.db"
+    with Sidecar(salt_master.master_config, folder / "sidecar", JOBS_STORE=store) as sidecar:
         jid = _use(sidecar, salt_master)
         master = yaml.safe_load(salt_master.master_config.read_text(encoding="utf-8"))
         _programs(folder / "bin", sidecar, Path(master["log_file"]))
@@ -34,6 +35,7 @@ def shell(salt_master: EmbeddedSalt, tmp_path_factory: pytest.TempPathFactory) -
             "SALT_MASTER_CONFIG": str(salt_master.master_config),
             "SIDECAR_API_PORT": str(sidecar.api_port),
             "SIDECAR_OPS_PORT": str(sidecar.ops_port),
+            "SIDECAR_JOBS_STORE": store,
         }
         reader = {"JID": jid, "MINION": "nobody", "/var/run/salt/master": master["sock_dir"], ":1199": f":{salt_master.publish_port:04X}"}
         yield Shell(folder, folder / "bin", environ, definitions("package"), reader)

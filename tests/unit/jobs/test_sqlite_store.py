@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -14,6 +15,7 @@ from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.place import MOUNTS, place_of
 from service.jobs.sqlite_store import SqliteStore
 from service.jobs.store import Change, PartRecord
+from service.wiring.durable import size_of
 from tests.unit.jobs.kept import JID, job
 
 
@@ -119,6 +121,15 @@ def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_p
     assert store.takes_jobs()
     assert store.intend(job("2" * 20)) is None
     store.close()
+
+
+def test_a_store_that_cannot_be_read_has_no_size_and_costs_no_scrape(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    assert size_of(store) > 0
+    store.close()
+    (tmp_path / "jobs.db").write_text("this is no database, and it is long enough to be looked at" * 100)
+
+    assert math.isnan(size_of(store))
 
 
 def test_a_store_that_is_closed_takes_nothing(tmp_path: Path) -> None:
