@@ -99,7 +99,7 @@ class OpenJob:
     record: JobRecord
     policy: SuccessPolicy
     ends_at: float
-    credentials: Credentials | None = None
+    credentials: Credentials | None = dataclasses.field(default=None, repr=False)
     account: JobAccount | None = None
     early: list[Event] = dataclasses.field(default_factory=list)
     early_bytes: int = 0

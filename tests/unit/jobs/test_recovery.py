@@ -1,0 +1,119 @@
+"""A process in the place of one that was killed: it follows again what was not over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.jobs.inquiries import Cached
+from tests.unit.jobs.kept import JID, job
+from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
+
+
+def recovered(folder: Path, **options: Any) -> Sidecar:
+    again = Sidecar(folder, **options)
+    again.jobs.start()
+    again.until(lambda: again.report.recovered == [1])
+    return again
+
+
+def test_a_job_whose_publish_a_kill_interrupted_counts_as_in_doubt(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.store.intend(job())
+    sidecar.jobs.begin(job(), TOKEN)
+    assert sidecar.jobs.watched.open_by_status()["publishing"] == 1
+    sidecar.kill()
+    again = recovered(tmp_path, now=1010.0)
+
+    assert again.jobs.watched.open_by_status() == {"publishing": 0, "in_doubt": 1, "running": 0}
+    again.jobs.stop()
+    again.kill()
+
+
+@pytest.mark.parametrize(("complete", "status"), [(True, ("failed", "missing")), (False, ("unknown", None))])
+def test_after_a_kill_the_job_cache_says_what_was_missed(tmp_path: Path, complete: bool, status: tuple[str, str | None]) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.begin("a", "b")
+    sidecar.kill()
+    again = recovered(tmp_path, may_look=True, now=1010.0)
+    again.until(lambda: again.asked.look_ups)
+    again.asked.look_ups[0](Cached(known=True, minions=["a", "b"], returns={"a": {"return": "a", "retcode": 0, "success": True}}, complete=complete))
+    again.question(1)
+    again.answers("b", {})
+    again.now += 50
+    again.until(lambda: len(again.asked.questions) == 2)
+    again.answers("b", {})
+    again.until(lambda: len(again.asked.look_ups) == 2)
+    again.asked.look_ups[1](Cached(known=True, complete=complete))
+    again.until(lambda: again.status == status)
+
+    part = again.store.part(JID, "a")
+    assert part is not None
+    assert (part.status, part.source) == ("ok", "job_cache")
+    again.jobs.stop()
+    again.kill()
+
+
+def test_after_a_kill_the_bus_goes_on_telling_and_the_owner_lends_a_token(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.begin("a", "b")
+    sidecar.returns("a")
+    sidecar.until(lambda: sidecar.statuses()["a"] == "ok")
+    sidecar.kill()
+    again = recovered(tmp_path, now=1010.0)
+    again.jobs.lend(JID, TOKEN)
+    assert again.asked.look_ups
+    again.returns("b")
+    again.jobs.watched.wait(JID, PATIENCE_SECONDS)
+
+    assert again.status == ("succeeded", None)
+    again.jobs.stop()
+    again.kill()
+
+
+def test_a_deadline_survives_a_restart_of_process_and_machine(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.begin("a", deadline=1100.0, ends_at=1100.0)
+    sidecar.kill()
+    again = recovered(tmp_path, boot="another", now=1099.0)
+    assert again.status == ("running", None)
+    again.now = 1101.0
+    again.until(lambda: again.status[0] != "running")
+    again.jobs.stop()
+    again.kill()
+
+
+def test_what_was_being_published_when_we_were_killed_is_found_or_stays_in_the_open(tmp_path: Path) -> None:
+    first = Sidecar(tmp_path)
+    first.store.intend(job(key="k"))
+    first.kill()
+    again = recovered(tmp_path, may_look=True)
+    again.until(lambda: again.asked.look_ups)
+    again.asked.look_ups[0](Cached(known=False))
+    assert again.status == ("publishing", None)
+    record = again.store.job(JID)
+    assert record is not None
+    assert again.jobs.claim(record, TOKEN)
+    assert not again.jobs.claim(record, TOKEN)
+    again.jobs.published(JID, ["a"])
+    again.returns("a")
+    again.until(lambda: again.status == ("succeeded", None))
+    again.jobs.stop()
+    again.kill()
+
+
+def test_a_runner_that_may_have_been_announced_while_we_were_away_is_unknown(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
+    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
+    sidecar.jobs.started(JID, "7" * 20)
+    sidecar.kill()
+    again = recovered(tmp_path, now=1010.0)
+    again.now += 61
+    again.until(lambda: again.status == ("unknown", None))
+    again.runs("7" * 20, "ret")
+    again.until(lambda: again.status == ("succeeded", None))
+    again.jobs.stop()
+    again.kill()
