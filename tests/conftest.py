@@ -9,12 +9,16 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
 from service.demo.embedded import EmbeddedSalt
+
+if TYPE_CHECKING:
+    from tests.postgres_server import PostgresServer
 
 with warnings.catch_warnings():
     # Salt's imports warn of its own doings; for everything else a warning is an error.
@@ -56,7 +60,8 @@ def program() -> Callable[[str, str], str]:
     """Find a program of another world; CI has to have it, elsewhere its tests are skipped."""
 
     def find(name: str, package: str) -> str:
-        found = shutil.which(name)
+        # Debian keeps the programs of each version of PostgreSQL in a folder of its own.
+        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(map(str, Path("/usr/lib/postgresql").glob("*/bin"))))
         if found is None and os.environ.get("CI"):
             pytest.fail(f"CI needs {name}: apt-get install {package}")
         if found is None:
@@ -64,6 +69,15 @@ def program() -> Callable[[str, str], str]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def postgres_server(program: Callable[[str, str], str]) -> Iterator[PostgresServer]:
+    """Start one server of PostgreSQL for the whole run; who needs a database makes one."""
+    from tests.postgres_server import PostgresServer  # noqa: PLC0415 - psycopg takes a while to import
+
+    with PostgresServer(Path(program("initdb", "postgresql")).resolve().parent) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -121,7 +121,7 @@ def waited_for(req: falcon.Request, resp: falcon.Response, jobs: Submissions, re
         except Overloaded:
             resp.set_header("Retry-After", "1")
             return record
-        jobs.running.watched.wait(record.jid, seconds)
+        jobs.wait(record.jid, seconds)
     return jobs.store.job(record.jid) or record
 
 

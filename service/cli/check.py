@@ -54,10 +54,10 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
 
 def _store_notes(settings: Settings) -> list[ConfigFault]:
     """Return why there can be no jobs of `/v1`; everything else works without."""
-    from service.jobs.place import place_of  # noqa: PLC0415
+    from service.wiring.durable import try_store  # noqa: PLC0415
 
     with _told() as faults:
-        place_of(settings.jobs.store)
+        try_store(settings.jobs)
     return [dataclasses.replace(fault, problem=f"{fault.problem}, so `/v1/jobs` is answered 503 and everything else works") for fault in faults]
 
 

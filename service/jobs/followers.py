@@ -57,10 +57,16 @@ class JobFollower:
         news = self._store.happenings(self._jid, self._after, AT_ONCE)
         if not news:
             if not self._is_over():
-                self._watched.wait_for_news(self._jid, self._after, min(timeout, LOOK_SECONDS))
+                self._wait(min(timeout, LOOK_SECONDS))
             return None
         self._after = news[-1].seq
         return Written(b"".join(map(self._form.write, news)), len(news), time.monotonic())
+
+    def _wait(self, seconds: float) -> None:
+        if self._watched.get(self._jid) is None:
+            self._store.wait(self._jid, lambda job: job.happened > self._after or job.status not in OPEN, seconds)
+        else:
+            self._watched.wait_for_news(self._jid, self._after, seconds)
 
     def _is_over(self) -> bool:
         record = self._store.job(self._jid)

@@ -18,6 +18,8 @@ def file_of(url: str) -> Path:
     """Return the file that `jobs.store` names, wherever it is. Raises InvalidConfiguration if it names none."""
     if not url:
         raise InvalidConfiguration([ConfigFault("jobs.store", "is empty", "name a file, such as sqlite:///var/lib/salt-sidecar/jobs.db")])
+    if not url.startswith("sqlite:"):
+        raise InvalidConfiguration([ConfigFault("jobs.store", "is no file but a database", "look after that with PostgreSQL's own programs")])
     return Path(url.removeprefix("sqlite://"))
 
 

@@ -102,8 +102,9 @@ class RunningJobs:
             raise Overloaded(f"{self._terms.most} jobs are under way (jobs.open)", retry_after_seconds=5)
 
     def claim(self, record: JobRecord, credentials: Credentials) -> bool:
-        """Take in hand a job that may have to be published again; False while another request does."""
-        return self.watched.claim(OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True), credentials)
+        """Take in hand a job that may have to be published again; False while another request does, here or on another sidecar."""
+        job = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True)
+        return self._store.claim(record.jid) and self.watched.claim(job, credentials)
 
     def published(self, jid: str, minions: Collection[str], no_key: Collection[str] = ()) -> JobRecord:
         """The master has taken the job."""
@@ -243,6 +244,8 @@ class RunningJobs:
         """Handle one item; a bug must not cost what others have asked for."""
         try:
             self._handle_event(item) if isinstance(item, Event) else item()
+        except StorageUnavailable as fault:
+            self._report.jobs_not_stored(fault.reason)
         except Exception:
             self._report.handler_crashed("jobs")
 
@@ -346,7 +349,7 @@ class RunningJobs:
                 job.account.cut(self._monotonic())
 
     def _recover(self) -> None:
-        """Follow again what was not over when the process before us ended."""
+        """Follow again what was not over when the process before us ended, or another sidecar of the same store."""
         records = [record for record in self._store.unfinished() if self.watched.get(record.jid) is None]
         for record in records:
             job = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True, recovering=True)
@@ -366,19 +369,20 @@ class RunningJobs:
         for job in jobs:
             job.settle(now, self._now())
         try:
-            self._store.save([job.take_changes(self._now()) for job in jobs])
+            lost = self._store.save([job.take_changes(self._now()) for job in jobs])
         except StorageUnavailable as fault:
             self._report.jobs_not_stored(fault.reason)
             return
         self._touched.clear()
         for job in jobs:
-            job.stored(self._report)
+            self.watched.drop(job) if job.record.jid in lost else job.stored(self._report)
 
     def _prune(self, now: float) -> None:
         if now >= self._next_prune:
             self._next_prune = now + PRUNE_SECONDS
             with contextlib.suppress(StorageUnavailable):
                 self._store.prune(self._now() - self._keeping.seconds, self._keeping.most_bytes)
+                self._recover()
 
     def _tell(self, what: Callable[[], None]) -> None:
         self._batcher.put(what, items=0)

@@ -17,7 +17,7 @@ from typing import Any
 from service.batcher import Batcher
 from service.errors import StorageFull, StorageUnavailable
 from service.jobs.place import locked, unusable
-from service.jobs.store import Change, Happening, JobRecord, PartRecord, Search
+from service.jobs.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, text_of
 
 # By version, which is `user_version`; a new one is added, none is changed.
 MIGRATIONS = (
@@ -41,9 +41,6 @@ MIGRATIONS = (
     """,
 )
 BALLAST_BYTES = 2 * 1024 * 1024
-# Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
-BODY_LIMIT_BYTES = 1024 * 1024
-JOB_LIMIT_BYTES = 256 * 1024 * 1024
 BUSY_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 MOST_WAITING = 10_000
@@ -109,7 +106,7 @@ class SqliteStore:
         found: JobRecord | None = self._written(insert, durable=True)
         return found
 
-    def save(self, changes: Iterable[Change]) -> None:
+    def save(self, changes: Iterable[Change]) -> set[str]:
         """See Store."""
         rows = list(changes)
 
@@ -117,10 +114,21 @@ class SqliteStore:
             for change in rows:
                 db.execute(f"INSERT OR REPLACE INTO job VALUES ({_marks(_JOB_FIELDS)})", _job_row(change.job))
                 _put_parts(db, change.job.jid, change.parts)
-                happened = [(change.job.jid, one.seq, one.kind, one.at, _text(one.body), one.minion) for one in change.happenings]
+                happened = [(change.job.jid, one.seq, one.kind, one.at, text_of(one.body), one.minion) for one in change.happenings]
                 db.executemany("INSERT OR IGNORE INTO happening VALUES (?, ?, ?, ?, ?, ?)", happened)
 
         self._written(put, durable=False)
+        return set()
+
+    def claim(self, jid: str) -> bool:  # noqa: ARG002 - one process has the file, so nobody else can
+        """See Store."""
+        return True
+
+    def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
+        """Return at once: nobody else follows jobs."""
+
+    def end_waits(self) -> None:
+        """Nobody waits."""
 
     def job(self, jid: str) -> JobRecord | None:
         """See Store."""
@@ -185,7 +193,7 @@ class SqliteStore:
             return bytes_of(db)
 
     def takes_jobs(self) -> bool:
-        """Say whether there is room for new ones."""
+        """Say whether there is room for new ones; see Store."""
         return self._ballast.exists()
 
     def close(self) -> None:
@@ -375,18 +383,13 @@ def _put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]
             part.reason,
             part.why,
             part.source,
-            _text(part.retcode),
-            _text(part.flags),
+            text_of(part.retcode),
+            text_of(part.flags),
             part.at,
             part.size,
             body if room >= 0 else None,
         )
         db.execute(f"INSERT OR REPLACE INTO part VALUES (?, ?, {_marks(_PART_FIELDS)})", (jid, minion, *row))
-
-
-def _text(value: Any) -> str:
-    """Return what a minion has sent as JSON, whatever it is."""
-    return json.dumps(value, default=str, skipkeys=True)
 
 
 def _part(row: tuple[Any, ...]) -> PartRecord:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from service.jobs.outcome import Cause, JobStatus, MinionStatus
+
+# Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
+BODY_LIMIT_BYTES = 1024 * 1024
+JOB_LIMIT_BYTES = 256 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Search:
 
 class Store(Protocol):
     """
-    Keeps jobs. All methods may be called from any thread.
+    Keeps jobs, of one sidecar or of several; each open one is followed by one of them. All methods may be called from any thread.
 
     Each returns when what it wrote is in the store. Raises StorageFull when there is no room for more, StorageUnavailable when the store fails.
     """
@@ -107,8 +112,21 @@ class Store(Protocol):
     def intend(self, job: JobRecord) -> JobRecord | None:
         """Store a new job so that not even a loss of power forgets it. Returns the one that has its owner and key already; then nothing is stored."""
 
-    def save(self, changes: Iterable[Change]) -> None:
-        """Store what has changed of some jobs, all or nothing."""
+    def save(self, changes: Iterable[Change]) -> set[str]:
+        """
+        Store what has changed of some jobs, all or nothing.
+
+        Returns the jids of jobs that another sidecar follows by now, because it thought that we were dead: of these nothing is stored.
+        """
+
+    def claim(self, jid: str) -> bool:
+        """Take over a job that may have to be published again; False while a sidecar that lives is publishing it, and when it was published."""
+
+    def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
+        """Sleep until there is news of a job that another sidecar follows, at most *seconds*, and not at all after `end_waits`."""
+
+    def end_waits(self) -> None:
+        """Wake all who wait, and let nobody wait any more."""
 
     def job(self, jid: str) -> JobRecord | None:
         """Return a job."""
@@ -129,7 +147,7 @@ class Store(Protocol):
         """Return the jobs of one owner."""
 
     def unfinished(self) -> list[JobRecord]:
-        """Return the jobs that are not over, the oldest first."""
+        """Return the jobs that are not over and have nobody else to follow them, the oldest first; from now on we do."""
 
     def prune(self, before: float, most_bytes: int) -> int:
         """Remove jobs that were over before a time, and the oldest of the others that are over while all take more room; return how many."""
@@ -137,5 +155,13 @@ class Store(Protocol):
     def size_bytes(self) -> int:
         """Return how much room all take."""
 
+    def takes_jobs(self) -> bool:
+        """Say whether new ones can be stored, as far as is known; returns at once."""
+
     def close(self) -> None:
         """Write what waits and let the store go."""
+
+
+def text_of(value: Any) -> str:
+    """Return what a minion has sent as JSON, whatever it is."""
+    return json.dumps(value, default=str, skipkeys=True)

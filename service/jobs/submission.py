@@ -18,6 +18,7 @@ from service.gateway.low import Low
 from service.http.request_info import RequestInfo
 from service.jobs.inquiries import Inquiries
 from service.jobs.job_request import JobRequest, digest_of
+from service.jobs.outcome import OPEN
 from service.jobs.running_jobs import RunningJobs
 from service.jobs.store import JobRecord, Store
 
@@ -110,6 +111,13 @@ class Submissions:
             raise NoSuchJob("there is no such job of yours")
         return record
 
+    def wait(self, jid: str, seconds: float) -> None:
+        """Sleep until a job is over, whichever sidecar follows it, at most *seconds*, and not at all when the process is stopping."""
+        if self.running.watched.get(jid) is None:
+            self.store.wait(jid, lambda job: job.status not in OPEN, seconds)
+        else:
+            self.running.watched.wait(jid, seconds)
+
     def cancel(self, record: JobRecord, session: Session, info: RequestInfo) -> JobRecord:
         """
         Have the minions of a job end it, as the caller; one that is over, or was cancelled before, is as it is.
@@ -118,6 +126,8 @@ class Submissions:
         """
         if record.status in {"publishing", "in_doubt"}:
             raise Conflict("the job is being published; come back", jid=record.jid)
+        if record.status in OPEN and self.running.watched.get(record.jid) is None:
+            raise Conflict("another sidecar follows the job, and only that one can cancel it; come back", jid=record.jid)
         minions = self.running.awaited(record.jid)
         if record.cancelled or not minions:
             return record

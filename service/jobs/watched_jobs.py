@@ -126,7 +126,8 @@ class WatchedJobs:
         return early
 
     def drop(self, job: OpenJob) -> None:
-        """Watch a job no longer."""
+        """Watch a job no longer, nor let anybody wait for it."""
+        job.over.set()
         with self._lock:
             self._jobs.pop(job.record.jid, None)
             self._runs.pop(job.record.master_jid or "", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, model_validator
 
@@ -23,9 +24,10 @@ class JobSettings(Group):
     early_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="Memory for returns that arrive before the publish is acknowledged.")
     store: str = Field(
         "sqlite:///var/lib/salt-sidecar/jobs.db",
-        pattern=r"^(sqlite:///[^?#]+)?$",
-        description="Where the jobs of `/v1/jobs` are kept: a file of SQLite in a folder on a local disk that the sidecar may write to. Without such a place, or when empty, `/v1/jobs` is answered 503 and everything else works.",
+        pattern=r"^(sqlite:///[^?#]+|postgresql://[^#]+)?$",
+        description="Where the jobs of `/v1/jobs` are kept: a file of SQLite in a folder on a local disk that the sidecar may write to, or, for several sidecars, a database such as `postgresql://USER@HOST/DATABASE?sslmode=verify-full`. Without such a place, or when empty, `/v1/jobs` is answered 503 and everything else works.",
     )
+    store_password_file: Path | None = Field(None, description="File with the password of the database of `jobs.store`, in its first line.")
     store_limit_bytes: int = Field(1024**3, ge=16 * 1024 * 1024, description="Room for the jobs of `/v1/jobs`; over it the oldest that are over are removed.")
     keep_seconds: float = Field(
         604_800.0, ge=60, description="Seconds that jobs of `/v1/jobs` are kept once they are over, and their `Idempotency-Key` with them."
@@ -46,4 +48,12 @@ class JobSettings(Group):
     def _check(self) -> JobSettings:
         if (self.recovery_user is None) != (self.recovery_password_file is None):
             raise ValueError("recovery_user and recovery_password_file go together")
+        if has_password(self.store):
+            raise ValueError("a password has no place in store: put it into a file, and that into store_password_file")
         return self
+
+
+def has_password(url: str) -> bool:
+    """Say whether a URL of a database has a password, before its host or as a parameter."""
+    parts = urlsplit(url)
+    return ":" in parts.netloc.rpartition("@")[0] or any(name.endswith("password") for name in parse_qs(parts.query, keep_blank_values=True))

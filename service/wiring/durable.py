@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from service.commands import Commands
@@ -71,6 +72,7 @@ class DurableJobs:
     def end_waits(self) -> None:
         """Let requests wait no longer: the process is stopping."""
         self._running.watched.end_waits()
+        self._store.end_waits()
 
     def stop(self) -> None:
         """Store what is known and let the store go."""
@@ -82,7 +84,7 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
     """Make all that `/v1/jobs` needs, where there is a place for its store; without one everything else works."""
     ours, boot = configuration.settings.jobs, boot_id()
     try:
-        store = SqliteStore(place_of(ours.store), on_commit=report.store_committed, monotonic=time.monotonic)
+        store = make_store(ours, report)
     except InvalidConfiguration as exc:
         if ours.store:
             report.watch_store(lambda: False)
@@ -102,6 +104,46 @@ def size_of(store: Store) -> float:
         return store.size_bytes()
     except StorageUnavailable:
         return math.nan
+
+
+def make_store(ours: JobSettings, report: Report) -> Store:
+    """Make the store. Raises InvalidConfiguration if there can be none; a database that is away is waited for."""
+    if not is_database(ours):
+        return SqliteStore(place_of(ours.store), on_commit=report.store_committed, monotonic=time.monotonic)
+    with extra():
+        from service.jobs.postgres.postgres_store import PostgresStore  # noqa: PLC0415 - an extra, and 25 MB
+    return PostgresStore(ours.store, password_of(ours, report.secret_unreadable), on_commit=report.store_committed, monotonic=time.monotonic)
+
+
+def try_store(ours: JobSettings) -> None:
+    """See whether there can be a store. Raises InvalidConfiguration if not."""
+    if not is_database(ours):
+        place_of(ours.store)
+        return
+    with extra():
+        from service.jobs.postgres.server_link import probe  # noqa: PLC0415 - an extra, and 25 MB
+    probe(ours.store, password_of(ours))
+
+
+def is_database(ours: JobSettings) -> bool:
+    """Say whether jobs are kept in PostgreSQL."""
+    return ours.store.startswith("postgresql:")
+
+
+@contextlib.contextmanager
+def extra() -> Iterator[None]:
+    """Say what to install when an import inside the block lacks it. Raises InvalidConfiguration."""
+    try:
+        yield
+    except ImportError as exc:
+        raise InvalidConfiguration([ConfigFault("jobs.store", f"psycopg is missing ({exc})", "install salt-sidecar[postgres]")]) from None
+
+
+def password_of(ours: JobSettings, on_fault: Callable[[ConfigFault], object] = lambda _fault: None) -> Callable[[], bytes] | None:
+    """Return what reads the password of the database; None if it has none."""
+    if ours.store_password_file is None:
+        return None
+    return SecretFile(ours.store_password_file, "jobs.store_password_file", first_line, on_fault).value
 
 
 def make_identity(ours: JobSettings, runner: Runner, report: Report) -> RecoveryIdentity | None:

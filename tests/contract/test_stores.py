@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service.jobs.postgres.postgres_store import PostgresStore
 from service.jobs.sqlite_store import SqliteStore
 from service.jobs.store import Change, Happening, JobRecord, PartRecord, Search, Store
 from tests.unit.jobs.kept import JID, OWNER, job
@@ -18,10 +19,14 @@ Open = Callable[[], Store]
 GOOD = PartRecord("ok", source="bus", retcode=0, flags={"states": {"changed": 1}}, at=1001.5, size=3, body=b'"a"')
 
 
-@pytest.fixture(params=["sqlite"])
-def reopen(tmp_path: Path) -> Open:
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     """Return what opens the store, again and again the same one."""
-    return lambda: SqliteStore(tmp_path / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
+    if request.param == "sqlite":
+        return lambda: SqliteStore(tmp_path / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
+    server = request.getfixturevalue("postgres_server")
+    url = server.new_database()
+    return lambda: PostgresStore(url, server.password.encode, on_commit=lambda _seconds: None, monotonic=time.monotonic)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,22 @@ def test_a_place_where_no_jobs_can_be_kept_is_noted(tmp_path: Path) -> None:
 
     assert "its folder does not exist, so `/v1/jobs` is answered 503 and everything else works. Fix: give it a folder" in note
     assert "jobs.store" not in {fault.where for fault in faults}
+
+
+def test_a_database_without_the_extra_is_noted_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "service.jobs.postgres.server_link", None)
+    _, (note,) = checked(tmp_path, {"SIDECAR_JOBS_STORE": "postgresql://sidecar@127.0.0.1/jobs"})
+
+    assert "psycopg is missing" in note
+    assert "503 and everything else works. Fix: install salt-sidecar[postgres]" in note
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away_is_noted(tmp_path: Path) -> None:
+    _, (note,) = checked(tmp_path, {"SIDECAR_JOBS_STORE": "postgresql://sidecar@127.0.0.1:1/jobs"})
+
+    assert "jobs.store: the database cannot be used: connection failed" in note
+    assert "503 and everything else works. Fix: start the server, or correct address" in note
 
 
 def test_the_start_notes_what_check_notes(tmp_path: Path) -> None:

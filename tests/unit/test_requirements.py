@@ -32,6 +32,14 @@ def test_what_goes_beside_an_installed_salt_is_everything_but_salts() -> None:
     assert needed - {pin.split("==")[0] for pin in pins("beside.txt")} == {"salt", "pyyaml"}, "run `make lock`"
 
 
+@pytest.mark.parametrize("tested", ["dev", "test-3007", "test-3006"])
+def test_what_a_store_in_postgresql_needs_is_what_is_tested(tested: str) -> None:
+    extra, whole = pins("postgres.txt"), pins(f"{tested}.txt")
+
+    assert extra
+    assert {pin: whole.get(pin) for pin in extra} == extra, "run `make lock`"
+
+
 # Of each series: the first release in which the master refuses what CVE-2022-22967 and CVE-2024-38825 are about.
 FIXED = {"3008": (3008, 0), "3007": (3007, 4), "3006": (3006, 12)}
 

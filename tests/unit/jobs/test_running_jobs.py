@@ -271,10 +271,10 @@ def test_what_cannot_be_stored_now_is_stored_later(sidecar: Sidecar, monkeypatch
     sidecar.begin("a")
     failing = [True]
 
-    def refuse(changes: Any) -> None:
+    def refuse(changes: Any) -> set[str]:
         if failing[0]:
             raise StorageFull("full", retry_after_seconds=1)
-        save(changes)
+        return save(changes)
 
     monkeypatch.setattr(sidecar.store, "save", refuse)
     sidecar.returns("a")

@@ -34,6 +34,7 @@ def test_a_place_that_cannot_keep_jobs_is_named_with_what_to_do(tmp_path: Path, 
     assert place_of(f"sqlite://{tmp_path}/jobs.db") == tmp_path / "jobs.db"
     assert "is empty" in faults("")
     assert "folder does not exist" in faults("sqlite:///nonexistent/jobs.db")
+    assert "is no file but a database" in faults("postgresql://sidecar@db/jobs")
     monkeypatch.setattr("os.access", lambda _path, _mode: False)
     assert "may not write" in faults(f"sqlite://{tmp_path}/jobs.db")
 

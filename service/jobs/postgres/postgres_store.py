@@ -1,0 +1,252 @@
+"""Jobs in a database of PostgreSQL. Each open job is followed by one sidecar; only that one writes it, until it dies and another takes it over."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from service.errors import StorageUnavailable
+from service.jobs.postgres.server_link import CHANNEL, LOCKS, Database, ServerLink
+from service.jobs.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, text_of
+
+# Columns are what is searched for; a record has everything, so that a new field of it needs no migration. JSON is in text, as `jsonb` takes no \u0000.
+MIGRATIONS = (
+    f"""
+    CREATE TABLE job (
+        jid text PRIMARY KEY, owner text NOT NULL, key text, since double precision NOT NULL, status text NOT NULL, finished double precision,
+        follower bigint NOT NULL, bytes bigint NOT NULL, record text NOT NULL, UNIQUE (owner, key)
+    );
+    CREATE INDEX job_owner ON job (owner, since, jid);
+    CREATE INDEX job_open ON job (since) WHERE finished IS NULL;
+    CREATE INDEX job_finished ON job (finished);
+    CREATE TABLE part (
+        jid text NOT NULL REFERENCES job ON DELETE CASCADE, minion text NOT NULL, record text NOT NULL, body bytea, PRIMARY KEY (jid, minion)
+    );
+    ALTER TABLE part ALTER COLUMN body SET STORAGE EXTERNAL;
+    CREATE TABLE happening (jid text NOT NULL REFERENCES job ON DELETE CASCADE, seq integer NOT NULL, record text NOT NULL, PRIMARY KEY (jid, seq));
+    CREATE SEQUENCE follower AS integer CYCLE;
+    CREATE VIEW living AS SELECT objid::bigint AS follower FROM pg_locks
+        WHERE locktype = 'advisory' AND classid::bigint = {LOCKS} AND objsubid = 2 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
+    """,
+)
+# What a row takes beside its texts, about.
+ROW_BYTES = 200
+# One statement removes at most so many jobs, to end in time; the next one comes in a minute.
+MOST_PRUNED = 5000
+_JOBS = "SELECT record, status FROM job"
+_PUT_PART = "INSERT INTO part VALUES (%s, %s, %s, %s) ON CONFLICT (jid, minion) DO UPDATE SET record = excluded.record, body = excluded.body"
+_PUT_HAPPENING = "INSERT INTO happening VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
+
+
+class PostgresStore:
+    """
+    A Store that several sidecars share: beside one master, or the masters of one cluster.
+
+    password(): reads the password of the server; None: there is none. on_commit(seconds): something was stored. monotonic: measures that.
+    """
+
+    def __init__(self, url: str, password: Callable[[], bytes] | None, *, on_commit: Callable[[float], None], monotonic: Callable[[], float]) -> None:
+        self._on_commit, self._monotonic = on_commit, monotonic
+        self._size = 0
+        self._is_ending = False
+        self._lock = threading.Lock()
+        self._bells: dict[str, list[threading.Event]] = {}  # by jid; guarded by _lock
+        self._link = ServerLink(url, password, MIGRATIONS, self._ring)
+
+    def intend(self, job: JobRecord) -> JobRecord | None:
+        """See Store."""
+        insert = "INSERT INTO job VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+        with self._writing() as db:
+            if db.execute(insert, self._row(job)).rowcount:
+                return None
+            taken = _found(db, "owner = %s AND key = %s", job.owner, job.key)
+        if taken is None:
+            raise StorageUnavailable("another job has this jid, or the key was given back just now", retry_after_seconds=1)
+        return taken
+
+    def save(self, changes: Iterable[Change]) -> set[str]:
+        """See Store."""
+        with self._writing() as db, db.transaction():
+            return {change.job.jid for change in changes if not self._put(db, change)}
+
+    def claim(self, jid: str) -> bool:
+        """See Store."""
+        free = "status = 'in_doubt' OR (status = 'publishing' AND (follower = %s OR follower NOT IN (SELECT follower FROM living)))"
+        with self._writing() as db:
+            me = self._link.number
+            return bool(db.execute(f"UPDATE job SET follower = %s, status = 'publishing' WHERE jid = %s AND ({free})", (me, jid, me)).rowcount)
+
+    def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
+        """See Store."""
+        ends = self._monotonic() + seconds
+        with self._bell_of(jid) as bell:
+            while not self._is_ending and (left := ends - self._monotonic()) > 0:
+                bell.clear()
+                job = self.job(jid)
+                if job is None or is_news(job):
+                    return
+                bell.wait(left)
+
+    def end_waits(self) -> None:
+        """See Store."""
+        self._is_ending = True
+        self._ring(None)
+
+    def job(self, jid: str) -> JobRecord | None:
+        """See Store."""
+        with self._link.connected() as db:
+            return _found(db, "jid = %s", jid)
+
+    def keyed(self, owner: str, key: str) -> JobRecord | None:
+        """See Store."""
+        with self._link.connected() as db:
+            return _found(db, "owner = %s AND key = %s", owner, key)
+
+    def parts(self, jid: str, *, bodies: bool) -> dict[str, PartRecord]:
+        """See Store."""
+        wanted = "SELECT minion, record, CASE WHEN %s THEN body END FROM part WHERE jid = %s ORDER BY minion"
+        with self._link.connected() as db:
+            return {minion: _part(record, body) for minion, record, body in db.execute(wanted, (bodies, jid))}
+
+    def part(self, jid: str, minion: str) -> PartRecord | None:
+        """See Store."""
+        with self._link.connected() as db:
+            row = db.execute("SELECT record, body FROM part WHERE jid = %s AND minion = %s", (jid, minion)).fetchone()
+        return _part(*row) if row else None
+
+    def happenings(self, jid: str, after: int, limit: int) -> list[Happening]:
+        """See Store."""
+        wanted = "SELECT record FROM happening WHERE jid = %s AND seq > %s ORDER BY seq LIMIT %s"
+        with self._link.connected() as db:
+            return [Happening(**json.loads(record)) for (record,) in db.execute(wanted, (jid, after, limit))]
+
+    def search(self, search: Search) -> list[JobRecord]:
+        """See Store."""
+        where, values = "owner = %s AND since >= %s AND status = coalesce(%s, status)", [search.owner, search.since, search.status]
+        if search.before is not None:
+            where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = %s)", [*values, search.before]
+        with self._link.connected() as db:
+            return [_job(*row) for row in db.execute(f"{_JOBS} WHERE {where} ORDER BY since DESC, jid DESC LIMIT %s", [*values, search.limit])]
+
+    def unfinished(self) -> list[JobRecord]:
+        """See Store."""
+        orphans = "finished IS NULL AND follower <> %s AND follower NOT IN (SELECT follower FROM living)"
+        with self._link.connected() as db:
+            me = self._link.number
+            db.execute(f"UPDATE job SET follower = %s WHERE {orphans}", (me, me))
+            return [_job(*row) for row in db.execute(f"{_JOBS} WHERE finished IS NULL AND follower = %s ORDER BY since", (me,))]
+
+    def prune(self, before: float, most_bytes: int) -> int:
+        """See Store."""
+        old = "SELECT jid FROM job WHERE finished < %s LIMIT %s FOR UPDATE SKIP LOCKED"
+        freed = "SELECT jid, sum(bytes) OVER (ORDER BY finished, jid) - bytes AS freed FROM job WHERE finished IS NOT NULL"
+        with self._writing() as db:
+            removed = db.execute(f"DELETE FROM job WHERE jid IN ({old})", (before, MOST_PRUNED)).rowcount
+            excess = _bytes_of(db) - most_bytes
+            if excess > 0:
+                removed += db.execute(
+                    f"DELETE FROM job WHERE jid IN (SELECT jid FROM ({freed}) AS old WHERE freed < %s LIMIT %s)", (excess, MOST_PRUNED)
+                ).rowcount
+            self._size = _bytes_of(db)
+        return removed
+
+    def size_bytes(self) -> int:
+        """Return how much room all took when `prune` last ran: the metrics ask, which must not wait for a server."""
+        return self._size
+
+    def takes_jobs(self) -> bool:
+        """See Store."""
+        return self._link.is_up
+
+    def close(self) -> None:
+        """See Store."""
+        self.end_waits()
+        self._link.close()
+
+    @contextlib.contextmanager
+    def _bell_of(self, jid: str) -> Iterator[threading.Event]:
+        """Lend an event that is set when something of a job was stored."""
+        bell = threading.Event()
+        with self._lock:
+            self._bells.setdefault(jid, []).append(bell)
+        try:
+            yield bell
+        finally:
+            with self._lock:
+                self._bells[jid].remove(bell)
+                if not self._bells[jid]:
+                    del self._bells[jid]
+
+    def _ring(self, jid: str | None) -> None:
+        """Wake who waits for news of a job; all, if we may have missed some."""
+        with self._lock:
+            bells = [bell for waiting in self._bells.values() for bell in waiting] if jid is None else [*self._bells.get(jid, ())]
+        for bell in bells:
+            bell.set()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Database]:
+        started = self._monotonic()
+        with self._link.connected() as db:
+            yield db
+        self._on_commit(self._monotonic() - started)
+
+    def _row(self, job: JobRecord) -> tuple[Any, ...]:
+        record = json.dumps(dataclasses.asdict(job))
+        return (job.jid, job.owner, job.key, job.since, job.status, job.finished, self._link.number, len(record) + ROW_BYTES, record)
+
+    def _put(self, db: Database, change: Change) -> bool:
+        """Store what has changed of a job that is ours, and tell the others; return whether it is."""
+        job = change.job
+        new = "key = excluded.key, status = excluded.status, finished = excluded.finished, record = excluded.record"
+        upsert = f"INSERT INTO job VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (jid) DO UPDATE SET {new} WHERE job.follower = excluded.follower"
+        stored = db.execute(f"{upsert} RETURNING bytes", self._row(job)).fetchone()
+        if stored is None:
+            return False
+        parts, size = _part_rows(job.jid, change.parts, JOB_LIMIT_BYTES - stored[0])
+        happenings = [(job.jid, one.seq, text_of(dataclasses.asdict(one))) for one in change.happenings]
+        size += sum(len(record) + ROW_BYTES for _, _, record in happenings)
+        with db.cursor() as cursor:
+            for put, rows in ((_PUT_PART, parts), (_PUT_HAPPENING, happenings)):
+                if rows:
+                    cursor.executemany(put, rows)
+        db.execute("UPDATE job SET bytes = bytes + %s WHERE jid = %s", (size, job.jid))
+        db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, job.jid))
+        return True
+
+
+def _part_rows(jid: str, parts: Mapping[str, PartRecord], room: int) -> tuple[list[tuple[Any, ...]], int]:
+    """Return what is stored of minions, with the bodies that fit into the room, and how much that is."""
+    rows, size = [], 0
+    for minion, part in parts.items():
+        record = text_of(dataclasses.asdict(dataclasses.replace(part, body=None)))
+        body = zlib.compress(part.body, 1) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
+        if body is not None and size + len(body) > room:
+            body = None
+        size += len(record) + len(body or b"") + ROW_BYTES
+        rows.append((jid, minion, record, body))
+    return rows, size
+
+
+def _bytes_of(db: Database) -> int:
+    row = db.execute("SELECT coalesce(sum(bytes), 0) FROM job").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _found(db: Database, where: str, *values: str | None) -> JobRecord | None:
+    row = db.execute(f"{_JOBS} WHERE {where}", values).fetchone()
+    return _job(*row) if row else None
+
+
+def _job(record: str, status: str) -> JobRecord:
+    return JobRecord(**{**json.loads(record), "status": status})
+
+
+def _part(record: str, body: bytes | None) -> PartRecord:
+    return PartRecord(**{**json.loads(record), "body": body and zlib.decompress(body)})

@@ -1,0 +1,190 @@
+"""The way to the server: a bounded pool, and one connection that stays, by which the others see that we live and we hear of their jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import psycopg
+from psycopg_pool import ConnectionPool
+
+from service.errors import ConfigFault, InvalidConfiguration, StorageFull, StorageUnavailable
+
+Database = psycopg.Connection[tuple[Any, ...]]
+
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 10
+LOCK_SECONDS = 5
+# A request waits this long for a connection of the pool, and for the first contact with the server.
+PATIENCE_SECONDS = 5.0
+RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
+MOST_CONNECTIONS = 8
+MOST_WAITING = 200
+# Silence in which either side finds out that the other's machine is gone.
+SILENT_SECONDS, PROBE_SECONDS, PROBES = 10, 5, 3
+# The first half of the names of our advisory locks; the second is a sidecar's number, or 0 for who changes the tables.
+LOCKS = 0x53414C54
+CHANNEL = "salt_sidecar_job"
+
+
+class ServerLink:
+    """
+    Connections to one database. migrations: by version; a new one is added, none is changed.
+
+    password(): reads it, for each connection anew; raises InvalidConfiguration. on_news(jid): something of a job was stored, by any sidecar; None: that may have been missed.
+    """
+
+    def __init__(self, url: str, password: Callable[[], bytes] | None, migrations: Sequence[str], on_news: Callable[[str | None], None]) -> None:
+        self._url, self._password, self._migrations, self._on_news = url, password, migrations, on_news
+        self._number: int | None = None
+        self._fault: str | None = "the server was not reached yet"
+        self._tried = threading.Event()
+        self._closing = threading.Event()
+        self._waker, self._bell = socket.socketpair()
+        # What its own logger says, our faults say too.
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+        self._pool = ConnectionPool(
+            url,
+            kwargs=self._options,
+            min_size=0,
+            max_size=MOST_CONNECTIONS,
+            max_waiting=MOST_WAITING,
+            timeout=PATIENCE_SECONDS,
+            reconnect_timeout=PATIENCE_SECONDS,
+            configure=bound,
+            check=ConnectionPool.check_connection,
+            open=True,
+        )
+        self._thread = threading.Thread(target=self._stay, name="store", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the server knew at last that we live."""
+        return self._fault is None
+
+    @property
+    def number(self) -> int:
+        """Which of the sidecars of this database we are. Inside `connected` only."""
+        if self._number is None:
+            raise StorageUnavailable("the server of `jobs.store` was not reached yet", retry_after_seconds=1)
+        return self._number
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Database]:
+        """Lend a connection that commits each statement. Raises StorageUnavailable while others may think that we are dead, and StorageFull."""
+        self._tried.wait(PATIENCE_SECONDS)
+        if self._fault is not None:
+            raise StorageUnavailable(f"the database of `jobs.store` cannot be used: {self._fault}", retry_after_seconds=1)
+        try:
+            with self._pool.connection() as db:
+                yield db
+        except psycopg.errors.DiskFull:
+            raise StorageFull("the volume of the database of `jobs.store` is full", retry_after_seconds=60) from None
+        except psycopg.Error as exc:
+            raise StorageUnavailable(f"the database of `jobs.store` has failed: {said(exc)}", retry_after_seconds=1) from None
+
+    def close(self) -> None:
+        """Let all connections go; for the other sidecars we are dead then. A second time does nothing."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._bell.send(b"\0")
+        self._thread.join(CLOSE_SECONDS)
+        self._pool.close(CLOSE_SECONDS)
+        self._waker.close()
+        self._bell.close()
+
+    def _options(self) -> dict[str, Any]:
+        return options(self._password)
+
+    # The thread.
+
+    def _stay(self) -> None:
+        while not self._closing.is_set():
+            try:
+                with psycopg.connect(self._url, **self._options()) as db:
+                    self._begin(db)
+                    self._hear(db)
+            except (psycopg.Error, InvalidConfiguration) as exc:
+                self._fault = said(exc)
+            self._tried.set()
+            self._closing.wait(RETRY_SECONDS)
+
+    def _begin(self, db: Database) -> None:
+        bound(db)
+        self._migrate(db)
+        if self._number is None:
+            self._number = _one(db, "SELECT nextval('follower')")
+        if not _one(db, "SELECT pg_try_advisory_lock(%s, %s)", LOCKS, self._number):
+            raise psycopg.OperationalError("the server has not noticed yet that our last connection is gone")
+        db.execute(f"LISTEN {CHANNEL}")
+        self._fault = None
+        self._tried.set()
+        self._on_news(None)
+
+    def _migrate(self, db: Database) -> None:
+        with db.transaction():
+            db.execute("SELECT pg_advisory_xact_lock(%s, 0)", (LOCKS,))
+            db.execute("CREATE TABLE IF NOT EXISTS schema_version (version integer NOT NULL)")
+            version = _one(db, "SELECT coalesce(max(version), 0) FROM schema_version")
+            if version > len(self._migrations):
+                raise psycopg.NotSupportedError(f"a newer salt-sidecar made its tables (version {version}, ours is {len(self._migrations)}): install that")
+            for number, script in enumerate(self._migrations[version:], version + 1):
+                db.execute(script)
+                db.execute("INSERT INTO schema_version VALUES (%s)", (number,))
+
+    def _hear(self, db: Database) -> None:
+        poller = select.poll()
+        for file in (db.fileno(), self._waker.fileno()):
+            poller.register(file, select.POLLIN)
+        while not self._closing.is_set():
+            poller.poll()
+            for note in db.notifies(timeout=0):
+                self._on_news(note.payload)
+
+
+def probe(url: str, password: Callable[[], bytes] | None) -> None:
+    """See whether jobs could be kept there. Raises InvalidConfiguration if not."""
+    try:
+        with psycopg.connect(url, **options(password)) as db:
+            bound(db)
+            may_create = _one(db, "SELECT has_schema_privilege(current_schema(), 'CREATE')")
+    except psycopg.Error as exc:
+        fix = "start the server, or correct address, database and user there, and the password in `jobs.store_password_file`"
+        raise InvalidConfiguration([ConfigFault("jobs.store", f"the database cannot be used: {said(exc)}", fix)]) from None
+    if not may_create:
+        raise InvalidConfiguration([ConfigFault("jobs.store", "its user may not create tables in the database", "make the user the owner of the database")])
+
+
+def options(password: Callable[[], bytes] | None) -> dict[str, Any]:
+    """Return how to connect."""
+    secret = {} if password is None else {"password": password().decode()}
+    keepalives = {"keepalives_idle": SILENT_SECONDS, "keepalives_interval": PROBE_SECONDS, "keepalives_count": PROBES}
+    waits = {"connect_timeout": CONNECT_SECONDS, "tcp_user_timeout": STATEMENT_SECONDS * 1000}
+    return {"autocommit": True, "application_name": "salt-sidecar", **waits, **keepalives, **secret}
+
+
+def bound(db: Database) -> None:
+    """Give each statement a deadline, let the server notice when we are gone, and have each commit on its disk, whatever is usual there."""
+    bounds = {"statement_timeout": f"{STATEMENT_SECONDS}s", "lock_timeout": f"{LOCK_SECONDS}s", "idle_in_transaction_session_timeout": "30s"}
+    bounds |= {"tcp_keepalives_idle": str(SILENT_SECONDS), "tcp_keepalives_interval": str(PROBE_SECONDS), "tcp_keepalives_count": str(PROBES)}
+    for name, value in bounds.items():
+        db.execute("SELECT set_config(%s, %s, false)", (name, value))
+    db.execute("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')")
+
+
+def said(exc: Exception) -> str:
+    """Return what went wrong, on one line."""
+    return " ".join(str(exc).split())
+
+
+def _one(db: Database, query: str, *values: Any) -> Any:
+    row = db.execute(query, values).fetchone()
+    return row[0] if row else None

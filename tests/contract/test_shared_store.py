@@ -1,0 +1,120 @@
+"""Two sidecars on one database of PostgreSQL, over fake masters: a job of one is everybody's, and runs once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.caller import Response
+from tests.contract.conftest import Api, fake_api
+from tests.contract.test_v1_events import follow, told
+from tests.contract.test_v1_jobs import gateway_of, get, post, problem, returned, token_of
+
+if TYPE_CHECKING:
+    from tests.postgres_server import PostgresServer
+
+pytestmark = pytest.mark.slow
+
+Sidecars = Callable[[], Api]
+
+
+@pytest.fixture
+def sidecars(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Sidecars]:
+    """Return what makes one more sidecar on the same database."""
+    made: list[Api] = []
+    password = tmp_path / "password"
+    password.write_text(f"{postgres_server.password}\n")
+    ours = {"SIDECAR_JOBS_STORE": postgres_server.new_database(), "SIDECAR_JOBS_STORE_PASSWORD_FILE": str(password)}
+
+    def make() -> Api:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(fake_api(folder, **ours))
+        return made[-1]
+
+    yield make
+    for api in made:
+        api.process.stop()
+
+
+def published(api: Api) -> list[str]:
+    return [load["jid"] for load in gateway_of(api).master.loads if load["cmd"] == "publish" and load["fun"] == "test.ping"]
+
+
+def test_one_key_that_is_sent_to_both_at_once_runs_once(sidecars: Sidecars) -> None:
+    both = [sidecars(), sidecars()]
+    answers: list[Response] = []
+    start = threading.Barrier(len(both))
+
+    def call(api: Api) -> None:
+        start.wait()
+        answer = post(api, key="k")
+        while answer.status == 409:
+            answer = post(api, key="k")
+        answers.append(answer)
+
+    threads = [threading.Thread(target=call, args=(api,)) for api in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    ((jid,),) = {(answer.json()["jid"],) for answer in answers}
+    assert [jid] == [*published(both[0]), *published(both[1])]
+    assert [answer.json()["status"] for answer in answers] == ["succeeded", "succeeded"]
+
+
+def test_a_job_of_one_is_waited_for_followed_and_listed_on_the_other(sidecars: Sidecars) -> None:
+    here, there = sidecars(), sidecars()
+    gateway_of(here).master.silent = {"minion-2"}
+    jid = post(here, "").json()["jid"]
+    answers: dict[str, Response] = {}
+    waiting = [
+        threading.Thread(target=lambda: answers.update(waited=get(there, f"/{jid}?wait=60"))),
+        threading.Thread(target=lambda: answers.update(followed=follow(there, jid))),
+    ]
+    for thread in waiting:
+        thread.start()
+    cancelled = there.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(there))
+    gateway_of(here).hub.deliver(returned(jid, "minion-2"))
+    for thread in waiting:
+        thread.join()
+
+    assert (answers["waited"].status, answers["waited"].json()["status"]) == (200, "succeeded")
+    assert told(answers["followed"])[-1]["status"] == "succeeded"
+    assert problem(cancelled) == (409, "Conflict")
+    assert [job["jid"] for job in get(there, "").json()["jobs"]] == [jid]
+    assert post(there, "", key="other").json()["jid"] != jid
+
+
+def test_the_open_jobs_of_one_that_has_ended_are_closed_by_the_next(sidecars: Sidecars) -> None:
+    here = sidecars()
+    gateway_of(here).master.silent = {"minion-2"}
+    jid = post(here, "").json()["jid"]
+    here.process.stop()
+    there = sidecars()
+    there.process.jobs.start(there.process.report)
+    for _ in range(2):
+        # Once may be before the job is followed again: then the second one counts.
+        get(there, f"/{jid}?wait=2")
+        gateway_of(there).hub.deliver(returned(jid, "minion-2"))
+    answer = get(there, f"/{jid}?wait=60")
+
+    assert (answer.status, answer.json()["status"], answer.json()["counts"]) == (200, "succeeded", {"ok": 2})
+
+
+def test_a_server_that_is_away_is_503_and_everything_else_works(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    api = fake_api(tmp_path, SIDECAR_JOBS_STORE="postgresql://nobody@127.0.0.1:1/jobs")
+
+    for answer in (post(api), get(api, ""), get(api, "/1")):
+        assert problem(answer) == (503, "StorageUnavailable")
+        assert "connection to server at" in answer.json()["detail"]
+        assert "retry-after" in answer.headers
+    assert api.value(client="local", tgt="minion-1", fun="test.ping") == {"minion-1": True}
+    api.process.metrics.exposition()
+    api.process.stop()
