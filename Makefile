@@ -14,6 +14,7 @@ SALT_VENV = .venv-salt-$(SALT)
 PYTEST_ARGS ?=
 TEST_LOCKS := runtime-3007.txt runtime-3006.txt
 PEPPER := .venv-pepper/.stamp
+OPENAPI := .venv-openapi/.stamp
 E2E := .venv-e2e/.stamp
 NODE := tests/compat/node
 NODE_CLIENT := $(NODE)/node_modules/.package-lock.json
@@ -145,9 +146,9 @@ compat: $(STAMP) ## Send the same requests to rest_cherrypy and to the sidecar, 
 fuzz: $(STAMP) ## Send made-up bodies of every media type to a sidecar while somebody asks /livez; print time and memory per byte, and the longest wait.
 	@$(BIN)/python -m tests.server.fuzz_table
 
-clients: $(PEPPER) $(NODE_CLIENT) ## Install the clients that the tests run: pepper from PyPI, salt-api from npm.
+clients: $(PEPPER) $(OPENAPI) $(NODE_CLIENT) ## Install the clients that the tests run: pepper and schemathesis from PyPI, salt-api from npm.
 
-.venv-pepper/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)
+.venv-pepper/.stamp .venv-openapi/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)
 	@requirements/install .venv-$* $*.txt
 	@touch $@
 
