@@ -14,7 +14,7 @@ from service.errors import MasterUnreachable
 from service.http.app import PROBLEM
 from service.routes import API
 from tests.caller import Caller, Response
-from tests.contract.conftest import LENIENT, Api, fake_api
+from tests.contract.conftest import LENIENT, Api, a_store, fake_api
 from tests.fakes import FakeGateway, FakeMaster
 
 CANARY = "CANARY"
@@ -54,17 +54,22 @@ def knock(api: Api, method: str, url: str, *, inline: bool) -> tuple[Response, s
     """Send what runs something at a URL that runs anything; return the answer and what the master was asked to run."""
     credentials = api.demo if inline else {}
     headers = {} if inline else {"x_auth_token": token_of(api, api.demo)}
-    body = json.dumps({**PING, **credentials, "mid": "new"}).encode() if method == "POST" else b""
+    # /v1 takes no field that it does not know.
+    asked = PING if url.startswith("/v1/") else {**PING, **credentials, "mid": "new"}
+    body = json.dumps(asked).encode() if method == "POST" else b""
     before = len(master_of(api).loads)
     answer = api.caller.request(method, url, body, content_type="application/json", **headers)
     return answer, {load["cmd"] for load in master_of(api).loads[before:]} & RUNS
 
 
 @pytest.mark.parametrize("inline", [False, True], ids=["in a session", "with a password"])
-def test_every_url_that_runs_something_asks_the_policy(tmp_path: Path, *, inline: bool) -> None:
-    (tmp_path / "closed").mkdir()
-    opened, closed = fake_api(tmp_path), fake_api(tmp_path / "closed", SIDECAR_POLICY_RULES=REFUSE_ALL)
+def test_every_url_that_runs_something_asks_the_policy(request: pytest.FixtureRequest, tmp_path: Path, *, inline: bool) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    opened, closed = fake_api(tmp_path, **a_store(tmp_path)), fake_api(folder, **a_store(folder), SIDECAR_POLICY_RULES=REFUSE_ALL)
     running = set()
+    request.addfinalizer(opened.process.stop)
+    request.addfinalizer(closed.process.stop)
     for method, url in DOORS:
         free, ran = knock(opened, method, url, inline=inline)
         answer, ran_all_the_same = knock(closed, method, url, inline=inline)
@@ -74,7 +79,7 @@ def test_every_url_that_runs_something_asks_the_policy(tmp_path: Path, *, inline
         if ran:
             running.add(f"{method} {url.split('/')[1]}")
 
-    in_a_session = {"POST ", "POST minions", "GET minions", "GET jobs", "GET keys", "GET v1"}
+    in_a_session = {"POST ", "POST minions", "GET minions", "GET jobs", "GET keys", "GET v1", "POST v1"}
     assert running == ({"POST ", "POST run", "POST keys"} if inline else in_a_session)
 
 
