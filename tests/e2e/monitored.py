@@ -148,7 +148,7 @@ def _scheduled(api: Api, fun: str, **kwarg: Any) -> None:
 
 
 def _traffic(stack: Stack, api: Api) -> None:
-    """Do what callers do, each once: every client, a state, a failure, a login, a wrong password, a webhook."""
+    """Do what callers do, each once: every client, a state, a failure, a login, a wrong password, a webhook, a stored job."""
     ping = {"tgt": "minion-1", "fun": "test.ping"}
     for low in (
         {**ping, "client": "local"},
@@ -164,7 +164,10 @@ def _traffic(stack: Stack, api: Api) -> None:
     ):
         status, body = api.call(**low)
         require(status == 200, f"{low}: {status} {body}")
-    api.request("POST", "/hook/e2e", {"text": "x"}, headers=_session(api))
+    session = _session(api)
+    api.request("POST", "/hook/e2e", {"text": "x"}, headers=session)
+    status, body = api.request("POST", "/v1/jobs?wait=30", ping, headers=session)
+    require(status == 200, f"/v1/jobs: {status} {body}")
     api.request("GET", "/nowhere")
     Api(stack.ports["API_PORT"], "guessed").ping()
 
