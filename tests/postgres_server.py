@@ -32,7 +32,7 @@ class PostgresServer(WhileNeeded):
     def __init__(self, programs: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))  # Not pytest's folder: `nobody` could not get into that.
         self.password = secrets.token_hex(8)
-        (self.port,) = free_ports(1)
+        self.port = 0
         self._programs = programs
         self._user = "nobody" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,6 +48,8 @@ class PostgresServer(WhileNeeded):
         access = ["--auth-local=trust", "--auth-host=scram-sha-256", f"--username={USER}", f"--pwfile={secret}"]
         initdb: list[str | Path] = [self._programs / "initdb", "--no-sync", "--no-locale", "--encoding=UTF8", *access, self.folder / "data"]
         subprocess.run(initdb, user=self._user, cwd=self.folder, check=True, capture_output=True, timeout=START_SECONDS * 2)
+        # Only now: to make the files takes seconds, in which another could take the port.
+        (self.port,) = free_ports(1)
         self.start()
 
     def start(self) -> None:
@@ -60,7 +62,9 @@ class PostgresServer(WhileNeeded):
             try:
                 self.admin("SELECT 1")
             except psycopg.OperationalError:
-                continue
+                if self._process.poll() is None:
+                    continue
+                break
             return
         raise AssertionError((self.folder / "log").read_text())
 

@@ -142,14 +142,20 @@ def test_of_two_sidecars_that_claim_at_once_one_wins(join: Join) -> None:
 def test_who_waits_on_one_sidecar_is_woken_by_another(join: Join) -> None:
     here, there = join(), join()
     here.intend(job())
+    looked = threading.Event()
     woken: list[JobRecord | None] = []
 
+    def is_news(record: JobRecord) -> bool:
+        looked.set()
+        return is_over(record)
+
     def wait() -> None:
-        there.wait(JID, is_over, PATIENCE_SECONDS * 10)
+        there.wait(JID, is_news, PATIENCE_SECONDS * 10)
         woken.append(there.job(JID))
 
     waiting = threading.Thread(target=wait)
     waiting.start()
+    assert looked.wait(PATIENCE_SECONDS)
     here.save([Change(job(status="running"), {})])
     over = job(status="succeeded", finished=2000.0)
     here.save([Change(over, {})])
