@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.declared.code import tree_of
+from tests.declared.code import tree_of, walk
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("service", "tests", "benchmarks", "config", "helm")
@@ -66,7 +66,7 @@ def asking_functions(bodies: dict[str, list[ast.AST]]) -> frozenset[str]:
 
 def questions(tree: ast.Module) -> list[tuple[str, str]]:
     """Return what an import of the file asks the machine: the names that are assigned, or the line, and the expression."""
-    askers = asking_functions({node.name: list(ast.walk(node)) for node in tree.body if isinstance(node, Function)})
+    askers = asking_functions({node.name: list(walk(node)) for node in tree.body if isinstance(node, Function)})
     found = []
     for statement in tree.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AnnAssign) else []

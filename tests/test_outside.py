@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.declared.code import tree_of
+from tests.declared.code import tree_of, walk
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
@@ -46,7 +46,7 @@ def is_module(name: str) -> bool:
 def modules_of(tree: ast.Module) -> dict[str, str]:
     """Return the modules of `service` by the expression that means them."""
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             found |= {name.asname or name.name: name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -72,7 +72,7 @@ def written(node: ast.AST) -> tuple[str, object] | None:
 def intrusions(tree: ast.Module) -> Iterator[str]:
     """Yield what a test takes or writes that is not its own. Private names behind a dot are ruff's to find (SLF001)."""
     modules = modules_of(tree)
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("service"):
             yield from (f"{node.module}.{name.name}" for name in node.names if is_private(name.name))
         what, name = written(node) or ("", None)

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tests.declared.code import tree_of
+from tests.declared.code import tree_of, walk
 
 FUNCTION_LINES = 40
 FILE_LINES = 400
@@ -31,7 +31,7 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def long_functions(tree: ast.Module) -> dict[str, int]:
     """Return the lines of each function that has too many."""
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return {function.name: body_lines(function) for function in functions if body_lines(function) > FUNCTION_LINES}
 
 
