@@ -191,7 +191,8 @@ def each_client(credentials: dict[str, str]) -> list[dict[str, object]]:
 @contextlib.contextmanager
 def observed(salt: EmbeddedSalt, folder: Path, say: Callable[[str], None]) -> Iterator[tuple[Story, Sidecar, Prometheus]]:
     """Start a sidecar beside a running master, and a Prometheus with our rules in quick motion that scrapes it."""
-    with Sidecar(salt.master_config, folder / "sidecar", **SETTINGS) as sidecar:
+    folder.mkdir(parents=True, exist_ok=True)
+    with Sidecar(salt.master_config, folder / "sidecar", JOBS_STORE=f"sqlite://{folder}/jobs.db", **SETTINGS) as sidecar:
         say("starting Prometheus")
         configuration = write_faster(CONFIG, folder / "prometheus", f"127.0.0.1:{sidecar.ops_port}")
         with Prometheus(configuration, folder / "prometheus") as prometheus:
