@@ -14,8 +14,9 @@ import falcon
 from service.errors import BadRequest, NoSuchJob, Overloaded, Unprocessable
 from service.http.media import decode, moment, respond
 from service.http.request_info import RequestInfo
+from service.jobs import JobStatus
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse
-from service.jobs.outcome import OPEN, JobStatus, codes_of
+from service.jobs.outcome import OPEN, codes_of
 from service.jobs.store import JobRecord, PartRecord, Search
 from service.jobs.submission import Call, Submissions, key_of, owner_of
 from service.limits import Slots

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from service.cli.health import add_arguments as add_health_arguments
-from service.jobs.outcome import JobStatus
+from service.jobs import JobStatus
 from service.settings.locations import CONFIG_VARIABLE, MASTER_CONFIG_VARIABLE, environ_name
 
 DESCRIPTION = "A sidecar for the salt-master that turns HTTP into Salt calls."

@@ -16,8 +16,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
+from service.jobs import JobStatus
+
 MinionStatus = Literal["waiting", "running", "ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"]
-JobStatus = Literal["publishing", "in_doubt", "running", "succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown", "refused"]
 Cause = Literal["missing"]
 
 # Jobs of which more is to come.

@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-from service.jobs.outcome import Cause, JobStatus, MinionStatus
+from service.jobs import JobStatus
+from service.jobs.outcome import Cause, MinionStatus
 
 # Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
 BODY_LIMIT_BYTES = 1024 * 1024

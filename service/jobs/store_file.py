@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from service.jobs.outcome import JobStatus
+from service.jobs import JobStatus
 from service.jobs.place import is_held, unusable
 from service.jobs.sqlite_store import BUSY_SECONDS, MIGRATIONS, ballast_of, bytes_of, remove_jobs
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.gateway.clients.verdict import Reason
-from service.jobs.outcome import Cause, JobStatus, MinionStatus
+from service.jobs import JobStatus
+from service.jobs.outcome import Cause, MinionStatus
 
 
 class Shown(BaseModel):

@@ -32,9 +32,10 @@ from service.errors import (
 from service.gateway.low_fields import COMMON, FIELDS
 from service.http.files import HTML
 from service.http.media import JSON
+from service.jobs import JobStatus
 from service.jobs.followers import FORMS
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, JobRequest
-from service.jobs.outcome import CODES, MISSING_CODES, JobStatus
+from service.jobs.outcome import CODES, MISSING_CODES
 from service.openapi.answers import CallerSession, Capabilities, JobList, JobView, MinionList, MinionReturn, ReturnedValue
 
 Schema = Mapping[str, Any]

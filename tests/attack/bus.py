@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from service.demo.embedded import until
@@ -73,11 +74,11 @@ def neighbour_of_a_signed_path(scene: Scene) -> Seen:
     return refused(sent(scene, "/hook/githubx", {}))
 
 
-def recorded(scene: Scene, request_id: str) -> list[dict[str, Any]]:
+def recorded(trail: Path, request_id: str) -> list[dict[str, Any]]:
     """Wait for the records of a request; those of a look-up come before its answer, others right after."""
     found: list[dict[str, Any]] = []
     for _ in until(PATIENCE_SECONDS):
-        lines = (scene.folder / "audit.jsonl").read_text().splitlines()
+        lines = trail.read_text().splitlines()
         found = [record for line in lines if (record := json.loads(line)).get("request_id") == request_id]
         if any(record["stage"] == "response_complete" for record in found):
             break
@@ -85,14 +86,17 @@ def recorded(scene: Scene, request_id: str) -> list[dict[str, Any]]:
 
 
 def probe_with_ssh(scene: Scene) -> Seen:
-    answer = scene.sidecar.post({**scene.admin, "client": "ssh", "tgt": "*", "fun": "test.ping"})
-    records = recorded(scene, answer.headers["x-request-id"])
+    # What other attacks have had refused counts against the rate of such records.
+    trail = scene.folder / "probes.jsonl"
+    with scene.fresh(**scene.audited(trail)) as sidecar:
+        answer = sidecar.post({**scene.admin, "client": "ssh", "tgt": "*", "fun": "test.ping"})
+        records = recorded(trail, answer.headers["x-request-id"])
     return Seen(f"{answer.status}, {len(records)} record: {records[-1]['decision'] if records else ''}", answer.status == 400 and len(records) == 1)
 
 
 def returns_of_others(scene: Scene) -> Seen:
     answer = scene.sidecar.post({**scene.admin, "client": "runner", "fun": "jobs.lookup_jid", "kwarg": {"jid": "20260101000000000000"}})
-    records = recorded(scene, answer.headers["x-request-id"])
+    records = recorded(scene.folder / "audit.jsonl", answer.headers["x-request-id"])
     return Seen(f"{answer.status}, {len(records)} records", answer.status == 200 and len(records) == 2)
 
 

@@ -81,7 +81,7 @@ class Scene(contextlib.ExitStack):
     @functools.cached_property
     def sidecar(self) -> Sidecar:
         """The sidecar for whatever disturbs nobody."""
-        return self.enter_context(self.fresh(**_settings(self.folder)))
+        return self.enter_context(self.fresh(**_settings(self.folder), **self.audited(self.folder / "audit.jsonl")))
 
     @functools.cached_property
     def flooded(self) -> Sidecar:
@@ -99,6 +99,12 @@ class Scene(contextlib.ExitStack):
         """Make a sidecar for one attack, not yet started."""
         self._made += 1
         return Sidecar(self.salt.master_config, self.folder / f"sidecar-{self._made}", **settings)
+
+    def audited(self, trail: Path) -> dict[str, Any]:
+        """Return the settings of an audit trail."""
+        key = self.folder / "audit-key"
+        key.write_bytes(b"a key of more than sixteen bytes")
+        return {"AUDIT_SINKS": "file", "AUDIT_FILE": trail, "AUDIT_HMAC_KEY_FILE": key}
 
     @property
     def admin(self) -> dict[str, str]:
@@ -119,7 +125,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     static.mkdir()
     (static / ".secret").write_text("not for you")
     (static / "app.html").write_text("<title>app</title>")
-    for name, secret in {**SECRETS, "audit-key": b"a key of more than sixteen bytes"}.items():
+    for name, secret in SECRETS.items():
         (folder / name).write_bytes(secret)
     hooks = {
         "github": {"secret_file": str(folder / "github")},
@@ -133,9 +139,6 @@ def _settings(folder: Path) -> dict[str, Any]:
         "POLICY_RULES": json.dumps([{"action": "refuse", "functions": [FORBIDDEN]}]),
         "SITE_STATIC": static,
         "SITE_APP": static / "app.html",
-        "AUDIT_SINKS": "file",
-        "AUDIT_FILE": folder / "audit.jsonl",
-        "AUDIT_HMAC_KEY_FILE": folder / "audit-key",
     }
 
 

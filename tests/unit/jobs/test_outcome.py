@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.jobs.outcome import CODES, OPEN, Conclusion, JobStatus, MinionStatus, SuccessPolicy, codes_of, conclude
+from service.jobs import JobStatus
+from service.jobs.outcome import CODES, OPEN, Conclusion, MinionStatus, SuccessPolicy, codes_of, conclude
 
 policies = st.builds(
     SuccessPolicy,
