@@ -79,19 +79,19 @@ class SqliteStore:
         self._ballast_bytes = ballast_bytes
         self._on_commit, self._monotonic, self._open = on_commit, monotonic, connect
         self._lock_file = locked(path)
-        try:
-            path.touch(mode=0o600)  # Returns may hold secrets; SQLite's other files get the same rights.
-            self._db = self._connect()
-            self._migrate()
-            self._fill_ballast()
-        except (sqlite3.Error, OSError) as exc:
-            self._lock_file.close()
-            raise unusable(path, str(exc)) from None
+        with contextlib.ExitStack() as held:
+            held.callback(self._lock_file.close)
+            try:
+                path.touch(mode=0o600)  # Returns may hold secrets; SQLite's other files get the same rights.
+                self._db = held.enter_context(contextlib.closing(self._connect()))
+                self._migrate()
+                self._fill_ballast()
+            except (sqlite3.Error, OSError) as exc:
+                raise unusable(path, str(exc)) from None
+            held.pop_all()
         self._readers: list[sqlite3.Connection] = []  # idle ones; guarded by _lock
         self._lock = threading.Lock()
         self._writer: Batcher[_Write] = Batcher("store", self._write_group, limit_items=MOST_WAITING, on_crash=_fail)
-
-    # What a store promises.
 
     def intend(self, job: JobRecord) -> JobRecord | None:
         """See Store."""
@@ -205,8 +205,6 @@ class SqliteStore:
             db.close()
         self._lock_file.close()
 
-    # How it is done.
-
     def _written(self, run: Callable[[sqlite3.Connection], Any], *, durable: bool) -> Any:
         write = _Write(run, durable)
         if not self._writer.put(write, urgent=True):
@@ -269,8 +267,10 @@ class SqliteStore:
                     held.pop_all()
 
     def _connect(self) -> sqlite3.Connection:
-        db = self._open(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA journal_mode = WAL")
+        with contextlib.ExitStack() as held:
+            db = held.enter_context(contextlib.closing(self._open(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)))
+            db.execute("PRAGMA journal_mode = WAL")
+            held.pop_all()
         return db
 
     def _migrate(self) -> None:
