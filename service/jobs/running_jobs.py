@@ -17,15 +17,13 @@ from service.jobs.account import MASTER, Heard, JobAccount, Part
 from service.jobs.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.job_request import policy_of
 from service.jobs.opened import JobsReport, Keeping, OpenJob, Terms
-from service.jobs.store import JobRecord, Store
+from service.jobs.store import JobRecord, Store, answered
 from service.jobs.watched_jobs import WatchedJobs
 
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
 TICK_SECONDS = 1.0
 PRUNE_SECONDS = 60.0
-# Longest wait of a request for the thread.
-ANSWER_SECONDS = 30.0
 LOOK_UP_PAUSE_SECONDS = 30.0
 # A job that goes on so long after it was asked to end is killed.
 KILL_SECONDS = 10.0
@@ -204,7 +202,7 @@ class RunningJobs:
 
         if not self._batcher.put(doing, items=0, urgent=True):
             raise StorageUnavailable("the process is stopping", retry_after_seconds=1)
-        return done.result(ANSWER_SECONDS)
+        return answered(done, f"job {jid}")
 
     # The thread.
 

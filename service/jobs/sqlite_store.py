@@ -17,7 +17,7 @@ from typing import Any
 from service.batcher import Batcher
 from service.errors import StorageFull, StorageUnavailable
 from service.jobs.place import locked, unusable
-from service.jobs.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, text_of
+from service.jobs.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, answered, text_of
 
 # By version, which is `user_version`; a new one is added, none is changed.
 MIGRATIONS = (
@@ -209,7 +209,7 @@ class SqliteStore:
         write = _Write(run, durable)
         if not self._writer.put(write, urgent=True):
             raise StorageUnavailable("the store of jobs does not keep up, or is closed", retry_after_seconds=1)
-        return write.done.result()
+        return answered(write.done, "the store of jobs")
 
     def _write_group(self, group: list[_Write]) -> None:
         """Commit what has gathered, once; when the volume is full once more, without the ballast."""

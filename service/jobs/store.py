@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from concurrent.futures import Future, wait
+from typing import Any, Literal, Protocol, TypeVar
 
+from service.errors import StorageUnavailable
 from service.jobs import JobStatus
 from service.jobs.outcome import Cause, MinionStatus
 
 # Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
 BODY_LIMIT_BYTES = 1024 * 1024
 JOB_LIMIT_BYTES = 256 * 1024 * 1024
+# Longest wait of a request for a thread that stores.
+ANSWER_SECONDS = 30.0
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,3 +171,10 @@ class Store(Protocol):
 def text_of(value: Any) -> str:
     """Return what a minion has sent as JSON, whatever it is."""
     return json.dumps(value, default=str, skipkeys=True)
+
+
+def answered(done: Future[T], what: str, seconds: float = ANSWER_SECONDS) -> T:
+    """Return what a thread answers, or raise what it could not do. Raises StorageUnavailable, which names *what*, if it answers nothing for so long."""
+    if not wait([done], seconds).done:
+        raise StorageUnavailable(f"{what}: nothing was stored within {seconds:g} s", retry_after_seconds=1)
+    return done.result()

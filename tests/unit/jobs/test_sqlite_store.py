@@ -6,6 +6,7 @@ import math
 import sqlite3
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.place import MOUNTS, place_of
 from service.jobs.sqlite_store import SqliteStore
-from service.jobs.store import Change, PartRecord
+from service.jobs.store import Change, PartRecord, answered
 from service.wiring.durable import size_of
 from tests.unit.jobs.kept import JID, job
 
@@ -131,6 +132,11 @@ def test_a_store_that_cannot_be_read_has_no_size_and_costs_no_scrape(tmp_path: P
     (tmp_path / "jobs.db").write_text("this is no database, and it is long enough to be looked at" * 100)
 
     assert math.isnan(size_of(store))
+
+
+def test_who_waits_for_a_thread_that_does_not_answer_is_told_for_what() -> None:
+    with pytest.raises(StorageUnavailable, match="job 5: nothing was stored"):
+        answered(Future(), "job 5", 0.01)
 
 
 def test_a_store_that_is_closed_takes_nothing(tmp_path: Path) -> None:
