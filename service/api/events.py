@@ -19,7 +19,7 @@ from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
 from service.streaming.readers import Reader, View
-from service.streaming.sse import CONTENT_TYPE, EventStream, HttpCaller
+from service.streaming.sse import CONTENT_TYPE, EventStream, HttpCaller, StreamReport
 
 MOST_GLOBS = 50
 MOST_GLOB_CHARACTERS = 512
@@ -30,16 +30,6 @@ class StreamSessions(Protocol):
 
     def of(self, environ: Mapping[str, Any]) -> Session:
         """Return whose request this is. Raises Unauthenticated when that cannot be, or is over."""
-
-
-class StreamReport(Protocol):
-    """Hears of streams."""
-
-    def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
-        """A stream begins."""
-
-    def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
-        """A stream is over."""
 
 
 class EventsResource:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import falcon
 
@@ -17,17 +17,7 @@ from service.jobs.followers import FORMS, Form, JobFollower
 from service.jobs.submission import Submissions
 from service.limits import Slots
 from service.settings.settings import EventSettings
-from service.streaming.sse import EventStream, HttpCaller
-
-
-class Streaming(Protocol):
-    """Hears of streams."""
-
-    def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
-        """A stream begins."""
-
-    def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
-        """A stream is over."""
+from service.streaming.sse import EventStream, HttpCaller, StreamReport
 
 
 class V1EventsResource:
@@ -40,7 +30,7 @@ class V1EventsResource:
     any_accept = True
 
     def __init__(
-        self, find: Callable[[], Submissions], slots: Slots, settings: EventSettings, report: Streaming, alive: Callable[[Mapping[str, Any]], bool]
+        self, find: Callable[[], Submissions], slots: Slots, settings: EventSettings, report: StreamReport, alive: Callable[[Mapping[str, Any]], bool]
     ) -> None:
         """slots: of streams. alive(environ): says whether the session of a stream still holds."""
         self._find = find
