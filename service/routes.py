@@ -26,10 +26,10 @@ from service.api.site import AppResource, StaticResource
 from service.api.stats import StatsResource
 from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
-from service.api.v1_caller import V1CapabilitiesResource, V1MinionsResource, V1SessionResource
-from service.api.v1_events import V1EventsResource
-from service.api.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource
-from service.api.v1_reports import V1JunitResource, V1LogResource
+from service.api.v1.v1_caller import V1CapabilitiesResource, V1MinionsResource, V1SessionResource
+from service.api.v1.v1_events import V1EventsResource
+from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource
+from service.api.v1.v1_reports import V1JunitResource, V1LogResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions, still_holds

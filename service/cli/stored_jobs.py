@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from service.errors import InvalidConfiguration
-from service.jobs.place import file_of
-from service.jobs.store_file import StoreFile, StoreState
+from service.jobs.stores.place import file_of
+from service.jobs.stores.store_file import StoreFile, StoreState
 from service.settings.sources import load
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from service.http.media import encode
 from service.jobs.outcome import OPEN
-from service.jobs.store import Happening, Store
-from service.jobs.watched_jobs import WatchedJobs
+from service.jobs.running.watched_jobs import WatchedJobs
+from service.jobs.stores.store import Happening, Store
 
 # Of one look into the store; a slow reader falls behind there, not in memory.
 AT_ONCE = 200

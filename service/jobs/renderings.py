@@ -9,7 +9,7 @@ from typing import Any
 
 from service.jobs.followers import AT_ONCE, line_of
 from service.jobs.outcome import OPEN
-from service.jobs.store import JobRecord, PartRecord, Store
+from service.jobs.stores.store import JobRecord, PartRecord, Store
 
 # What XML 1.0 has no way to write.
 _UNWRITABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

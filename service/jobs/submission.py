@@ -16,11 +16,11 @@ from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
-from service.jobs.inquiries import Inquiries
 from service.jobs.job_request import JobRequest, digest_of
 from service.jobs.outcome import OPEN
-from service.jobs.running_jobs import RunningJobs
-from service.jobs.store import JobRecord, Store
+from service.jobs.running.inquiries import Inquiries
+from service.jobs.running.running_jobs import RunningJobs
+from service.jobs.stores.store import JobRecord, Store
 
 # Of the first request with a key a repetition waits this long for; then it is told to come back.
 PUBLISHING_SECONDS = 2.0

@@ -15,13 +15,13 @@ from service.errors import ConfigFault, InvalidConfiguration, StorageUnavailable
 from service.events.hub import Hub
 from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
-from service.jobs.account import Waits
-from service.jobs.inquiries import Inquiries, RecoveryIdentity
-from service.jobs.opened import Keeping, Terms
-from service.jobs.place import place_of
-from service.jobs.running_jobs import RunningJobs
-from service.jobs.sqlite_store import SqliteStore
-from service.jobs.store import Store
+from service.jobs.running.account import Waits
+from service.jobs.running.inquiries import Inquiries, RecoveryIdentity
+from service.jobs.running.opened import Keeping, Terms
+from service.jobs.running.running_jobs import RunningJobs
+from service.jobs.stores.place import place_of
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import Store
 from service.jobs.submission import Submissions, new_jid
 from service.observe.report.report import Report
 from service.secrets.reading import first_line
@@ -111,7 +111,7 @@ def make_store(ours: JobSettings, report: Report) -> Store:
     if not is_database(ours):
         return SqliteStore(place_of(ours.store), on_commit=report.store_committed, monotonic=time.monotonic)
     with extra():
-        from service.jobs.postgres.postgres_store import PostgresStore  # noqa: PLC0415 - an extra, and 25 MB
+        from service.jobs.stores.postgres.postgres_store import PostgresStore  # noqa: PLC0415 - an extra, and 25 MB
     return PostgresStore(ours.store, password_of(ours, report.secret_unreadable), on_commit=report.store_committed, monotonic=time.monotonic)
 
 
@@ -121,7 +121,7 @@ def try_store(ours: JobSettings) -> None:
         place_of(ours.store)
         return
     with extra():
-        from service.jobs.postgres.server_link import probe  # noqa: PLC0415 - an extra, and 25 MB
+        from service.jobs.stores.postgres.server_link import probe  # noqa: PLC0415 - an extra, and 25 MB
     probe(ours.store, password_of(ours))
 
 

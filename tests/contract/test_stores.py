@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.postgres.postgres_store import PostgresStore
-from service.jobs.sqlite_store import SqliteStore
-from service.jobs.store import Change, Happening, JobRecord, PartRecord, Search, Store
+from service.jobs.stores.postgres.postgres_store import PostgresStore
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, Store
 from tests.unit.jobs.kept import JID, OWNER, job
 
 Open = Callable[[], Store]

@@ -67,7 +67,7 @@ def test_a_place_where_no_jobs_can_be_kept_is_noted(tmp_path: Path) -> None:
 
 
 def test_a_database_without_the_extra_is_noted_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "service.jobs.postgres.server_link", None)
+    monkeypatch.setitem(sys.modules, "service.jobs.stores.postgres.server_link", None)
     _, (note,) = checked(tmp_path, {"SIDECAR_JOBS_STORE": "postgresql://sidecar@127.0.0.1/jobs"})
 
     assert "psycopg is missing" in note

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from service.jobs.place import file_of
+from service.jobs.stores.place import file_of
 from service.settings.sources import load
 from service.wiring.listeners import api_threads
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
-from service.jobs.sqlite_store import MIGRATIONS, SqliteStore
-from service.jobs.store import Change, PartRecord
+from service.jobs.stores.sqlite_store import MIGRATIONS, SqliteStore
+from service.jobs.stores.store import Change, PartRecord
 from tests.unit.jobs.kept import JID, OWNER, job
 
 Asked = Callable[..., tuple[int, str, str]]

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from service.jobs.job_request import digest_of, parse
-from service.jobs.store import JobRecord
+from service.jobs.stores.store import JobRecord
 
 JID = "20260101000000000001"
 OWNER = "pam:ci"

@@ -11,12 +11,12 @@ import salt.payload
 
 from service.demo.embedded import until
 from service.events.event import read
-from service.jobs.account import Waits
-from service.jobs.inquiries import Cached, Credentials, Inquiries, Question
-from service.jobs.opened import Keeping, Terms
-from service.jobs.running_jobs import RunningJobs
-from service.jobs.sqlite_store import SqliteStore
-from service.jobs.store import JobRecord
+from service.jobs.running.account import Waits
+from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
+from service.jobs.running.opened import Keeping, Terms
+from service.jobs.running.running_jobs import RunningJobs
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import JobRecord
 from tests.unit.jobs.kept import JID, job
 
 TOKEN = {"token": "ab" * 32}

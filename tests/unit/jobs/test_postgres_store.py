@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from service.demo.embedded import until
 from service.errors import ConfigFault, InvalidConfiguration, StorageUnavailable
-from service.jobs.postgres.postgres_store import MIGRATIONS, PostgresStore
-from service.jobs.postgres.server_link import ServerLink, probe
-from service.jobs.store import Change, JobRecord, PartRecord
+from service.jobs.stores.postgres.postgres_store import MIGRATIONS, PostgresStore
+from service.jobs.stores.postgres.server_link import ServerLink, probe
+from service.jobs.stores.store import Change, JobRecord, PartRecord
 from service.settings.job_settings import JobSettings
 from service.wiring.durable import try_store
 from tests.unit.jobs.kept import JID, job

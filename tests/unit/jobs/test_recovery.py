@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.jobs.inquiries import Cached
+from service.jobs.running.inquiries import Cached
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
 

@@ -9,9 +9,9 @@ import pytest
 
 from service.errors import Unprocessable
 from service.http.media import encode
-from service.jobs.findings import findings
 from service.jobs.job_request import digest_of, parse, policy_of
 from service.jobs.outcome import SuccessPolicy
+from service.jobs.running.findings import findings
 from tests.unit.gateway.clients.test_verdict import SHAPES
 
 PING = {"tgt": "*", "fun": "test.ping"}

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from service.errors import StorageFull
-from service.jobs.inquiries import Cached
-from service.jobs.opened import MOST_HAPPENINGS
-from service.jobs.store import PartRecord
+from service.jobs.running.inquiries import Cached
+from service.jobs.running.opened import MOST_HAPPENINGS
+from service.jobs.stores.store import PartRecord
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
 

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from service.errors import StorageUnavailable
-from service.jobs.running_jobs import PRUNE_SECONDS
-from service.jobs.store import JobRecord
+from service.jobs.running.running_jobs import PRUNE_SECONDS
+from service.jobs.stores.store import JobRecord
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.process import PATIENCE_SECONDS, Sidecar
 from tests.unit.jobs.test_running_jobs import sidecar

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
-from service.jobs.place import MOUNTS, place_of
-from service.jobs.sqlite_store import SqliteStore
-from service.jobs.store import Change, PartRecord, answered
+from service.jobs.stores.place import MOUNTS, place_of
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import Change, PartRecord, answered
 from service.wiring.durable import size_of
 from tests.unit.jobs.kept import JID, job
 

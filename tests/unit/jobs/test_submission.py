@@ -14,8 +14,8 @@ from service.clients import Client
 from service.errors import BadRequest, Conflict, Forbidden, KeyReused, MasterTimeout, Overloaded, StorageFull
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo, new_info
-from service.jobs.inquiries import Cached, Inquiries
 from service.jobs.job_request import parse
+from service.jobs.running.inquiries import Cached, Inquiries
 from service.jobs.submission import Call, Submissions, key_of, new_jid
 from tests.unit.jobs.process import TOKEN, Sidecar
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from service.bounded import Bounded
 from service.events.event import Event
-from service.jobs.inquiries import Credentials
-from service.jobs.opened import OpenJob
 from service.jobs.outcome import OPEN
+from service.jobs.running.inquiries import Credentials
+from service.jobs.running.opened import OpenJob
 
 # Runs of the master that are kept while one of ours is being started and nobody knows its id yet.
 EARLY_RUNS = 1000

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from service.jobs import JobStatus
-from service.jobs.place import is_held, unusable
-from service.jobs.sqlite_store import BUSY_SECONDS, MIGRATIONS, ballast_of, bytes_of, remove_jobs
+from service.jobs.stores.place import is_held, unusable
+from service.jobs.stores.sqlite_store import BUSY_SECONDS, MIGRATIONS, ballast_of, bytes_of, remove_jobs
 
 # Deleted in one transaction: the process that has the file waits for it with whatever it wants to store.
 MOST_AT_ONCE = 20

@@ -13,12 +13,12 @@ from typing import Any, Literal
 from service.batcher import Batcher
 from service.errors import NoSuchJob, Overloaded, StorageUnavailable
 from service.events.event import Event
-from service.jobs.account import MASTER, Heard, JobAccount, Part
-from service.jobs.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.job_request import policy_of
-from service.jobs.opened import JobsReport, Keeping, OpenJob, Terms
-from service.jobs.store import JobRecord, Store, answered
-from service.jobs.watched_jobs import WatchedJobs
+from service.jobs.running.account import MASTER, Heard, JobAccount, Part
+from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
+from service.jobs.running.opened import JobsReport, Keeping, OpenJob, Terms
+from service.jobs.running.watched_jobs import WatchedJobs
+from service.jobs.stores.store import JobRecord, Store, answered
 
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024

@@ -12,12 +12,12 @@ from service.events.checked import Odd, checked
 from service.events.event import Event
 from service.http.media import encode, written
 from service.jobs import JobStatus
-from service.jobs.account import MASTER, Heard, JobAccount, Source, Waits, Why
-from service.jobs.findings import TRIMMED, findings
-from service.jobs.inquiries import Credentials
 from service.jobs.job_request import digest_of
 from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, codes_of, conclude
-from service.jobs.store import Change, Happening, JobRecord, PartRecord
+from service.jobs.running.account import MASTER, Heard, JobAccount, Source, Waits, Why
+from service.jobs.running.findings import TRIMMED, findings
+from service.jobs.running.inquiries import Credentials
+from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord
 
 # Those whose return would still be news when their job is over.
 LATE = REVISABLE | {"waiting", "running"}

@@ -16,8 +16,8 @@ from typing import Any
 
 from service.batcher import Batcher
 from service.errors import StorageFull, StorageUnavailable
-from service.jobs.place import locked, unusable
-from service.jobs.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, answered, text_of
+from service.jobs.stores.place import locked, unusable
+from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, answered, text_of
 
 # By version, which is `user_version`; a new one is added, none is changed.
 MIGRATIONS = (

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from service.errors import StorageUnavailable
-from service.jobs.postgres.server_link import CHANNEL, LOCKS, Database, ServerLink
-from service.jobs.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, text_of
+from service.jobs.stores.postgres.server_link import CHANNEL, LOCKS, Database, ServerLink
+from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, text_of
 
 # Columns are what is searched for; a record has everything, so that a new field of it needs no migration. JSON is in text, as `jsonb` takes no \u0000.
 MIGRATIONS = (

@@ -17,7 +17,7 @@ from service.http.request_info import RequestInfo
 from service.jobs import JobStatus
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse
 from service.jobs.outcome import OPEN, codes_of
-from service.jobs.store import JobRecord, PartRecord, Search
+from service.jobs.stores.store import JobRecord, PartRecord, Search
 from service.jobs.submission import Call, Submissions, key_of, owner_of
 from service.limits import Slots
 

@@ -1,0 +1,1 @@
+"""The URLs under /v1: jobs for pipelines, and who calls."""
