@@ -55,6 +55,7 @@ class JobSummary(Shown):
     """A job, without its minions."""
 
     jid: str
+    parent: str | None = Field(description="The jid of the job that it repeats, or is a part of.")
     status: JobStatus
     cause: Cause | None
     exit_code: int | None = Field(description="What a pipeline's step should end with; null while the job is not over.")

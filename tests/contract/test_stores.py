@@ -143,3 +143,29 @@ def test_what_happened_is_told_again_from_any_number_on(store: Store) -> None:
     assert store.happenings(JID, 0, 100) == happened
     assert store.happenings(JID, 3, 1) == [happened[3]]
     assert store.happenings(JID, 5, 100) == store.happenings("1", 0, 100) == []
+
+
+def test_a_jobs_parent_and_inputs_are_kept_as_long_as_it_is(reopen: Open) -> None:
+    store = reopen()
+    repeated = job("2" * 20, parent=JID)
+    for record, inputs in ((job(key="k"), b'{"arg": ["\\u0000"]}'), (repeated, None)):
+        assert store.intend(record, inputs) is None
+    assert store.intend(job("3" * 20, key="k"), b"of nobody") == job(key="k")
+    store.save([Change(job(key="k", finished=2000.0, status="failed"), {})])
+    store.close()
+    again = reopen()
+
+    assert again.job(repeated.jid) == repeated
+    assert [again.inputs(jid) for jid in (JID, repeated.jid, "3" * 20)] == [b'{"arg": ["\\u0000"]}', None, None]
+    assert again.prune(3000.0, 10**9) == 1
+    assert again.inputs(JID) is None
+    again.close()
+
+
+def test_inputs_count_when_room_is_made(store: Store) -> None:
+    store.intend(job(), b"x" * 60_000)
+    store.save([Change(job(finished=2000.0, status="failed"), {}), Change(job("2" * 20, finished=3000.0, status="failed"), {})])
+    store.prune(0.0, 10**9)
+
+    assert store.prune(0.0, store.size_bytes() - 1) == 1
+    assert store.job("2" * 20) is not None

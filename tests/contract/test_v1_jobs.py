@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import salt.payload
 
+from service.api.v1.v1_jobs import head_of
 from service.errors import MasterTimeout
 from tests.caller import Response
 from tests.contract.conftest import Api, a_store, fake_api
 from tests.fakes import FakeGateway
+from tests.unit.jobs.kept import JID, job
 
 BOTH = {"minion-1", "minion-2"}
 keys = itertools.count()
@@ -66,6 +68,13 @@ def test_a_job_is_waited_for_and_judged(api: Api) -> None:
     assert {minion: part["return"] for minion, part in whole["minions"].items()} == dict.fromkeys(BOTH, "hi")
     one = get(api, f"/{job['jid']}/minions/minion-2").json()
     assert (one["minion"], one["status"], one["return"], one["retcode"]) == ("minion-2", "ok", "hi", 0)
+
+
+def test_a_jobs_parent_is_linked() -> None:
+    first, again = head_of(job(), "/salt"), head_of(job("2" * 20, parent=JID), "/salt")
+
+    assert (first["parent"], "parent" in first["links"]) == (None, False)
+    assert (again["parent"], again["links"]["parent"]) == (JID, f"/salt/v1/jobs/{JID}")
 
 
 def test_a_failure_has_a_reason_and_a_status_for_who_asks(api: Api) -> None:

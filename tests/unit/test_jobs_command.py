@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.cli import main
-from service.jobs.stores.sqlite_store import MIGRATIONS, SqliteStore
+from service.jobs.stores.sqlite_rows import MIGRATIONS
+from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, PartRecord
 from tests.unit.jobs.kept import JID, OWNER, job
 

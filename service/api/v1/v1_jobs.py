@@ -155,8 +155,10 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
     asked = record.request
     codes = codes_of(record.status, record.cause)
     url = f"{prefix}/v1/jobs/{record.jid}"
+    parent = {} if record.parent is None else {"parent": f"{prefix}/v1/jobs/{record.parent}"}
     return {
         "jid": record.jid,
+        "parent": record.parent,
         "status": record.status,
         "cause": record.cause,
         "exit_code": codes[0] if codes else None,
@@ -168,7 +170,7 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
         "revision": record.revision,
         "foreign_returns": record.strays,
         **({"cancel_asked": True} if record.cancelled else {}),
-        "links": {"self": url, "events": f"{url}/events", "log": f"{url}/log", "junit": f"{url}/junit", "minion": f"{url}/minions/{{id}}"},
+        "links": {"self": url, **parent, "events": f"{url}/events", "log": f"{url}/log", "junit": f"{url}/junit", "minion": f"{url}/minions/{{id}}"},
     }
 
 

@@ -8,8 +8,7 @@ import json
 import sqlite3
 import sys
 import threading
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -17,36 +16,28 @@ from typing import Any
 from service.batcher import Batcher
 from service.errors import StorageFull, StorageUnavailable
 from service.jobs.stores.place import locked, unusable
-from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, answered, text_of
-
-# By version, which is `user_version`; a new one is added, none is changed.
-MIGRATIONS = (
-    """
-    CREATE TABLE job (
-        jid TEXT PRIMARY KEY, owner TEXT NOT NULL, key TEXT, fingerprint TEXT NOT NULL, request TEXT NOT NULL, arguments TEXT NOT NULL,
-        since REAL NOT NULL, deadline REAL NOT NULL, boot TEXT NOT NULL, ends_at REAL NOT NULL, status TEXT NOT NULL, cause TEXT,
-        expected INTEGER NOT NULL, strays INTEGER NOT NULL, finished REAL, revision INTEGER NOT NULL, UNIQUE (owner, key)
-    ) WITHOUT ROWID;
-    CREATE INDEX job_owner ON job (owner, since, jid);
-    CREATE INDEX job_open ON job (since) WHERE finished IS NULL;
-    CREATE TABLE part (
-        jid TEXT NOT NULL, minion TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, why TEXT, source TEXT, retcode TEXT NOT NULL, flags TEXT NOT NULL,
-        at REAL, size INTEGER NOT NULL, body BLOB, PRIMARY KEY (jid, minion)
-    );
-    """,
-    "ALTER TABLE job ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0; ALTER TABLE job ADD COLUMN master_jid TEXT;",
-    """
-    ALTER TABLE job ADD COLUMN happened INTEGER NOT NULL DEFAULT 0;
-    CREATE TABLE happening (jid TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL, body TEXT NOT NULL, minion TEXT, PRIMARY KEY (jid, seq));
-    """,
+from service.jobs.stores.sqlite_rows import (
+    JOB_FIELDS,
+    PART_FIELDS,
+    SELECT,
+    bytes_of,
+    find_job,
+    job_of,
+    job_row,
+    marks,
+    migrate,
+    oldest,
+    part_of,
+    put_parts,
+    remove_jobs,
 )
+from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, answered, text_of
+
 BALLAST_BYTES = 2 * 1024 * 1024
 BUSY_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 MOST_WAITING = 10_000
 MOST_IDLE_READERS = 8
-_JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
-_PART_FIELDS = tuple(field.name for field in dataclasses.fields(PartRecord))
 
 
 @dataclasses.dataclass
@@ -84,7 +75,7 @@ class SqliteStore:
             try:
                 path.touch(mode=0o600)  # Returns may hold secrets; SQLite's other files get the same rights.
                 self._db = held.enter_context(contextlib.closing(self._connect()))
-                self._migrate()
+                migrate(self._db)
                 self._fill_ballast()
             except (sqlite3.Error, OSError) as exc:
                 raise unusable(path, str(exc)) from None
@@ -93,14 +84,16 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._writer: Batcher[_Write] = Batcher("store", self._write_group, limit_items=MOST_WAITING, on_crash=_fail)
 
-    def intend(self, job: JobRecord) -> JobRecord | None:
+    def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """See Store."""
 
         def insert(db: sqlite3.Connection) -> JobRecord | None:
-            taken = None if job.key is None else _found(db, "owner = ? AND key = ?", job.owner, job.key)
+            taken = None if job.key is None else find_job(db, "owner = ? AND key = ?", job.owner, job.key)
             if taken is None:
                 self._need_room()
-                db.execute(f"INSERT INTO job VALUES ({_marks(_JOB_FIELDS)})", _job_row(job))
+                db.execute(f"INSERT INTO job VALUES ({marks(JOB_FIELDS)})", job_row(job))
+                if inputs is not None:
+                    db.execute("INSERT INTO input VALUES (?, ?)", (job.jid, inputs))
             return taken
 
         found: JobRecord | None = self._written(insert, durable=True)
@@ -112,8 +105,8 @@ class SqliteStore:
 
         def put(db: sqlite3.Connection) -> None:
             for change in rows:
-                db.execute(f"INSERT OR REPLACE INTO job VALUES ({_marks(_JOB_FIELDS)})", _job_row(change.job))
-                _put_parts(db, change.job.jid, change.parts)
+                db.execute(f"INSERT OR REPLACE INTO job VALUES ({marks(JOB_FIELDS)})", job_row(change.job))
+                put_parts(db, change.job.jid, change.parts)
                 happened = [(change.job.jid, one.seq, one.kind, one.at, text_of(one.body), one.minion) for one in change.happenings]
                 db.executemany("INSERT OR IGNORE INTO happening VALUES (?, ?, ?, ?, ?, ?)", happened)
 
@@ -133,25 +126,31 @@ class SqliteStore:
     def job(self, jid: str) -> JobRecord | None:
         """See Store."""
         with self._reading() as db:
-            return _found(db, "jid = ?", jid)
+            return find_job(db, "jid = ?", jid)
 
     def keyed(self, owner: str, key: str) -> JobRecord | None:
         """See Store."""
         with self._reading() as db:
-            return _found(db, "owner = ? AND key = ?", owner, key)
+            return find_job(db, "owner = ? AND key = ?", owner, key)
+
+    def inputs(self, jid: str) -> bytes | None:
+        """See Store."""
+        with self._reading() as db:
+            row = db.execute("SELECT body FROM input WHERE jid = ?", (jid,)).fetchone()
+        return row[0] if row else None
 
     def parts(self, jid: str, *, bodies: bool) -> dict[str, PartRecord]:
         """See Store."""
-        wanted = ", ".join(name if bodies or name != "body" else "NULL" for name in _PART_FIELDS)
+        wanted = ", ".join(name if bodies or name != "body" else "NULL" for name in PART_FIELDS)
         with self._reading() as db:
             rows = db.execute(f"SELECT minion, {wanted} FROM part WHERE jid = ? ORDER BY minion", (jid,)).fetchall()
-        return {row[0]: _part(row[1:]) for row in rows}
+        return {row[0]: part_of(row[1:]) for row in rows}
 
     def part(self, jid: str, minion: str) -> PartRecord | None:
         """See Store."""
         with self._reading() as db:
-            row = db.execute(f"SELECT {', '.join(_PART_FIELDS)} FROM part WHERE jid = ? AND minion = ?", (jid, minion)).fetchone()
-        return _part(row) if row else None
+            row = db.execute(f"SELECT {', '.join(PART_FIELDS)} FROM part WHERE jid = ? AND minion = ?", (jid, minion)).fetchone()
+        return part_of(row) if row else None
 
     def happenings(self, jid: str, after: int, limit: int) -> list[Happening]:
         """See Store."""
@@ -165,12 +164,12 @@ class SqliteStore:
         if search.before is not None:
             where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = ?)", [*values, search.before]
         with self._reading() as db:
-            return [_job(row) for row in db.execute(f"{_SELECT} WHERE {where} ORDER BY since DESC, jid DESC LIMIT ?", (*values, search.limit))]
+            return [job_of(row) for row in db.execute(f"{SELECT} WHERE {where} ORDER BY since DESC, jid DESC LIMIT ?", (*values, search.limit))]
 
     def unfinished(self) -> list[JobRecord]:
         """See Store."""
         with self._reading() as db:
-            return [_job(row) for row in db.execute(f"{_SELECT} WHERE finished IS NULL ORDER BY since")]
+            return [job_of(row) for row in db.execute(f"{SELECT} WHERE finished IS NULL ORDER BY since")]
 
     def prune(self, before: float, most_bytes: int) -> int:
         """See Store."""
@@ -179,7 +178,7 @@ class SqliteStore:
             jids = [jid for (jid,) in db.execute("SELECT jid FROM job WHERE finished < ?", (before,))]
             excess = bytes_of(db) - most_bytes
             if excess > 0:
-                jids += _oldest(db, before, excess)
+                jids += oldest(db, before, excess)
             remove_jobs(db, jids)
             return len(jids)
 
@@ -273,13 +272,6 @@ class SqliteStore:
             held.pop_all()
         return db
 
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise sqlite3.DatabaseError(f"a newer salt-sidecar wrote it (version {version}, ours is {len(MIGRATIONS)})")
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
-
     # A full volume lets nothing be deleted, and jobs could not be closed; so some room is kept back. The writer's thread alone, after the start.
 
     def _need_room(self) -> None:
@@ -310,22 +302,6 @@ def ballast_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.ballast")
 
 
-def remove_jobs(db: sqlite3.Connection, jids: Iterable[str]) -> None:
-    """Remove jobs, with all that belongs to them."""
-    rows = [(jid,) for jid in jids]
-    for table in ("happening", "part", "job"):
-        db.executemany(f"DELETE FROM {table} WHERE jid = ?", rows)
-
-
-def bytes_of(db: sqlite3.Connection) -> int:
-    """Return how much room jobs take in a store."""
-    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
-    return int((pages - free) * size)
-
-
-_SELECT = f"SELECT {', '.join(_JOB_FIELDS)} FROM job"
-
-
 def _is_full(exc: sqlite3.Error) -> bool:
     # Python 3.10 has no codes of SQLite's, only its words.
     return getattr(exc, "sqlite_errorname", "SQLITE_FULL" if "disk is full" in str(exc) else "") == "SQLITE_FULL"
@@ -343,56 +319,3 @@ def _fail(group: list[_Write]) -> None:
                 else StorageUnavailable(f"the store of jobs cannot be written: {exc}", retry_after_seconds=1)
             )
             write.done.set_exception(fault)
-
-
-def _marks(fields: tuple[str, ...]) -> str:
-    return ", ".join("?" * len(fields))
-
-
-def _oldest(db: sqlite3.Connection, since: float, excess: float) -> Iterator[str]:
-    """Yield finished jobs, the oldest first, until they take as much room as is too much."""
-    size = "(SELECT total(length(body) + 200) FROM part WHERE part.jid = job.jid)"
-    for jid, taken in db.execute(f"SELECT jid, {size} FROM job WHERE finished >= ? ORDER BY finished", (since,)):
-        if excess <= 0:
-            return
-        excess -= taken
-        yield jid
-
-
-def _found(db: sqlite3.Connection, where: str, *values: str) -> JobRecord | None:
-    row = db.execute(f"{_SELECT} WHERE {where}", values).fetchone()
-    return _job(row) if row else None
-
-
-def _job_row(job: JobRecord) -> tuple[Any, ...]:
-    return tuple(json.dumps(value) if name == "request" else value for name, value in ((name, getattr(job, name)) for name in _JOB_FIELDS))
-
-
-def _job(row: tuple[Any, ...]) -> JobRecord:
-    fields = dict(zip(_JOB_FIELDS, row, strict=True))
-    return JobRecord(**{**fields, "request": json.loads(fields["request"]), "cancelled": bool(fields["cancelled"])})
-
-
-def _put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:
-    (room,) = db.execute("SELECT ? - total(length(body)) FROM part WHERE jid = ?", (JOB_LIMIT_BYTES, jid)).fetchone()
-    for minion, part in parts.items():
-        body = zlib.compress(part.body, 1) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
-        room -= len(body or b"")
-        row = (
-            part.status,
-            part.reason,
-            part.why,
-            part.source,
-            text_of(part.retcode),
-            text_of(part.flags),
-            part.at,
-            part.size,
-            body if room >= 0 else None,
-        )
-        db.execute(f"INSERT OR REPLACE INTO part VALUES (?, ?, {_marks(_PART_FIELDS)})", (jid, minion, *row))
-
-
-def _part(row: tuple[Any, ...]) -> PartRecord:
-    fields = dict(zip(_PART_FIELDS, row, strict=True))
-    body = fields["body"]
-    return PartRecord(**{**fields, "retcode": json.loads(fields["retcode"]), "flags": json.loads(fields["flags"]), "body": body and zlib.decompress(body)})

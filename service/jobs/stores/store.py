@@ -30,7 +30,7 @@ class JobRecord:
     since, deadline, finished: seconds since 1970. boot, ends_at: the same deadline on the monotonic clock of one run of the machine.
     strays: returns under its jid that are of another function. revision: how often it was stored with something new.
     cancelled: somebody asked for its end. master_jid: the master's own id of a job that runs on itself.
-    happened: the number of its last happening.
+    happened: the number of its last happening. parent: the job that it repeats, or is a part of.
     """
 
     jid: str
@@ -52,6 +52,7 @@ class JobRecord:
     cancelled: bool = False
     master_jid: str | None = None
     happened: int = 0
+    parent: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +116,12 @@ class Store(Protocol):
     Each returns when what it wrote is in the store. Raises StorageFull when there is no room for more, StorageUnavailable when the store fails.
     """
 
-    def intend(self, job: JobRecord) -> JobRecord | None:
-        """Store a new job so that not even a loss of power forgets it. Returns the one that has its owner and key already; then nothing is stored."""
+    def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
+        """
+        Store a new job so that not even a loss of power forgets it. inputs: what its function got, to be given again; None: that is not kept.
+
+        Returns the job that has its owner and key already; then nothing is stored.
+        """
 
     def save(self, changes: Iterable[Change]) -> set[str]:
         """
@@ -139,6 +144,9 @@ class Store(Protocol):
 
     def keyed(self, owner: str, key: str) -> JobRecord | None:
         """Return the job that an owner's key was used for."""
+
+    def inputs(self, jid: str) -> bytes | None:
+        """Return what was kept of a job's inputs."""
 
     def parts(self, jid: str, *, bodies: bool) -> dict[str, PartRecord]:
         """Return a job's minions, with their returns or without."""

@@ -13,7 +13,8 @@ from typing import Any
 
 from service.jobs import JobStatus
 from service.jobs.stores.place import is_held, unusable
-from service.jobs.stores.sqlite_store import BUSY_SECONDS, MIGRATIONS, ballast_of, bytes_of, remove_jobs
+from service.jobs.stores.sqlite_rows import MIGRATIONS, bytes_of, remove_jobs
+from service.jobs.stores.sqlite_store import BUSY_SECONDS, ballast_of
 
 # Deleted in one transaction: the process that has the file waits for it with whatever it wants to store.
 MOST_AT_ONCE = 20

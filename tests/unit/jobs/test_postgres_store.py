@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import math
 import threading
@@ -212,6 +213,20 @@ def test_tables_of_a_newer_sidecar_are_left_alone(join: Join, postgres_server: P
 
     with pytest.raises(StorageUnavailable, match="a newer salt-sidecar made its tables"):
         join().job(JID)
+
+
+def test_jobs_of_an_older_version_are_still_there(join: Join, postgres_server: PostgresServer, url: str) -> None:
+    older = {name: value for name, value in dataclasses.asdict(job(key="k")).items() if name != "parent"}
+    link = ServerLink(url, postgres_server.password.encode, MIGRATIONS[:1], lambda _jid: None)
+    with link.connected() as db:
+        row = (JID, older["owner"], older["key"], older["since"], older["status"], None, link.number, 1, json.dumps(older))
+        db.execute("INSERT INTO job VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)", row)
+    link.close()
+    store = join()
+
+    assert (store.unfinished(), store.inputs(JID)) == ([job(key="k")], None)
+    store.save([Change(job(status="failed", finished=1001.0, parent="1" * 20), {})])
+    assert store.job(JID) == job(status="failed", finished=1001.0, parent="1" * 20)
 
 
 def test_what_is_kept_is_counted_and_the_oldest_make_room(join: Join) -> None:

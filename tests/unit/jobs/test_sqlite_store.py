@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.stores.place import MOUNTS, place_of
+from service.jobs.stores.sqlite_rows import MIGRATIONS, job_row, marks
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, PartRecord, answered
 from service.wiring.durable import size_of
@@ -79,6 +81,22 @@ def test_a_store_of_a_newer_version_or_no_store_at_all_is_left_alone(tmp_path: P
 
     with pytest.raises(InvalidConfiguration, match="not a database"):
         opened(tmp_path)
+
+
+def test_jobs_of_an_older_version_are_still_there(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
+        for script in MIGRATIONS[:3]:
+            db.executescript(script)
+        row = job_row(job(happened=7))[: -len(("parent",))]
+        db.execute(f"INSERT INTO job VALUES ({marks(row)})", row)
+        db.execute("PRAGMA user_version = 3")
+        db.commit()
+    store = opened(tmp_path)
+
+    assert (store.unfinished(), store.inputs(JID)) == ([job(happened=7)], None)
+    store.save([Change(job(status="failed", finished=1001.0, parent="1" * 20), {})])
+    assert store.job(JID) == job(status="failed", finished=1001.0, parent="1" * 20)
+    store.close()
 
 
 def test_writes_that_gather_share_one_commit(tmp_path: Path) -> None:

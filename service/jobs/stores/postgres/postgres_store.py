@@ -34,6 +34,7 @@ MIGRATIONS = (
         WHERE locktype = 'advisory' AND classid::bigint = {LOCKS} AND objsubid = 2 AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
     """,
+    "CREATE TABLE input (jid text PRIMARY KEY REFERENCES job ON DELETE CASCADE, body bytea NOT NULL)",
 )
 # What a row takes beside its texts, about.
 ROW_BYTES = 200
@@ -59,11 +60,13 @@ class PostgresStore:
         self._bells: dict[str, list[threading.Event]] = {}  # by jid; guarded by _lock
         self._link = ServerLink(url, password, MIGRATIONS, self._ring)
 
-    def intend(self, job: JobRecord) -> JobRecord | None:
+    def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """See Store."""
         insert = "INSERT INTO job VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
-        with self._writing() as db:
-            if db.execute(insert, self._row(job)).rowcount:
+        with self._writing() as db, db.transaction():
+            if db.execute(insert, self._row(job, len(inputs or b""))).rowcount:
+                if inputs is not None:
+                    db.execute("INSERT INTO input VALUES (%s, %s)", (job.jid, inputs))
                 return None
             taken = _found(db, "owner = %s AND key = %s", job.owner, job.key)
         if taken is None:
@@ -107,6 +110,12 @@ class PostgresStore:
         """See Store."""
         with self._link.connected() as db:
             return _found(db, "owner = %s AND key = %s", owner, key)
+
+    def inputs(self, jid: str) -> bytes | None:
+        """See Store."""
+        with self._link.connected() as db:
+            row = db.execute("SELECT body FROM input WHERE jid = %s", (jid,)).fetchone()
+        return row[0] if row else None
 
     def parts(self, jid: str, *, bodies: bool) -> dict[str, PartRecord]:
         """See Store."""
@@ -197,9 +206,9 @@ class PostgresStore:
             yield db
         self._on_commit(self._monotonic() - started)
 
-    def _row(self, job: JobRecord) -> tuple[Any, ...]:
+    def _row(self, job: JobRecord, inputs_bytes: int = 0) -> tuple[Any, ...]:
         record = json.dumps(dataclasses.asdict(job))
-        return (job.jid, job.owner, job.key, job.since, job.status, job.finished, self._link.number, len(record) + ROW_BYTES, record)
+        return (job.jid, job.owner, job.key, job.since, job.status, job.finished, self._link.number, len(record) + ROW_BYTES + inputs_bytes, record)
 
     def _put(self, db: Database, change: Change) -> bool:
         """Store what has changed of a job that is ours, and tell the others; return whether it is."""

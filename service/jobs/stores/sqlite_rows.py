@@ -1,0 +1,122 @@
+"""The tables in a file of SQLite, and how jobs are written into them and read."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, JobRecord, PartRecord, text_of
+
+# By version, which is `user_version`; a new one is added, none is changed.
+MIGRATIONS = (
+    """
+    CREATE TABLE job (
+        jid TEXT PRIMARY KEY, owner TEXT NOT NULL, key TEXT, fingerprint TEXT NOT NULL, request TEXT NOT NULL, arguments TEXT NOT NULL,
+        since REAL NOT NULL, deadline REAL NOT NULL, boot TEXT NOT NULL, ends_at REAL NOT NULL, status TEXT NOT NULL, cause TEXT,
+        expected INTEGER NOT NULL, strays INTEGER NOT NULL, finished REAL, revision INTEGER NOT NULL, UNIQUE (owner, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX job_owner ON job (owner, since, jid);
+    CREATE INDEX job_open ON job (since) WHERE finished IS NULL;
+    CREATE TABLE part (
+        jid TEXT NOT NULL, minion TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, why TEXT, source TEXT, retcode TEXT NOT NULL, flags TEXT NOT NULL,
+        at REAL, size INTEGER NOT NULL, body BLOB, PRIMARY KEY (jid, minion)
+    );
+    """,
+    "ALTER TABLE job ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0; ALTER TABLE job ADD COLUMN master_jid TEXT;",
+    """
+    ALTER TABLE job ADD COLUMN happened INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE happening (jid TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL, body TEXT NOT NULL, minion TEXT, PRIMARY KEY (jid, seq));
+    """,
+    """
+    ALTER TABLE job ADD COLUMN parent TEXT;
+    CREATE TABLE input (jid TEXT PRIMARY KEY, body BLOB NOT NULL);
+    """,
+)
+JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
+PART_FIELDS = tuple(field.name for field in dataclasses.fields(PartRecord))
+SELECT = f"SELECT {', '.join(JOB_FIELDS)} FROM job"
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring tables up to our version; in an empty file, make them. Raises sqlite3.DatabaseError if their version is newer."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise sqlite3.DatabaseError(f"a newer salt-sidecar wrote it (version {version}, ours is {len(MIGRATIONS)})")
+    for number, script in enumerate(MIGRATIONS[version:], version + 1):
+        db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def remove_jobs(db: sqlite3.Connection, jids: Iterable[str]) -> None:
+    """Remove jobs, with all that belongs to them."""
+    rows = [(jid,) for jid in jids]
+    for table in ("happening", "part", "input", "job"):
+        db.executemany(f"DELETE FROM {table} WHERE jid = ?", rows)
+
+
+def bytes_of(db: sqlite3.Connection) -> int:
+    """Return how much room jobs take in a store."""
+    pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+    return int((pages - free) * size)
+
+
+def marks(fields: Collection[str]) -> str:
+    """Return a place for each value of a row."""
+    return ", ".join("?" * len(fields))
+
+
+def oldest(db: sqlite3.Connection, since: float, excess: float) -> Iterator[str]:
+    """Yield finished jobs, the oldest first, until they take as much room as is too much."""
+    size = " + ".join(f"(SELECT total(length(body) + 200) FROM {table} WHERE {table}.jid = job.jid)" for table in ("part", "input"))
+    for jid, taken in db.execute(f"SELECT jid, {size} FROM job WHERE finished >= ? ORDER BY finished", (since,)):
+        if excess <= 0:
+            return
+        excess -= taken
+        yield jid
+
+
+def find_job(db: sqlite3.Connection, where: str, *values: str) -> JobRecord | None:
+    """Return the job that a condition is true of, None if there is none."""
+    row = db.execute(f"{SELECT} WHERE {where}", values).fetchone()
+    return job_of(row) if row else None
+
+
+def job_row(job: JobRecord) -> tuple[Any, ...]:
+    """Return the row of a job."""
+    return tuple(json.dumps(value) if name == "request" else value for name, value in ((name, getattr(job, name)) for name in JOB_FIELDS))
+
+
+def job_of(row: tuple[Any, ...]) -> JobRecord:
+    """Return a job from its row."""
+    fields = dict(zip(JOB_FIELDS, row, strict=True))
+    return JobRecord(**{**fields, "request": json.loads(fields["request"]), "cancelled": bool(fields["cancelled"])})
+
+
+def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:
+    """Write what is known of some minions, with the returns that still have room."""
+    (room,) = db.execute("SELECT ? - total(length(body)) FROM part WHERE jid = ?", (JOB_LIMIT_BYTES, jid)).fetchone()
+    for minion, part in parts.items():
+        body = zlib.compress(part.body, 1) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
+        room -= len(body or b"")
+        row = (
+            part.status,
+            part.reason,
+            part.why,
+            part.source,
+            text_of(part.retcode),
+            text_of(part.flags),
+            part.at,
+            part.size,
+            body if room >= 0 else None,
+        )
+        db.execute(f"INSERT OR REPLACE INTO part VALUES (?, ?, {marks(PART_FIELDS)})", (jid, minion, *row))
+
+
+def part_of(row: tuple[Any, ...]) -> PartRecord:
+    """Return a minion's part in a job from its row."""
+    fields = dict(zip(PART_FIELDS, row, strict=True))
+    body = fields["body"]
+    return PartRecord(**{**fields, "retcode": json.loads(fields["retcode"]), "flags": json.loads(fields["flags"]), "body": body and zlib.decompress(body)})
