@@ -135,6 +135,10 @@ attack: $(STAMP) ## Attack the sidecar beside a real master, point by point, pri
 busy: $(STAMP) ## Let a real master be busy, frozen, killed and unreachable; print what callers of rest_cherrypy and of the sidecar get. ONLY_CASE=frozen.
 	@$(BIN)/python -m tests.real.busy_table $(if $(ONLY_CASE),'$(ONLY_CASE)')
 
+.PHONY: jobs-story
+jobs-story: $(STAMP) ## Play what a pipeline meets with /v1/jobs, on a real master: print HTTP status, job status, exit code and executions; fails if one is not as expected.
+	@$(BIN)/python -m tests.real.jobs_story
+
 .PHONY: observe
 observe: $(STAMP) ## Let things go wrong with a real fleet before a real Prometheus; print the alerts that fired and the key series.
 	@$(BIN)/python -m tests.observe.transcript

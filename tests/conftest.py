@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import socket
 import sys
 import warnings
@@ -17,6 +16,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from service.demo.embedded import EmbeddedSalt
+from tests.installed import where
 
 if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
@@ -68,8 +68,7 @@ def program() -> Callable[[str, str], str]:
     """Find a program of another world; CI has to have it, elsewhere its tests are skipped."""
 
     def find(name: str, package: str) -> str:
-        # Debian keeps the programs of each version of PostgreSQL in a folder of its own.
-        found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(map(str, Path("/usr/lib/postgresql").glob("*/bin"))))
+        found = where(name)
         if found is None and os.environ.get("CI"):
             pytest.fail(f"CI needs {name}: apt-get install {package}")
         if found is None:
