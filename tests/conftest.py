@@ -53,6 +53,12 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
+def pytest_sessionfinish() -> None:
+    """Let pytest's last passes, which look for what nobody ended, be over what they find themselves."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what is marked ipv6 on a machine without it: an engine gives its containers none, unless it is told to."""
     if item.get_closest_marker("ipv6") is None:

@@ -24,6 +24,7 @@ ALLOWED = {
     ("service/observe/log/log.py", "INSTANCE"): "all log lines and audit records of a process carry the name it started with",
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Asking = ast.Call, ast.Subscript
 
 
 def run_at_import(node: ast.AST) -> Iterator[ast.AST]:
@@ -54,8 +55,9 @@ def question(node: ast.AST, askers: frozenset[str] = frozenset()) -> str | None:
     return ast.unparse(node) if isinstance(node, ast.Subscript) and is_environment(node.value) else None
 
 
-def asking_functions(bodies: dict[str, list[ast.AST]]) -> frozenset[str]:
-    """Return the functions that ask the machine, by themselves or through another one of these."""
+def asking_functions(tree: ast.Module) -> frozenset[str]:
+    """Return the functions of a file that ask the machine, by themselves or through another one of these."""
+    bodies = {node.name: [part for part in walk(node) if isinstance(part, Asking)] for node in tree.body if isinstance(node, Function)}
     askers: frozenset[str] = frozenset()
     while True:
         more = frozenset(name for name, body in bodies.items() if any(question(node, askers) for node in body))
@@ -66,7 +68,7 @@ def asking_functions(bodies: dict[str, list[ast.AST]]) -> frozenset[str]:
 
 def questions(tree: ast.Module) -> list[tuple[str, str]]:
     """Return what an import of the file asks the machine: the names that are assigned, or the line, and the expression."""
-    askers = asking_functions({node.name: list(walk(node)) for node in tree.body if isinstance(node, Function)})
+    askers = asking_functions(tree)
     found = []
     for statement in tree.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target] if isinstance(statement, ast.AnnAssign) else []

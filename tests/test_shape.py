@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from tests.declared.code import tree_of, walk
+from tests.declared.code import nodes_of, tree_of
 
 FUNCTION_LINES = 40
 FILE_LINES = 400
@@ -22,6 +22,8 @@ APART = {
     "secrets/reading.py": "a health check needs it every few seconds, and must not import what its neighbour does",
 }
 
+Function = ast.FunctionDef, ast.AsyncFunctionDef
+
 
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Count from the first statement after the docstring to the last line."""
@@ -29,9 +31,9 @@ def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
 
 
-def long_functions(tree: ast.Module) -> dict[str, int]:
+def long_functions(nodes: list[ast.AST]) -> dict[str, int]:
     """Return the lines of each function that has too many."""
-    functions = [node for node in walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [node for node in nodes if isinstance(node, Function)]
     return {function.name: body_lines(function) for function in functions if body_lines(function) > FUNCTION_LINES}
 
 
@@ -39,11 +41,10 @@ def test_every_file_has_a_charter_and_stays_small() -> None:
     assert FILES
     for path in FILES:
         text = path.read_text(encoding="utf-8")
-        tree = tree_of(path)
 
-        assert ast.get_docstring(tree), f"{path}: the first statement of a file is its charter"
+        assert ast.get_docstring(tree_of(path)), f"{path}: the first statement of a file is its charter"
         assert len(text.splitlines()) <= FILE_LINES, path
-        assert long_functions(tree) == {}, path
+        assert long_functions(nodes_of(path)) == {}, path
 
 
 def test_a_file_too_short_to_stand_apart_is_folded_into_its_neighbour() -> None:

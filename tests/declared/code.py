@@ -30,9 +30,15 @@ def walk(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 @functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """Return every node of a file."""
+    return list(walk(tree_of(path)))
+
+
+@functools.cache
 def nodes() -> dict[str, list[ast.AST]]:
     """Return every node of every file of service/, by the file's path from the root."""
-    return {str(path.relative_to(ROOT)): list(walk(tree_of(path))) for path in sorted((ROOT / "service").rglob("*.py"))}
+    return {str(path.relative_to(ROOT)): nodes_of(path) for path in sorted((ROOT / "service").rglob("*.py"))}
 
 
 def outside(*files: str) -> Iterator[ast.AST]:

@@ -345,7 +345,8 @@ class Metrics:
     def value(self, name: str, **labels: str) -> float | None:
         """Return a sample as a scrape would show it now; None if there is no such series. For tests."""
         self._settle()
-        return self.families.registry.get_sample_value(name, labels)
+        families = self.families.registry.restricted_registry([name]).collect()
+        return next((sample.value for family in families for sample in family.samples if sample.labels == labels), None)
 
     def _client_outcome(self, client: str, outcome: str) -> None:
         self.families["salt_api_client_requests_total"].counter(_client(client), _known(outcome, domains.OUTCOMES, "error")).inc()
