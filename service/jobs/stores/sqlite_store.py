@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import sqlite3
 import sys
 import threading
@@ -291,7 +292,8 @@ class SqliteStore:
             return
         partial = self._ballast.with_suffix(".partial")
         try:
-            partial.write_bytes(b"\0" * self._ballast_bytes)
+            with partial.open("wb") as file:  # Zeros that are written take no room where a file system compresses.
+                os.posix_fallocate(file.fileno(), 0, self._ballast_bytes)
             partial.rename(self._ballast)
         except OSError:
             partial.unlink(missing_ok=True)

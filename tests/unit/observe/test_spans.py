@@ -104,7 +104,7 @@ def test_at_the_end_what_is_under_way_is_ended_and_what_waits_is_counted(collect
     assert collector.called.acquire(timeout=SECONDS)
     spans.make("a", "b")
     collector.result = SpanExportResult.FAILURE
-    spans.processor.stop(0.5)
+    spans.processor.stop(0.05)
 
     assert collector.names == ["under way"]
     assert spans.told[-1] == ("dropped", 2, "the collector was too slow at the end")

@@ -94,8 +94,13 @@ def bus() -> Iterator[BusThread]:
 
 
 @pytest.fixture
-def trigger(bus: BusThread, tmp_path: Path) -> Iterator[Trigger]:
-    made = Trigger(bus, MasterOptions.of({"sock_dir": str(tmp_path), "ret_port": 1, "max_event_size": 2**20}), timeout_seconds=0.5)
+def timeout_seconds() -> float:
+    return 0.5
+
+
+@pytest.fixture
+def trigger(bus: BusThread, tmp_path: Path, timeout_seconds: float) -> Iterator[Trigger]:
+    made = Trigger(bus, MasterOptions.of({"sock_dir": str(tmp_path), "ret_port": 1, "max_event_size": 2**20}), timeout_seconds=timeout_seconds)
     yield made
     made.close()
 
@@ -176,6 +181,7 @@ def test_another_users_socket_is_answered_with_the_fix(pull: PullSocket, trigger
         trigger.fire("my/tag", {})
 
 
+@pytest.mark.parametrize("timeout_seconds", [0.05])
 def test_a_master_that_takes_nothing_costs_the_timeout_and_the_connection(pull: PullSocket, trigger: Trigger) -> None:
     def fill() -> None:
         for _ in range(20):
