@@ -53,9 +53,14 @@ NOT_MEANT: list[dict[str, str]] = [
 ]
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Api:
-    return fake_api(tmp_path, **HOOKS)
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Api:
+    return fake_api(tmp_path_factory.mktemp("api"), **HOOKS)
+
+
+@pytest.fixture(scope="module")
+def for_hosts(tmp_path_factory: pytest.TempPathFactory) -> Api:
+    return fake_api(tmp_path_factory.mktemp("hosts"), SIDECAR_API_HOSTS="salt.example.org, 10.0.0.1:9000 [::1]")
 
 
 def token_of(api: Api) -> str:
@@ -116,10 +121,8 @@ def test_a_cookie_that_is_no_session_does_not_matter(api: Api) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("url", ["/", "/login", "/nowhere"])
-def test_only_listed_hosts_are_served_when_there_is_a_list(tmp_path: Path, url: str, host: str, expected: int) -> None:
-    api = fake_api(tmp_path, SIDECAR_API_HOSTS="salt.example.org, 10.0.0.1:9000 [::1]")
-
-    answer = api.caller.get(url, host=host)
+def test_only_listed_hosts_are_served_when_there_is_a_list(for_hosts: Api, url: str, host: str, expected: int) -> None:
+    answer = for_hosts.caller.get(url, host=host)
 
     assert answer.status == (404 if expected == 200 and url == "/nowhere" else expected)
     assert expected == 200 or answer.json()["return"] == "400: this Host is not served (api.hosts)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,12 @@ FORM = "application/x-www-form-urlencoded"
 GUI = "https://gui.example.org"
 # A stream never ends by itself.
 URLS = sorted({template.replace("{mid}", "minion-1").replace("{jid}", "20260101000000000000") for template in API_TEMPLATES} - {"/events"})
+
+
+@pytest.fixture(scope="module")
+def with_cors(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Api]:
+    """Make an application for some origins, once."""
+    return functools.cache(lambda origins: fake_api(tmp_path_factory.mktemp("cors"), SIDECAR_CORS_ORIGINS=origins))
 
 
 def login(api: Api) -> str:
@@ -79,8 +87,8 @@ def test_every_url_has_its_forms(api: Api, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", [*URLS, "/events", "/nowhere", "/hook/a/b"])
-def test_every_url_answers_a_preflight_alike(tmp_path: Path, url: str) -> None:
-    caller = fake_api(tmp_path, SIDECAR_CORS_ORIGINS=GUI).caller
+def test_every_url_answers_a_preflight_alike(with_cors: Callable[[str], Api], url: str) -> None:
+    caller = with_cors(GUI).caller
 
     preflight = {"access_control_request_method": "POST", "access_control_request_headers": "content-type,x-auth-token"}
     allowed = caller.request("OPTIONS", url, b"", origin=GUI, **preflight)
@@ -210,8 +218,8 @@ def break_out(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("url", [*URLS, "/nowhere"])
-def test_no_header_of_a_request_comes_back_as_another_one(tmp_path: Path, url: str) -> None:
-    api = fake_api(tmp_path, SIDECAR_CORS_ORIGINS="*")
+def test_no_header_of_a_request_comes_back_as_another_one(with_cors: Callable[[str], Api], url: str) -> None:
+    api = with_cors("*")
 
     for method in ("GET", "POST", "OPTIONS"):
         answer = api.caller.request(method, url, b"{}", content_type="application/json", **break_out("x\r\nX-Evil: 1"))
