@@ -20,6 +20,7 @@ from service.jobs.job_request import JobRequest, digest_of
 from service.jobs.outcome import OPEN
 from service.jobs.running.inquiries import Inquiries
 from service.jobs.running.running_jobs import RunningJobs
+from service.jobs.running.stops import awaited_of
 from service.jobs.stores.store import JobRecord, Store
 
 # Of the first request with a key a repetition waits this long for; then it is told to come back.
@@ -120,16 +121,15 @@ class Submissions:
 
     def cancel(self, record: JobRecord, session: Session, info: RequestInfo) -> JobRecord:
         """
-        Have the minions of a job end it, as the caller; one that is over, or was cancelled before, is as it is.
+        Have the minions of a job end it, as the caller, whichever sidecar follows it; one that is over, or was cancelled before, is as it is.
 
         Raises what Commands.run raises, and Conflict while nobody knows whether it was published.
         """
         if record.status in {"publishing", "in_doubt"}:
             raise Conflict("the job is being published; come back", jid=record.jid)
-        if record.status in OPEN and self.running.watched.get(record.jid) is None:
-            raise Conflict("another sidecar follows the job, and only that one can cancel it; come back", jid=record.jid)
-        minions = self.running.awaited(record.jid)
-        if record.cancelled or not minions:
+        is_here = self.running.watched.get(record.jid) is not None
+        minions = self.running.awaited(record.jid) if is_here else awaited_of(self.store.parts(record.jid, bodies=False))
+        if record.status not in OPEN or record.cancelled or not minions:
             return record
         if record.request["client"] != "local":
             raise Conflict("what runs on the master cannot be cancelled", jid=record.jid)
@@ -137,7 +137,8 @@ class Submissions:
         low = {"tgt": minions, "tgt_type": "list", "fun": "saltutil.term_job", "arg": [record.jid], "jid": stopping}
 
         def ready(_lows: list[Low]) -> None:
-            self.running.cancel(record.jid, stopping, session.credentials)
+            begin = self.running.cancel if is_here else self.running.stops.ask_elsewhere
+            begin(record.jid, stopping, session.credentials)
 
         self._run([low], info, proof=session, client=Client.LOCAL_ASYNC, ready=ready)
         return self.store.job(record.jid) or record

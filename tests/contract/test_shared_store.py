@@ -79,16 +79,31 @@ def test_a_job_of_one_is_waited_for_followed_and_listed_on_the_other(sidecars: S
     ]
     for thread in waiting:
         thread.start()
-    cancelled = there.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(there))
     gateway_of(here).hub.deliver(returned(jid, "minion-2"))
     for thread in waiting:
         thread.join()
 
     assert (answers["waited"].status, answers["waited"].json()["status"]) == (200, "succeeded")
     assert told(answers["followed"])[-1]["status"] == "succeeded"
-    assert problem(cancelled) == (409, "Conflict")
     assert [job["jid"] for job in get(there, "").json()["jobs"]] == [jid]
     assert post(there, "", key="other").json()["jid"] != jid
+
+
+def test_a_job_is_cancelled_through_a_sidecar_that_does_not_follow_it(sidecars: Sidecars) -> None:
+    here, there = sidecars(), sidecars()
+    here.process.jobs.start(here.process.report)
+    gateway_of(here).master.silent = {"minion-2"}
+    jid = post(here, "").json()["jid"]
+    answers = [there.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(there)) for _ in range(2)]
+    (asked,) = [load for load in gateway_of(there).master.loads if load.get("fun") == "saltutil.term_job"]
+    # The masters of a cluster tell each other what minions answer.
+    signalled = returned(asked["jid"], "minion-2", fun="saltutil.term_job", fun_args=[jid], **{"return": "Signal 15 sent to job 1 at pid 2"})
+    gateway_of(here).hub.deliver(signalled)
+    over = get(there, f"/{jid}?wait=60&fail=1")
+
+    assert [(answer.status, answer.json()["cancel_asked"]) for answer in answers] == [(202, True)] * 2
+    assert (asked["tgt"], asked["arg"]) == (["minion-2"], [jid])
+    assert (over.status, over.json()["status"], over.json()["counts"]) == (409, "cancelled", {"ok": 1, "cancelled": 1})
 
 
 def test_the_open_jobs_of_one_that_has_ended_are_closed_by_the_next(sidecars: Sidecars) -> None:

@@ -17,6 +17,7 @@ from service.jobs.job_request import policy_of
 from service.jobs.running.account import MASTER, Heard, JobAccount, Part
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.running.opened import JobsReport, Keeping, OpenJob, Terms
+from service.jobs.running.stops import Stops
 from service.jobs.running.watched_jobs import WatchedJobs
 from service.jobs.stores.store import JobRecord, Store, answered
 
@@ -25,8 +26,6 @@ QUEUE_BYTES = 128 * 1024 * 1024
 TICK_SECONDS = 1.0
 PRUNE_SECONDS = 60.0
 LOOK_UP_PAUSE_SECONDS = 30.0
-# A job that goes on so long after it was asked to end is killed.
-KILL_SECONDS = 10.0
 
 
 class RunningJobs:
@@ -55,6 +54,7 @@ class RunningJobs:
         self._new_jid, self._boot, self._bus_open = new_jid, boot, bus_open
         self._monotonic, self._now, self._tick_seconds = monotonic, now, tick_seconds
         self.watched = WatchedJobs()
+        self.stops = Stops(store, inquiries, self.watched, new_jid=new_jid, monotonic=monotonic)
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
         self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
         self._next_step = self._next_prune = 0.0
@@ -83,6 +83,7 @@ class RunningJobs:
 
     def start(self) -> None:
         """Follow the jobs that were left open."""
+        self._store.on_ends_asked(lambda: self._tell(self._hear_stops))
         self._tell(self._recover)
 
     def stop(self, timeout: float = 2.0) -> None:
@@ -169,13 +170,7 @@ class RunningJobs:
 
     def cancel(self, jid: str, stopping: str, credentials: Credentials) -> None:
         """A request is about to ask the minions, under the jid *stopping*, to end a job; what goes on after a while is killed in its name."""
-
-        def cancelling(job: OpenJob) -> None:
-            job.credentials, job.kill_at = dict(credentials), self._monotonic() + KILL_SECONDS
-            job.record = dataclasses.replace(job.record, cancelled=True)
-            self.watched.answers(job, stopping)
-
-        self._do(jid, cancelling)
+        self._do(jid, lambda job: self.stops.begin(job, stopping, credentials))
 
     def awaited(self, jid: str) -> list[str]:
         """Return the minions of a job of whom more is expected; nobody where it is not followed."""
@@ -217,6 +212,7 @@ class RunningJobs:
             self._next_step = now + self._tick_seconds
             for job in self.watched.all():
                 self._step(job, now)
+            self.stops.kill_due(now)
         self._save(now)
         self._prune(now)
         answers, self._answers = self._answers, []
@@ -358,6 +354,10 @@ class RunningJobs:
             self.watched.add(job)
         if records:
             self._report.jobs_recovered(len(records))
+        self._hear_stops()
+
+    def _hear_stops(self) -> None:
+        self._touched.update(self.stops.hear())
 
     def _save(self, now: float) -> None:
         """Store all that has changed, and wake who waits for a job's end."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.batcher import Batcher
-from service.errors import StorageFull, StorageUnavailable
+from service.errors import Conflict, StorageFull, StorageUnavailable
 from service.jobs.stores.place import locked, unusable
 from service.jobs.stores.sqlite_rows import (
     JOB_FIELDS,
@@ -123,6 +123,17 @@ class SqliteStore:
 
     def end_waits(self) -> None:
         """Nobody waits."""
+
+    def ask_to_end(self, jid: str, question: str) -> None:  # noqa: ARG002 - nobody can be told
+        """See Store."""
+        raise Conflict("the job is about to be followed again; come back", jid=jid)
+
+    def ends_asked(self) -> dict[str, list[str]]:
+        """See Store."""
+        return {}
+
+    def on_ends_asked(self, tell: Callable[[], None]) -> None:
+        """Tell nothing: there is nobody to ask."""
 
     def job(self, jid: str) -> JobRecord | None:
         """See Store."""

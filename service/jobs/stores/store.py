@@ -139,6 +139,19 @@ class Store(Protocol):
     def end_waits(self) -> None:
         """Wake all who wait, and let nobody wait any more."""
 
+    def ask_to_end(self, jid: str, question: str) -> None:
+        """
+        Tell the sidecar that follows a job that its minions are asked to end it, under the jid *question*.
+
+        It need not live: then the next one that follows the job hears of it. Raises Conflict where there are no others.
+        """
+
+    def ends_asked(self) -> dict[str, list[str]]:
+        """Return what other sidecars have told of our open jobs with `ask_to_end` since the last time: by jid, the jids of the questions."""
+
+    def on_ends_asked(self, tell: Callable[[], None]) -> None:
+        """Have *tell* called when `ends_asked` may have news; on any thread, and it must not block."""
+
     def job(self, jid: str) -> JobRecord | None:
         """Return a job."""
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from service.errors import StorageUnavailable
+from service.errors import Conflict, StorageUnavailable
 from service.jobs.running.running_jobs import PRUNE_SECONDS
-from service.jobs.stores.store import JobRecord
+from service.jobs.running.stops import KILL_SECONDS
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import Change, JobRecord, PartRecord
 from tests.unit.jobs.kept import JID, job
-from tests.unit.jobs.process import PATIENCE_SECONDS, Sidecar
+from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
 from tests.unit.jobs.test_running_jobs import sidecar
 
 __all__ = ["sidecar"]
@@ -47,3 +51,71 @@ def test_a_store_that_is_away_at_the_start_is_no_bug(sidecar: Sidecar, monkeypat
     sidecar.jobs.start()
 
     sidecar.until(lambda: sidecar.report.not_stored == ["away"])
+
+
+def test_the_end_that_was_asked_for_at_another_sidecar_is_heard_here_and_nothing_is_killed_here(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell: list[Callable[[], None]] = []
+    asked: list[dict[str, list[str]]] = []
+    monkeypatch.setattr(sidecar.store, "on_ends_asked", tell.append)
+    monkeypatch.setattr(sidecar.store, "ends_asked", lambda: asked.pop() if asked else {})
+    sidecar.begin("a", "b")
+    sidecar.jobs.start()
+    asked.append({JID: ["8" * 20], "another": ["7" * 20]})
+    tell[0]()
+    sidecar.until(lambda: stored(sidecar).cancelled)
+    sidecar.returns("a", "Signal 15 sent to job 1 at pid 2", "8" * 20, fun="saltutil.term_job", fun_args=[JID])
+    sidecar.returns("b")
+    sidecar.jobs.published(JID, ())
+    sidecar.now += KILL_SECONDS
+    sidecar.until(lambda: sidecar.status == ("cancelled", None))
+
+    assert sidecar.statuses() == {"a": "cancelled", "b": "ok"}
+    assert not [question for question, _, _ in sidecar.asked.questions if question.fun == "saltutil.kill_job"]
+
+
+def stored(sidecar: Sidecar) -> JobRecord:
+    record = sidecar.store.job(JID)
+    assert record is not None
+    return record
+
+
+def test_what_another_sidecar_follows_and_was_asked_here_to_end_is_killed_in_the_name_of_who_asked(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    away = [StorageUnavailable("away")]
+
+    def ask_to_end(jid: str, question: str) -> None:
+        assert jid == JID
+        if told and away:
+            raise away.pop()
+        told.append(question)
+
+    monkeypatch.setattr(sidecar.store, "ask_to_end", ask_to_end)
+    sidecar.store.save([Change(job(status="running"), {"a": PartRecord("waiting"), "b": PartRecord("ok"), "c": PartRecord("running")})])
+    stops = sidecar.jobs.stops
+    stops.ask_elsewhere(JID, "8" * 20, TOKEN)
+    for seconds in (KILL_SECONDS - 1, KILL_SECONDS, 2 * KILL_SECONDS - 1):
+        stops.kill_due(sidecar.now + seconds)
+    assert (sidecar.asked.questions, away) == ([], [])
+    stops.kill_due(sidecar.now + 2 * KILL_SECONDS)
+    stops.kill_due(sidecar.now + 3 * KILL_SECONDS)
+    ((question, credentials, on_asked),) = sidecar.asked.questions
+    on_asked(True)
+
+    assert (question.fun, question.minions, credentials) == ("saltutil.kill_job", ["a", "c"], TOKEN)
+    assert told == ["8" * 20, question.jid]
+
+
+def test_what_has_ended_meanwhile_is_not_killed(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sidecar.store, "ask_to_end", lambda _jid, _question: None)
+    sidecar.store.save([Change(job(status="cancelled", finished=1000.0), {"a": PartRecord("waiting")})])
+    sidecar.jobs.stops.ask_elsewhere(JID, "8" * 20, TOKEN)
+    sidecar.jobs.stops.kill_due(sidecar.now + KILL_SECONDS)
+
+    assert sidecar.asked.questions == []
+
+
+def test_in_a_file_nobody_else_can_be_told_of_an_end(tmp_path: Path, sidecar: Sidecar) -> None:
+    assert isinstance(sidecar.store, SqliteStore)
+
+    with pytest.raises(Conflict, match="about to be followed again"):
+        sidecar.store.ask_to_end(JID, "8" * 20)

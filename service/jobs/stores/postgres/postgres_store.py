@@ -35,7 +35,11 @@ MIGRATIONS = (
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database());
     """,
     "CREATE TABLE input (jid text PRIMARY KEY REFERENCES job ON DELETE CASCADE, body bytea NOT NULL)",
+    # The jids under which minions were asked to end the job through sidecars that do not follow it, until the one that does has heard of them.
+    "ALTER TABLE job ADD COLUMN ends text[] NOT NULL DEFAULT '{}'",
 )
+# Told instead of a jid: somebody was asked to end a job.
+AN_END = "end"
 # What a row takes beside its texts, about.
 ROW_BYTES = 200
 # One statement removes at most so many jobs, to end in time; the next one comes in a minute.
@@ -58,7 +62,8 @@ class PostgresStore:
         self._is_ending = False
         self._lock = threading.Lock()
         self._bells: dict[str, list[threading.Event]] = {}  # by jid; guarded by _lock
-        self._link = ServerLink(url, password, MIGRATIONS, self._ring)
+        self._tell_of_ends: Callable[[], None] = lambda: None
+        self._link = ServerLink(url, password, MIGRATIONS, self._heard)
 
     def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """See Store."""
@@ -100,6 +105,27 @@ class PostgresStore:
         """See Store."""
         self._is_ending = True
         self._ring(None)
+
+    def ask_to_end(self, jid: str, question: str) -> None:
+        """See Store."""
+        with self._writing() as db:
+            db.execute("UPDATE job SET ends = array_append(ends, %s) WHERE jid = %s", (question, jid))
+            db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, AN_END))
+
+    def ends_asked(self) -> dict[str, list[str]]:
+        """See Store."""
+        asked = "SELECT jid, ends FROM job WHERE finished IS NULL AND follower = %s AND ends <> '{}' FOR UPDATE"
+        with self._link.connected() as db:
+            return dict(
+                db.execute(
+                    f"WITH asked AS ({asked}) UPDATE job SET ends = '{{}}' FROM asked WHERE job.jid = asked.jid RETURNING asked.jid, asked.ends",
+                    (self._link.number,),
+                ).fetchall()
+            )
+
+    def on_ends_asked(self, tell: Callable[[], None]) -> None:
+        """See Store."""
+        self._tell_of_ends = tell
 
     def job(self, jid: str) -> JobRecord | None:
         """See Store."""
@@ -191,6 +217,13 @@ class PostgresStore:
                 self._bells[jid].remove(bell)
                 if not self._bells[jid]:
                     del self._bells[jid]
+
+    def _heard(self, news: str | None) -> None:
+        """Hear of a job that was stored, of an end that was asked for, or that we may have missed some of that."""
+        if news in {AN_END, None}:
+            self._tell_of_ends()
+        if news != AN_END:
+            self._ring(news)
 
     def _ring(self, jid: str | None) -> None:
         """Wake who waits for news of a job; all, if we may have missed some."""
