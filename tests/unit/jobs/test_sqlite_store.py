@@ -99,6 +99,28 @@ def test_jobs_of_an_older_version_are_still_there(tmp_path: Path) -> None:
     store.close()
 
 
+def test_an_intent_is_on_the_disk_before_its_job_is_published(tmp_path: Path) -> None:
+    """SQLite waits for the disk at a commit that is FULL; what comes after it need not wait, since the master has it too."""
+    said: list[str] = []
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = sqlite3.connect(*arguments, **options)
+        db.set_trace_callback(said.append)
+        return db
+
+    store = opened(tmp_path, connect=connect)
+    said.clear()
+    store.intend(job())
+    store.save([Change(job(status="running"), {})])
+    store.close()
+    commits = [said[: end + 1] for end, statement in enumerate(said) if statement == "COMMIT"]
+
+    assert [[one for one in until if one.startswith("PRAGMA synchronous")][-1] for until in commits] == [
+        "PRAGMA synchronous = FULL",
+        "PRAGMA synchronous = NORMAL",
+    ]
+
+
 def test_writes_that_gather_share_one_commit(tmp_path: Path) -> None:
     commits: list[float] = []
     store = opened(tmp_path, on_commit=commits.append)

@@ -44,6 +44,7 @@ class Desk:
     def __init__(self, folder: Path, *publish: BaseException | Callable[[], None] | None, cache: Cached | None = None) -> None:
         self.sidecar = Sidecar(folder)
         self.publishes = list(publish)
+        self.client = Client.LOCAL_ASYNC
         self.executed: list[str] = []
         self.paused: list[float] = []
         self.desk = Submissions(
@@ -59,7 +60,7 @@ class Desk:
 
     def run(self, body: Any, info: RequestInfo, *, proof: Session, client: Client, ready: Callable[[list[Low]], None]) -> list[Any]:
         """Do as Commands.run: check, be ready, publish."""
-        assert (proof, client) == (SESSION, Client.LOCAL_ASYNC)
+        assert (proof, client) == (SESSION, self.client)
         (fields,) = body
         ready([Low(client, fields["fun"], fields)])
         what = self.publishes.pop(0) if self.publishes else None
@@ -72,7 +73,8 @@ class Desk:
 
     def submit(self, key: str | None = "k", **fields: Any) -> tuple[str, str, bool]:
         """Return the job's jid, its status, and whether it was there already."""
-        call = Call(parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], **fields}), SESSION, new_info({"REQUEST_METHOD": "POST"}))
+        tgt = {"tgt": "*"} if self.client is Client.LOCAL_ASYNC else {}
+        call = Call(parse({**tgt, "fun": "test.echo", "arg": ["a"], **fields}), SESSION, new_info({"REQUEST_METHOD": "POST"}))
         record, replayed = self.desk.submit(call, key)
         return record.jid, record.status, replayed
 
@@ -188,6 +190,16 @@ def test_a_master_that_may_have_forgotten_the_job_is_not_asked_to_run_it_again(t
     desk.sidecar.now += 3601
 
     assert desk.submit(deadline=86_400)[1] == "in_doubt"
+    assert desk.executed == []
+    desk.close()
+
+
+def test_what_runs_on_the_master_is_never_published_again(tmp_path: Path) -> None:
+    """The master gives it an id of its own, so that ours, being unknown there, says nothing."""
+    desk = Desk(tmp_path, MasterTimeout("no answer"), cache=UNKNOWN)
+    desk.client = Client.RUNNER_ASYNC
+
+    assert [desk.submit(client="runner")[1:] for _ in range(3)] == [("in_doubt", False), ("in_doubt", True), ("in_doubt", True)]
     assert desk.executed == []
     desk.close()
 

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises has the test that it names: the file is there, and in it what follows `::`."""
+"""What SECURITY.md and docs/jobs-limits.md promise has the test that they name: the file is there, and in it what follows `::`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import ast
 import re
 from collections.abc import Iterator
 
+import pytest
+
 from tests.documented.commands import ROOT, read
 
 PAGE = "SECURITY.md"
+LIMITS = "docs/jobs-limits.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::([\w:]+))?`")
+ROW = re.compile(r"^\| (.*) \|$", re.MULTILINE)
 CVE = re.compile(r"^\| (CVE-\d+-\d+) \|(.*)\|$", re.MULTILINE)
 
 
@@ -33,8 +37,9 @@ def rows() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         yield cve, NAMED.findall(row.rpartition("|")[2])
 
 
-def test_every_test_that_the_page_names_exists() -> None:
-    named = NAMED.findall(read(PAGE))
+@pytest.mark.parametrize("page", [PAGE, LIMITS])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = NAMED.findall(read(page))
 
     assert len(named) > 20
     assert [(file, name) for file, name in named if missing(file, name)] == []
@@ -45,3 +50,11 @@ def test_every_vulnerability_of_the_table_has_a_test_and_stands_there_once() -> 
 
     assert len({cve for cve, _ in found}) == len(found) == 13
     assert [cve for cve, tests in found if not tests] == []
+
+
+def test_every_row_of_what_can_go_wrong_with_a_job_is_shown_by_a_test() -> None:
+    cells = [row.split(" | ") for row in ROW.findall(read(LIMITS))]
+    shown = {what[0]: bool(NAMED.findall(what[-1])) for what in cells if what[-1] != "shown by"}
+
+    assert len(shown) > 20
+    assert [what for what, by_a_test in shown.items() if not by_a_test] == []
