@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from benchmarks.behaviour import names
 
-# What a right answer looks like: every minion's return; a jid and every minion; every minion's key; a runner's arguments.
-Check = Literal["returns", "job", "keys", "runner"]
+# What a right answer looks like: every minion's return; a jid and every minion; every minion's key; a runner's arguments; a job of /v1 and every minion; one with every return.
+Check = Literal["returns", "job", "keys", "runner", "v1_job", "v1_returns"]
 
 SIDECAR, CHERRYPY, TORNADO = "sidecar", "rest_cherrypy", "rest_tornado"
 GATEWAY, PROOF, WAITRESS = "gateway alone", "proof of concept", "waitress alone"
+# The same sidecar by another way, and one that keeps no jobs.
+LOCAL_ASYNC, LOCAL, NO_STORE = "local_async", "local", "no store"
 SALT_API = (CHERRYPY, TORNADO)
 EVERYBODY = (SIDECAR, CHERRYPY, TORNADO)
 
@@ -39,6 +41,7 @@ class Case:
     minions: how many of the fleet are asked. seconds: how long callers begin requests, in one round; slow peers get no more.
     each: most requests of one caller. rounds: 0 for those of the run. fresh: the server is started anew before.
     who: the minions that are asked, when they are not the fleet's first; silent: more of them, which never answer.
+    v1: what the sidecar is asked for in place of the low, at /v1/jobs with this query, and what its answer has to be.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Case:
     fresh: bool = False
     who: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    v1: tuple[str, Check] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,9 @@ LABELS = {
     "bus_per_1000": "bus connections per 1,000 requests",
     "publisher_kb_per_1000": "EventPublisher growth per 1,000 requests",
     "readers_dropped": "readers dropped and counted",
+    "return_us": "CPU per return",
+    "intents": "intents",
+    "lookups": "most look-ups at once",
     "start_s": "start",
     "idle_rss_mb": "idle memory",
     "idle_cpu_percent": "idle CPU",
@@ -28,6 +31,7 @@ LABELS = {
     "publisher_slope_mb": "EventPublisher per 10,000 requests",
 }
 UNITS = {"rate": "/s", "p99_ms": " ms", "cpu_ms": " ms", "cpu_us": " us", "rss_growth_mb": " MB", "publisher_kb_per_1000": " KB", "start_s": " s"}
+UNITS |= {"return_us": " us", "intents": "/s"}
 UNITS |= {"idle_rss_mb": " MB", "idle_cpu_percent": " %", "rss_slope_mb": " MB", "publisher_slope_mb": " MB"}
 # A descriptor or two come and go with connections.
 SOAK_TARGETS = (Target("rss_slope_mb", 1), Target("descriptors_growth", 4), Target("publisher_slope_mb", 0.5), Target("lost", 0))
@@ -89,7 +93,7 @@ def _wanted(target: Target) -> str:
 def _got(target: Target, value: float) -> str:
     if target.to:
         return _ratio(value)
-    return f"{value:+.2f} ms" if target.minus else _number(target.figure, value)
+    return f"{value:+.2f}{UNITS.get(target.figure, '')}" if target.minus else _number(target.figure, value)
 
 
 def _ratio(value: float) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
@@ -76,6 +77,8 @@ class Sample:
 def is_right(answer: bytes, load: Load) -> bool:
     """Say whether an answer has everything that was asked for."""
     try:
+        if load.check in {"v1_job", "v1_returns"}:
+            return _is_right_job(orjson.loads(answer), load)
         (value,) = orjson.loads(answer)["return"]
         if load.check == "returns":
             wanted: object = "x" * load.repeat if load.repeat else True
@@ -88,6 +91,14 @@ def is_right(answer: bytes, load: Load) -> bool:
         return bool(value["args"] == ["a", 1])
     except (ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _is_right_job(job: dict[str, Any], load: Load) -> bool:
+    if load.check == "v1_job":
+        return bool(job["jid"]) and job["minions"].keys() == set(load.minions)
+    return bool(
+        job["status"] == "succeeded" and {minion: part["return"] for minion, part in job["minions"].items()} == dict.fromkeys(load.minions, "x" * load.repeat)
+    )
 
 
 class Caller:
@@ -118,7 +129,7 @@ class Caller:
             await asyncio.sleep(0.1)
             return
         self.last_bytes = len(body)
-        if status != 200:
+        if status not in {200, 202}:
             self._faults[f"status {status}"] += 1
             await asyncio.sleep(0.1)
         elif not is_right(body, self._load):

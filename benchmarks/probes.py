@@ -38,6 +38,11 @@ def thread_ms(pid: int) -> dict[int, tuple[str, float]]:
     return found
 
 
+def threads_seconds(session: int) -> float:
+    """Return the CPU time of the threads that a session has now, in nanoseconds' steps where `cpu_seconds` has hundredths of a second."""
+    return sum(ms for pid in session_members(session) for _, ms in thread_ms(pid).values()) / 1000
+
+
 class Meanwhile:
     """
     What is used from now on beside a server: by sessions, which are given by name, and of the whole machine.

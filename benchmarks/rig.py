@@ -18,10 +18,13 @@ import yaml
 
 from benchmarks import peers, running
 from benchmarks.behaviour import names
-from benchmarks.cases import CHERRYPY, GATEWAY, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.cases import CHERRYPY, GATEWAY, LOCAL, LOCAL_ASYNC, NO_STORE, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.intents import Asked as IntentsAsked
+from benchmarks.job_cases import DEADLINE_SECONDS, INTENT_CALLERS, LOOKED_UP_SECONDS, OPEN_JOBS
 from benchmarks.load import Load
 from benchmarks.peers import Peer
-from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes
+from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes, threads_seconds
+from benchmarks.stored import LookUps, fill
 from benchmarks.streams import OPEN_SECONDS, SETTLE_SECONDS, Watch
 from service.cli.demo import Asked, stoppable
 from service.demo.embedded import EmbeddedSalt
@@ -56,8 +59,12 @@ class Rig:
     def __enter__(self) -> Self:
         try:
             self._stack.enter_context(self.salt)
+            sidecar = peers.sidecar(self.salt)
             self.peers = {
-                SIDECAR: peers.sidecar(self.salt),
+                SIDECAR: sidecar,
+                LOCAL_ASYNC: sidecar,
+                LOCAL: sidecar,
+                NO_STORE: dataclasses.replace(peers.sidecar(self.salt, NO_STORE, JOBS_STORE=""), resident=False),
                 CHERRYPY: peers.rest_cherrypy(self.salt, self.folder),
                 TORNADO: peers.rest_tornado(self.salt, self.folder),
                 WAITRESS: peers.bare_waitress(10),
@@ -109,7 +116,7 @@ class Rig:
 
     def settle(self) -> None:
         """Wait until the master, the fleet and the servers have done what an earlier measurement left them to do."""
-        sessions = [*self.beside.values(), *(peer.process.pid for peer in self.peers.values() if peer.started)]
+        sessions = {*self.beside.values(), *(peer.process.pid for peer in self.peers.values() if peer.started)}
         for _ in range(round(QUIET_WITHIN_SECONDS / QUIET_LOOK_SECONDS)):
             before = sum(map(cpu_seconds, sessions))
             time.sleep(QUIET_LOOK_SECONDS)
@@ -125,12 +132,14 @@ class Rig:
         if case.fresh and name in self.peers:
             self.restart(name)
         minions = case.who or tuple(names(case.minions))
-        body = json.dumps([{**case.low, **target_of(case, self._minions)}])
+        low, small = {**case.low, **target_of(case, self._minions)}, {**PING, "tgt": minions[0]}
+        query, check = case.v1 if case.v1 and name == SIDECAR else ("", case.check)
         load = Load(
             port=0,
-            body=body,
+            path=f"/v1/jobs?{query}" if name == SIDECAR and case.v1 else "/",
+            body=json.dumps(_asked(low, name, case)),
             headers={},
-            check=case.check,
+            check=check,
             minions=minions,
             callers=case.callers,
             seconds=seconds or case.seconds,
@@ -138,7 +147,7 @@ class Rig:
             grace_seconds=case.grace_seconds,
             repeat=case.repeat,
             silent=case.silent,
-            small_body=json.dumps([{**PING, "tgt": minions[0]}]) if case.repeat else "",
+            small_body=json.dumps(_asked(small, name, case)) if case.repeat else "",
         )
         return self._floor(name, load) if name in (GATEWAY, PROOF) else self._through(name, load, alone=alone)
 
@@ -154,6 +163,7 @@ class Rig:
             sample["publisher_kb_per_1000"] = round((self.publisher_bytes() - before) / (1 + sample["requests"]), 1)
             if sample["lost"] and name in SALT_API:
                 self.restart(name)  # Its threads go on with what nobody waits for.
+            sample["return_us"] = round(1000 * sample["cpu_ms"] / len(load.minions), 1)
             sample["rss_per_answer"] = round(sample["rss_growth_mb"] * 1e6 / max(1, sample["answer_bytes"]), 2)
             return sample
 
@@ -188,13 +198,38 @@ class Rig:
             took = time.monotonic() - started
             time.sleep(SETTLE_SECONDS)
             session = peer.process.pid
-            cpu, begun = cpu_seconds(session), time.monotonic()
+            cpu, begun = threads_seconds(session), time.monotonic()
             time.sleep(idle_seconds)
             return {
                 "start_s": round(took, 2),
                 "idle_rss_mb": round(resident_bytes(session_members(session)) / 1e6, 1),
-                "idle_cpu_percent": round(100 * (cpu_seconds(session) - cpu) / (time.monotonic() - begun), 2),
+                "idle_cpu_percent": round(100 * (threads_seconds(session) - cpu) / (time.monotonic() - begun), 3),
             }
+
+    def intend(self, seconds: float) -> dict[str, Any]:
+        """Measure the store alone, and the disk that it is on."""
+        self.settle()
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            return generated("benchmarks.intents", dataclasses.asdict(IntentsAsked(folder, INTENT_CALLERS, seconds)), 2 * seconds)
+
+    def restart_with_jobs(self, finished: int) -> dict[str, Any]:
+        """Start a sidecar that finds a store full of jobs, and watch its look-ups of those that are not over."""
+        home = Path(tempfile.mkdtemp(dir=self.folder))
+        fill(home / "jobs.db", finished=finished, open_jobs=OPEN_JOBS)
+        (home / "password").write_text(self.salt.credentials["password"])
+        account = {"JOBS_RECOVERY_USER": "sharedsecret:admin", "JOBS_RECOVERY_PASSWORD_FILE": home / "password"}
+        found = peers.sidecar(self.salt, "found", JOBS_STORE=f"sqlite://{home}/jobs.db", **account)
+        self.settle()
+        with self.using(SIDECAR) as listener, LookUps(listener.port, listener.headers) as looked_up:
+            started = time.monotonic()
+            try:
+                found.start({})
+                took = time.monotonic() - started
+                while looked_up.done < OPEN_JOBS and time.monotonic() - started < LOOKED_UP_SECONDS:
+                    time.sleep(QUIET_LOOK_SECONDS)
+                return {"start_s": round(took, 2), "lookups": looked_up.most, "looked_up": looked_up.done, "looked_up_s": round(time.monotonic() - started, 1)}
+            finally:
+                found.stop()
 
     def _floor(self, name: str, load: Load) -> dict[str, Any]:
         with self.using(SIDECAR) as peer:  # whose token is as good as any
@@ -235,6 +270,13 @@ def generated(module: str, given: Mapping[str, Any], seconds: float) -> dict[str
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     beside: dict[str, float] = found.pop("beside")
     return found | beside
+
+
+def _asked(low: Mapping[str, Any], name: str, case: Case) -> Any:
+    """Return what is sent for a low: a lowstate, or for /v1/jobs the job alone."""
+    if not case.v1 or name != SIDECAR:
+        return [low]
+    return {**{field: value for field, value in low.items() if field != "client"}, "deadline": DEADLINE_SECONDS}
 
 
 def target_of(case: Case, fleet: int) -> dict[str, Any]:

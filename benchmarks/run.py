@@ -24,7 +24,10 @@ from benchmarks.cases import (
     CHERRYPY,
     EVERYBODY,
     FLOORS,
+    LOCAL,
+    LOCAL_ASYNC,
     MANY,
+    NO_STORE,
     PUBLISHER,
     SIDECAR,
     STREAMS,
@@ -34,6 +37,7 @@ from benchmarks.cases import (
     StreamCase,
     Target,
 )
+from benchmarks.job_cases import FINISHED_JOBS, IDLE_STORE, INTENT_CALLERS, INTENTS, JOBS, LARGE_JOB, OPEN_JOBS, RESTART
 from benchmarks.judge import Verdict, judge, median, table
 from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
@@ -43,11 +47,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
 STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
 TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *BAD, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
-QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "silent", "start")
+TARGETS |= {**{case.name: case.targets for case in (*JOBS, LARGE_JOB)}, "intents": INTENTS, "restart": RESTART, "idle-store": IDLE_STORE}
+QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "silent", "start", "jobs-16", "intents")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
 IDLE_SECONDS = 10.0
-SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s idle_rss_mb idle_cpu_percent".split()
+IDLE_STORE_SECONDS = 60.0
+INTENTS_SECONDS = 6.0
+SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s idle_rss_mb idle_cpu_percent intents per_commit fsyncs lookups looked_up looked_up_s return_us".split()
 
 Measure = Callable[[], dict[str, Any]]
 
@@ -75,11 +82,11 @@ class Run:
 
     def run(self) -> None:
         """Take every step; what fails is noted and the next one is taken."""
-        small = [step for case in (*CASES, PUBLISHER) if self._wants(case.name) for step in self._calls(case)]
+        small = [step for case in (*CASES, *JOBS, PUBLISHER) if self._wants(case.name) for step in self._calls(case)]
         streams = [step for case in STREAMS if self._wants(case.name) for step in self._streams(case)]
-        starts = list(self._starts()) if self._wants("start") else []
+        starts = [*(self._starts() if self._wants("start") else ()), *self._stores()]
         bad = [step for case in BAD if self._wants(case.name) for step in self._calls(case)]
-        large = [step for case in MANY if self._wants(case.name) for step in self._calls(case)]
+        large = [step for case in (*MANY, LARGE_JOB) if self._wants(case.name) for step in self._calls(case)]
         total = len(small) + len(streams) + len(starts) + len(bad) + len(large)
         for minions, behaviour, steps in ((10, {}, [*starts, *small, *streams]), (BAD_MINIONS, BAD_FLEET, bad), (1000, {}, large)):
             if steps:
@@ -109,6 +116,22 @@ class Run:
         seconds = QUICK_EVENTS_SECONDS if self._chosen.quick else IDLE_SECONDS
         for number, peer in self._order((SIDECAR, CHERRYPY), 0):
             yield Step("start", "start", peer, number, lambda peer=peer: self._rig.start_and_idle(peer, seconds))  # type: ignore[misc]
+
+    def _stores(self) -> Iterator[Step]:
+        """Yield what is measured of the store of jobs beside requests."""
+        quick = self._chosen.quick
+        if self._wants("intents"):
+            self._add("intents", f"the store alone, {INTENT_CALLERS} callers", callers=INTENT_CALLERS)
+            for number, peer in self._order((SIDECAR,), 0):
+                yield Step("intents", "intents", peer, number, lambda: self._rig.intend(QUICK_SECONDS if quick else INTENTS_SECONDS))
+        if self._wants("restart"):
+            self._add("restart", f"restart with {FINISHED_JOBS:,} jobs that are over and {OPEN_JOBS} that are not")
+            for number, peer in self._order((SIDECAR,), 1):
+                yield Step("restart", "restart", peer, number, lambda: self._rig.restart_with_jobs(FINISHED_JOBS))
+        if self._wants("idle-store"):
+            self._add("idle-store", f"{IDLE_STORE_SECONDS:.0f} s without work, with a store of jobs and without")
+            for number, peer in self._order((SIDECAR, NO_STORE), 0):
+                yield Step("idle-store", "idle store", peer, number, lambda peer=peer: self._rig.start_and_idle(peer, IDLE_STORE_SECONDS))  # type: ignore[misc]
 
     def _order(self, peers: tuple[str, ...], rounds: int) -> Iterator[tuple[int, str]]:
         """Yield the peers one after the other in each round. rest_tornado is started for each of its rounds, and gets one, as does the bare server."""
@@ -170,7 +193,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few cases, one round, short: to see that it works, not to judge by")
     parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
     parser.add_argument("--rounds", type=int, default=0, help="default 2, with --quick 1")
-    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS], metavar="PEER,PEER")
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS, LOCAL_ASYNC, LOCAL, NO_STORE], metavar="PEER,PEER")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick or --only none")
     parser.add_argument("--into", type=Path, metavar="FILE", help="with --only: take the place of these cases in earlier results, and say so there")
     chosen = parser.parse_args()

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from benchmarks.cases import BAD
+from benchmarks.cases import BAD, Check
 from benchmarks.flames import draw, stacks_of, tree_of
 from benchmarks.load import Load, is_right
 from benchmarks.probes import Meanwhile
@@ -35,6 +35,23 @@ RAW = "thread (7): bus;run (a.py:1);send (b.py:2) 3\nthread (8): api-1;run (a.py
 )
 def test_an_answer_is_right_if_all_that_answered_are_there_and_the_silent_are_missing(value: object, right: bool) -> None:
     assert is_right(orjson.dumps({"return": [value]}), SILENT_LOAD) is right
+
+
+@pytest.mark.parametrize(
+    ("check", "status", "value", "right"),
+    [
+        ("v1_job", "publishing", None, True),
+        ("v1_returns", "succeeded", "xxx", True),
+        ("v1_returns", "running", "xxx", False),
+        ("v1_returns", "succeeded", "xx", False),
+        ("v1_returns", "succeeded", None, False),
+    ],
+)
+def test_the_answer_about_a_job_has_each_minion_and_each_return(check: Check, status: str, value: str | None, right: bool) -> None:
+    job = {"jid": "1", "status": status, "minions": {"good": {"return": value}}}
+
+    assert is_right(orjson.dumps(job), Load(0, "", {}, check, ("good",), repeat=3)) is right
+    assert not is_right(orjson.dumps(job), Load(0, "", {}, check, ("good", "other"), repeat=3))
 
 
 def test_no_minion_of_a_bad_fleet_is_both_asked_to_answer_and_silent() -> None:
