@@ -24,6 +24,7 @@ from service.jobs.stores.store import JobRecord, Store, answered
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
 TICK_SECONDS = 1.0
+PACE_SECONDS = 0.05  # minions return one by one, and each group that is stored costs a transaction; no request is held back
 PRUNE_SECONDS = 60.0
 LOOK_UP_PAUSE_SECONDS = 30.0
 
@@ -49,6 +50,7 @@ class RunningJobs:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         tick_seconds: float = TICK_SECONDS,
+        pace_seconds: float = PACE_SECONDS,
     ) -> None:
         self._store, self._inquiries, self._terms, self._keeping, self._report = store, inquiries, terms, keeping, report
         self._new_jid, self._boot, self._bus_open = new_jid, boot, bus_open
@@ -65,6 +67,7 @@ class RunningJobs:
             limit_items=QUEUE_EVENTS,
             limit_bytes=QUEUE_BYTES,
             idle_seconds=lambda: tick_seconds,
+            pace_seconds=pace_seconds,
             on_crash=lambda _batch: report.handler_crashed("jobs"),
         )
 

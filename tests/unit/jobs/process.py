@@ -82,11 +82,12 @@ class Heard:
 class Sidecar:
     """One process' jobs over a store in a folder."""
 
-    def __init__(self, folder: Path, *, may_look: bool = False, boot: str = "boot", now: float = 1000.0) -> None:
+    def __init__(self, folder: Path, *, may_look: bool = False, boot: str = "boot", now: float = 1000.0, pace_seconds: float = 0.0) -> None:
         self.now = now
         self.bus = True
         self.asked, self.report = Asked(may_look=may_look), Heard()
-        self.store = SqliteStore(folder / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
+        self.commits: list[float] = []
+        self.store = SqliteStore(folder / "jobs.db", on_commit=self.commits.append, monotonic=time.monotonic)
         self.jobs = RunningJobs(
             self.store,
             self.asked,
@@ -99,6 +100,7 @@ class Sidecar:
             monotonic=lambda: self.now,
             now=lambda: self.now,
             tick_seconds=0.002,
+            pace_seconds=pace_seconds,
         )
 
     def begin(self, *minions: str, no_key: tuple[str, ...] = (), **fields: Any) -> None:

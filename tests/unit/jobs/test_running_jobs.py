@@ -50,6 +50,19 @@ def test_returns_that_come_before_the_masters_answer_count(sidecar: Sidecar) -> 
     assert sidecar.statuses() == {"a": "ok"}
 
 
+def test_returns_that_come_one_by_one_are_stored_together_and_no_request_waits_for_that(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path, pace_seconds=3600)
+    sidecar.begin("a", "b", "c")
+    before = len(sidecar.commits)
+    for minion in ("a", "b", "c"):
+        sidecar.returns(minion)
+
+    assert sidecar.jobs.published(JID, ()).status == "succeeded"
+    assert len(sidecar.commits) == before + 1
+    sidecar.jobs.stop()
+    sidecar.kill()
+
+
 def test_a_return_that_cannot_be_written_counts(sidecar: Sidecar) -> None:
     deep: Any = "x"
     for _ in range(400):
