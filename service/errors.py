@@ -101,6 +101,10 @@ class Conflict(Fault, status=409, outcome="invalid"):
     """What is asked for would overwrite something, or the low's `jid` is another job's."""
 
 
+class NothingLeft(Fault, status=409, outcome="invalid"):
+    """The job is over, and none of its minions is to run it again."""
+
+
 class RangeBeyondEnd(Fault, status=416, outcome="invalid"):
     """The `Range` begins beyond the end of what there is."""
 

@@ -28,7 +28,7 @@ from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
 from service.api.v1.v1_caller import V1CapabilitiesResource, V1MinionsResource, V1SessionResource
 from service.api.v1.v1_events import V1EventsResource
-from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource
+from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource, V1RelaunchResource
 from service.api.v1.v1_reports import V1JunitResource, V1LogResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
@@ -198,6 +198,12 @@ API: tuple[Route[ApiParts], ...] = (
         V1JobResource,
         lambda parts: V1JobResource(parts.jobs, parts.commands.sync_jobs, parts.settings.api.root_prefix),
         {"GET": Needs.SESSION, "DELETE": Needs.SESSION},
+    ),
+    Route(
+        "/v1/jobs/{jid}/relaunch",
+        V1RelaunchResource,
+        lambda parts: V1RelaunchResource(parts.jobs, parts.commands.sync_jobs, parts.settings.api.root_prefix),
+        {"POST": Needs.SESSION},
     ),
     Route("/v1/jobs/{jid}/events", V1EventsResource, _job_events, {"GET": Needs.SESSION}, pageless=True),
     Route("/v1/jobs/{jid}/log", V1LogResource, lambda parts: V1LogResource(parts.jobs), {"GET": Needs.SESSION}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,12 +19,15 @@ MOST_SECONDS = 86_400
 MOST_WAIT_SECONDS = 60
 MOST_LISTED = 1000
 MOST_FAULTS = 20
+# What the function gets: it may hold secrets.
+INPUTS = ("arg", "kwarg", "metadata")
 # Fields that mean something to minions only.
 _OF_MINIONS = frozenset({"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run"})
 
 # What a wheel's low may have beside the arguments of its function.
 _OF_LOWS = frozenset({"client", "fun", "arg", "kwarg", "cmd", "jid", "full_return", "print_event", *CREDENTIAL_FIELDS})
 
+M = TypeVar("M", bound=BaseModel)
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 
 
@@ -71,8 +74,13 @@ class JobRequest(BaseModel):
         return [self.fun] if isinstance(self.fun, str) else self.fun
 
     def kept(self) -> dict[str, Any]:
-        """Return what is stored of it: everything but the arguments, which may hold secrets. queues: minions may let it wait."""
-        return {**self.model_dump(exclude={"arg", "kwarg", "metadata"}), "queues": self._queues}
+        """Return what is stored of it: everything but its inputs, of which only a digest. queues: minions may let it wait."""
+        return {**self.model_dump(exclude={*INPUTS}), "queues": self._queues, "inputs": digest_of(self.inputs)}
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What the function gets, and what is kept with the job by Salt."""
+        return self.model_dump(include={*INPUTS})
 
     @property
     def _queues(self) -> bool:
@@ -82,7 +90,7 @@ class JobRequest(BaseModel):
     @property
     def fingerprint(self) -> str:
         """What two requests have in common that ask for the same."""
-        return _digest(self.model_dump())
+        return digest_of(self.model_dump())
 
     def low(self, jid: str) -> dict[str, Any]:
         """Return the low that starts it, without client and credentials. jid: of a job on minions; the master makes those of its own."""
@@ -99,19 +107,29 @@ class JobRequest(BaseModel):
 
 def parse(body: object) -> JobRequest:
     """Check a request. Raises Unprocessable with a JSON pointer for each fault."""
+    request = validated(JobRequest, body)
+    _refuse(_of_another_client(request))
+    return request
+
+
+def validated(model: type[M], body: object) -> M:
+    """Return a body as its model has it. Raises Unprocessable with a JSON pointer for each fault."""
     if not isinstance(body, dict):
         raise Unprocessable("send one object", errors=[{"pointer": "", "detail": "must be an object"}])
     try:
-        request = JobRequest.model_validate(body)
-        faults = _of_another_client(request)
+        return model.model_validate(body)
     except ValidationError as exc:
         # Of an alternative's faults the first is said.
         found = reversed(exc.errors(include_url=False, include_context=False, include_input=False))
-        faults = {_pointer(fault["loc"], body): fault["msg"] for fault in found}
+        _refuse({_pointer(fault["loc"], body): fault["msg"] for fault in found})
+        raise
+
+
+def _refuse(faults: Mapping[str, str]) -> None:
+    """Raise Unprocessable if there are faults, by pointer."""
     if faults:
         errors = [{"pointer": pointer, "detail": message} for pointer, message in list(faults.items())[:MOST_FAULTS]]
         raise Unprocessable(f"{len(faults)} of its fields cannot be taken", errors=errors)
-    return request
 
 
 def _of_another_client(request: JobRequest) -> dict[str, str]:
@@ -129,12 +147,8 @@ def policy_of(kept: Mapping[str, Any]) -> SuccessPolicy:
     return SuccessPolicy(kept["fail_on"] or ("none" if kept["min_success"] is not None else "any"), kept["missing"], kept["min_success"])
 
 
-def digest_of(arguments: object) -> str:
-    """Return what two jobs have in common that run with the same arguments, as they come back in returns."""
-    return _digest(arguments)
-
-
-def _digest(value: object) -> str:
+def digest_of(value: object) -> str:
+    """Return what two equal values have in common, such as the arguments of a job and those that come back in its returns."""
     try:
         return hashlib.sha256(json.dumps(_plain(value), sort_keys=True, default=str).encode()).hexdigest()
     except RecursionError:

@@ -16,8 +16,9 @@ from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
+from service.jobs.inputs import kept
 from service.jobs.job_request import JobRequest, digest_of
-from service.jobs.outcome import OPEN
+from service.jobs.outcome import OPEN, MinionStatus
 from service.jobs.running.inquiries import Inquiries
 from service.jobs.running.running_jobs import RunningJobs
 from service.jobs.running.stops import awaited_of
@@ -53,18 +54,29 @@ class _Taken(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One call of a caller: what it asks for, who they are, and its account."""
+    """
+    One call of a caller: the job that it asks for, who they are, and its account.
+
+    parent: the job that is to run again. asked_for: a digest of what the caller has sent, where that is not the whole job.
+    """
 
     request: JobRequest
     session: Session
     info: RequestInfo
+    parent: str | None = None
+    asked_for: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What two calls have in common that ask for the same."""
+        return self.asked_for or self.request.fingerprint
 
 
 class Submissions:
     """
     Takes jobs in. Called from request threads.
 
-    boot: tells one run of the machine from another. pause(seconds): sleeps.
+    boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. pause(seconds): sleeps.
     """
 
     def __init__(
@@ -75,6 +87,7 @@ class Submissions:
         inquiries: Inquiries,
         *,
         boot: str,
+        keep_secrets: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
@@ -83,7 +96,7 @@ class Submissions:
         self.store = store
         self.running = running
         self._inquiries = inquiries
-        self._boot = boot
+        self._boot, self._keep_secrets = boot, keep_secrets
         self._monotonic, self._now, self._pause = monotonic, now, pause
 
     def submit(self, call: Call, key: str | None) -> tuple[JobRecord, bool]:
@@ -99,7 +112,8 @@ class Submissions:
         self.running.check_room()
         jid, now = new_jid(self._now), self._now()
         seconds = call.request.deadline
-        record = JobRecord(jid, owner, key, call.request.fingerprint, call.request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
+        record = JobRecord(jid, owner, key, call.fingerprint, call.request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
+        record = dataclasses.replace(record, parent=call.parent)
         try:
             return self._publish(record, call, intends=True), False
         except _Taken as taken:
@@ -111,6 +125,10 @@ class Submissions:
         if record is None or (record.owner != owner_of(identity) and not identity.sees_everything):
             raise NoSuchJob("there is no such job of yours")
         return record
+
+    def statuses(self, jid: str) -> dict[str, MinionStatus]:
+        """Return what is known of a job's minions."""
+        return {minion: part.status for minion, part in self.store.parts(jid, bodies=False).items()}
 
     def wait(self, jid: str, seconds: float) -> None:
         """Sleep until a job is over, whichever sidecar follows it, at most *seconds*, and not at all when the process is stopping."""
@@ -153,7 +171,7 @@ class Submissions:
                 arguments = digest_of(arguments_of(lows[0].fields)) if call.request.client == "local" else ""
                 intent = dataclasses.replace(record, arguments=arguments)
                 self.running.begin(intent, call.session.credentials)
-                self._intend(intent)
+                self._intend(intent, kept(call.request, secrets_too=self._keep_secrets))
                 begun = True
 
         try:
@@ -182,10 +200,10 @@ class Submissions:
             return self.running.no_match(jid)
         return self.running.published(jid, value["minions"], _without_key(request, value["minions"]))
 
-    def _intend(self, intent: JobRecord) -> None:
+    def _intend(self, intent: JobRecord, inputs: bytes | None) -> None:
         stored = False
         try:
-            taken = self.store.intend(intent)
+            taken = self.store.intend(intent, inputs)
             stored = taken is None
         finally:
             if not stored:
@@ -195,7 +213,7 @@ class Submissions:
 
     def _again(self, known: JobRecord, call: Call) -> JobRecord:
         """Answer a request whose key was used: with its job, or by finding out whether that was ever published."""
-        if known.fingerprint != call.request.fingerprint:
+        if known.fingerprint != call.fingerprint:
             raise KeyReused("the Idempotency-Key was used for another request", jid=known.jid)
         if known.status not in {"publishing", "in_doubt"}:
             self.running.lend(known.jid, call.session.credentials)

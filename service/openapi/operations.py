@@ -20,6 +20,7 @@ from service.errors import (
     NoSuchJob,
     NotAcceptable,
     NotFound,
+    NothingLeft,
     NotOffered,
     Overloaded,
     RangeBeyondEnd,
@@ -36,6 +37,7 @@ from service.jobs import JobStatus
 from service.jobs.followers import FORMS
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, JobRequest
 from service.jobs.outcome import CODES, MISSING_CODES
+from service.jobs.relaunch import Relaunch
 from service.openapi.answers import CallerSession, Capabilities, JobList, JobView, MinionList, MinionReturn, ReturnedValue
 
 Schema = Mapping[str, Any]
@@ -93,6 +95,7 @@ _WAITING = (
     Parameter("failed", "Only minions that are not well.", _YES),
     Parameter("fields", "The members wanted, separated by commas; `return`: the minions' returns too.", _TEXT),
 )
+_KEY = Parameter("Idempotency-Key", "The step's name: the same request again gets the same job.", {"type": "string", "pattern": "^[!-~]{1,255}$"}, "header")
 # With `fail`, the status of a job that is over.
 _JOB: Mapping[int, type[BaseModel] | tuple[str, ...]] = dict.fromkeys(sorted({202, MISSING_CODES[1], *(status for _, status in CODES.values())}), JobView)
 _STORED = (StorageUnavailable,)
@@ -125,9 +128,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
             _JOB,
             (
                 *_WAITING,
-                Parameter(
-                    "Idempotency-Key", "The step's name: the same request again gets the same job.", {"type": "string", "pattern": "^[!-~]{1,255}$"}, "header"
-                ),
+                _KEY,
             ),
             body=JobRequest,
             faults=(*_RUNS, *_STORED, Unprocessable, KeyReused),
@@ -140,6 +141,9 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
             faults=(*_STORED, NoSuchJob),
         ),
         "DELETE": Operation(_JOB, _WAITING[1:], faults=(*_RUNS, *_STORED, NoSuchJob)),
+    },
+    "/v1/jobs/{jid}/relaunch": {
+        "POST": Operation(_JOB, (*_WAITING, _KEY), body=Relaunch, faults=(*_RUNS, *_STORED, NoSuchJob, NothingLeft, Unprocessable, KeyReused))
     },
     "/v1/jobs/{jid}/log": {
         "GET": Operation(

@@ -32,6 +32,10 @@ class JobSettings(Group):
     keep_seconds: float = Field(
         604_800.0, ge=60, description="Seconds that jobs of `/v1/jobs` are kept once they are over, and their `Idempotency-Key` with them."
     )
+    keep_arguments: bool = Field(
+        False,
+        description="Keep `arg`, `kwarg` and `metadata` of jobs of `/v1/jobs` even if they look like they hold secrets. Without, a digest of such is kept, and who lets the job run again has to send them again.",
+    )
     open: int = Field(200, ge=1, le=10_000, description="Most jobs of `/v1/jobs` that are not over; a further one is answered 503.")
     lost_seconds: Seconds = Field(
         45.0, description="Least time between two answers of a minion that it does not run a job before its return counts as lost: it may be sending it."

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import falcon
@@ -17,6 +17,7 @@ from service.http.request_info import RequestInfo
 from service.jobs import JobStatus
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse
 from service.jobs.outcome import OPEN, codes_of
+from service.jobs.relaunch import again
 from service.jobs.stores.store import JobRecord, PartRecord, Search
 from service.jobs.submission import Call, Submissions, key_of, owner_of
 from service.limits import Slots
@@ -42,15 +43,8 @@ class V1JobsResource:
         """Start a job; with `Idempotency-Key`, once. `wait` and `fail` as of a job."""
         jobs, _, key = self._find(), _wait_of(req), key_of(req.get_header("Idempotency-Key"))
         call = Call(parse(decode(req)), req.context.session, RequestInfo.of(req.env))
-        try:
-            record, replayed = jobs.submit(call, key)
-        except BadRequest as fault:
-            if "field" not in fault.details:
-                raise
-            raise Unprocessable(fault.reason, errors=[{"pointer": f"/{fault.details['field']}", "detail": fault.reason}]) from None
-        if replayed:
-            resp.set_header("Idempotency-Replayed", "true")
-        resp.set_header("Location", f"{self._prefix}/v1/jobs/{record.jid}")
+        with _pointing():
+            record = _told(resp, jobs.submit(call, key), self._prefix)
         _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -95,6 +89,25 @@ class V1JobResource:
         _show(req, resp, jobs, jobs.cancel(record, session, RequestInfo.of(req.env)), self._prefix)
 
 
+class V1RelaunchResource:
+    """A job that is over, again: a new job, whose `parent` it is, on some of its minions, with the same function, arguments and policy."""
+
+    def __init__(self, find: Find, waits: Slots, prefix: str) -> None:
+        """As of V1JobsResource."""
+        self._find = find
+        self._waits = waits
+        self._prefix = prefix
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
+        """Start it; `minions` says which ones run it. `Idempotency-Key`, `wait` and `fail` as of a new job."""
+        jobs, _, key = self._find(), _wait_of(req), key_of(req.get_header("Idempotency-Key"))
+        session = req.context.session
+        request, asked_for = again(jobs, jid, decode(req), session.identity, key)
+        with _pointing():
+            record = _told(resp, jobs.submit(Call(request, session, RequestInfo.of(req.env), jid, asked_for), key), self._prefix)
+        _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
+
+
 class V1MinionResource:
     """One minion's part in a job."""
 
@@ -124,6 +137,26 @@ def waited_for(req: falcon.Request, resp: falcon.Response, jobs: Submissions, re
             return record
         jobs.wait(record.jid, seconds)
     return jobs.store.job(record.jid) or record
+
+
+@contextlib.contextmanager
+def _pointing() -> Iterator[None]:
+    """Say of a field that the gateway refuses where it is in the request."""
+    try:
+        yield
+    except BadRequest as fault:
+        if "field" not in fault.details:
+            raise
+        raise Unprocessable(fault.reason, errors=[{"pointer": f"/{fault.details['field']}", "detail": fault.reason}]) from None
+
+
+def _told(resp: falcon.Response, begun: tuple[JobRecord, bool], prefix: str) -> JobRecord:
+    """Say where a job is that was begun by this request, or by one before it that was the same; return it."""
+    record, replayed = begun
+    if replayed:
+        resp.set_header("Idempotency-Replayed", "true")
+    resp.set_header("Location", f"{prefix}/v1/jobs/{record.jid}")
+    return record
 
 
 def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record: JobRecord, prefix: str) -> None:

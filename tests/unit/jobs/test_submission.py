@@ -127,7 +127,7 @@ def test_what_was_certainly_not_published_gives_its_key_back(tmp_path: Path, fau
 
 
 def test_where_the_intent_cannot_be_stored_nothing_is_published(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_job: object) -> None:
+    def full(_job: object, _inputs: object) -> None:
         raise StorageFull("full", retry_after_seconds=60)
 
     monkeypatch.setattr(desk.sidecar.store, "intend", full)

@@ -1,0 +1,45 @@
+"""What a job's function gets: kept, so that it can be given again, where nothing in it looks like a secret."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from service.jobs.job_request import JobRequest
+from service.observe.redact import is_secret, redact, redact_text
+
+LIMIT_BYTES = 64 * 1024
+# In a text or a name. Pillar data is what secrets are kept in.
+_SUSPECT = re.compile(r"(?i)passw|passphrase|pwd|secret|token|credential|authorization|bearer|cookie|priv|pillar|-----BEGIN|://[^/\s]*@")
+
+
+def kept(request: JobRequest, *, secrets_too: bool) -> bytes | None:
+    """Return the inputs of a job as JSON; None where they look secret, are too large, or would not come back as they are."""
+    if not secrets_too and looks_secret(request):
+        return None
+    inputs = request.inputs
+    try:
+        text = json.dumps(inputs)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return text.encode() if len(text) <= LIMIT_BYTES and json.loads(text) == inputs else None
+
+
+def looks_secret(request: JobRequest) -> bool:
+    """Say whether a function, a name or a text in what it gets, tells of a secret. What is nested deeper than `redact` looks counts as one."""
+    inputs = request.inputs
+    return any(map(is_secret, request.functions)) or redact(inputs) != inputs or any(map(_is_suspect, _texts(inputs)))
+
+
+def _is_suspect(text: str) -> bool:
+    return _SUSPECT.search(text) is not None or redact_text(text) != text
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield all names and texts inside a value."""
+    if isinstance(value, str):
+        yield value
+    for one in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        yield from _texts(one)
