@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Literal
 
+from service.bounded import Bounded
 from service.http.media import encode
 from service.jobs.outcome import OPEN
 from service.jobs.running.watched_jobs import WatchedJobs
@@ -14,8 +17,12 @@ from service.jobs.stores.store import Happening, Store
 
 # Of one look into the store; a slow reader falls behind there, not in memory.
 AT_ONCE = 200
-# Longest sleep between two looks at whether the process is stopping.
+# Longest sleep between two looks into the store: at a job that is followed elsewhere, and at one of whose news we are told.
 LOOK_SECONDS = 1.0
+TOLD_LOOK_SECONDS = 10.0
+# What is kept of what was read for others: so many pieces, none larger.
+MOST_READINGS = 64
+READING_BYTES = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,24 +36,57 @@ class Form:
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """Happenings as bytes. received_at: when they were read, on the monotonic clock."""
+    """Happenings as bytes. last: the number of the last one. received_at: when they were read, on the monotonic clock."""
 
     data: bytes
     count: int
+    last: int
     received_at: float
+
+
+class Readings:
+    """What was read lately of jobs that go on: of all who are waiting at one place, one reads for the others. Called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: Bounded[tuple[object, ...], Future[Written | None]] = Bounded(MOST_READINGS)  # guarded by _lock
+
+    def get(self, place: tuple[object, ...], read: Callable[[], Written | None]) -> Written | None:
+        """Return what there is at a place, of which it is certain that it will not change. Raises what *read* does."""
+        with self._lock:
+            found = self._known.get(place)
+            is_ours = found is None
+            if found is None:
+                found = self._known[place] = Future()
+        if is_ours:
+            self._read(place, found, read)
+        return found.result()
+
+    def _read(self, place: tuple[object, ...], found: Future[Written | None], read: Callable[[], Written | None]) -> None:
+        kept = False
+        try:
+            written = read()
+            found.set_result(written)
+            kept = written is not None and len(written.data) <= READING_BYTES
+        except Exception as exc:
+            found.set_exception(exc)
+        finally:
+            if not kept:
+                with self._lock:
+                    self._known.pop(place, None)
 
 
 class JobFollower:
     """
-    The happenings of one job, for one stream. after: the number of the last one that is known already.
+    The happenings of one job, for one stream. after: the number of the last one that is known already. readings: those of all followers.
 
     ended: why there will be no more: the job is `over`, or the process stops.
     """
 
     last_message = b""
 
-    def __init__(self, store: Store, watched: WatchedJobs, jid: str, after: int, form: Form) -> None:
-        self._store, self._watched = store, watched
+    def __init__(self, store: Store, watched: WatchedJobs, readings: Readings, jid: str, *, after: int, form: Form) -> None:
+        self._store, self._watched, self._readings = store, watched, readings
         self._jid = jid
         self._after = after
         self._form = form
@@ -54,19 +94,18 @@ class JobFollower:
 
     def next(self, timeout: float) -> Written | None:
         """Return what happened since the last time, or within *timeout* seconds; None if nothing did, and at the end."""
-        news = self._store.happenings(self._jid, self._after, AT_ONCE)
-        if not news:
-            if not self._is_over():
-                self._wait(min(timeout, LOOK_SECONDS))
-            return None
-        self._after = news[-1].seq
-        return Written(b"".join(map(self._form.write, news)), len(news), time.monotonic())
+        told = self._watched.wait_for_news(self._jid, self._after, min(timeout, TOLD_LOOK_SECONDS))
+        place = (self._jid, self._after, told, self._form.content_type)
+        written = self._readings.get(place, self._read) if told > self._after else self._read()
+        if written is not None:
+            self._after = written.last
+        elif not self._is_over() and self._watched.get(self._jid) is None:
+            self._store.wait(self._jid, lambda job: job.happened > self._after or job.status not in OPEN, min(timeout, LOOK_SECONDS))
+        return written
 
-    def _wait(self, seconds: float) -> None:
-        if self._watched.get(self._jid) is None:
-            self._store.wait(self._jid, lambda job: job.happened > self._after or job.status not in OPEN, seconds)
-        else:
-            self._watched.wait_for_news(self._jid, self._after, seconds)
+    def _read(self) -> Written | None:
+        news = self._store.happenings(self._jid, self._after, AT_ONCE)
+        return Written(b"".join(map(self._form.write, news)), len(news), news[-1].seq, time.monotonic()) if news else None
 
     def _is_over(self) -> bool:
         record = self._store.job(self._jid)

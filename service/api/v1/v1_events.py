@@ -13,7 +13,7 @@ import falcon
 from service.errors import BadRequest
 from service.http.accept import accepted
 from service.http.request_info import RequestInfo
-from service.jobs.followers import FORMS, Form, JobFollower
+from service.jobs.followers import FORMS, Form, JobFollower, Readings
 from service.jobs.submission import Submissions
 from service.limits import Slots
 from service.settings.settings import EventSettings
@@ -38,6 +38,7 @@ class V1EventsResource:
         self._settings = settings
         self._report = report
         self._alive = alive
+        self._readings = Readings()
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
         """Follow it; `after`, a number, is the last one known, as `Last-Event-ID` is."""
@@ -47,7 +48,7 @@ class V1EventsResource:
         form = FORMS[form_of(req.get_header("Accept") or "*/*")]
         with contextlib.ExitStack() as held:
             held.enter_context(self._slots.take(identity.holder_at(info.address)))
-            follower = JobFollower(jobs.store, jobs.running.watched, record.jid, after, form)
+            follower = JobFollower(jobs.store, jobs.running.watched, self._readings, record.jid, after=after, form=form)
             resp.stream = self._body(req, record.jid, follower, form, held.pop_all())
         resp.content_type = form.content_type
         resp.set_header("Cache-Control", "no-cache")

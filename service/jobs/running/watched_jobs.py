@@ -73,12 +73,18 @@ class WatchedJobs:
         if job is not None and not self.is_ending:
             job.over.wait(seconds)
 
-    def wait_for_news(self, jid: str, known: int, seconds: float) -> None:
-        """Sleep until more has happened to a job than is known, at most *seconds*; not at all after `end_waits`."""
+    def wait_for_news(self, jid: str, known: int, seconds: float) -> int:
+        """
+        Sleep until more has happened to a job than is known, or it is over, at most *seconds*; not at all after `end_waits`.
+
+        Returns the number of the last happening that is stored; 0 of a job that is not watched here.
+        """
         job = self.get(jid)
-        if job is not None and not self.is_ending:
-            with job.news:
-                job.news.wait_for(lambda: job.told_up_to > known or self.is_ending, seconds)
+        if job is None:
+            return 0
+        with job.news:
+            job.news.wait_for(lambda: job.told_up_to > known or job.over.is_set() or self.is_ending, seconds)
+            return job.told_up_to
 
     def end_waits(self) -> None:
         """Wake all who wait, and let nobody wait any more."""
@@ -128,6 +134,8 @@ class WatchedJobs:
     def drop(self, job: OpenJob) -> None:
         """Watch a job no longer, nor let anybody wait for it."""
         job.over.set()
+        with job.news:
+            job.news.notify_all()
         with self._lock:
             self._jobs.pop(job.record.jid, None)
             self._runs.pop(job.record.master_jid or "", None)
