@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from service.http.addresses import HOLDERS
@@ -13,6 +13,11 @@ from service.limits import Holder
 def slots_name(eauth: str, user: str) -> str:
     """Return the name by which a user's slots are counted: the same for spellings that a directory may take for one user."""
     return f"user {eauth}:{user.strip().casefold()}"
+
+
+def is_named(names: Collection[str], eauth: str, user: str) -> bool:
+    """Say whether a setting names a user: as `EAUTH:USER`, or by a bare name, which is never read as the other."""
+    return f"{eauth}:{user}" in names or (":" not in user and user in names)
 
 
 @dataclasses.dataclass(frozen=True)

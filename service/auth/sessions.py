@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.guard import Guard
-from service.auth.identity import Identity, Session, slots_name
+from service.auth.identity import Identity, Session, is_named, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
 from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
@@ -293,17 +293,13 @@ class Sessions:
                 eauth=data["eauth"],
                 groups=tuple(str(group) for group in data.get("groups") or ()),
                 perms=perms,
-                sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or self._may_see_all(data["eauth"], data["name"]),
+                sees_everything=(isinstance(perms, list) and EVERYTHING in perms) or is_named(self._see_all, data["eauth"], data["name"]),
             ),
             token=data["token"],
             digest=self._digests.of(data["token"]).hex()[:16],
             start=float(data["start"]),
             expire=float(data["expire"]),
         )
-
-    def _may_see_all(self, eauth: str, user: str) -> bool:
-        """Say whether an entry means a user: `EAUTH:USER`, or a bare name, which is never read as the other."""
-        return f"{eauth}:{user}" in self._see_all or (":" not in user and user in self._see_all)
 
 
 def still_holds(find: Callable[[Mapping[str, Any]], Session], environ: Mapping[str, Any]) -> bool:

@@ -7,10 +7,10 @@ import datetime as dt
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
-from service.auth.identity import Identity, Session
+from service.auth.identity import Identity, Session, is_named
 from service.clients import Client, Kind
 from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob
 from service.gateway.clients.publish import arguments_of
@@ -76,7 +76,7 @@ class Submissions:
     """
     Takes jobs in. Called from request threads.
 
-    boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. pause(seconds): sleeps.
+    boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. readers: who may read everybody's jobs. pause(seconds): sleeps.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class Submissions:
         *,
         boot: str,
         keep_secrets: bool = False,
+        readers: Collection[str] = (),
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
@@ -96,7 +97,7 @@ class Submissions:
         self.store = store
         self.running = running
         self._inquiries = inquiries
-        self._boot, self._keep_secrets = boot, keep_secrets
+        self._boot, self._keep_secrets, self._readers = boot, keep_secrets, readers
         self._monotonic, self._now, self._pause = monotonic, now, pause
 
     def submit(self, call: Call, key: str | None) -> tuple[JobRecord, bool]:
@@ -119,10 +120,15 @@ class Submissions:
         except _Taken as taken:
             return self._again(taken.job, call), True
 
-    def of(self, jid: str, identity: Identity) -> JobRecord:
-        """Return a job that somebody may see. Raises NoSuchJob for others' jobs too."""
+    def reads_all(self, identity: Identity) -> bool:
+        """Say whether somebody may read everybody's jobs."""
+        return identity.sees_everything or is_named(self._readers, identity.eauth, identity.user)
+
+    def of(self, jid: str, identity: Identity, *, to_end: bool = False) -> JobRecord:
+        """Return a job that somebody may read, or, to_end, may cancel. Raises NoSuchJob for others' jobs too."""
         record = self.store.job(jid)
-        if record is None or (record.owner != owner_of(identity) and not identity.sees_everything):
+        is_theirs = record is not None and (record.owner == owner_of(identity) or (identity.sees_everything if to_end else self.reads_all(identity)))
+        if record is None or not is_theirs:
             raise NoSuchJob("there is no such job of yours")
         return record
 

@@ -56,6 +56,7 @@ class JobSummary(Shown):
 
     jid: str
     parent: str | None = Field(description="The jid of the job that it repeats, or is a part of.")
+    owner: str = Field(description="Who asked for it, as `EAUTH:USER`.")
     status: JobStatus
     cause: Cause | None
     exit_code: int | None = Field(description="What a pipeline's step should end with; null while the job is not over.")

@@ -119,10 +119,11 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
             (
                 Parameter("since", "Unix time: jobs asked for from then on.", {"type": "number", "minimum": 0, "maximum": 1e11}),
                 Parameter("status", "Jobs with this status.", {"enum": list(get_args(JobStatus))}),
+                Parameter("owner", "For who may read all: jobs of this `EAUTH:USER`, or of everybody (`*`).", _TEXT),
                 Parameter("after", "A jid: jobs before it.", _TEXT),
                 Parameter("limit", "Most jobs.", {"type": "number", "minimum": 0, "maximum": MOST_LISTED, "default": 100}),
             ),
-            faults=_STORED,
+            faults=(*_STORED, Forbidden),
         ),
         "POST": Operation(
             _JOB,

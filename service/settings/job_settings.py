@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import Field, model_validator
 
-from service.settings.option_types import RELOADABLE, Group, Seconds
+from service.settings.option_types import RELOADABLE, Group, Seconds, Words
 
 
 class JobSettings(Group):
@@ -35,6 +35,10 @@ class JobSettings(Group):
     keep_arguments: bool = Field(
         False,
         description="Keep `arg`, `kwarg` and `metadata` of jobs of `/v1/jobs` even if they look like they hold secrets. Without, a digest of such is kept, and who lets the job run again has to send them again.",
+    )
+    readers: Words = Field(
+        (),
+        description="Users who may read everybody's jobs of `/v1/jobs`, and neither cancel them nor let them run again, as `EAUTH:USER`. A bare name means the users of that name in every eauth module.",
     )
     open: int = Field(200, ge=1, le=10_000, description="Most jobs of `/v1/jobs` that are not over; a further one is answered 503.")
     lost_seconds: Seconds = Field(

@@ -65,7 +65,8 @@ def read_sources(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[s
         faults += setting_faults(settings)
         traces_to, missing = tracing.destination(settings.tracing.endpoint, environ)
         notes += () if settings.tracing.endpoint else missing
-        notes += tuple(_see_all_note(name) for name in settings.events.see_all if ":" not in name)
+        notes += tuple(_bare_name_note("events.see_all", "sees all events", name) for name in settings.events.see_all if ":" not in name)
+        notes += tuple(_bare_name_note("jobs.readers", "reads everybody's jobs", name) for name in settings.jobs.readers if ":" not in name)
     if raw.get("transport", "zeromq") != "zeromq":
         problem = f"the master speaks {raw['transport']}, we speak zeromq only"
         faults.append(ConfigFault("transport", problem, "set `transport: zeromq` in the master configuration"))
@@ -104,9 +105,9 @@ def _client_note(client: object) -> ConfigFault:
     return ConfigFault("netapi_enable_clients", problem, fix)
 
 
-def _see_all_note(name: str) -> ConfigFault:
-    problem = f"`{name[:64]}` sees all events, whichever eauth module knows a user of that name"
-    return ConfigFault("events.see_all", problem, f"write `EAUTH:{name[:64]}`, such as `pam:{name[:64]}`")
+def _bare_name_note(where: str, does: str, name: str) -> ConfigFault:
+    problem = f"`{name[:64]}` {does}, whichever eauth module knows a user of that name"
+    return ConfigFault(where, problem, f"write `EAUTH:{name[:64]}`, such as `pam:{name[:64]}`")
 
 
 def _eauth_note(name: object) -> ConfigFault | None:

@@ -95,7 +95,7 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
     hub.subscribe(running.take, running.cut)
     report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
     report.watch_store(store.takes_jobs)
-    return DurableJobs(store, running, Submissions(commands.run, store, running, inquiries, boot=boot, keep_secrets=ours.keep_arguments))
+    return DurableJobs(store, running, Submissions(commands.run, store, running, inquiries, boot=boot, keep_secrets=ours.keep_arguments, readers=ours.readers))
 
 
 def size_of(store: Store) -> float:

@@ -114,6 +114,7 @@ def test_an_owner_finds_jobs_the_newest_first_page_by_page(store: Store) -> None
     assert jids(store.search(Search(OWNER, before=page[-1].jid))) == [f"{9:020}"]
     assert jids(store.search(Search(OWNER, status="failed"))) == [f"{5:020}"]
     assert jids(store.search(Search(OWNER, since=1002.5))) == [f"{7:020}"]
+    assert {*jids(store.search(Search(None)))} == {f"{number:020}" for number in (5, 7, 9)} | {"8" * 20}
 
 
 def test_jobs_that_are_over_are_removed_in_time_and_others_never(store: Store) -> None:

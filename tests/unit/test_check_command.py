@@ -141,6 +141,13 @@ def test_a_user_who_sees_all_events_is_noted_without_an_eauth_module(tmp_path: P
     assert "write `EAUTH:seer`" in notes[0]
 
 
+def test_a_user_who_reads_all_jobs_is_noted_without_an_eauth_module(tmp_path: Path) -> None:
+    _, notes = checked(tmp_path, {"SIDECAR_JOBS_READERS": "auditor,file:other"})
+
+    assert [note.partition(" ")[0] for note in notes] == ["jobs.readers:"]
+    assert "write `EAUTH:auditor`" in notes[0]
+
+
 def test_a_rule_of_the_policy_that_cannot_fit_is_a_fault(tmp_path: Path) -> None:
     faults, _ = checked(tmp_path, {"SIDECAR_POLICY_RULES": '[{"action": "allow", "users": ["anna"]}, {"action": "refuse", "functions": ["cmd"]}]'})
 

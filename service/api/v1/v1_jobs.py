@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import falcon
 
-from service.errors import BadRequest, NoSuchJob, Overloaded, Unprocessable
+from service.errors import BadRequest, Forbidden, NoSuchJob, Overloaded, Unprocessable
 from service.http.media import decode, moment, respond
 from service.http.request_info import RequestInfo
 from service.jobs import JobStatus
@@ -48,13 +48,13 @@ class V1JobsResource:
         _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """List the caller's own jobs, the newest first: `since` (Unix time), `status`, `after` (a jid), `limit`."""
+        """List the caller's own jobs, the newest first: `since` (Unix time), `status`, `after` (a jid), `limit`; `owner`, of who may read all: another's, or everybody's (`*`)."""
         jobs = self._find()
         status = req.get_param("status")
         if status is not None and status not in get_args(JobStatus):
             raise BadRequest(f"status must be one of {', '.join(get_args(JobStatus))}", field="status")
         limit = int(_number_of(req, "limit", 100, MOST_LISTED)) or 1
-        search = Search(owner_of(req.context.session.identity), _number_of(req, "since", 0, 1e11), status, req.get_param("after"), limit)  # type: ignore[arg-type]
+        search = Search(_owner_of(req, jobs), _number_of(req, "since", 0, 1e11), status, req.get_param("after"), limit)  # type: ignore[arg-type]
         found = jobs.store.search(search)
         resp.set_header("Cache-Control", "no-store")
         respond(req, resp, {"jobs": [head_of(record, self._prefix) for record in found], "next": found[-1].jid if len(found) == limit else None})
@@ -85,7 +85,7 @@ class V1JobResource:
     def on_delete(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
         """Cancel it: 202 while its minions are being stopped, 200 when it is over."""
         jobs, session = self._find(), req.context.session
-        record = jobs.of(jid, session.identity)
+        record = jobs.of(jid, session.identity, to_end=True)
         _show(req, resp, jobs, jobs.cancel(record, session, RequestInfo.of(req.env)), self._prefix)
 
 
@@ -192,6 +192,7 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
     return {
         "jid": record.jid,
         "parent": record.parent,
+        "owner": record.owner,
         "status": record.status,
         "cause": record.cause,
         "exit_code": codes[0] if codes else None,
@@ -222,6 +223,15 @@ def part_of(part: PartRecord, *, whole: bool) -> dict[str, Any]:
 
 def _wait_of(req: falcon.Request) -> float:
     return _number_of(req, "wait", 0, MOST_WAIT_SECONDS)
+
+
+def _owner_of(req: falcon.Request, jobs: Submissions) -> str | None:
+    """Return whose jobs are wanted, None for everybody's. Raises Forbidden."""
+    identity = req.context.session.identity
+    owner = req.get_param("owner") or owner_of(identity)
+    if owner != owner_of(identity) and not jobs.reads_all(identity):
+        raise Forbidden("others' jobs are for those whom `jobs.readers` names, or who see everything")
+    return None if owner == "*" else owner
 
 
 def _number_of(req: falcon.Request, name: str, default: float, most: float) -> float:

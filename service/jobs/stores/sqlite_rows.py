@@ -35,6 +35,7 @@ MIGRATIONS = (
     ALTER TABLE job ADD COLUMN parent TEXT;
     CREATE TABLE input (jid TEXT PRIMARY KEY, body BLOB NOT NULL);
     """,
+    "CREATE INDEX job_since ON job (since, jid);",
 )
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
 PART_FIELDS = tuple(field.name for field in dataclasses.fields(PartRecord))

@@ -172,7 +172,10 @@ class SqliteStore:
 
     def search(self, search: Search) -> list[JobRecord]:
         """See Store."""
-        where, values = "owner = ? AND since >= ? AND status = ifnull(?, status)", [search.owner, search.since, search.status]
+        where = "since >= ? AND status = ifnull(?, status)"
+        values: list[str | float | None] = [search.since, search.status]
+        if search.owner is not None:
+            where, values = f"{where} AND owner = ?", [*values, search.owner]
         if search.before is not None:
             where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = ?)", [*values, search.before]
         with self._reading() as db:

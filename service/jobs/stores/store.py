@@ -100,9 +100,9 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Which jobs of whom: since a time, with a status, before a jid; the newest first."""
+    """Which jobs of whom (None: of all): since a time, with a status, before a jid; the newest first."""
 
-    owner: str
+    owner: str | None
     since: float = 0.0
     status: JobStatus | None = None
     before: str | None = None
@@ -171,7 +171,7 @@ class Store(Protocol):
         """Return what happened to a job after a number, in its order."""
 
     def search(self, search: Search) -> list[JobRecord]:
-        """Return the jobs of one owner."""
+        """Return the jobs of one owner, or of all."""
 
     def unfinished(self) -> list[JobRecord]:
         """Return the jobs that are not over and have nobody else to follow them, the oldest first; from now on we do."""

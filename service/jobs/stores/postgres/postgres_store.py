@@ -37,6 +37,7 @@ MIGRATIONS = (
     "CREATE TABLE input (jid text PRIMARY KEY REFERENCES job ON DELETE CASCADE, body bytea NOT NULL)",
     # The jids under which minions were asked to end the job through sidecars that do not follow it, until the one that does has heard of them.
     "ALTER TABLE job ADD COLUMN ends text[] NOT NULL DEFAULT '{}'",
+    "CREATE INDEX job_since ON job (since, jid)",
 )
 # Told instead of a jid: somebody was asked to end a job.
 AN_END = "end"
@@ -163,7 +164,10 @@ class PostgresStore:
 
     def search(self, search: Search) -> list[JobRecord]:
         """See Store."""
-        where, values = "owner = %s AND since >= %s AND status = coalesce(%s, status)", [search.owner, search.since, search.status]
+        where = "since >= %s AND status = coalesce(%s, status)"
+        values: list[str | float | None] = [search.since, search.status]
+        if search.owner is not None:
+            where, values = f"{where} AND owner = %s", [*values, search.owner]
         if search.before is not None:
             where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = %s)", [*values, search.before]
         with self._link.connected() as db:
