@@ -226,7 +226,7 @@ class Hub:
         """
         Hand every event to *take* too, and tell when the bus was cut; both on the bus thread, so they must not block.
 
-        Call it before the bus is connected.
+        Who comes when the bus is connected hears of what is told from then on. Two may not come at once.
         """
         self._subscribers += (take,)
         self._on_cut += (on_cut,)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -30,72 +32,104 @@ from service.settings.job_settings import JobSettings
 from service.wiring.configuration import Configuration
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# A store that cannot be had is tried again after this long.
+REOPEN_SECONDS = 5.0
 
 
-class NoJobs:
-    """There is no place for a store of jobs. why: and what to do."""
-
-    def __init__(self, why: ConfigFault) -> None:
-        self._why = why
-
-    def submissions(self) -> Submissions:
-        """Raise StorageUnavailable."""
-        raise StorageUnavailable(f"jobs cannot be stored: {self._why}", retry_after_seconds=60)
-
-    def start(self, report: Report) -> None:
-        """Say so."""
-        report.store_unusable(self._why)
-
-    def end_waits(self) -> None:
-        """Nobody waits."""
-
-    def stop(self) -> None:
-        """Nothing was begun."""
-
-
-class DurableJobs:
+@dataclasses.dataclass(frozen=True)
+class OpenStore:
     """The store of jobs, and who uses it."""
 
-    def __init__(self, store: Store, running: RunningJobs, submissions: Submissions) -> None:
-        self._store = store
-        self._running = running
-        self._submissions = submissions
-
-    def submissions(self) -> Submissions:
-        """Return who takes jobs in."""
-        return self._submissions
-
-    def start(self, _report: Report) -> None:
-        """Follow the jobs that were left open."""
-        self._running.start()
-
-    def end_waits(self) -> None:
-        """Let requests wait no longer: the process is stopping."""
-        self._running.watched.end_waits()
-        self._store.end_waits()
+    store: Store
+    running: RunningJobs
+    submissions: Submissions
 
     def stop(self) -> None:
         """Store what is known and let the store go."""
-        self._running.stop()
-        self._store.close()
+        self.running.stop()
+        self.store.close()
 
 
-def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, hub: Hub, report: Report) -> DurableJobs | NoJobs:
+class DurableJobs:
+    """
+    The side of `/v1/jobs`, while its store can be had: one that another process still has, or whose folder is missing, is tried again and again.
+
+    open_store(): returns why not, if it cannot. is_wanted: without a store there is nothing to try. reopen_seconds: between two tries.
+    """
+
+    def __init__(self, open_store: Callable[[], OpenStore | ConfigFault], report: Report, *, is_wanted: bool, reopen_seconds: float = REOPEN_SECONDS) -> None:
+        self._open_store, self._report, self._is_wanted, self._reopen_seconds = open_store, report, is_wanted, reopen_seconds
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._found = open_store()  # guarded by _lock; read without
+
+    def submissions(self) -> Submissions:
+        """Return who takes jobs in. Raises StorageUnavailable."""
+        if isinstance(self._found, ConfigFault):
+            raise StorageUnavailable(f"jobs cannot be stored: {self._found}", retry_after_seconds=math.ceil(self._reopen_seconds))
+        return self._found.submissions
+
+    def takes_jobs(self) -> bool:
+        """Say whether new jobs can be stored, as far as is known; returns at once."""
+        return isinstance(self._found, OpenStore) and self._found.store.takes_jobs()
+
+    def start(self) -> None:
+        """Follow the jobs that were left open; where there is no store say so, and go on trying."""
+        if isinstance(self._found, OpenStore):
+            self._found.running.start()
+            return
+        self._report.store_unusable(self._found)
+        if self._is_wanted:
+            threading.Thread(target=self._go_on_trying, args=(self._found,), name="store-opener", daemon=True).start()
+
+    def end_waits(self) -> None:
+        """Let requests wait no longer: the process is stopping."""
+        if isinstance(self._found, OpenStore):
+            self._found.running.watched.end_waits()
+            self._found.store.end_waits()
+
+    def stop(self) -> None:
+        """Let the store go, one that is just being opened too."""
+        with self._lock:
+            self._stopping.set()
+        if isinstance(self._found, OpenStore):
+            self._found.stop()
+
+    def _go_on_trying(self, told: ConfigFault) -> None:
+        while not self._stopping.wait(self._reopen_seconds):
+            with self._lock:
+                if self._stopping.is_set():
+                    return
+                self._found = found = self._open_store()
+            if isinstance(found, OpenStore):
+                self._report.store_opened()
+                found.running.start()
+                return
+            if found != told:
+                self._report.store_unusable(told := found)
+
+
+def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, hub: Hub, report: Report) -> DurableJobs:
     """Make all that `/v1/jobs` needs, where there is a place for its store; without one everything else works."""
     ours, boot = configuration.settings.jobs, boot_id()
-    try:
-        store = make_store(ours, report)
-    except InvalidConfiguration as exc:
-        if ours.store:
-            report.watch_store(lambda: False)
-        return NoJobs(exc.faults[0])
-    inquiries = Inquiries(runner, make_identity(ours, runner, report), keeps_returns=keeps_returns(configuration.master))
-    keeping = Keeping(ours.keep_seconds, ours.store_limit_bytes)
-    running = RunningJobs(store, inquiries, make_terms(ours, configuration.master), keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open)
-    hub.subscribe(running.take, running.cut)
-    report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
-    report.watch_store(store.takes_jobs)
-    return DurableJobs(store, running, Submissions(commands.run, store, running, inquiries, boot=boot, keep_secrets=ours.keep_arguments, readers=ours.readers))
+
+    def open_store() -> OpenStore | ConfigFault:
+        try:
+            store = make_store(ours, report)
+        except InvalidConfiguration as exc:
+            return exc.faults[0]
+        inquiries = Inquiries(runner, make_identity(ours, runner, report), keeps_returns=keeps_returns(configuration.master))
+        terms, keeping = make_terms(ours, configuration.master), Keeping(ours.keep_seconds, ours.store_limit_bytes)
+        running = RunningJobs(store, inquiries, terms, keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open)
+        hub.subscribe(running.take, running.cut)
+        report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
+        desk = Submissions(commands.run, store, running, inquiries, boot=boot, keep_secrets=ours.keep_arguments, readers=ours.readers)
+        return OpenStore(store, running, desk)
+
+    jobs = DurableJobs(open_store, report, is_wanted=bool(ours.store))
+    if ours.store:
+        report.watch_store(jobs.takes_jobs)
+    return jobs
 
 
 def size_of(store: Store) -> float:

@@ -102,7 +102,7 @@ class Process:
     def start(self) -> None:
         """Connect to the master and follow its bus; does not wait for it."""
         self.follower.start()
-        self.jobs.start(self.report)
+        self.jobs.start()
         self.gateway.start()
 
     def end_waits(self) -> None:

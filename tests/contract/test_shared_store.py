@@ -91,7 +91,7 @@ def test_a_job_of_one_is_waited_for_followed_and_listed_on_the_other(sidecars: S
 
 def test_a_job_is_cancelled_through_a_sidecar_that_does_not_follow_it(sidecars: Sidecars) -> None:
     here, there = sidecars(), sidecars()
-    here.process.jobs.start(here.process.report)
+    here.process.jobs.start()
     gateway_of(here).master.silent = {"minion-2"}
     jid = post(here, "").json()["jid"]
     answers = [there.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(there)) for _ in range(2)]
@@ -112,7 +112,7 @@ def test_the_open_jobs_of_one_that_has_ended_are_closed_by_the_next(sidecars: Si
     jid = post(here, "").json()["jid"]
     here.process.stop()
     there = sidecars()
-    there.process.jobs.start(there.process.report)
+    there.process.jobs.start()
     for _ in range(2):
         # Once may be before the job is followed again: then the second one counts.
         get(there, f"/{jid}?wait=2")

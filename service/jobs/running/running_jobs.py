@@ -86,7 +86,7 @@ class RunningJobs:
 
     def start(self) -> None:
         """Follow the jobs that were left open."""
-        self._store.on_ends_asked(lambda: self._tell(self._hear_stops))
+        self._store.on_news(lambda: self._tell(self._recover))
         self._tell(self._recover)
 
     def stop(self, timeout: float = 2.0) -> None:
@@ -357,9 +357,6 @@ class RunningJobs:
             self.watched.add(job)
         if records:
             self._report.jobs_recovered(len(records))
-        self._hear_stops()
-
-    def _hear_stops(self) -> None:
         self._touched.update(self.stops.hear())
 
     def _save(self, now: float) -> None:

@@ -132,8 +132,8 @@ class SqliteStore:
         """See Store."""
         return {}
 
-    def on_ends_asked(self, tell: Callable[[], None]) -> None:
-        """Tell nothing: there is nobody to ask."""
+    def on_news(self, tell: Callable[[], None]) -> None:
+        """Tell nothing: there is nobody who could have news."""
 
     def job(self, jid: str) -> JobRecord | None:
         """See Store."""

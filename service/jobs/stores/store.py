@@ -149,8 +149,8 @@ class Store(Protocol):
     def ends_asked(self) -> dict[str, list[str]]:
         """Return what other sidecars have told of our open jobs with `ask_to_end` since the last time: by jid, the jids of the questions."""
 
-    def on_ends_asked(self, tell: Callable[[], None]) -> None:
-        """Have *tell* called when `ends_asked` may have news; on any thread, and it must not block."""
+    def on_news(self, tell: Callable[[], None]) -> None:
+        """Have *tell* called when `unfinished` or `ends_asked` may have news; on any thread, and it must not block."""
 
     def job(self, jid: str) -> JobRecord | None:
         """Return a job."""

@@ -172,6 +172,10 @@ class Report:
         """There is no store of jobs."""
         self._log.warning("job.store.unusable", where=fault.where, problem=fault.problem, fix=fault.fix)
 
+    def store_opened(self) -> None:
+        """The store of jobs can be had after all."""
+        self._log.info("job.store.opened")
+
     def store_committed(self, seconds: float) -> None:
         """The store of jobs has written a group of changes."""
         self._metrics.store_committed(seconds)

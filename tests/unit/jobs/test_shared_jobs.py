@@ -56,7 +56,7 @@ def test_a_store_that_is_away_at_the_start_is_no_bug(sidecar: Sidecar, monkeypat
 def test_the_end_that_was_asked_for_at_another_sidecar_is_heard_here_and_nothing_is_killed_here(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
     tell: list[Callable[[], None]] = []
     asked: list[dict[str, list[str]]] = []
-    monkeypatch.setattr(sidecar.store, "on_ends_asked", tell.append)
+    monkeypatch.setattr(sidecar.store, "on_news", tell.append)
     monkeypatch.setattr(sidecar.store, "ends_asked", lambda: asked.pop() if asked else {})
     sidecar.begin("a", "b")
     sidecar.jobs.start()

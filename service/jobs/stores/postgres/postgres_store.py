@@ -63,7 +63,7 @@ class PostgresStore:
         self._is_ending = False
         self._lock = threading.Lock()
         self._bells: dict[str, list[threading.Event]] = {}  # by jid; guarded by _lock
-        self._tell_of_ends: Callable[[], None] = lambda: None
+        self._tell: Callable[[], None] = lambda: None
         self._link = ServerLink(url, password, MIGRATIONS, self._heard)
 
     def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
@@ -124,9 +124,9 @@ class PostgresStore:
                 ).fetchall()
             )
 
-    def on_ends_asked(self, tell: Callable[[], None]) -> None:
+    def on_news(self, tell: Callable[[], None]) -> None:
         """See Store."""
-        self._tell_of_ends = tell
+        self._tell = tell
 
     def job(self, jid: str) -> JobRecord | None:
         """See Store."""
@@ -225,7 +225,7 @@ class PostgresStore:
     def _heard(self, news: str | None) -> None:
         """Hear of a job that was stored, of an end that was asked for, or that we may have missed some of that."""
         if news in {AN_END, None}:
-            self._tell_of_ends()
+            self._tell()
         if news != AN_END:
             self._ring(news)
 
