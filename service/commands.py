@@ -17,7 +17,7 @@ from service.auth.guard import Guard
 from service.auth.identity import Identity, Proof
 from service.clients import Client
 from service.errors import Fault, Overloaded, Throttled, Unauthenticated
-from service.gateway.clients.local import Request
+from service.gateway.clients.local import Request, nobody_keeps
 from service.gateway.clients.result import LowResult
 from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
 from service.gateway.master.options import EAUTH_MODULES
@@ -104,10 +104,15 @@ class Commands:
         self._rules = rules
         self._whose = whose
         self._monotonic = monotonic
+        self._is_kept: Callable[[str], bool] = nobody_keeps
 
     def adjust(self, **limits: Any) -> None:
         """Take new limits, all fields of Policy, in a running process."""
         self.policy = Policy(**limits)
+
+    def keep_jids(self, is_kept: Callable[[str], bool]) -> None:
+        """Refuse lows that name the jid of a stored job. is_kept: says whether one is."""
+        self._is_kept = is_kept
 
     def run(
         self,
@@ -116,13 +121,14 @@ class Commands:
         *,
         proof: Proof | None = None,
         client: Client | None = None,
-        ready: Callable[[list[Low]], None] = lambda _lows: None,
+        ready: Callable[[list[Low]], None] | None = None,
     ) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.
 
         proof: of who calls, a session for example; its credentials take the place of those in the lows, as in rest_cherrypy.
-        client: takes the place of the lows' own client, in a session. ready(lows): called when all is checked, right before the first low runs.
+        client: takes the place of the lows' own client, in a session.
+        ready(lows): called when all is checked, right before the first low runs; of who has it, a low may name the jid of a stored job.
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
@@ -144,8 +150,10 @@ class Commands:
                 raise
             if any(low.is_compound for low in lows):
                 self._check_rights(lows, info, welcome)
+            if ready is None:
+                return self._run_all(lows, info, welcome, self._is_kept)
             ready(lows)
-            return self._run_all(lows, info, welcome)
+            return self._run_all(lows, info, welcome, nobody_keeps)
 
     def _holder(self, lows: list[Low], info: RequestInfo, proof: Proof | None) -> Holder:
         """Return whose share of the slots a request counts to: that of the first of its lows' users who are proven, if there is one."""
@@ -220,12 +228,12 @@ class Commands:
             info.claimed.update(_named(body))
             raise
 
-    def _run_all(self, lows: list[Low], info: RequestInfo, welcome: Welcome) -> list[Any]:
+    def _run_all(self, lows: list[Low], info: RequestInfo, welcome: Welcome, is_kept: Callable[[str], bool]) -> list[Any]:
         values: list[Any] = []
         deadline = self._monotonic() + self.policy.deadline_seconds
         for index, low in enumerate(lows):
             try:
-                result = self._run_one(low, info, deadline, welcome)
+                result = self._run_one(low, info, deadline, welcome, is_kept)
             except Fault as fault:
                 if values or len(lows) > 1:
                     fault.details["completed"] = values
@@ -237,7 +245,7 @@ class Commands:
             values += result.value if low.client is Client.LOCAL_BATCH else [result.value]
         return values
 
-    def _run_one(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome) -> LowResult:
+    def _run_one(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, is_kept: Callable[[str], bool]) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
         tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
         entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
@@ -248,7 +256,7 @@ class Commands:
         outcome = "error"
         self._metrics.client_started(low.client)
         try:
-            result = self._through_guard(low, info, deadline, welcome)
+            result = self._through_guard(low, info, deadline, welcome, is_kept)
             outcome = result.outcome
             entry.update(_account(result))
         except Fault as fault:
@@ -261,14 +269,14 @@ class Commands:
             self._metrics.client_finished(low.client, outcome, seconds)
         return result
 
-    def _through_guard(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome) -> LowResult:
+    def _through_guard(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, is_kept: Callable[[str], bool]) -> LowResult:
         with info.timeline.entering("auth", self._admitted(low, info, welcome)) as accepted:
 
             def known() -> None:
                 info.who.update(_claimed(low.credentials))
                 accepted()
 
-            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline)
+            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline, is_kept=is_kept)
             return self._gateway.run(low, request)
 
     @contextlib.contextmanager

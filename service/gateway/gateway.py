@@ -94,7 +94,7 @@ class Runner:
             raise session_over()
         with contextlib.ExitStack() as held:
             try:
-                held.enter_context(self._claims.reserve(low))
+                held.enter_context(self._claims.reserve(low, request.is_kept))
             except Conflict:
                 # Only who has proven who they are is told of others' jobs.
                 if not self.tokens.are_good(low.proof):

@@ -69,6 +69,17 @@ class DurableJobs:
             raise StorageUnavailable(f"jobs cannot be stored: {self._found}", retry_after_seconds=math.ceil(self._reopen_seconds))
         return self._found.submissions
 
+    def has(self, jid: str) -> bool:
+        """Say whether a jid is that of a job; while the store is away only those that we follow are known."""
+        found = self._found
+        if isinstance(found, ConfigFault):
+            return False
+        if found.running.watched.get(jid) is not None:
+            return True
+        with contextlib.suppress(StorageUnavailable):
+            return found.store.job(jid) is not None
+        return False
+
     def takes_jobs(self) -> bool:
         """Say whether new jobs can be stored, as far as is known; returns at once."""
         return isinstance(self._found, OpenStore) and self._found.store.takes_jobs()
@@ -129,6 +140,7 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
     jobs = DurableJobs(open_store, report, is_wanted=bool(ours.store))
     if ours.store:
         report.watch_store(jobs.takes_jobs)
+    commands.keep_jids(jobs.has)
     return jobs
 
 

@@ -241,6 +241,22 @@ def test_a_job_that_is_not_over_is_202_and_goes_on(fake: Api) -> None:
     assert (over.status, over.json()["status"], over.json()["foreign_returns"]) == (200, "succeeded", 1)
 
 
+@pytest.mark.parametrize("client", ["local", "local_async", "local_batch", "local_subset"])
+@pytest.mark.parametrize("is_over", [False, True])
+def test_nothing_else_runs_under_the_jid_of_a_job_not_even_its_owners(fake: Api, client: str, is_over: bool) -> None:
+    master = gateway_of(fake).master
+    master.silent = set() if is_over else {"minion-2"}
+    jid = post(fake, "?wait=30" if is_over else "").json()["jid"]
+    published = [load for load in master.loads if load["cmd"] == "publish"]
+    low = {"client": client, "tgt": "*", "fun": "test.ping", "jid": jid}
+
+    for path, who in (("/", fake.demo), ("/run", fake.demo), ("/", fake.pinger)):
+        assert fake.caller.post([{**who, **low}], path).status == 409
+    assert fake.caller.post([low], x_auth_token=token_of(fake)).status == 409
+    assert fake.caller.post([{**fake.demo, "password": "wrong", **low}]).status == 401
+    assert [load for load in master.loads if load["cmd"] == "publish"] == published
+
+
 @pytest.mark.slow
 def test_a_job_is_cancelled_by_who_may_end_it(fake: Api) -> None:
     master = gateway_of(fake).master

@@ -17,13 +17,13 @@ USERS: dict[str, list[Any]] = {"ci": ["cmd.run", "state.apply", "test.*"], "reco
 class Pipeline:
     """A caller of `/v1/jobs`, and the file in which its jobs leave a line for each time they run."""
 
-    def __init__(self, salt: EmbeddedSalt, make: MakeSidecar, folder: Path, *, recovers: bool = True, master_config: Path | None = None) -> None:
-        """recovers: there is an account that looks jobs up. master_config: another one than the master's own."""
+    def __init__(self, salt: EmbeddedSalt, make: MakeSidecar, folder: Path, *, recovers: bool = True, master_config: Path | None = None, **how: Any) -> None:
+        """recovers: there is an account that looks jobs up. master_config: another one than the master's own. how: what else Sidecar takes."""
         password = folder / "password"
         password.write_text(salt.credentials_of("recovery")["password"])
         account = {"JOBS_RECOVERY_USER": "file:recovery", "JOBS_RECOVERY_PASSWORD_FILE": password} if recovers else {}
         self._make = make
-        self._settings = {"JOBS_STORE": f"sqlite://{folder}/jobs.db", "JOBS_LOST_SECONDS": 2, **account}
+        self._settings = {"JOBS_STORE": f"sqlite://{folder}/jobs.db", "JOBS_LOST_SECONDS": 2, **account, **how}
         self._salt = salt
         self._master_config = master_config or salt.master_config
         self.ran = folder / "ran"

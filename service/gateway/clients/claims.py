@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.bounded import Bounded
 from service.errors import Fault
 from service.events.hub import Hub
 from service.events.owners import Owner, taken
+from service.gateway.clients.local import nobody_keeps
 from service.gateway.clients.publish import Sender
 from service.gateway.clients.tokens import is_token_data
 from service.gateway.low import Low, session_over
@@ -50,17 +51,17 @@ class Claims:
                     self._owners.started(jid, self._owner(load.get("kwargs", load)))
         return reply
 
-    def reserve(self, low: Low) -> contextlib.AbstractContextManager[None]:
+    def reserve(self, low: Low, is_kept: Callable[[str], bool] = nobody_keeps) -> contextlib.AbstractContextManager[None]:
         """
         Keep the jid that a low names, if it does, for its job inside the block.
 
-        Raises Conflict if another job has it, or one that a request waits for; and what the look-up of the low's token raises.
+        Raises Conflict if another job has it, one that a request waits for, or a stored one (is_kept); and what the look-up of the low's token raises.
         """
         jid = low.fields.get("jid") if low.client.kind == "local" else None
         if not jid:
             return contextlib.nullcontext()
         owner = self._owner(low.credentials)
-        if self._hub.is_waited_for(jid):
+        if self._hub.is_waited_for(jid) or is_kept(jid):
             raise taken(jid)
         return self._owners.reserve(jid, owner)
 

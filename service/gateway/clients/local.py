@@ -23,6 +23,11 @@ from service.gateway.master.options import MasterOptions
 from service.observe.trace.timeline import Timeline
 
 
+def nobody_keeps(_jid: str) -> bool:
+    """Say that a jid is that of no stored job."""
+    return False
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
     """
@@ -32,6 +37,7 @@ class Request:
     deadline: latest end of the wait, on the monotonic clock.
     accepted: called once the master has accepted the credentials.
     timeline: where the time goes, and the trace that Salt may continue.
+    is_kept: says whether a jid is that of a stored job; what ran under it would count as the job's, in the master's cache at least.
     """
 
     request_id: str
@@ -39,6 +45,7 @@ class Request:
     metadata: bool = True
     accepted: Callable[[], None] = lambda: None
     timeline: Timeline = dataclasses.field(default_factory=Timeline)
+    is_kept: Callable[[str], bool] = nobody_keeps
 
     def job_metadata(self) -> dict[str, str]:
         """Return what joins the job, its returns and the job cache to this request, and to its trace."""
