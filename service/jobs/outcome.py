@@ -23,6 +23,8 @@ Cause = Literal["missing"]
 
 # Jobs of which more is to come.
 OPEN: frozenset[JobStatus] = frozenset({"publishing", "in_doubt", "running"})
+# Ends that a late return may correct.
+CORRECTABLE: tuple[JobStatus, ...] = ("partial", "failed", "timed_out", "cancelled", "unknown")
 # Minions of which nothing more is expected.
 OVER: frozenset[MinionStatus] = frozenset({"ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"})
 # Those that a later return corrects.

@@ -240,14 +240,20 @@ class Submissions:
         """Find out whether the master has a job; if it certainly has not, publish it again, under the same jid. What runs on itself it gives an id of its own."""
         if call.request.client != "local":
             return self.running.in_doubt(known.jid)
-        self._pause(min(max(0.0, known.since + SETTLED_SECONDS - self._now()), SETTLED_SECONDS))
+        self._pause(min(max(0.0, SETTLED_SECONDS - self._age_of(known)), SETTLED_SECONDS))
         found = self._inquiries.cached(known.jid, call.session.credentials)
         if found is not None and found.known:
             return self.running.found(known.jid, found)
-        certain = found is not None and self._now() - known.since < FORGOTTEN_SECONDS
+        certain = found is not None and 0 <= self._age_of(known) < FORGOTTEN_SECONDS
         if certain or (found is None and call.request.on_doubt == "republish"):
             return self._publish(known, call, intends=False)
         return self.running.in_doubt(known.jid)
+
+    def _age_of(self, record: JobRecord) -> float:
+        """Return how long ago a job was asked for, in seconds; by the time of day only if the machine was started anew since."""
+        if record.boot == self._boot:
+            return self._monotonic() - record.ends_at + (record.deadline - record.since)
+        return self._now() - record.since
 
 
 def owner_of(identity: Identity) -> str:

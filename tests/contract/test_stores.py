@@ -102,6 +102,22 @@ def test_open_jobs_are_found_again_the_oldest_first(store: Store) -> None:
     assert jids(store.unfinished()) == [f"{2:020}", f"{1:020}"]
 
 
+def test_jobs_that_a_late_return_may_correct_are_told_once_to_who_comes_after(reopen: Open) -> None:
+    store = reopen()
+    ends = {1: ("failed", 1000.0), 2: ("unknown", 2000.0), 3: ("succeeded", 2000.0), 4: ("cancelled", 3000.0)}
+    store.save([Change(job(f"{number:020}", since=float(number), status=status, finished=finished), {}) for number, (status, finished) in ends.items()])
+    store.close()
+    again = reopen()
+
+    assert jids(again.correctable(1500.0)) == [f"{2:020}", f"{4:020}"]
+    assert again.correctable(1500.0) == []
+    again.save([Change(job(f"{2:020}", since=2.0, status="failed", finished=2000.0, revision=5), {})])
+    corrected = again.job(f"{2:020}")
+    assert corrected is not None
+    assert (corrected.status, corrected.revision) == ("failed", 5)
+    again.close()
+
+
 def test_an_owner_finds_jobs_the_newest_first_page_by_page(store: Store) -> None:
     # The clock was set back: ids do not rise with time.
     for number, since in ((9, 1001.0), (5, 1002.0), (7, 1003.0)):

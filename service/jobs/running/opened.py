@@ -16,7 +16,7 @@ from service.jobs.job_request import digest_of
 from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, codes_of, conclude
 from service.jobs.running.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.running.findings import TRIMMED, findings
-from service.jobs.running.inquiries import Credentials
+from service.jobs.running.inquiries import Cached, Credentials
 from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord
 
 # Those whose return would still be news when their job is over.
@@ -93,7 +93,7 @@ class OpenJob:
 
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
-    looked_at: when the job cache was last asked; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
+    looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
     interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; unstored: what they have to be told; told_up_to: the number of the last happening that is stored, whose change `news` tells. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
     """
 
@@ -109,6 +109,7 @@ class OpenJob:
     refused: bool = False
     looking: bool = False
     looked_at: float = -math.inf
+    permitted: bool = False
     answered: bool = False
     looked_up: bool = False
     questions: list[str] = dataclasses.field(default_factory=list)
@@ -139,6 +140,11 @@ class OpenJob:
         return bool(self.record.request["client"] != "local")
 
     @property
+    def cached_as(self) -> str | None:
+        """Return the jid that the job cache has it under, if we know it."""
+        return self.record.master_jid if self.on_master else self.record.jid
+
+    @property
     def is_over(self) -> bool:
         """Say whether it has come to something."""
         return self.record.status not in OPEN
@@ -155,7 +161,7 @@ class OpenJob:
             return None
         if self.answered:
             return "job_cache_off"
-        return "no_right_to_look" if self.recovering else "bus_interrupted"
+        return "no_right_to_look" if self.recovering and not self.permitted else "bus_interrupted"
 
     def keep(self, event: Event) -> None:
         """Keep an event until the account is opened."""
@@ -195,6 +201,14 @@ class OpenJob:
             return self.book(MASTER, {name: value for name, value in data.items() if name != "fun"}, None, "bus", at)
         if self.account is not None:
             self.account.runs(MASTER)
+        return None
+
+    def book_run(self, found: Cached, at: float) -> Heard | None:
+        """Take what the job cache has of the master's own run: nothing until that is over."""
+        for data in found.returns.values():
+            said = data.get("return")
+            if isinstance(said, Mapping) and "return" in said:
+                return self.book(MASTER, {name: value for name, value in said.items() if name != "fun"}, None, "job_cache", at)
         return None
 
     def take_answer(self, event: Event, now: float) -> None:
@@ -252,7 +266,7 @@ class OpenJob:
         if (record.status, record.cause) != self.noted:
             self.noted = (record.status, record.cause)
             if self.entered is not None and self.entered[0] in OPEN and self.entered[0] != record.status:
-                self.left.append((self.entered[0], at - self.entered[1]))
+                self.left.append((self.entered[0], max(0.0, at - self.entered[1])))
             self.entered = (record.status, at)
             codes = codes_of(record.status, record.cause)
             self._happened("status", {"status": record.status, "cause": record.cause, "exit_code": codes and codes[0], "expected": record.expected}, at)
@@ -278,6 +292,6 @@ class OpenJob:
         if not self.is_over:
             return
         if record.status != "refused" and (record.status, record.cause) != self.told:
-            report.job_over(record, (record.finished or record.since) - record.since, revised=self.told is not None)
+            report.job_over(record, max(0.0, (record.finished or record.since) - record.since), revised=self.told is not None)
             self.told = (record.status, record.cause)
         self.over.set()

@@ -14,9 +14,10 @@ from service.batcher import Batcher
 from service.errors import NoSuchJob, Overloaded, StorageUnavailable
 from service.events.event import Event
 from service.jobs.job_request import policy_of
-from service.jobs.running.account import MASTER, Heard, JobAccount, Part
+from service.jobs.running.account import MASTER, Heard, JobAccount
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.running.opened import JobsReport, Keeping, OpenJob, Terms
+from service.jobs.running.recovery import Recovery
 from service.jobs.running.stops import Stops
 from service.jobs.running.watched_jobs import WatchedJobs
 from service.jobs.stores.store import JobRecord, Store, answered
@@ -53,8 +54,9 @@ class RunningJobs:
         pace_seconds: float = PACE_SECONDS,
     ) -> None:
         self._store, self._inquiries, self._terms, self._keeping, self._report = store, inquiries, terms, keeping, report
-        self._new_jid, self._boot, self._bus_open = new_jid, boot, bus_open
+        self._new_jid, self._bus_open = new_jid, bus_open
         self._monotonic, self._now, self._tick_seconds = monotonic, now, tick_seconds
+        self._recovery = Recovery(store, terms, boot, monotonic=monotonic, now=now)
         self.watched = WatchedJobs()
         self.stops = Stops(store, inquiries, self.watched, new_jid=new_jid, monotonic=monotonic)
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
@@ -105,7 +107,7 @@ class RunningJobs:
 
     def claim(self, record: JobRecord, credentials: Credentials) -> bool:
         """Take in hand a job that may have to be published again; False while another request does, here or on another sidecar."""
-        job = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True)
+        job = OpenJob(record, policy_of(record.request), self._recovery.ends_at(record), interrupted=True)
         return self._store.claim(record.jid) and self.watched.claim(job, credentials)
 
     def published(self, jid: str, minions: Collection[str], no_key: Collection[str] = ()) -> JobRecord:
@@ -283,7 +285,7 @@ class RunningJobs:
 
     def _is_to_be_looked_up(self, job: OpenJob, now: float) -> bool:
         """Say whether the job cache may know more than we: something may have been missed, or somebody is about to be given up."""
-        if job.on_master or not self._inquiries.can_look_up or not self._bus_open():
+        if job.cached_as is None or not self._inquiries.can_look_up or not self._bus_open():
             return False
         account = job.account
         if account is not None and now >= job.ends_at > job.looked_at and account.awaited:
@@ -319,12 +321,16 @@ class RunningJobs:
 
     def _look_up(self, job: OpenJob, now: float) -> None:
         job.looking, job.looked_at = True, now
-        self._inquiries.look_up(job.record.jid, job.credentials, lambda found: self._tell(lambda: self._looked_up(job, found)))
+        self._inquiries.look_up(job.cached_as or job.record.jid, job.credentials, lambda found: self._tell(lambda: self._looked_up(job, found)))
 
     def _looked_up(self, job: OpenJob, found: Cached | None) -> None:
         job.looking = False
         self._touched.add(job.record.jid)
         if found is None:
+            return
+        job.permitted = True
+        if job.on_master:
+            self._booked(job, MASTER, job.book_run(found, self._now()))
             return
         job.answered = True
         if job.account is None and found.known and not job.publishing:
@@ -336,7 +342,7 @@ class RunningJobs:
 
     def _take_credentials(self, job: OpenJob, credentials: Credentials) -> None:
         job.credentials, job.refused = dict(credentials), False
-        if job.interrupted and not job.looked_up and not job.on_master:
+        if job.interrupted and not job.looked_up and job.cached_as is not None:
             self._look_up(job, self._monotonic())
 
     def _cut(self) -> None:
@@ -346,17 +352,12 @@ class RunningJobs:
                 job.account.cut(self._monotonic())
 
     def _recover(self) -> None:
-        """Follow again what was not over when the process before us ended, or another sidecar of the same store."""
-        records = [record for record in self._store.unfinished() if self.watched.get(record.jid) is None]
-        for record in records:
-            job = OpenJob(record, policy_of(record.request), self._ends_at(record), interrupted=True, recovering=True)
-            if record.status == "running":
-                job.account = self._terms.account(record, self._monotonic())
-                job.account.resume({minion: Part(part.status, part.reason) for minion, part in self._store.parts(record.jid, bodies=False).items()})
-                job.account.cut(self._monotonic())
+        """Follow again what the process before us has left behind, or another sidecar of the same store."""
+        jobs = self._recovery.left_behind(self.watched)
+        for job in jobs:
             self.watched.add(job)
-        if records:
-            self._report.jobs_recovered(len(records))
+        if count := sum(not job.is_over for job in jobs):
+            self._report.jobs_recovered(count)
         self._touched.update(self.stops.hear())
 
     def _save(self, now: float) -> None:
@@ -389,9 +390,3 @@ class RunningJobs:
         job.publishing = False
         job.record = dataclasses.replace(job.record, **changes)
         self._touched.add(job.record.jid)
-
-    def _ends_at(self, record: JobRecord) -> float:
-        """Return a stored deadline on our clock: the same one, unless the machine was started anew; then as far off as the time of day says."""
-        if record.boot == self._boot:
-            return record.ends_at
-        return self._monotonic() + min(max(0.0, record.deadline - self._now()), record.deadline - record.since)

@@ -67,6 +67,12 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def free_bytes_on(folder: Path) -> int:
+    """Return how much room we may still take on a folder's volume."""
+    volume = os.statvfs(folder)
+    return volume.f_bavail * volume.f_frsize
+
+
 def file_system_of(path: Path, mounts: Path) -> str:
     """Return the kind of file system that a path is on; nothing where the system does not say."""
     where = str(path.parent.resolve())

@@ -16,7 +16,8 @@ from typing import Any
 
 from service.batcher import Batcher
 from service.errors import Conflict, StorageFull, StorageUnavailable
-from service.jobs.stores.place import locked, unusable
+from service.jobs.outcome import CORRECTABLE
+from service.jobs.stores.place import free_bytes_on, locked, unusable
 from service.jobs.stores.sqlite_rows import (
     JOB_FIELDS,
     PART_FIELDS,
@@ -65,10 +66,11 @@ class SqliteStore:
         monotonic: Callable[[], float],
         ballast_bytes: int = BALLAST_BYTES,
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+        free_bytes: Callable[[Path], int] = free_bytes_on,
     ) -> None:
         self._path = path
         self._ballast = ballast_of(path)
-        self._ballast_bytes = ballast_bytes
+        self._ballast_bytes, self._free_bytes = ballast_bytes, free_bytes
         self._on_commit, self._monotonic, self._open = on_commit, monotonic, connect
         self._lock_file = locked(path)
         with contextlib.ExitStack() as held:
@@ -81,6 +83,7 @@ class SqliteStore:
             except (sqlite3.Error, OSError) as exc:
                 raise unusable(path, str(exc)) from None
             held.pop_all()
+        self._has_told_of_correctable = False  # what is over from now on this process follows itself
         self._readers: list[sqlite3.Connection] = []  # idle ones; guarded by _lock
         self._lock = threading.Lock()
         self._writer: Batcher[_Write] = Batcher("store", self._write_group, limit_items=MOST_WAITING, on_crash=_fail)
@@ -186,6 +189,16 @@ class SqliteStore:
         with self._reading() as db:
             return [job_of(row) for row in db.execute(f"{SELECT} WHERE finished IS NULL ORDER BY since")]
 
+    def correctable(self, since: float) -> list[JobRecord]:
+        """See Store."""
+        if self._has_told_of_correctable:
+            return []
+        where = f"finished >= ? AND status IN ({marks(CORRECTABLE)})"
+        with self._reading() as db:
+            found = [job_of(row) for row in db.execute(f"{SELECT} WHERE {where} ORDER BY since", (since, *CORRECTABLE))]
+        self._has_told_of_correctable = True
+        return found
+
     def prune(self, before: float, most_bytes: int) -> int:
         """See Store."""
 
@@ -195,10 +208,10 @@ class SqliteStore:
             if excess > 0:
                 jids += oldest(db, before, excess)
             remove_jobs(db, jids)
+            self._fill_ballast()
             return len(jids)
 
         removed: int = self._written(remove, durable=False)
-        self._fill_ballast()
         return removed
 
     def size_bytes(self) -> int:
@@ -290,6 +303,7 @@ class SqliteStore:
     # A full volume lets nothing be deleted, and jobs could not be closed; so some room is kept back. The writer's thread alone, after the start.
 
     def _need_room(self) -> None:
+        self._fill_ballast()
         if not self.takes_jobs():
             raise StorageFull(f"the volume of {self._path} is full: running jobs are closed, new ones are refused", retry_after_seconds=60)
 
@@ -301,8 +315,8 @@ class SqliteStore:
         return True
 
     def _fill_ballast(self) -> None:
-        """Keep room back, if there is any."""
-        if self._ballast.exists():
+        """Keep room back, once there is more than that."""
+        if self._ballast.exists() or self._free_bytes(self._path.parent) < 2 * self._ballast_bytes:
             return
         partial = self._ballast.with_suffix(".partial")
         try:

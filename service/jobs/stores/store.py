@@ -176,6 +176,9 @@ class Store(Protocol):
     def unfinished(self) -> list[JobRecord]:
         """Return the jobs that are not over and have nobody else to follow them, the oldest first; from now on we do."""
 
+    def correctable(self, since: float) -> list[JobRecord]:
+        """Return the jobs that were over since a time, are not wholly well, and have nobody else to follow them; from now on we do, and they are not returned again."""
+
     def prune(self, before: float, most_bytes: int) -> int:
         """Remove jobs that were over before a time, and the oldest of the others that are over while all take more room; return how many."""
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from service.jobs import JobStatus
-from service.jobs.stores.place import is_held, unusable
+from service.jobs.stores.place import free_bytes_on, is_held, unusable
 from service.jobs.stores.sqlite_rows import MIGRATIONS, bytes_of, remove_jobs
 from service.jobs.stores.sqlite_store import BUSY_SECONDS, ballast_of
 
@@ -74,7 +73,6 @@ class StoreFile:
         """Look through all of it."""
         ours = [self._path, ballast_of(self._path), *(self._path.with_name(f"{self._path.name}{end}") for end in ("-wal", "-shm"))]
         with self._opened("ro") as db:
-            volume = os.statvfs(self._path.parent)
             damage = [text for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > len(MIGRATIONS):
@@ -86,7 +84,7 @@ class StoreFile:
                 self.is_held,
                 bytes_of(db),
                 sum(file.stat().st_size for file in ours if file.exists()),
-                volume.f_bavail * volume.f_frsize,
+                free_bytes_on(self._path.parent),
                 ballast_of(self._path).exists(),
                 dict(db.execute("SELECT status, count(*) FROM job GROUP BY status ORDER BY status").fetchall()),
             )

@@ -29,6 +29,7 @@ class Asked(Inquiries):
     def __init__(self, *, may_look: bool) -> None:
         self.may_look = may_look
         self.questions: list[tuple[Question, Credentials | None, Callable[[bool], None]]] = []
+        self.looked_for: list[str] = []
         self.look_ups: list[Callable[[Cached | None], None]] = []
 
     @property
@@ -42,7 +43,7 @@ class Asked(Inquiries):
         self.questions.append((question, credentials, on_asked))
 
     def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
-        assert jid == JID
+        self.looked_for.append(jid)
         assert credentials in (None, TOKEN)
         self.look_ups.append(on_answer)
 
@@ -84,6 +85,7 @@ class Sidecar:
 
     def __init__(self, folder: Path, *, may_look: bool = False, boot: str = "boot", now: float = 1000.0, pace_seconds: float = 0.0) -> None:
         self.now = now
+        self.clock_set_by = 0.0
         self.bus = True
         self.asked, self.report = Asked(may_look=may_look), Heard()
         self.commits: list[float] = []
@@ -98,16 +100,20 @@ class Sidecar:
             boot=boot,
             bus_open=lambda: self.bus,
             monotonic=lambda: self.now,
-            now=lambda: self.now,
+            now=self.time_of_day,
             tick_seconds=0.002,
             pace_seconds=pace_seconds,
         )
 
+    def time_of_day(self) -> float:
+        """Return what the clock on the wall says, which may be set."""
+        return self.now + self.clock_set_by
+
     def begin(self, *minions: str, no_key: tuple[str, ...] = (), **fields: Any) -> None:
         record = job(**fields)
-        self.store.intend(record)
         self.jobs.begin(record, TOKEN)
-        self.jobs.published(JID, minions, no_key)
+        self.store.intend(record)
+        self.jobs.published(record.jid, minions, no_key)
 
     def returns(self, minion: str, value: object = "a", jid: str = JID, **fields: Any) -> None:
         data = {"id": minion, "jid": jid, "fun": "test.echo", "fun_args": ["a"], "return": value, "retcode": 0, "success": True, **fields}

@@ -73,6 +73,31 @@ def test_after_a_kill_the_bus_goes_on_telling_and_the_owner_lends_a_token(tmp_pa
     again.kill()
 
 
+@pytest.mark.parametrize(("seconds", "end"), [(3500, ("succeeded", None)), (3700, ("failed", "missing"))])
+def test_a_return_that_is_late_by_a_restart_too_corrects_the_end(tmp_path: Path, seconds: float, end: tuple[str, str | None]) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.begin("a", "b", ends_at=1100.0)
+    sidecar.returns("a", fun="test.ping")
+    sidecar.returns("a")
+    sidecar.now += 101
+    sidecar.until(lambda: sidecar.status == ("failed", "missing"))
+    sidecar.kill()
+    again = Sidecar(tmp_path, now=1101.0 + seconds)
+    again.jobs.start()
+    again.begin("a", jid="1" * 20, ends_at=1e9)  # Once that is done, so is the start.
+    again.returns("b")
+    again.begin("a", jid="2" * 20, ends_at=1e9)
+
+    assert again.status == end
+    record = again.store.job(JID)
+    assert record is not None
+    assert record.strays == 1
+    assert again.report.recovered == []
+    assert again.report.ends == ([("succeeded", True)] if end[0] == "succeeded" else [])
+    again.jobs.stop()
+    again.kill()
+
+
 def test_a_deadline_survives_a_restart_of_process_and_machine(tmp_path: Path) -> None:
     sidecar = Sidecar(tmp_path)
     sidecar.begin("a", deadline=1100.0, ends_at=1100.0)
@@ -100,6 +125,50 @@ def test_what_was_being_published_when_we_were_killed_is_found_or_stays_in_the_o
     again.jobs.published(JID, ["a"])
     again.returns("a")
     again.until(lambda: again.status == ("succeeded", None))
+    again.jobs.stop()
+    again.kill()
+
+
+def test_what_a_runner_came_to_while_we_were_away_is_looked_up_until_it_is_there(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
+    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
+    sidecar.jobs.started(JID, "7" * 20)
+    sidecar.kill()
+    again = recovered(tmp_path, may_look=True, now=1010.0)
+    again.until(lambda: again.asked.look_ups)
+    again.asked.look_ups[0](Cached(known=False, complete=True))  # It still runs.
+    again.now += 31
+    again.until(lambda: len(again.asked.look_ups) == 2)
+    data = {"fun": "runner.test.arg", "jid": "7" * 20, "return": "x", "success": True}
+    again.asked.look_ups[1](Cached(known=True, minions=["m_master"], returns={"m_master": {"return": data}}, complete=True))
+    again.until(lambda: again.status == ("succeeded", None))
+
+    part = again.store.part(JID, "master")
+    assert part is not None
+    assert (part.source, part.body) == ("job_cache", b'"x"')
+    assert again.asked.looked_for == ["7" * 20] * 2
+    again.jobs.stop()
+    again.kill()
+
+
+def test_a_runner_of_which_the_job_cache_has_nothing_is_unknown_and_not_missing(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
+    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
+    sidecar.jobs.started(JID, "7" * 20)
+    sidecar.kill()
+    again = recovered(tmp_path, may_look=True, now=1010.0)
+    again.until(lambda: again.asked.look_ups)
+    again.asked.look_ups[0](Cached(known=False, complete=True))
+    again.now += 61
+    again.until(lambda: len(again.asked.look_ups) == 2)
+    again.asked.look_ups[1](None)
+    again.until(lambda: again.status == ("unknown", None))
+
+    part = again.store.part(JID, "master")
+    assert part is not None
+    assert part.why == "bus_interrupted"
     again.jobs.stop()
     again.kill()
 

@@ -136,7 +136,8 @@ def test_writes_that_gather_share_one_commit(tmp_path: Path) -> None:
     assert len(commits) < 64
 
 
-def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("makes_room", ["prune", "the next job"])
+def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_path: Path, makes_room: str) -> None:
     volume: set[str] = set()
 
     class OnVolume(sqlite3.Connection):
@@ -147,7 +148,12 @@ def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_p
                 raise sqlite3.OperationalError("database or disk is full")
             return super().execute(sql, *values)
 
-    store = opened(tmp_path, ballast_bytes=8192, connect=lambda *args, **options: sqlite3.connect(*args, factory=OnVolume, **options))
+    store = opened(
+        tmp_path,
+        ballast_bytes=8192,
+        connect=lambda *args, **options: sqlite3.connect(*args, factory=OnVolume, **options),
+        free_bytes=lambda _folder: 10_000 if volume else 20_000,
+    )
     store.intend(job())
     volume.add("full")
     store.save([Change(job(status="failed", finished=1001.0), {"a": PartRecord("failed")})])
@@ -158,10 +164,14 @@ def test_on_a_full_volume_jobs_are_closed_new_ones_refused_and_all_is_read(tmp_p
     assert found is not None
     assert found.status == "failed"
     assert not store.takes_jobs()
-    volume.clear()
     store.prune(0.0, 10**9)
-    assert store.takes_jobs()
+    assert not store.takes_jobs()
+    volume.clear()
+    if makes_room == "prune":
+        store.prune(0.0, 10**9)
+        assert store.takes_jobs()
     assert store.intend(job("2" * 20)) is None
+    assert store.takes_jobs()
     store.close()
 
 

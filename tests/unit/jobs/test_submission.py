@@ -54,7 +54,7 @@ class Desk:
             Cache(cache),
             boot="boot",
             monotonic=lambda: self.sidecar.now,
-            now=lambda: self.sidecar.now,
+            now=self.sidecar.time_of_day,
             pause=self.paused.append,
         )
 
@@ -201,6 +201,20 @@ def test_what_runs_on_the_master_is_never_published_again(tmp_path: Path) -> Non
 
     assert [desk.submit(client="runner")[1:] for _ in range(3)] == [("in_doubt", False), ("in_doubt", True), ("in_doubt", True)]
     assert desk.executed == []
+    desk.close()
+
+
+@pytest.mark.parametrize("set_by", [-7200.0, 7200.0])
+@pytest.mark.parametrize(("seconds", "executed"), [(1, 1), (3601, 0)])
+def test_how_old_a_job_is_does_not_depend_on_who_sets_the_clock(tmp_path: Path, set_by: float, seconds: float, executed: int) -> None:
+    desk = Desk(tmp_path, MasterTimeout("no answer"), cache=UNKNOWN)
+    desk.submit(deadline=86_400)
+    desk.sidecar.clock_set_by = set_by
+    desk.sidecar.now += seconds
+    desk.submit(deadline=86_400)
+
+    assert len(desk.executed) == executed
+    assert desk.paused == [max(0.0, 5.0 - seconds)]
     desk.close()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from service.errors import StorageUnavailable
+from service.jobs.outcome import CORRECTABLE
 from service.jobs.stores.postgres.server_link import CHANNEL, LOCKS, Database, ServerLink
 from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, text_of
 
@@ -180,6 +181,14 @@ class PostgresStore:
             me = self._link.number
             db.execute(f"UPDATE job SET follower = %s WHERE {orphans}", (me, me))
             return [_job(*row) for row in db.execute(f"{_JOBS} WHERE finished IS NULL AND follower = %s ORDER BY since", (me,))]
+
+    def correctable(self, since: float) -> list[JobRecord]:
+        """See Store."""
+        orphans = "finished >= %s AND status = ANY(%s) AND follower <> %s AND follower NOT IN (SELECT follower FROM living)"
+        with self._link.connected() as db:
+            me = self._link.number
+            taken = db.execute(f"UPDATE job SET follower = %s WHERE {orphans} RETURNING record, status", (me, since, [*CORRECTABLE], me))
+            return sorted((_job(*row) for row in taken), key=lambda job: job.since)
 
     def prune(self, before: float, most_bytes: int) -> int:
         """See Store."""

@@ -1,0 +1,52 @@
+"""What a process before this one has left behind: jobs that are not over, and those whose end a late return may still correct."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from service.jobs.job_request import policy_of
+from service.jobs.running.account import Part
+from service.jobs.running.opened import OpenJob, Terms
+from service.jobs.running.watched_jobs import WatchedJobs
+from service.jobs.stores.store import JobRecord, Store
+
+
+class Recovery:
+    """Makes jobs of stored ones. boot: tells one run of the machine from another. now: Unix time."""
+
+    def __init__(self, store: Store, terms: Terms, boot: str, *, monotonic: Callable[[], float], now: Callable[[], float]) -> None:
+        self._store, self._terms, self._boot = store, terms, boot
+        self._monotonic, self._now = monotonic, now
+
+    def left_behind(self, watched: WatchedJobs) -> list[OpenJob]:
+        """Return the jobs that nobody follows, the oldest first. Raises StorageUnavailable."""
+        unfinished = [self._again(record) for record in self._store.unfinished() if watched.get(record.jid) is None]
+        over = [self._over(record) for record in self._store.correctable(self._now() - self._terms.revise_seconds)]
+        return [*unfinished, *(job for job in over if job.may_be_revised)]
+
+    def ends_at(self, record: JobRecord) -> float:
+        """Return a stored deadline on our clock: the same one, unless the machine was started anew; then as far off as the time of day says."""
+        if record.boot == self._boot:
+            return record.ends_at
+        return self._monotonic() + min(max(0.0, record.deadline - self._now()), record.deadline - record.since)
+
+    def _again(self, record: JobRecord) -> OpenJob:
+        job = OpenJob(record, policy_of(record.request), self.ends_at(record), interrupted=True, recovering=True)
+        if record.status == "running":
+            self._resume(job)
+        return job
+
+    def _over(self, record: JobRecord) -> OpenJob:
+        """Return a job that is over, and was reported."""
+        since = min(max(0.0, self._now() - (record.finished or 0.0)), self._terms.revise_seconds)
+        job = OpenJob(record, policy_of(record.request), self.ends_at(record), closed_at=self._monotonic() - since, told=(record.status, record.cause))
+        job.over.set()
+        self._resume(job)
+        return job
+
+    def _resume(self, job: OpenJob) -> None:
+        now = self._monotonic()
+        job.account = self._terms.account(job.record, now)
+        job.account.resume({minion: Part(part.status, part.reason) for minion, part in self._store.parts(job.record.jid, bodies=False).items()})
+        job.account.strays = job.record.strays
+        job.account.cut(now)
