@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,8 +50,8 @@ def make_sidecar(tmp_path: Path) -> Iterator[MakeSidecar]:
     """Make sidecars, not yet started; end them afterwards."""
     made: list[Sidecar] = []
 
-    def make(master_config: Path, environ: dict[str, str] | None = None, *, beside_master: bool = False, **settings: object) -> Sidecar:
-        made.append(Sidecar(master_config, tmp_path / f"sidecar-{len(made)}", environ, beside_master=beside_master, **settings))
+    def make(master_config: Path, environ: dict[str, str] | None = None, **settings: Any) -> Sidecar:
+        made.append(Sidecar(master_config, tmp_path / f"sidecar-{len(made)}", environ, **settings))
         return made[-1]
 
     yield make

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -63,16 +63,25 @@ class Sidecar:
     `python -m service serve`, on ports the system chooses.
 
     folder: takes its output, and `sidecar.yaml` if a test writes one; beside_master: look for that file where it is by default instead.
-    settings: by their names in the environment without the prefix, `API_PORT`.
+    under: a program that runs it, which is given as its last arguments. settings: by their names in the environment without the prefix, `API_PORT`.
     """
 
-    def __init__(self, master_config: Path, folder: Path, environ: Mapping[str, str] | None = None, *, beside_master: bool = False, **settings: object) -> None:
+    def __init__(
+        self,
+        master_config: Path,
+        folder: Path,
+        environ: Mapping[str, str] | None = None,
+        *,
+        beside_master: bool = False,
+        under: Sequence[str] = (),
+        **settings: object,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "SALT_"))}
         chosen = {"API_PORT": 0, "OPS_PORT": 0, **({} if beside_master else {"CONFIG": folder / "sidecar.yaml"}), **settings}
         self._environ = {**inherited, **{f"SIDECAR_{name}": str(value) for name, value in chosen.items()}, **(environ or {})}
-        self._argv = [sys.executable, "-m", "service", "serve", "--master-config", str(master_config)]
+        self._argv = [*under, sys.executable, "-m", "service", "serve", "--master-config", str(master_config)]
         self._process: subprocess.Popen[bytes] | None = None
         self.api_port = self.ops_port = 0
 
