@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from benchmarks.cases import LOCAL, LOCAL_ASYNC, NO_STORE, NONE_LOST, PATIENT, SIDECAR, SIZED, Case, Target
 
 PING = {"client": "local_async", "fun": "test.ping"}
@@ -45,3 +47,25 @@ FINISHED_JOBS, OPEN_JOBS = 10_000, 200
 LOOKED_UP_SECONDS = 120.0
 RESTART = (Target("start_s", 3), Target("lookups", 2))
 IDLE_STORE = (Target("idle_cpu_percent", 0.02, minus=NO_STORE),)
+
+
+@dataclasses.dataclass(frozen=True)
+class FollowCase:
+    """One row of followers. jobs: how many run at once, each on as many minions; followers: of each."""
+
+    name: str
+    title: str
+    jobs: int
+    followers: int
+    minions: int
+    targets: tuple[Target, ...]
+
+
+# Until all follow it, a job lasts; then its returns come as fast as the master takes them.
+FOLLOWED_SECONDS = 20
+SMALL = (NONE_LOST, Target("rss_growth_mb", 60))
+FOLLOWED = (
+    FollowCase("followers-1000", "1,000 followers of one job, 100 minions", 1, 1000, 100, (*SMALL, Target("cpu_us", 40))),
+    # Here the CPU is the jobs' own: 2,000 returns to be judged and stored for 2,400 deliveries.
+    FollowCase("followed-200", "200 jobs followed at once, 10 minions each", 200, 1, 10, SMALL),
+)

@@ -19,8 +19,9 @@ import yaml
 from benchmarks import peers, running
 from benchmarks.behaviour import names
 from benchmarks.cases import CHERRYPY, GATEWAY, LOCAL, LOCAL_ASYNC, NO_STORE, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.followers import Follow
 from benchmarks.intents import Asked as IntentsAsked
-from benchmarks.job_cases import DEADLINE_SECONDS, INTENT_CALLERS, LOOKED_UP_SECONDS, OPEN_JOBS
+from benchmarks.job_cases import DEADLINE_SECONDS, FOLLOWED_SECONDS, INTENT_CALLERS, LOOKED_UP_SECONDS, OPEN_JOBS, FollowCase
 from benchmarks.load import Load
 from benchmarks.peers import Peer
 from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes, threads_seconds
@@ -189,6 +190,19 @@ class Rig:
             if peer.ops_port:
                 sample["readers_dropped"] = metric(peer.ops_port, 'salt_api_stream_disconnects_total{reason="slow_consumer"}')
             return sample
+
+    def follow(self, case: FollowCase) -> dict[str, Any]:
+        """Measure a sidecar of its own, which lets that many follow."""
+        streams = case.jobs * case.followers
+        followed = peers.sidecar(self.salt, "followed", EVENTS_STREAMS=streams, API_CONNECTIONS_PER_ADDRESS=streams + 1)
+        low = {"fun": "test.sleep", "arg": [FOLLOWED_SECONDS], "tgt": names(case.minions), "tgt_type": "list", "timeout": 10 * FOLLOWED_SECONDS}
+        try:
+            followed.start(self.salt.credentials)
+            follow = Follow(followed.port, followed.headers, json.dumps(low), case.jobs, case.followers, case.minions, followed.process.pid, beside=self.beside)
+            self.settle()
+            return generated("benchmarks.followers", dataclasses.asdict(follow), OPEN_SECONDS + FOLLOWED_SECONDS + follow.grace_seconds)
+        finally:
+            followed.stop()
 
     def start_and_idle(self, name: str, idle_seconds: float) -> dict[str, Any]:
         """Start a peer anew, then let it do nothing."""

@@ -37,7 +37,7 @@ from benchmarks.cases import (
     StreamCase,
     Target,
 )
-from benchmarks.job_cases import FINISHED_JOBS, IDLE_STORE, INTENT_CALLERS, INTENTS, JOBS, LARGE_JOB, OPEN_JOBS, RESTART
+from benchmarks.job_cases import FINISHED_JOBS, FOLLOWED, IDLE_STORE, INTENT_CALLERS, INTENTS, JOBS, LARGE_JOB, OPEN_JOBS, RESTART, FollowCase
 from benchmarks.judge import Verdict, judge, median, table
 from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
@@ -48,6 +48,7 @@ PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
 STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
 TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *BAD, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
 TARGETS |= {**{case.name: case.targets for case in (*JOBS, LARGE_JOB)}, "intents": INTENTS, "restart": RESTART, "idle-store": IDLE_STORE}
+TARGETS |= {case.name: case.targets for case in FOLLOWED}
 QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "silent", "start", "jobs-16", "intents")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
@@ -87,6 +88,7 @@ class Run:
         starts = [*(self._starts() if self._wants("start") else ()), *self._stores()]
         bad = [step for case in BAD if self._wants(case.name) for step in self._calls(case)]
         large = [step for case in (*MANY, LARGE_JOB) if self._wants(case.name) for step in self._calls(case)]
+        large += [step for case in FOLLOWED if self._wants(case.name) for step in self._followers(case)]
         total = len(small) + len(streams) + len(starts) + len(bad) + len(large)
         for minions, behaviour, steps in ((10, {}, [*starts, *small, *streams]), (BAD_MINIONS, BAD_FLEET, bad), (1000, {}, large)):
             if steps:
@@ -110,6 +112,11 @@ class Run:
         self._add(case.name, case.title, streams=case.streams)
         for number, peer in self._order(case.peers, case.rounds):
             yield Step(case.name, case.title, peer, number, lambda peer=peer: self._rig.watch_streams(peer, chosen))  # type: ignore[misc]
+
+    def _followers(self, case: FollowCase) -> Iterator[Step]:
+        self._add(case.name, case.title, streams=case.jobs * case.followers)
+        for number, peer in self._order((SIDECAR,), 1):
+            yield Step(case.name, case.title, peer, number, lambda: self._rig.follow(case))
 
     def _starts(self) -> Iterator[Step]:
         self._add("start", "start, and 10 s without work")
