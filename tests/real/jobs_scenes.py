@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from service.demo.embedded import EmbeddedSalt
 from tests.installed import where
 from tests.real.pipeline import USERS, Pipeline
-from tests.real.sidecar import ANSWER_SECONDS, Answer, Sidecar, ask
+from tests.real.sidecar import ANSWER_SECONDS, JSON, Answer, Sidecar, ask
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,20 +69,24 @@ class Stage(contextlib.ExitStack):
         """The caller of most scenes."""
         return Pipeline(self.salt, self.make, self._folder)
 
-    def two_pipelines(self) -> tuple[Pipeline, Pipeline]:
-        """Return callers of two sidecars that share a new database of PostgreSQL."""
+    @functools.cached_property
+    def database(self) -> dict[str, object]:
+        """The settings of sidecars that share a database of PostgreSQL."""
         from tests.postgres_server import PostgresServer  # noqa: PLC0415 - psycopg takes a while to import
 
         server = self.enter_context(PostgresServer(Path(where("initdb") or "").resolve().parent))
         password = self._folder / "database-password"
         password.write_text(server.password)
-        shared = {"JOBS_STORE": server.new_database(), "JOBS_STORE_PASSWORD_FILE": password}
+        return {"JOBS_STORE": server.new_database(), "JOBS_STORE_PASSWORD_FILE": password}
+
+    @functools.cached_property
+    def two_pipelines(self) -> tuple[Pipeline, Pipeline]:
+        """The callers of two sidecars that share a database."""
 
         def make(master_config: Path, **settings: Any) -> Sidecar:
-            return self.make(master_config, **{**settings, **shared})
+            return self.make(master_config, **{**settings, **self.database})
 
         one, other = (Pipeline(self.salt, make, self._folder) for _ in range(2))
-        one.ran = other.ran = self.pipeline.ran
         return one, other
 
     def make(self, master_config: Path, **settings: Any) -> Sidecar:
@@ -115,11 +119,12 @@ class Stage(contextlib.ExitStack):
         job = answer.json()
         return Outcome(answer.status, job["status"], job["exit_code"], self.pipeline.runs, also)
 
-    def end_of(self, jid: str, also: str = "") -> Outcome:
-        """Wait for the end of a job."""
-        answer = self.pipeline.get(f"/{jid}{WAIT}")
+    def end_of(self, jid: str, also: str = "", pipeline: Pipeline | None = None) -> Outcome:
+        """Wait for the end of a job. pipeline: whose it is."""
+        pipeline = pipeline or self.pipeline
+        answer = pipeline.get(f"/{jid}{WAIT}")
         while answer.status == http.client.ACCEPTED:
-            answer = self.pipeline.get(f"/{jid}{WAIT}")
+            answer = pipeline.get(f"/{jid}{WAIT}")
         return self.outcome(answer, also)
 
 
@@ -151,7 +156,7 @@ def followed_live(stage: Stage) -> Outcome:
     jid = stage.pipeline.post(**stage.held("-{{ grains.id }}")).json()["jid"]
     heard = []
     for line in _lines(stage.pipeline, jid):
-        heard.append(" ".join(line.split()[1:]))
+        heard.append(_without_time(line))
         stage.gate(f"-minion-{len(heard)}").touch()
     return stage.end_of(jid, "; ".join(heard))
 
@@ -164,12 +169,30 @@ def followed_late(stage: Stage) -> Outcome:
 
 
 def cancelled(stage: Stage) -> Outcome:
-    jid = stage.pipeline.post(**stage.held(then=f"echo went on >> {stage.pipeline.ran}")).json()["jid"]
+    return _cancelled(stage, stage.pipeline, stage.pipeline)
+
+
+def _cancelled(stage: Stage, by: Pipeline, other: Pipeline) -> Outcome:
+    """Let one start a job, and another one, perhaps, cancel and follow it."""
+    jid = by.post(**stage.held()).json()["jid"]
     stage.begun()
-    answer = ask(stage.pipeline.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": stage.pipeline.token})
-    told = stage.end_of(jid, f"DELETE: {answer.status}")
+    answer = ask(other.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": other.token})
+    last = list(_lines(other, jid))[-1]
+    told = stage.end_of(jid, f"DELETE: {answer.status}; followed to: {_without_time(last)}", other)
     stage.gate().touch()
     return told
+
+
+def relaunched(stage: Stage) -> Outcome:
+    """What was wrong on one minion is mended, and the job runs again there alone."""
+    mended = stage.gate("-mended")
+    job = stage.held(then=f"[ {{{{ grains.id }}}} != minion-2 ] || [ -e {mended} ]")
+    stage.gate().touch()
+    first = stage.pipeline.post(WAIT, **job).json()
+    mended.touch()
+    headers = {**JSON, "X-Auth-Token": stage.pipeline.token}
+    again = ask(stage.pipeline.sidecar.api_port, "POST", f"/v1/jobs/{first['jid']}/relaunch{WAIT}", b'{"minions": "failed"}', headers)
+    return stage.outcome(again, f"before: {first['status']}, {first['counts']}; again on: {', '.join(again.json()['minions'])}")
 
 
 def killed(stage: Stage) -> Outcome:
@@ -178,8 +201,8 @@ def killed(stage: Stage) -> Outcome:
     stage.pipeline.sidecar.kill()
     stage.gate().touch()
     stage.pipeline.again()
-    last = stage.pipeline.get(f"/{jid}/events", TEXT).body.decode().splitlines()[-1]
-    return stage.end_of(jid, f"followed to: {' '.join(last.split()[1:])}")
+    last = list(_lines(stage.pipeline, jid))[-1]
+    return stage.end_of(jid, f"followed to: {_without_time(last)}")
 
 
 def repeated_step(stage: Stage) -> Outcome:
@@ -191,14 +214,18 @@ def two_sidecars(stage: Stage) -> Outcome:
     """One key is sent to both at once; 409 is what one gets while the other is publishing."""
 
     def send(pipeline: Pipeline) -> Answer:
-        answer = pipeline.post(WAIT, key="gh-42-7-1-deploy", **pipeline.marking())
+        answer = pipeline.post(WAIT, key="gh-42-7-1-deploy", **stage.pipeline.marking())
         while answer.status == http.client.CONFLICT:
-            answer = pipeline.post(WAIT, key="gh-42-7-1-deploy", **pipeline.marking())
+            answer = pipeline.post(WAIT, key="gh-42-7-1-deploy", **stage.pipeline.marking())
         return answer
 
     with ThreadPoolExecutor(2) as threads:
-        first, again = sorted(threads.map(send, stage.two_pipelines()), key=_is_replayed)
+        first, again = sorted(threads.map(send, stage.two_pipelines), key=_is_replayed)
     return stage.outcome(again, _repeated(first, again))
+
+
+def cancelled_through_another(stage: Stage) -> Outcome:
+    return _cancelled(stage, *stage.two_pipelines)
 
 
 def _is_replayed(answer: Answer) -> bool:
@@ -215,6 +242,10 @@ def _told_of(job: Mapping[str, Any], name: str) -> str:
     return ", ".join(f"{number}: {job['minions'][f'minion-{number}'][name]}" for number in range(1, MINIONS + 1))
 
 
+def _without_time(line: str) -> str:
+    return " ".join(line.split()[1:])
+
+
 def _lines(pipeline: Pipeline, jid: str) -> Iterator[str]:
     """Yield the lines of a job's stream as they come, without heartbeats."""
     connection = http.client.HTTPConnection("127.0.0.1", pipeline.sidecar.api_port, timeout=ANSWER_SECONDS)
@@ -227,6 +258,7 @@ def _lines(pipeline: Pipeline, jid: str) -> Iterator[str]:
 
 
 LIVE = "job: running; minion-1: ok; minion-2: ok; minion-3: ok; job: succeeded"
+CANCELLED = "DELETE: 202; followed to: job: cancelled"
 SCENES = [
     Scene("success", success, Outcome(200, "succeeded", 0, 3)),
     Scene("failing state", failing_state, Outcome(422, "failed", 1, 3, "1: state_failed, 2: state_failed, 3: state_failed")),
@@ -234,8 +266,10 @@ SCENES = [
     Scene("no match", no_match, Outcome(404, "no_match", 2, 0)),
     Scene("slow job, followed live", followed_live, Outcome(200, "succeeded", 0, 3, LIVE)),
     Scene("late follower", followed_late, Outcome(200, "succeeded", 0, 3, "5 lines, the same twice")),
-    Scene("cancel", cancelled, Outcome(409, "cancelled", 5, 3, "DELETE: 202")),
+    Scene("cancel", cancelled, Outcome(409, "cancelled", 5, 3, CANCELLED)),
+    Scene("relaunch of the failed", relaunched, Outcome(200, "succeeded", 0, 4, "before: failed, {'ok': 2, 'failed': 1}; again on: minion-2")),
     Scene("kill -9 of the sidecar, re-attach", killed, Outcome(200, "succeeded", 0, 3, "followed to: job: succeeded")),
     Scene("repeated step, same key", repeated_step, Outcome(200, "succeeded", 0, 3, "1 job; Idempotency-Replayed: no, yes")),
     Scene("two sidecars on PostgreSQL, one key", two_sidecars, Outcome(200, "succeeded", 0, 3, "1 job; Idempotency-Replayed: no, yes"), needs="initdb"),
+    Scene("two sidecars, cancelled by the other", cancelled_through_another, Outcome(409, "cancelled", 5, 3, CANCELLED), needs="initdb"),
 ]
