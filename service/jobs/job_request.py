@@ -62,6 +62,10 @@ class JobRequest(BaseModel):
         None, description="Where the job comes from, such as a pipeline's page."
     )
 
+    notify: Annotated[str, Field(max_length=2048, pattern=r"^https?://[!-\[\]-~]+$")] | None = Field(
+        None, description="Where to send a notice when the job is over; one of `jobs.notify_urls` has to allow it."
+    )
+
     @model_validator(mode="after")
     def _check(self) -> JobRequest:
         if self.dry_run and not all(name.startswith("state.") for name in self.functions):

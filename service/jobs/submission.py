@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from service.auth.identity import Identity, Session, is_named
 from service.clients import Client, Kind
-from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob
+from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob, Unprocessable
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
@@ -76,7 +76,7 @@ class Submissions:
     """
     Takes jobs in. Called from request threads.
 
-    boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. readers: who may read everybody's jobs. pause(seconds): sleeps.
+    boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. readers: who may read everybody's jobs. may_notify(url): a notice may be sent there. pause(seconds): sleeps.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Submissions:
         boot: str,
         keep_secrets: bool = False,
         readers: Collection[str] = (),
+        may_notify: Callable[[str], bool] = lambda _url: False,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
@@ -97,19 +98,21 @@ class Submissions:
         self.store = store
         self.running = running
         self._inquiries = inquiries
-        self._boot, self._keep_secrets, self._readers = boot, keep_secrets, readers
+        self._boot, self._keep_secrets, self._readers, self._may_notify = boot, keep_secrets, readers, may_notify
         self._monotonic, self._now, self._pause = monotonic, now, pause
 
     def submit(self, call: Call, key: str | None) -> tuple[JobRecord, bool]:
         """
         Publish a job, or return the one that the key was used for; say which.
 
-        Raises what Commands.run raises, KeyReused, Conflict while the first request with the key is still at it, Overloaded, StorageUnavailable.
+        Raises what Commands.run raises, Unprocessable, KeyReused, Conflict while the first request with the key is still at it, Overloaded, StorageUnavailable.
         """
         owner = owner_of(call.session.identity)
         known = self.store.keyed(owner, key) if key is not None else None
         if known is not None:
             return self._again(known, call), True
+        if call.request.notify is not None and not self._may_notify(call.request.notify):
+            raise Unprocessable("no notice may be sent there", errors=[{"pointer": "/notify", "detail": "jobs.notify_urls does not allow it"}])
         self.running.check_room()
         jid, now = new_jid(self._now), self._now()
         seconds = call.request.deadline

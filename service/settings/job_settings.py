@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from service.settings.option_types import RELOADABLE, Group, Seconds, Words
+
+# `http` only to the machine itself.
+_NOTIFY_URL = re.compile(r"(https://[^/?#@\s\\]+|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?)/[^?#\s\\]*")
+
+
+def _notify_urls(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_NOTIFY_URL.fullmatch(url) for url in urls):
+        raise ValueError("an entry is no URL such as https://ci.example.org/hooks/")
+    return urls
+
+
+NotifyUrls = Annotated[Words, AfterValidator(_notify_urls)]
 
 
 class JobSettings(Group):
@@ -41,6 +55,13 @@ class JobSettings(Group):
         (),
         description="Users who may read everybody's jobs of `/v1/jobs`, and neither cancel them nor let them run again, as `EAUTH:USER`. A bare name means the users of that name in every eauth module.",
     )
+    notify_urls: NotifyUrls = Field(
+        (),
+        description="Where the `notify` of a job of `/v1/jobs` may send its notice: URLs with `https`, such as `https://ci.example.org/hooks/`; one that ends in a slash allows all below it. Without any, nobody gets notices.",
+    )
+    notify_secret_file: Path | None = Field(
+        None, description="File with the key of the HMAC-SHA256 signature of notices, in its first line. Read again when it is replaced."
+    )
     open: int = Field(200, ge=1, le=10_000, description="Most jobs of `/v1/jobs` that are not over; a further one is answered 503.")
     lost_seconds: Seconds = Field(
         45.0, description="Least time between two answers of a minion that it does not run a job before its return counts as lost: it may be sending it."
@@ -57,6 +78,8 @@ class JobSettings(Group):
     def _check(self) -> JobSettings:
         if (self.recovery_user is None) != (self.recovery_password_file is None):
             raise ValueError("recovery_user and recovery_password_file go together")
+        if bool(self.notify_urls) != (self.notify_secret_file is not None):
+            raise ValueError("notify_urls and notify_secret_file go together")
         if has_password(self.store):
             raise ValueError("a password has no place in store: put it into a file, and that into store_password_file")
         return self

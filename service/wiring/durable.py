@@ -17,6 +17,8 @@ from service.errors import ConfigFault, InvalidConfiguration, StorageUnavailable
 from service.events.hub import Hub
 from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
+from service.jobs.notify.delivery import deliver, is_allowed
+from service.jobs.notify.notifier import TRY_SECONDS, Notifier
 from service.jobs.running.account import Waits
 from service.jobs.running.inquiries import Inquiries, RecoveryIdentity
 from service.jobs.running.opened import Keeping, Terms
@@ -43,9 +45,18 @@ class OpenStore:
     store: Store
     running: RunningJobs
     submissions: Submissions
+    notifier: Notifier | None = None
+
+    def start(self) -> None:
+        """Follow the jobs that were left open, and tell of those that are over."""
+        self.running.start()
+        if self.notifier is not None:
+            self.notifier.start()
 
     def stop(self) -> None:
         """Store what is known and let the store go."""
+        if self.notifier is not None:
+            self.notifier.stop()
         self.running.stop()
         self.store.close()
 
@@ -87,7 +98,7 @@ class DurableJobs:
     def start(self) -> None:
         """Follow the jobs that were left open; where there is no store say so, and go on trying."""
         if isinstance(self._found, OpenStore):
-            self._found.running.start()
+            self._found.start()
             return
         self._report.store_unusable(self._found)
         if self._is_wanted:
@@ -114,7 +125,7 @@ class DurableJobs:
                 self._found = found = self._open_store()
             if isinstance(found, OpenStore):
                 self._report.store_opened()
-                found.running.start()
+                found.start()
                 return
             if found != told:
                 self._report.store_unusable(told := found)
@@ -134,8 +145,9 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
         running = RunningJobs(store, inquiries, terms, keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open)
         hub.subscribe(running.take, running.cut)
         report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
-        desk = Submissions(commands.run, store, running, inquiries, boot=boot, keep_secrets=ours.keep_arguments, readers=ours.readers)
-        return OpenStore(store, running, desk)
+        allowed = functools.partial(is_allowed, entries=ours.notify_urls)
+        desk = Submissions(commands.run, store, running, inquiries, boot=boot, keep_secrets=ours.keep_arguments, readers=ours.readers, may_notify=allowed)
+        return OpenStore(store, running, desk, make_notifier(ours, store, allowed, report))
 
     jobs = DurableJobs(open_store, report, is_wanted=bool(ours.store))
     if ours.store:
@@ -200,6 +212,14 @@ def make_identity(ours: JobSettings, runner: Runner, report: Report) -> Recovery
     eauth, _, user = ours.recovery_user.partition(":")
     password = SecretFile(ours.recovery_password_file, "jobs.recovery_password_file", first_line, report.secret_unreadable)
     return RecoveryIdentity(eauth, user, password.value, functools.partial(runner.tokens.mk_token))
+
+
+def make_notifier(ours: JobSettings, store: Store, allowed: Callable[[str], bool], report: Report) -> Notifier | None:
+    """Make what tells of jobs that are over, if it may tell anybody."""
+    if ours.notify_secret_file is None:
+        return None
+    secret = SecretFile(ours.notify_secret_file, "jobs.notify_secret_file", first_line, report.secret_unreadable)
+    return Notifier(store, lambda url, body: deliver(url, body, secret.value(), TRY_SECONDS), allowed, report)
 
 
 def make_terms(ours: JobSettings, master: MasterOptions) -> Terms:

@@ -186,3 +186,15 @@ def test_inputs_count_when_room_is_made(store: Store) -> None:
 
     assert store.prune(0.0, store.size_bytes() - 1) == 1
     assert store.job("2" * 20) is not None
+
+
+def test_what_is_to_be_told_stays_until_it_was(store: Store) -> None:
+    ends = [(f"{number:020}", 1000.0 + number) for number in (2, 3, 1)]
+    store.save([Change(job(jid, status="failed", finished=at), {}, notice=True) for jid, at in ends])
+    store.save([Change(job(f"{2:020}", status="succeeded", finished=1002.0, revision=2), {}, notice=True), Change(job(), {})])
+
+    assert store.notices(2) == [f"{1:020}", f"{2:020}"]
+    store.noticed([f"{1:020}", f"{2:020}"])
+    assert store.notices(10) == [f"{3:020}"]
+    store.prune(2000.0, 10**9)
+    assert store.notices(10) == []

@@ -247,7 +247,12 @@ class OpenJob:
             self.record = dataclasses.replace(self.record, strays=account.strays)
         self._note(parts, at)
         self.record = dataclasses.replace(self.record, revision=self.record.revision + 1)
-        return Change(self.record, parts, tuple(self.unstored))
+        return Change(self.record, parts, tuple(self.unstored), notice=self._is_to_be_told)
+
+    @property
+    def _is_to_be_told(self) -> bool:
+        """Whether it is over now, was not before, and somebody wants to know."""
+        return self.is_over and self.told is None and self.record.status != "refused" and self.record.request.get("notify") is not None
 
     def _note(self, parts: Mapping[str, PartRecord], at: float) -> None:
         """Note what there is to tell those who follow the job: that it runs before its minions, what it came to after them."""

@@ -36,6 +36,7 @@ MIGRATIONS = (
     CREATE TABLE input (jid TEXT PRIMARY KEY, body BLOB NOT NULL);
     """,
     "CREATE INDEX job_since ON job (since, jid);",
+    "CREATE TABLE notice (jid TEXT PRIMARY KEY, at REAL NOT NULL);",
 )
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
 PART_FIELDS = tuple(field.name for field in dataclasses.fields(PartRecord))
@@ -54,7 +55,7 @@ def migrate(db: sqlite3.Connection) -> None:
 def remove_jobs(db: sqlite3.Connection, jids: Iterable[str]) -> None:
     """Remove jobs, with all that belongs to them."""
     rows = [(jid,) for jid in jids]
-    for table in ("happening", "part", "input", "job"):
+    for table in ("notice", "happening", "part", "input", "job"):
         db.executemany(f"DELETE FROM {table} WHERE jid = ?", rows)
 
 

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,8 @@ class SqliteStore:
                 put_parts(db, change.job.jid, change.parts)
                 happened = [(change.job.jid, one.seq, one.kind, one.at, text_of(one.body), one.minion) for one in change.happenings]
                 db.executemany("INSERT OR IGNORE INTO happening VALUES (?, ?, ?, ?, ?, ?)", happened)
+                if change.notice:
+                    db.execute("INSERT OR IGNORE INTO notice VALUES (?, ?)", (change.job.jid, change.job.finished))
 
         self._written(put, durable=False)
         return set()
@@ -172,6 +174,15 @@ class SqliteStore:
         wanted = "SELECT seq, kind, at, body, minion FROM happening WHERE jid = ? AND seq > ? ORDER BY seq LIMIT ?"
         with self._reading() as db:
             return [Happening(seq, kind, at, json.loads(body), minion) for seq, kind, at, body, minion in db.execute(wanted, (jid, after, limit))]
+
+    def notices(self, limit: int) -> list[str]:
+        """See Store."""
+        with self._reading() as db:
+            return [jid for (jid,) in db.execute("SELECT jid FROM notice ORDER BY at, jid LIMIT ?", (limit,))]
+
+    def noticed(self, jids: Sequence[str]) -> None:
+        """See Store."""
+        self._written(lambda db: db.executemany("DELETE FROM notice WHERE jid = ?", [(jid,) for jid in jids]), durable=False)
 
     def search(self, search: Search) -> list[JobRecord]:
         """See Store."""

@@ -91,11 +91,12 @@ class Happening:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What is stored of a job at one time: the job, those of its minions that have changed, and what happened."""
+    """What is stored of a job at one time: the job, those of its minions that have changed, and what happened. notice: it is over, and that is to be told."""
 
     job: JobRecord
     parts: Mapping[str, PartRecord]
     happenings: Sequence[Happening] = ()
+    notice: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +170,12 @@ class Store(Protocol):
 
     def happenings(self, jid: str, after: int, limit: int) -> list[Happening]:
         """Return what happened to a job after a number, in its order."""
+
+    def notices(self, limit: int) -> list[str]:
+        """Return the jids of our jobs whose end is still to be told, the oldest first; from now on those of sidecars that are dead are ours too."""
+
+    def noticed(self, jids: Sequence[str]) -> None:
+        """Note that there is nothing more to tell of the ends of these jobs."""
 
     def search(self, search: Search) -> list[JobRecord]:
         """Return the jobs of one owner, or of all."""

@@ -64,6 +64,8 @@ EVENTS = (
     LogEvent("job.recovered", "info", "So many jobs of `/v1` were not over when the process before this one ended, and are followed again.", ("count",)),
     LogEvent("job.foreign_return", "warning", "A return of another function, or with other arguments, came under the jid of a job of `/v1`: somebody uses its id. It is not counted as the job's. Logged once a minute.", ("jid", "minion", "count")),
     LogEvent("job.not_stored", "error", "What was learned of jobs of `/v1` could not be stored; it is tried again every second. Logged once a minute.", ("message", "count")),
+    LogEvent("job.notified", "info", "The notice that a job of `/v1` is over was taken (`notify`). `to`: by this host.", ("jid", "to", "tries")),
+    LogEvent("job.not_notified", "warning", "The notice that a job of `/v1` is over was not taken; it is sent again after a while, unless it is given up.", ("jid", "to", "tries", "message", "given_up")),
     LogEvent("job.store.unusable", "warning", "There is no store of jobs, so `/v1/jobs` is answered 503; everything else works. It is tried again every five seconds.", ("where", "problem", "fix")),
     LogEvent("job.store.opened", "info", "The store of jobs can be had after all.", ()),
     LogEvent("label.overflow", "warning", "A label has reached its limit of values (`metrics.functions`); further values count as `other`. Logged once for each metric.", ("metric", "limit")),

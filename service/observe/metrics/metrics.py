@@ -288,6 +288,10 @@ class Metrics:
         """Count a return of another function that came under a job's jid."""
         self.families["salt_api_jobs_foreign_returns_total"].counter().inc()
 
+    def job_notice(self, result: str) -> None:
+        """Count a try to tell of a job that is over."""
+        self.families["salt_api_jobs_notices_total"].counter(result).inc()
+
     def store_committed(self, seconds: float) -> None:
         """Observe how long the store took for a group of changes."""
         self.families["salt_api_jobs_store_commit_seconds"].histogram().observe(seconds)

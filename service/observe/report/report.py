@@ -168,6 +168,16 @@ class Report:
         if count := self._seldom.count("job.not_stored"):
             self._log.error("job.not_stored", message=reason, count=count)
 
+    def job_notified(self, jid: str, to: str, tries: int) -> None:
+        """It was told that a job of `/v1` is over."""
+        self._metrics.job_notice("sent")
+        self._log.info("job.notified", jid=jid, to=to, tries=tries)
+
+    def job_not_notified(self, jid: str, to: str, tries: int, reason: str, *, given_up: bool) -> None:
+        """It could not be told that a job of `/v1` is over."""
+        self._metrics.job_notice("dropped" if given_up else "failed")
+        self._log.warning("job.not_notified", jid=jid, to=to, tries=tries, message=reason, given_up=given_up)
+
     def store_unusable(self, fault: ConfigFault) -> None:
         """There is no store of jobs."""
         self._log.warning("job.store.unusable", where=fault.where, problem=fault.problem, fix=fault.fix)

@@ -207,6 +207,19 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(tmp_path: Path, pr
         store.close()
 
 
+def test_what_a_dead_sidecar_had_to_tell_another_one_tells(join: Join) -> None:
+    here, there = join(), join()
+    here.save([Change(job(status="failed", finished=1001.0), {}, notice=True)])
+
+    assert (here.notices(10), there.notices(10)) == ([JID], [])
+    here.close()
+    for _ in until(PATIENCE_SECONDS):
+        if there.notices(10) == [JID]:
+            break
+    there.noticed([JID])
+    assert there.notices(10) == []
+
+
 def test_tables_of_a_newer_sidecar_are_left_alone(join: Join, postgres_server: PostgresServer, url: str) -> None:
     join().intend(job())
     postgres_server.admin("UPDATE schema_version SET version = 99", url.rpartition("/")[2])

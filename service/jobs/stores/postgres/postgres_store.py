@@ -7,7 +7,7 @@ import dataclasses
 import json
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.errors import StorageUnavailable
@@ -39,6 +39,7 @@ MIGRATIONS = (
     # The jids under which minions were asked to end the job through sidecars that do not follow it, until the one that does has heard of them.
     "ALTER TABLE job ADD COLUMN ends text[] NOT NULL DEFAULT '{}'",
     "CREATE INDEX job_since ON job (since, jid)",
+    "CREATE TABLE notice (jid text PRIMARY KEY REFERENCES job ON DELETE CASCADE, at double precision NOT NULL)",
 )
 # Told instead of a jid: somebody was asked to end a job.
 AN_END = "end"
@@ -165,6 +166,20 @@ class PostgresStore:
         with self._link.connected() as db:
             return [Happening(**json.loads(record)) for (record,) in db.execute(wanted, (jid, after, limit))]
 
+    def notices(self, limit: int) -> list[str]:
+        """See Store."""
+        orphans = "jid IN (SELECT jid FROM notice) AND follower <> %s AND follower NOT IN (SELECT follower FROM living)"
+        with self._link.connected() as db:
+            me = self._link.number
+            db.execute(f"UPDATE job SET follower = %s WHERE {orphans}", (me, me))
+            ours = "SELECT jid FROM notice JOIN job USING (jid) WHERE follower = %s ORDER BY at, jid LIMIT %s"
+            return [jid for (jid,) in db.execute(ours, (me, limit))]
+
+    def noticed(self, jids: Sequence[str]) -> None:
+        """See Store."""
+        with self._writing() as db:
+            db.execute("DELETE FROM notice WHERE jid = ANY(%s)", (list(jids),))
+
     def search(self, search: Search) -> list[JobRecord]:
         """See Store."""
         where = "since >= %s AND status = coalesce(%s, status)"
@@ -274,6 +289,8 @@ class PostgresStore:
                 if rows:
                     cursor.executemany(put, rows)
         db.execute("UPDATE job SET bytes = bytes + %s WHERE jid = %s", (size, job.jid))
+        if change.notice:
+            db.execute("INSERT INTO notice VALUES (%s, %s) ON CONFLICT DO NOTHING", (job.jid, job.finished))
         db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, job.jid))
         return True
 

@@ -1,0 +1,287 @@
+"""Notices of jobs that are over: where they may go, how one is sent, and that none is lost or sent without end."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.demo.embedded import PATIENCE_SECONDS, until
+from service.errors import InvalidConfiguration
+from service.jobs.notify.delivery import deliver, is_allowed
+from service.jobs.notify.notifier import PAUSES_SECONDS, TRIES, Notifier
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import Change, JobRecord, PartRecord
+from service.settings.job_settings import JobSettings
+from tests.receiver import receiving
+from tests.unit.jobs.kept import JID, job
+from tests.unit.jobs.process import Sidecar
+
+
+def soon() -> Iterator[object]:
+    return until(PATIENCE_SECONDS, sleep=lambda _seconds: time.sleep(0.001))
+
+
+URL = "https://ci.example.org/hooks/1"
+ALLOWED = ("https://ci.example.org/hooks/", "https://chat.example.org:8443/one", "http://127.0.0.1:9/")
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://ci.example.org/hooks/", True),
+        ("https://CI.example.org:443/hooks/a/b?c=d", True),
+        ("https://chat.example.org:8443/one", True),
+        ("http://127.0.0.1:9/x", True),
+        ("https://chat.example.org:8443/one?x=1", True),
+        ("https://ci.example.org/hooks", False),
+        ("https://ci.example.org/", False),
+        ("http://ci.example.org/hooks/", False),
+        ("https://ci.example.org:8443/hooks/", False),
+        ("https://ci.example.org.evil.example/hooks/", False),
+        ("https://ci.example.org@evil.example/hooks/", False),
+        ("https://evil.example/https://ci.example.org/hooks/", False),
+        ("https://user:pw@ci.example.org/hooks/", False),
+        ("https://ci.example.org/hooks/../admin", False),
+        ("https://ci.example.org/hooks/%2e%2E/admin", False),
+        ("https://ci.example.org/hooks/..%2fadmin", False),
+        ("https://ci.example.org/hooks/..\\admin", False),
+        ("https://ci.example.org/hooks//evil.example/", False),
+        ("https://ci.example.org/hooks/#x", False),
+        ("https://chat.example.org:8443/one/two", False),
+        ("https://chat.example.org:8443/one2", False),
+        ("https://ci.example.org:99999/hooks/", False),
+        ("https://[::1/hooks/", False),
+        ("ftp://ci.example.org/hooks/", False),
+    ],
+)
+def test_a_notice_goes_nowhere_but_where_an_entry_says(url: str, *, allowed: bool) -> None:
+    assert is_allowed(url, ALLOWED) is allowed
+    assert not is_allowed(url, ())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["http://ci.example.org/", "https://ci.example.org", "https://u:p@ci.example.org/", "https://ci.example.org/?a", "*", "http://127.0.0.1.evil.example/"],
+)
+def test_an_entry_that_would_allow_too_much_is_refused(tmp_path: Path, entry: str) -> None:
+    with pytest.raises(ValidationError, match="an entry is no URL"):
+        JobSettings(notify_urls=(entry,), notify_secret_file=tmp_path)
+    with pytest.raises(ValidationError, match="go together"):
+        JobSettings(notify_urls=ALLOWED)
+
+
+def test_a_notice_is_signed_and_taken_with_2xx_alone() -> None:
+    with receiving() as receiver:
+        receiver.answers = [200, 302, 500]
+        said = [deliver(f"{receiver.url}a?b=c", b"{}", b"secret", 10) for _ in range(3)]
+        (path, headers, body), *_ = receiver.got
+
+    assert said == [None, "answered 302", "answered 500"]
+    assert [path for path, _, _ in receiver.got] == ["/hooks/a?b=c"] * 3
+    assert (path, body, headers["content-type"]) == ("/hooks/a?b=c", b"{}", "application/json")
+    assert headers["x-hub-signature-256"] == "sha256=" + hmac.new(b"secret", b"{}", hashlib.sha256).hexdigest()
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Serve one connection inside the block; gives the URL's authority."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), server.accept()[0] as peer:
+                answer(peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join(PATIENCE_SECONDS)
+
+
+def drip(peer: socket.socket) -> None:
+    for _ in soon():
+        peer.sendall(b"H")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("answer", [drip, lambda peer: peer.recv(1), lambda peer: peer.sendall(b"nonsense\r\n")])
+def test_who_answers_slowly_or_nonsense_holds_nobody_up(scheme: str, answer: Callable[[socket.socket], None]) -> None:
+    with answering(answer) as authority:
+        started = time.monotonic()
+        said = deliver(f"{scheme}://{authority}/", b"{}", b"secret", 0.1)
+
+    assert said
+    assert time.monotonic() - started < PATIENCE_SECONDS
+
+
+def test_who_is_not_there_is_told_apart() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        authority = f"127.0.0.1:{server.getsockname()[1]}"
+
+    assert "ConnectionRefusedError" in (deliver(f"http://{authority}/", b"{}", b"secret", 10) or "")
+
+
+class Post:
+    """Stands for the network. reasons: why the next tries fail."""
+
+    def __init__(self, *reasons: str | Exception | None) -> None:
+        self.reasons = list(reasons)
+        self.sent: list[tuple[str, bytes]] = []
+
+    def send(self, url: str, body: bytes) -> str | None:
+        self.sent.append((url, body))
+        reason = self.reasons.pop(0) if self.reasons else None
+        if isinstance(reason, Exception):
+            raise reason
+        return reason
+
+
+class Told:
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, int, str | None]] = []
+        self.crashes: list[str] = []
+
+    def job_notified(self, jid: str, to: str, tries: int) -> None:
+        self.lines.append((to, tries, None))
+
+    def job_not_notified(self, jid: str, to: str, tries: int, reason: str, *, given_up: bool) -> None:
+        self.lines.append((to, tries, f"{reason}{', given up' if given_up else ''}"))
+
+    def handler_crashed(self, consumer: str) -> None:
+        self.crashes.append(consumer)
+
+
+class Bench:
+    """A notifier over a store, with a clock that a test moves."""
+
+    def __init__(self, folder: Path, send: Callable[[str, bytes], str | None], *, allowed: bool = True) -> None:
+        self.now, self.told = 0.0, Told()
+        self.store = SqliteStore(folder / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
+        self.notifier = Notifier(self.store, send, lambda _url: allowed, self.told, monotonic=lambda: self.now, tick_seconds=0.002)
+
+    def until(self, lines: int) -> None:
+        for _ in soon():
+            if len(self.told.lines) == lines:
+                return
+        raise AssertionError(self.told.lines)
+
+    def until_empty(self) -> None:
+        for _ in soon():
+            if not self.store.notices(10):
+                return
+        raise AssertionError(self.store.notices(10))
+
+    def stop(self) -> None:
+        self.notifier.stop()
+        self.store.close()
+
+
+def over(parent: str | None = None) -> JobRecord:
+    return job(request={"notify": URL}, status="failed", finished=1002.0, parent=parent)
+
+
+def test_a_notice_tells_what_a_job_came_to_once(tmp_path: Path) -> None:
+    post = Post()
+    bench = Bench(tmp_path, post.send)
+    bench.store.save([Change(over(parent="7"), {"a": PartRecord("ok"), "b": PartRecord("failed")}, notice=True)])
+    bench.notifier.start()
+    bench.until_empty()
+    bench.stop()
+
+    ((url, body),) = post.sent
+    told = json.loads(body)
+    assert (url, bench.told.lines) == (URL, [("ci.example.org", 1, None)])
+    assert (told["id"], told["event"], told["jid"], told["parent"], told["owner"]) == (f"{JID}.over", "job.over", JID, "7", "pam:ci")
+    assert (told["status"], told["exit_code"], told["counts"], told["finished"]) == ("failed", 1, {"ok": 1, "failed": 1}, "1970-01-01T00:16:42.000Z")
+
+
+def test_it_is_tried_five_times_with_growing_pauses_and_given_up(tmp_path: Path) -> None:
+    post = Post("answered 500", InvalidConfiguration([]), KeyError("a bug"), "x", "y")
+    bench = Bench(tmp_path, post.send)
+    bench.store.save([Change(over(), {}, notice=True)])
+    bench.notifier.start()
+    for number, pause in enumerate(PAUSES_SECONDS, 1):
+        bench.until(number)
+        bench.now += pause
+    bench.until(TRIES)
+    bench.until_empty()
+    bench.stop()
+
+    assert [*PAUSES_SECONDS] == sorted(PAUSES_SECONDS)
+    assert len({body for _, body in post.sent}) == 1
+    assert [(tries, reason) for _, tries, reason in bench.told.lines] == [(1, "answered 500"), (2, ""), (3, "crashed"), (4, "x"), (5, "y, given up")]
+    assert bench.told.crashes == ["notify"]
+
+
+def test_a_restart_loses_none(tmp_path: Path) -> None:
+    first_post = Post("away")
+    first = Bench(tmp_path, first_post.send)
+    first.store.save([Change(over(), {}, notice=True)])
+    first.notifier.start()
+    first.until(1)
+    first.stop()
+    second_post = Post()
+    second = Bench(tmp_path, second_post.send)
+    second.notifier.start()
+    second.until_empty()
+    second.stop()
+
+    assert [url for url, _ in second_post.sent] == [URL]
+
+
+def test_what_is_allowed_no_longer_is_not_sent(tmp_path: Path) -> None:
+    post = Post()
+    bench = Bench(tmp_path, post.send, allowed=False)
+    bench.store.save([Change(over(), {}, notice=True)])
+    bench.notifier.start()
+    bench.until(1)
+    bench.stop()
+
+    assert post.sent == []
+    assert "allows it no longer" in str(bench.told.lines)
+
+
+def test_one_that_is_slow_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    free = threading.Event()
+
+    def send(_url: str, body: bytes) -> None:
+        if json.loads(body)["jid"] == JID:
+            free.wait(PATIENCE_SECONDS)
+
+    bench = Bench(tmp_path, send)
+    bench.store.save([Change(over(), {}, notice=True)])
+    bench.store.save([Change(job(f"{number:020}", request={"notify": URL}, status="failed", finished=2000.0), {}, notice=True) for number in range(20)])
+    bench.notifier.start()
+    bench.until(20)
+    free.set()
+    bench.until_empty()
+    bench.stop()
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_end_of_a_job_is_to_be_told_with_it_and_no_revision_is(tmp_path: Path, asked: bool) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.begin("a", "b", request={"notify": URL} if asked else {}, deadline=1010.0, ends_at=1010.0)
+    sidecar.returns("a")
+    sidecar.until(lambda: sidecar.statuses()["a"] == "ok")
+    assert sidecar.store.notices(10) == []
+    sidecar.now = 1011.0
+    sidecar.until(lambda: sidecar.status[0] == "failed")
+    assert sidecar.store.notices(10) == ([JID] if asked else [])
+    sidecar.store.noticed([JID])
+    sidecar.returns("b")
+    sidecar.until(lambda: sidecar.status[0] == "succeeded")
+    assert sidecar.store.notices(10) == []
+    sidecar.jobs.stop()
+    sidecar.kill()
