@@ -105,6 +105,10 @@ class NothingLeft(Fault, status=409, outcome="invalid"):
     """The job is over, and none of its minions is to run it again."""
 
 
+class GroupBusy(Conflict, retry_after="always"):
+    """Another job of the `concurrency` group is not over; `jid` says which, to whoever may see it."""
+
+
 class RangeBeyondEnd(Fault, status=416, outcome="invalid"):
     """The `Range` begins beyond the end of what there is."""
 

@@ -3,4 +3,4 @@
 from typing import Literal
 
 # Here, since the command line shows them, and a health check every few seconds must not import more than it needs; jobs/outcome.py says what they mean.
-JobStatus = Literal["publishing", "in_doubt", "running", "succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown", "refused"]
+JobStatus = Literal["queued", "publishing", "in_doubt", "running", "succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown", "refused"]

@@ -31,6 +31,18 @@ M = TypeVar("M", bound=BaseModel)
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 
 
+class Concurrency(BaseModel):
+    """Of the jobs of a group one is under way at a time."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    group: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:/@-]{1,128}$")] = Field(description="Its name, such as `deploy/production`; all users share it.")
+    when_busy: Literal["refuse", "queue", "cancel_running"] = Field(
+        "queue",
+        description="What becomes of the request while another job of the group is not over: refused with 409, queued, or queued after that one is cancelled.",
+    )
+
+
 class JobRequest(BaseModel):
     """A job, and what counts as its success. Unknown fields and wrong types are refused."""
 
@@ -58,6 +70,7 @@ class JobRequest(BaseModel):
         description="What a repeated request does when nobody can tell whether the master took the first: nothing, or publish again under the same jid.",
     )
     dry_run: bool = Field(False, description="Run states with `test=True`; for `state.*` only.")
+    concurrency: Concurrency | None = Field(None, description="Run it only while no other job of a group is under way.")
     cause_url: Annotated[str, Field(max_length=2048, pattern=r"^https?://\S+$")] | None = Field(
         None, description="Where the job comes from, such as a pipeline's page."
     )
@@ -77,6 +90,11 @@ class JobRequest(BaseModel):
         """The functions it runs."""
         return [self.fun] if isinstance(self.fun, str) else self.fun
 
+    @property
+    def group(self) -> str | None:
+        """Its concurrency group."""
+        return None if self.concurrency is None else self.concurrency.group
+
     def kept(self) -> dict[str, Any]:
         """Return what is stored of it: everything but its inputs, of which only a digest. queues: minions may let it wait."""
         return {**self.model_dump(exclude={*INPUTS}), "queues": self._queues, "inputs": digest_of(self.inputs)}
@@ -93,8 +111,8 @@ class JobRequest(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """What two requests have in common that ask for the same."""
-        return digest_of(self.model_dump())
+        """What two requests have in common that ask for the same; fields that a newer version has, and neither uses, do not tell them apart."""
+        return digest_of(self.model_dump(exclude_defaults=True))
 
     def low(self, jid: str) -> dict[str, Any]:
         """Return the low that starts it, without client and credentials. jid: of a job on minions; the master makes those of its own."""

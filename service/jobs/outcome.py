@@ -4,6 +4,8 @@ What the minions of a job come to: one status, from how many of them are in whic
 States of a job, in the order they are passed through:
 
     publishing -> running -> succeeded | partial | failed | no_match | timed_out | cancelled | unknown
+    queued -> publishing                   (another job of its group was not over)
+    queued -> timed_out | cancelled        (before its turn; nothing ran)
     publishing -> in_doubt -> running      (the master may have taken it)
     publishing -> refused                  (the master said no; nothing ran)
 
@@ -19,10 +21,10 @@ from typing import Literal
 from service.jobs import JobStatus
 
 MinionStatus = Literal["waiting", "running", "ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"]
-Cause = Literal["missing"]
+Cause = Literal["missing", "not_run"]
 
 # Jobs of which more is to come.
-OPEN: frozenset[JobStatus] = frozenset({"publishing", "in_doubt", "running"})
+OPEN: frozenset[JobStatus] = frozenset({"queued", "publishing", "in_doubt", "running"})
 # Ends that a late return may correct.
 CORRECTABLE: tuple[JobStatus, ...] = ("partial", "failed", "timed_out", "cancelled", "unknown")
 # Minions of which nothing more is expected.
@@ -73,7 +75,7 @@ class SuccessPolicy:
 
 @dataclasses.dataclass(frozen=True)
 class Conclusion:
-    """What a job has come to. cause: `missing` where only minions without a return are to blame."""
+    """What a job has come to. cause: `missing` where only minions without a return are to blame, `not_run` where it ended before its turn."""
 
     status: JobStatus
     cause: Cause | None = None

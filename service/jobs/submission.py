@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from service.auth.identity import Identity, Session, is_named
 from service.clients import Client, Kind
-from service.errors import BadRequest, Conflict, Fault, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob, Unprocessable
+from service.errors import BadRequest, Conflict, Fault, GroupBusy, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob, Unprocessable
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
@@ -20,9 +20,11 @@ from service.jobs.inputs import kept
 from service.jobs.job_request import JobRequest, digest_of
 from service.jobs.outcome import OPEN, MinionStatus
 from service.jobs.running.inquiries import Inquiries
+from service.jobs.running.opened import Begin
 from service.jobs.running.running_jobs import RunningJobs
 from service.jobs.running.stops import awaited_of
 from service.jobs.stores.store import JobRecord, Store
+from service.observe.trace.timeline import Timeline
 
 # Of the first request with a key a repetition waits this long for; then it is told to come back.
 PUBLISHING_SECONDS = 2.0
@@ -31,6 +33,8 @@ LOOK_SECONDS = 0.1
 SETTLED_SECONDS = 5.0
 # The master forgets jobs after a while (`keep_jobs_seconds`); then not knowing one means nothing.
 FORGOTTEN_SECONDS = 3600.0
+# Who is refused since another job of the group is not over should not ask again before this.
+BUSY_SECONDS = 10.0
 # After these nobody can say whether the master has taken the job.
 DOUBTFUL = (MasterTimeout, MasterUnreachable, MasterRefused)
 # What starts a job and does not wait for it; a wheel function is over with the master's answer.
@@ -50,6 +54,14 @@ class _Taken(Exception):
     def __init__(self, job: JobRecord) -> None:
         super().__init__()
         self.job = job
+
+
+class _Busy(Exception):
+    """Another job of the group goes first. intent: what would have been stored."""
+
+    def __init__(self, first: JobRecord, intent: JobRecord) -> None:
+        super().__init__()
+        self.first, self.intent = first, intent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +89,7 @@ class Submissions:
     Takes jobs in. Called from request threads.
 
     boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. readers: who may read everybody's jobs. may_notify(url): a notice may be sent there. pause(seconds): sleeps.
+    on_begun(info, seconds): a queued job was published, or refused, after its request was answered.
     """
 
     def __init__(
@@ -93,6 +106,7 @@ class Submissions:
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
+        on_begun: Callable[[RequestInfo, float], None] = lambda _info, _seconds: None,
     ) -> None:
         self._run = run
         self.store = store
@@ -100,6 +114,7 @@ class Submissions:
         self._inquiries = inquiries
         self._boot, self._keep_secrets, self._readers, self._may_notify = boot, keep_secrets, readers, may_notify
         self._monotonic, self._now, self._pause = monotonic, now, pause
+        self._on_begun = on_begun
 
     def submit(self, call: Call, key: str | None) -> tuple[JobRecord, bool]:
         """
@@ -117,11 +132,13 @@ class Submissions:
         jid, now = new_jid(self._now), self._now()
         seconds = call.request.deadline
         record = JobRecord(jid, owner, key, call.fingerprint, call.request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
-        record = dataclasses.replace(record, parent=call.parent)
+        record = dataclasses.replace(record, parent=call.parent, concurrency_group=call.request.group)
         try:
             return self._publish(record, call, intends=True), False
         except _Taken as taken:
             return self._again(taken.job, call), True
+        except _Busy as busy:
+            return self._behind(busy, call)
 
     def reads_all(self, identity: Identity) -> bool:
         """Say whether somebody may read everybody's jobs."""
@@ -152,9 +169,14 @@ class Submissions:
 
         Raises what Commands.run raises, and Conflict while nobody knows whether it was published.
         """
+        is_here = self.running.watched.get(record.jid) is not None
+        if record.status == "queued" and is_here:
+            record = self.running.queue.withdraw(record.jid, status="cancelled", cause="not_run", cancelled=True)
+        elif record.status == "queued":
+            self.running.stops.ask_elsewhere(record.jid, new_jid(self._now), session.credentials)
+            return self.store.job(record.jid) or record
         if record.status in {"publishing", "in_doubt"}:
             raise Conflict("the job is being published; come back", jid=record.jid)
-        is_here = self.running.watched.get(record.jid) is not None
         minions = self.running.awaited(record.jid) if is_here else awaited_of(self.store.parts(record.jid, bodies=False))
         if record.status not in OPEN or record.cancelled or not minions:
             return record
@@ -170,8 +192,12 @@ class Submissions:
         self._run([low], info, proof=session, client=Client.LOCAL_ASYNC, ready=ready)
         return self.store.job(record.jid) or record
 
-    def _publish(self, record: JobRecord, call: Call, *, intends: bool) -> JobRecord:
-        """Publish under the record's jid. intends: for the first time, so the intent is stored before that."""
+    def _publish(self, record: JobRecord, call: Call, *, intends: bool, back: Callable[[Fault], JobRecord] | None = None) -> JobRecord:
+        """
+        Publish under the record's jid. intends: for the first time, so the intent is stored before that.
+
+        back: what to do when it was certainly not published and nobody waits for the answer; without, it is refused.
+        """
         begun = not intends
 
         def ready(lows: list[Low]) -> None:
@@ -189,7 +215,9 @@ class Submissions:
             if not begun:
                 raise
             return self.running.in_doubt(record.jid)
-        except Fault:
+        except Fault as fault:
+            if back is not None:
+                return back(fault)
             if begun:
                 self.running.refused(record.jid)
             raise
@@ -217,13 +245,65 @@ class Submissions:
         finally:
             if not stored:
                 self.running.drop(intent.jid)
-        if taken is not None:
+        if taken is None:
+            return
+        if (taken.owner, taken.key) == (intent.owner, intent.key) and taken.key is not None:
             raise _Taken(taken)
+        raise _Busy(taken, intent)
+
+    def _behind(self, busy: _Busy, call: Call) -> tuple[JobRecord, bool]:
+        """Do what a request wants done while another job of its group goes first."""
+        first, when_busy = busy.first, busy.intent.request["concurrency"]["when_busy"]
+        is_cancelling = when_busy == "cancel_running" and first.status != "queued"
+        if when_busy == "refuse" or (is_cancelling and first.owner != busy.intent.owner):
+            may_see = first.owner == busy.intent.owner or self.reads_all(call.session.identity)
+            reason = f"another job of the group {first.concurrency_group} is not over"
+            raise GroupBusy(reason, retry_after_seconds=BUSY_SECONDS, jid=first.jid if may_see else None)
+        try:
+            queued = self._queue(busy.intent, call)
+        except _Taken as taken:
+            return self._again(taken.job, call), True
+        if is_cancelling:
+            try:
+                self.cancel(self.store.job(first.jid) or first, call.session, call.info)
+            except Fault:
+                queued = self.running.queue.withdraw(queued.jid, status="refused", key=None)
+                if queued.status == "refused":
+                    raise
+        return queued, False
+
+    def _queue(self, intent: JobRecord, call: Call) -> JobRecord:
+        """Store a job that is published when its turn comes."""
+        self.running.queue.check_room(intent.concurrency_group or "")
+        record = dataclasses.replace(intent, status="queued")
+        self.running.begin(record, call.session.credentials, self._when_free(call))
+        self._intend(record, kept(call.request, secrets_too=self._keep_secrets))
+        return self.running.queue.enter(record.jid)
+
+    def _when_free(self, call: Call) -> Begin:
+        """Return what publishes a queued job, on a thread of the queue, long after its request was answered."""
+
+        def begin(record: JobRecord) -> None:
+            started = self._monotonic()
+            info = dataclasses.replace(call.info, started=started, status=202, lows=[], who={}, claimed={}, audited=[], timeline=Timeline())
+
+            def back(fault: Fault) -> JobRecord:
+                info.status, info.error, info.error_type = fault.status, fault.reason, fault.kind
+                return self.running.queue.put_back(record.jid, begin if fault.retry_after == "always" else None)
+
+            try:
+                self._publish(record, dataclasses.replace(call, info=info), intends=False, back=back)
+            finally:
+                self._on_begun(info, self._monotonic() - started)
+
+        return begin
 
     def _again(self, known: JobRecord, call: Call) -> JobRecord:
         """Answer a request whose key was used: with its job, or by finding out whether that was ever published."""
         if known.fingerprint != call.fingerprint:
             raise KeyReused("the Idempotency-Key was used for another request", jid=known.jid)
+        if known.status == "queued":
+            return self.running.queue.adopt(known, call.session.credentials, self._when_free(call))
         if known.status not in {"publishing", "in_doubt"}:
             self.running.lend(known.jid, call.session.credentials)
             return known
@@ -253,10 +333,10 @@ class Submissions:
         return self.running.in_doubt(known.jid)
 
     def _age_of(self, record: JobRecord) -> float:
-        """Return how long ago a job was asked for, in seconds; by the time of day only if the machine was started anew since."""
+        """Return how long ago a job was first to be published, in seconds; by the time of day only if the machine was started anew since."""
         if record.boot == self._boot:
-            return self._monotonic() - record.ends_at + (record.deadline - record.since)
-        return self._now() - record.since
+            return self._monotonic() - record.ends_at + (record.deadline - record.since) - record.queued_seconds
+        return self._now() - record.since - record.queued_seconds
 
 
 def owner_of(identity: Identity) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.gateway.clients.verdict import Reason
 from service.jobs import JobStatus
+from service.jobs.job_request import Concurrency
 from service.jobs.outcome import Cause, MinionStatus
 
 
@@ -72,6 +73,8 @@ class JobSummary(Shown):
     finished: str | None
     revision: int = Field(description="How often it was stored with something new.")
     foreign_returns: int = Field(description="Returns that came under its jid and are of another function.")
+    concurrency: Concurrency | None = Field(description="The group of which it is, and what was to be done while that was busy.")
+    needs_owner: bool = Field(False, description="It goes on only when its owner sends the same request again.")
     cancel_asked: bool = Field(False, description="It is being cancelled, or was.")
     links: dict[str, str]
 

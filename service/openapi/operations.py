@@ -13,6 +13,7 @@ from service.errors import (
     Conflict,
     Fault,
     Forbidden,
+    GroupBusy,
     JobTimeout,
     KeyReused,
     MasterTimeout,
@@ -132,7 +133,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
                 _KEY,
             ),
             body=JobRequest,
-            faults=(*_RUNS, *_STORED, Unprocessable, KeyReused),
+            faults=(*_RUNS, *_STORED, Unprocessable, KeyReused, GroupBusy),
         ),
     },
     "/v1/jobs/{jid}": {

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from service.audit.trail import Audit
 from service.commands import Commands
 from service.errors import ConfigFault, InvalidConfiguration, StorageUnavailable
 from service.events.hub import Hub
@@ -131,7 +132,7 @@ class DurableJobs:
                 self._report.store_unusable(told := found)
 
 
-def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, hub: Hub, report: Report) -> DurableJobs:
+def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, hub: Hub, report: Report, *, audit: Audit) -> DurableJobs:
     """Make all that `/v1/jobs` needs, where there is a place for its store; without one everything else works."""
     ours, boot = configuration.settings.jobs, boot_id()
 
@@ -146,7 +147,17 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
         hub.subscribe(running.take, running.cut)
         report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
         allowed = functools.partial(is_allowed, entries=ours.notify_urls)
-        desk = Submissions(commands.run, store, running, inquiries, boot=boot, keep_secrets=ours.keep_arguments, readers=ours.readers, may_notify=allowed)
+        desk = Submissions(
+            commands.run,
+            store,
+            running,
+            inquiries,
+            boot=boot,
+            keep_secrets=ours.keep_arguments,
+            readers=ours.readers,
+            may_notify=allowed,
+            on_begun=audit.completed,
+        )
         return OpenStore(store, running, desk, make_notifier(ours, store, allowed, report))
 
     jobs = DurableJobs(open_store, report, is_wanted=bool(ours.store))
@@ -170,8 +181,7 @@ def make_store(ours: JobSettings, report: Report) -> Store:
         return SqliteStore(place_of(ours.store), on_commit=report.store_committed, monotonic=time.monotonic)
     with extra():
         from service.jobs.stores.postgres.postgres_store import PostgresStore  # noqa: PLC0415 - an extra, and 25 MB
-    password = password_of(ours, report.secret_unreadable)
-    return PostgresStore(ours.store, password, on_commit=report.store_committed, monotonic=time.monotonic, connections=ours.store_connections)
+    return PostgresStore(ours.store, password_of(ours, report.secret_unreadable), on_commit=report.store_committed, monotonic=time.monotonic)
 
 
 def try_store(ours: JobSettings) -> None:

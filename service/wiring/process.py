@@ -86,7 +86,7 @@ class Process:
         commands = make_commands(
             configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
         )
-        self.jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report)
+        self.jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report, audit=self.audit)
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         parts = ApiParts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -104,6 +104,23 @@ def test_a_job_is_cancelled_through_a_sidecar_that_does_not_follow_it(sidecars: 
     assert [(answer.status, answer.json()["cancel_asked"]) for answer in answers] == [(202, True)] * 2
     assert (asked["tgt"], asked["arg"]) == (["minion-2"], [jid])
     assert (over.status, over.json()["status"], over.json()["counts"]) == (409, "cancelled", {"ok": 1, "cancelled": 1})
+
+
+def test_a_group_is_one_for_both(sidecars: Sidecars) -> None:
+    here, there = sidecars(), sidecars()
+    there.process.jobs.start()
+    group: dict[str, Any] = {"concurrency": {"group": "g"}}
+    gateway_of(here).master.silent = {"minion-2"}
+    first = post(here, "", **group).json()["jid"]
+    second, third = (post(there, "", **group).json() for _ in range(2))
+    assert (second["status"], third["status"]) == ("queued", "queued")
+    cancelled = here.caller.request("DELETE", f"/v1/jobs/{third['jid']}", b"", x_auth_token=token_of(here))
+    assert get(here, f"/{third['jid']}?wait=30").json()["status"] == "cancelled"
+    gateway_of(here).hub.deliver(returned(first, "minion-2"))
+
+    assert cancelled.status in {200, 202}
+    assert get(here, f"/{second['jid']}?wait=30").json()["status"] == "succeeded"
+    assert published(there) == [second["jid"]]
 
 
 def test_the_open_jobs_of_one_that_has_ended_are_closed_by_the_next(sidecars: Sidecars) -> None:

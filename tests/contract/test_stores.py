@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -198,3 +199,67 @@ def test_what_is_to_be_told_stays_until_it_was(store: Store) -> None:
     assert store.notices(10) == [f"{3:020}"]
     store.prune(2000.0, 10**9)
     assert store.notices(10) == []
+
+
+def in_group(number: int, **fields: Any) -> JobRecord:
+    """Return a job of one group, the later the higher its number."""
+    return job(f"{number:020}", since=1000.0 + number, concurrency_group="g", **fields)
+
+
+def over(record: JobRecord) -> Change:
+    return Change(dataclasses.replace(record, status="succeeded", finished=2000.0), {})
+
+
+def turn(store: Store, record: JobRecord) -> bool:
+    return store.advance(dataclasses.replace(record, status="publishing", queued_seconds=500.0))
+
+
+def test_of_a_group_one_job_is_under_way_and_the_others_wait_in_their_order(store: Store) -> None:
+    first, second, third = in_group(1), in_group(2, status="queued"), in_group(3, status="queued")
+
+    assert store.intend(first) is None
+    assert store.intend(in_group(2)) == first
+    assert store.job(second.jid) is None
+    assert store.intend(third) is None
+    assert store.intend(second) is None
+    assert store.intend(job("9" * 20, concurrency_group="another")) is None
+    assert (turn(store, second), turn(store, third)) == (False, False)
+    store.save([over(first)])
+    assert store.intend(in_group(4)) == second
+    assert (turn(store, third), turn(store, second), turn(store, second)) == (False, True, False)
+    assert store.job(second.jid) == dataclasses.replace(second, status="publishing", queued_seconds=500.0)
+    assert store.intend(in_group(4)) == store.job(second.jid)
+    store.save([over(second)])
+    assert turn(store, third)
+
+
+def test_a_queued_job_that_needs_its_owner_is_passed_over(store: Store) -> None:
+    absent, next_one = in_group(1, status="queued", needs_owner=True), in_group(2, status="queued")
+    for record in (absent, next_one):
+        assert store.intend(record) is None
+        store.save([Change(record, {})])
+
+    assert turn(store, next_one)
+    assert (store.intend(in_group(3)), turn(store, absent)) == (store.job(next_one.jid), False)
+    store.save([over(next_one)])
+    assert store.claim(absent.jid)
+    assert turn(store, absent)
+
+
+@pytest.mark.parametrize("callers", [8])
+def test_of_many_at_once_in_one_group_one_goes_first(store: Store, callers: int) -> None:
+    found: list[JobRecord | None] = []
+    start = threading.Barrier(callers)
+
+    def intend(number: int) -> None:
+        start.wait()
+        found.append(store.intend(in_group(number)))
+
+    threads = [threading.Thread(target=intend, args=(number,)) for number in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found.count(None) == 1
+    assert len(store.unfinished()) == 1

@@ -352,7 +352,7 @@ def test_what_is_counted_and_logged(fake: Api) -> None:
 
     assert value("salt_api_jobs_ended_total", client="local", status="succeeded") == 1
     assert value("salt_api_jobs_ended_total", client="local", status="failed") == 1
-    assert [value("salt_api_jobs_open", status=status) for status in ("publishing", "in_doubt", "running")] == [0, 0, 0]
+    assert [value("salt_api_jobs_open", status=status) for status in ("queued", "publishing", "in_doubt", "running")] == [0, 0, 0, 0]
     assert value("salt_api_job_state_seconds_count", status="publishing") == 2
     assert value("salt_api_jobs_store_up") == 1
     assert json.dumps(value("salt_api_jobs_store_bytes"))

@@ -203,6 +203,8 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
         "finished": None if record.finished is None else moment(record.finished),
         "revision": record.revision,
         "foreign_returns": record.strays,
+        "concurrency": asked.get("concurrency"),
+        **({"needs_owner": True} if record.needs_owner else {}),
         **({"cancel_asked": True} if record.cancelled else {}),
         "links": {"self": url, **parent, "events": f"{url}/events", "log": f"{url}/log", "junit": f"{url}/junit", "minion": f"{url}/minions/{{id}}"},
     }

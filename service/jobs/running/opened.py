@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from service.events.checked import Odd, checked
@@ -86,6 +86,10 @@ class Terms:
         )
 
 
+# Publishes a queued job, as it is stored now.
+Begin = Callable[[JobRecord], object]
+
+
 @dataclasses.dataclass
 class OpenJob:
     """
@@ -94,7 +98,7 @@ class OpenJob:
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
     looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
-    interrupted: events may have been missed. publishing: a request of this process is at it. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; unstored: what they have to be told; told_up_to: the number of the last happening that is stored, whose change `news` tells. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
+    interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; unstored: what they have to be told; told_up_to: the number of the last happening that is stored, whose change `news` tells. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
     """
 
     record: JobRecord
@@ -114,6 +118,7 @@ class OpenJob:
     looked_up: bool = False
     questions: list[str] = dataclasses.field(default_factory=list)
     publishing: bool = False
+    begin: Begin | None = dataclasses.field(default=None, repr=False)
     recovering: bool = False
     expired: bool = False
     closed_at: float | None = None
@@ -154,6 +159,17 @@ class OpenJob:
         """Say whether a late return can change what it came to."""
         return self.account is not None and any(part.status in LATE for part in self.account.parts.values())
 
+    def is_to_be_looked_up(self, now: float, look_up_pause: float) -> bool:
+        """Say whether the job cache may know more than we: something may have been missed, or somebody is about to be given up."""
+        account = self.account
+        if self.cached_as is None or self.record.status == "queued":
+            return False
+        if account is not None and now >= self.ends_at > self.looked_at and account.awaited:
+            return True
+        if account is not None and account.denied_at > self.looked_at and account.seem_lost():
+            return True
+        return self.interrupted and not self.answered and self.looked_at < now - look_up_pause
+
     @property
     def missed(self) -> Why | None:
         """Return why a return may have been missed, None if none can have been."""
@@ -162,6 +178,12 @@ class OpenJob:
         if self.answered:
             return "job_cache_off"
         return "no_right_to_look" if self.recovering and not self.permitted else "bus_interrupted"
+
+    def cut(self, now: float) -> None:
+        """Events may have been missed. now: of the monotonic clock."""
+        self.interrupted, self.answered, self.looked_up = True, False, False
+        if self.account is not None:
+            self.account.cut(now)
 
     def keep(self, event: Event) -> None:
         """Keep an event until the account is opened."""

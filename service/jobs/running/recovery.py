@@ -20,7 +20,7 @@ class Recovery:
 
     def left_behind(self, watched: WatchedJobs) -> list[OpenJob]:
         """Return the jobs that nobody follows, the oldest first. Raises StorageUnavailable."""
-        unfinished = [self._again(record) for record in self._store.unfinished() if watched.get(record.jid) is None]
+        unfinished = [self.again(record) for record in self._store.unfinished() if watched.get(record.jid) is None]
         over = [self._over(record) for record in self._store.correctable(self._now() - self._terms.revise_seconds)]
         return [*unfinished, *(job for job in over if job.may_be_revised)]
 
@@ -30,7 +30,8 @@ class Recovery:
             return record.ends_at
         return self._monotonic() + min(max(0.0, record.deadline - self._now()), record.deadline - record.since)
 
-    def _again(self, record: JobRecord) -> OpenJob:
+    def again(self, record: JobRecord) -> OpenJob:
+        """Return a job that is not over."""
         job = OpenJob(record, policy_of(record.request), self.ends_at(record), interrupted=True, recovering=True)
         if record.status == "running":
             self._resume(job)

@@ -16,7 +16,8 @@ from service.events.event import Event
 from service.jobs.job_request import policy_of
 from service.jobs.running.account import MASTER, Heard, JobAccount
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
-from service.jobs.running.opened import JobsReport, Keeping, OpenJob, Terms
+from service.jobs.running.opened import Begin, JobsReport, Keeping, OpenJob, Terms
+from service.jobs.running.queueing import GroupQueue
 from service.jobs.running.recovery import Recovery
 from service.jobs.running.stops import Stops
 from service.jobs.running.watched_jobs import WatchedJobs
@@ -59,6 +60,9 @@ class RunningJobs:
         self._recovery = Recovery(store, terms, boot, monotonic=monotonic, now=now)
         self.watched = WatchedJobs()
         self.stops = Stops(store, inquiries, self.watched, new_jid=new_jid, monotonic=monotonic)
+        self.queue = GroupQueue(
+            store, self.watched, report, self._do, self._restate, left_open=self._recovery.again, bus_open=bus_open, monotonic=monotonic, now=now
+        )
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
         self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
         self._next_step = self._next_prune = 0.0
@@ -94,11 +98,14 @@ class RunningJobs:
     def stop(self, timeout: float = 2.0) -> None:
         """Store what is known, and end the threads."""
         self._inquiries.stop()
+        self.queue.stop()
         self._batcher.stop(timeout)
 
-    def begin(self, record: JobRecord, credentials: Credentials) -> None:
-        """Watch the jid of a job that a request is about to publish, with credentials that are kept in memory only."""
-        self.watched.add(OpenJob(record, policy_of(record.request), record.ends_at, dict(credentials), interrupted=not self._bus_open(), publishing=True))
+    def begin(self, record: JobRecord, credentials: Credentials, when_free: Begin | None = None) -> None:
+        """Watch the jid of a job that a request is about to publish or to queue (when_free), with credentials that are kept in memory only."""
+        job = OpenJob(record, policy_of(record.request), record.ends_at, dict(credentials), interrupted=not self._bus_open())
+        job.publishing, job.begin = when_free is None, when_free
+        self.watched.add(job)
 
     def check_room(self) -> None:
         """Raise Overloaded when no further job can be followed."""
@@ -170,7 +177,7 @@ class RunningJobs:
     def lend(self, jid: str, credentials: Credentials) -> None:
         """Ask in the name of a job's owner, who is here: about a job that nobody else could ask for."""
         job = self.watched.get(jid)
-        if job is not None and not job.is_over and (job.credentials is None or job.refused):
+        if job is not None and not job.is_over and job.record.status != "queued" and (job.credentials is None or job.refused):
             self._do(jid, lambda job: self._take_credentials(job, credentials))
 
     def cancel(self, jid: str, stopping: str, credentials: Credentials) -> None:
@@ -213,12 +220,14 @@ class RunningJobs:
             self._missed = False
             self._cut()
         now = self._monotonic()
-        if not items or now >= self._next_step:
+        stepping = not items or now >= self._next_step
+        if stepping:
             self._next_step = now + self._tick_seconds
             for job in self.watched.all():
                 self._step(job, now)
             self.stops.kill_due(now)
-        self._save(now)
+        if self._save(now) or stepping:
+            self.queue.advance()
         self._prune(now)
         answers, self._answers = self._answers, []
         for done, job in answers:
@@ -275,24 +284,15 @@ class RunningJobs:
                 self.watched.drop(job)
         elif job.looking:
             return
-        elif self._is_to_be_looked_up(job, now):
+        elif self._inquiries.can_look_up and self._bus_open() and job.is_to_be_looked_up(now, LOOK_UP_PAUSE_SECONDS):
             self._look_up(job, now)
+        elif job.record.status == "queued":
+            self.queue.step(job, now)
         elif job.account is None:
             if now >= job.ends_at and not job.publishing:
                 self._restate(job, status="unknown", finished=self._now())
         else:
             self._step_running(job, job.account, now)
-
-    def _is_to_be_looked_up(self, job: OpenJob, now: float) -> bool:
-        """Say whether the job cache may know more than we: something may have been missed, or somebody is about to be given up."""
-        if job.cached_as is None or not self._inquiries.can_look_up or not self._bus_open():
-            return False
-        account = job.account
-        if account is not None and now >= job.ends_at > job.looked_at and account.awaited:
-            return True
-        if account is not None and account.denied_at > job.looked_at and account.seem_lost():
-            return True
-        return job.interrupted and not job.answered and job.looked_at < now - LOOK_UP_PAUSE_SECONDS
 
     def _step_running(self, job: OpenJob, account: JobAccount, now: float) -> None:
         account.lose(account.seem_lost(), job.missed)
@@ -347,34 +347,35 @@ class RunningJobs:
 
     def _cut(self) -> None:
         for job in self.watched.all():
-            job.interrupted, job.answered, job.looked_up = True, False, False
-            if job.account is not None:
-                job.account.cut(self._monotonic())
+            job.cut(self._monotonic())
 
     def _recover(self) -> None:
         """Follow again what the process before us has left behind, or another sidecar of the same store."""
         jobs = self._recovery.left_behind(self.watched)
         for job in jobs:
             self.watched.add(job)
+            if job.record.status == "queued":
+                self.queue.recover(job)
         if count := sum(not job.is_over for job in jobs):
             self._report.jobs_recovered(count)
         self._touched.update(self.stops.hear())
 
-    def _save(self, now: float) -> None:
-        """Store all that has changed, and wake who waits for a job's end."""
+    def _save(self, now: float) -> bool:
+        """Store all that has changed, and wake who waits for a job's end. Say whether a group may be free now."""
         jobs = [job for jid in self._touched if (job := self.watched.get(jid)) is not None]
         if not jobs:
-            return
+            return False
         for job in jobs:
             job.settle(now, self._now())
         try:
             lost = self._store.save([job.take_changes(self._now()) for job in jobs])
         except StorageUnavailable as fault:
             self._report.jobs_not_stored(fault.reason)
-            return
+            return False
         self._touched.clear()
         for job in jobs:
             self.watched.drop(job) if job.record.jid in lost else job.stored(self._report)
+        return any(job.is_over and job.record.concurrency_group for job in jobs)
 
     def _prune(self, now: float) -> None:
         if now >= self._next_prune:

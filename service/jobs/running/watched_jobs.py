@@ -105,6 +105,11 @@ class WatchedJobs:
             if job.record.master_jid:
                 self._runs[job.record.master_jid] = job.record.jid
 
+    def add_missing(self, job: OpenJob) -> None:
+        """Watch a job, unless it is watched already."""
+        with self._lock:
+            self._jobs.setdefault(job.record.jid, job)
+
     def claim(self, job: OpenJob, credentials: Credentials) -> bool:
         """Take a job in hand for a request, one that is watched as it is; False while another request has it in hand."""
         with self._lock:

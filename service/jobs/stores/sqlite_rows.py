@@ -37,6 +37,12 @@ MIGRATIONS = (
     """,
     "CREATE INDEX job_since ON job (since, jid);",
     "CREATE TABLE notice (jid TEXT PRIMARY KEY, at REAL NOT NULL);",
+    """
+    ALTER TABLE job ADD COLUMN concurrency_group TEXT;
+    ALTER TABLE job ADD COLUMN needs_owner INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN queued_seconds REAL NOT NULL DEFAULT 0;
+    CREATE INDEX job_group ON job (concurrency_group) WHERE finished IS NULL;
+    """,
 )
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
 PART_FIELDS = tuple(field.name for field in dataclasses.fields(PartRecord))
@@ -80,10 +86,16 @@ def oldest(db: sqlite3.Connection, since: float, excess: float) -> Iterator[str]
         yield jid
 
 
-def find_job(db: sqlite3.Connection, where: str, *values: str) -> JobRecord | None:
+def find_job(db: sqlite3.Connection, where: str, *values: str | float | None) -> JobRecord | None:
     """Return the job that a condition is true of, None if there is none."""
     row = db.execute(f"{SELECT} WHERE {where}", values).fetchone()
     return job_of(row) if row else None
+
+
+def first_of_group(db: sqlite3.Connection, job: JobRecord) -> JobRecord | None:
+    """Return the job that goes first in a job's group, None if that is the job itself."""
+    earlier = "(status <> 'queued' OR (NOT needs_owner AND (since, jid) < (?, ?))) ORDER BY status = 'queued', since, jid"
+    return find_job(db, f"concurrency_group = ? AND finished IS NULL AND jid <> ? AND {earlier}", job.concurrency_group, job.jid, job.since, job.jid)
 
 
 def job_row(job: JobRecord) -> tuple[Any, ...]:
@@ -94,7 +106,7 @@ def job_row(job: JobRecord) -> tuple[Any, ...]:
 def job_of(row: tuple[Any, ...]) -> JobRecord:
     """Return a job from its row."""
     fields = dict(zip(JOB_FIELDS, row, strict=True))
-    return JobRecord(**{**fields, "request": json.loads(fields["request"]), "cancelled": bool(fields["cancelled"])})
+    return JobRecord(**{**fields, "request": json.loads(fields["request"]), "cancelled": bool(fields["cancelled"]), "needs_owner": bool(fields["needs_owner"])})
 
 
 def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:

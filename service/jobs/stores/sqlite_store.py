@@ -24,6 +24,7 @@ from service.jobs.stores.sqlite_rows import (
     SELECT,
     bytes_of,
     find_job,
+    first_of_group,
     job_of,
     job_row,
     marks,
@@ -93,6 +94,8 @@ class SqliteStore:
 
         def insert(db: sqlite3.Connection) -> JobRecord | None:
             taken = None if job.key is None else find_job(db, "owner = ? AND key = ?", job.owner, job.key)
+            if taken is None and job.concurrency_group is not None and job.status != "queued":
+                taken = first_of_group(db, job)
             if taken is None:
                 self._need_room()
                 db.execute(f"INSERT INTO job VALUES ({marks(JOB_FIELDS)})", job_row(job))
@@ -102,6 +105,18 @@ class SqliteStore:
 
         found: JobRecord | None = self._written(insert, durable=True)
         return found
+
+    def advance(self, job: JobRecord) -> bool:
+        """See Store."""
+
+        def begin(db: sqlite3.Connection) -> bool:
+            if find_job(db, "jid = ? AND status = 'queued'", job.jid) is None or first_of_group(db, job) is not None:
+                return False
+            db.execute(f"INSERT OR REPLACE INTO job VALUES ({marks(JOB_FIELDS)})", job_row(job))
+            return True
+
+        begun: bool = self._written(begin, durable=True)
+        return begun
 
     def save(self, changes: Iterable[Change]) -> set[str]:
         """See Store."""

@@ -31,6 +31,7 @@ class JobRecord:
     strays: returns under its jid that are of another function. revision: how often it was stored with something new.
     cancelled: somebody asked for its end. master_jid: the master's own id of a job that runs on itself.
     happened: the number of its last happening. parent: the job that it repeats, or is a part of.
+    concurrency_group: of its jobs one is under way at a time. needs_owner: it goes on only with its owner's next request. queued_seconds: until its turn in the group came.
     """
 
     jid: str
@@ -53,6 +54,9 @@ class JobRecord:
     master_jid: str | None = None
     happened: int = 0
     parent: str | None = None
+    concurrency_group: str | None = None
+    needs_owner: bool = False
+    queued_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +125,14 @@ class Store(Protocol):
         """
         Store a new job so that not even a loss of power forgets it. inputs: what its function got, to be given again; None: that is not kept.
 
-        Returns the job that has its owner and key already; then nothing is stored.
+        Returns the job that has its owner and key already, or one of its group that goes first (`advance`) unless it is stored as `queued`; then nothing is stored.
+        """
+
+    def advance(self, job: JobRecord) -> bool:
+        """
+        Store, as safely as `intend`, that a queued job is published now, if its turn has come; say whether.
+
+        In its group those that are under way go first, then those that were asked for earlier, but not those that need their owner.
         """
 
     def save(self, changes: Iterable[Change]) -> set[str]:
@@ -132,7 +143,11 @@ class Store(Protocol):
         """
 
     def claim(self, jid: str) -> bool:
-        """Take over a job that may have to be published again; False while a sidecar that lives is publishing it, and when it was published."""
+        """
+        Take over a job that may have to be published: again, or from the queue of its group.
+
+        False while a sidecar that lives is publishing it or can do so when its turn comes, and when it was published.
+        """
 
     def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
         """Sleep until there is news of a job that another sidecar follows, at most *seconds*, and not at all after `end_waits`."""

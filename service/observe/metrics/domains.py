@@ -53,7 +53,7 @@ MISSING = ("no_return", "not_connected")
 JOB_KINDS = ("state", "exec")
 # What runs a job of /v1, what it is in before it is over, and what it comes to.
 JOB_CLIENTS = ("local", "runner", "wheel")
-JOB_STATES = ("publishing", "in_doubt", "running")
+JOB_STATES = ("queued", "publishing", "in_doubt", "running")
 JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown")
 NOTICE_ENDS = ("sent", "failed", "dropped")
 STATE_RESULTS = ("unchanged", "changed", "failed", "test")

@@ -27,7 +27,7 @@ def test_a_job_whose_publish_a_kill_interrupted_counts_as_in_doubt(tmp_path: Pat
     sidecar.kill()
     again = recovered(tmp_path, now=1010.0)
 
-    assert again.jobs.watched.open_by_status() == {"publishing": 0, "in_doubt": 1, "running": 0}
+    assert again.jobs.watched.open_by_status() == {"queued": 0, "publishing": 0, "in_doubt": 1, "running": 0}
     again.jobs.stop()
     again.kill()
 

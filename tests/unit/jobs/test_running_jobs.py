@@ -83,7 +83,7 @@ def test_how_long_a_job_was_in_each_status_is_told_once_it_has_left_it(sidecar: 
     sidecar.jobs.begin(record, TOKEN)
     sidecar.now += 2
     sidecar.jobs.in_doubt(JID)
-    assert sidecar.jobs.watched.open_by_status() == {"publishing": 0, "in_doubt": 1, "running": 0}
+    assert sidecar.jobs.watched.open_by_status() == {"queued": 0, "publishing": 0, "in_doubt": 1, "running": 0}
     sidecar.now += 3
     sidecar.jobs.published(JID, ["a"])
     sidecar.now += 1

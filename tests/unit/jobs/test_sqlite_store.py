@@ -15,7 +15,7 @@ import pytest
 
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.stores.place import MOUNTS, place_of
-from service.jobs.stores.sqlite_rows import MIGRATIONS, job_row, marks
+from service.jobs.stores.sqlite_rows import JOB_FIELDS, MIGRATIONS, job_row, marks
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, PartRecord, answered
 from service.wiring.durable import size_of
@@ -87,7 +87,7 @@ def test_jobs_of_an_older_version_are_still_there(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as db:
         for script in MIGRATIONS[:3]:
             db.executescript(script)
-        row = job_row(job(happened=7))[: -len(("parent",))]
+        row = job_row(job(happened=7))[: JOB_FIELDS.index("parent")]
         db.execute(f"INSERT INTO job VALUES ({marks(row)})", row)
         db.execute("PRAGMA user_version = 3")
         db.commit()

@@ -47,6 +47,11 @@ class Desk:
         self.client = Client.LOCAL_ASYNC
         self.executed: list[str] = []
         self.paused: list[float] = []
+        self.session = SESSION
+        self.infos: list[RequestInfo] = []
+        self.begun: list[RequestInfo] = []  # of queued jobs, when their turn has come
+        self.cancelling: Exception | None = None
+        self.terminated: list[str] = []
         self.desk = Submissions(
             self.run,
             self.sidecar.store,
@@ -56,12 +61,17 @@ class Desk:
             monotonic=lambda: self.sidecar.now,
             now=self.sidecar.time_of_day,
             pause=self.paused.append,
+            on_begun=lambda info, _seconds: self.begun.append(info),
         )
 
     def run(self, body: Any, info: RequestInfo, *, proof: Session, client: Client, ready: Callable[[list[Low]], None]) -> list[Any]:
         """Do as Commands.run: check, be ready, publish."""
-        assert (proof, client) == (SESSION, self.client)
+        assert (proof, client) == (self.session, self.client)
         (fields,) = body
+        if fields["fun"] == "saltutil.term_job":
+            if self.cancelling is not None:
+                raise self.cancelling
+            self.terminated += fields["arg"]
         ready([Low(client, fields["fun"], fields)])
         what = self.publishes.pop(0) if self.publishes else None
         if isinstance(what, BaseException):
@@ -74,7 +84,8 @@ class Desk:
     def submit(self, key: str | None = "k", **fields: Any) -> tuple[str, str, bool]:
         """Return the job's jid, its status, and whether it was there already."""
         tgt = {"tgt": "*"} if self.client is Client.LOCAL_ASYNC else {}
-        call = Call(parse({**tgt, "fun": "test.echo", "arg": ["a"], **fields}), SESSION, new_info({"REQUEST_METHOD": "POST"}))
+        self.infos.append(new_info({"REQUEST_METHOD": "POST"}))
+        call = Call(parse({**tgt, "fun": "test.echo", "arg": ["a"], **fields}), self.session, self.infos[-1])
         record, replayed = self.desk.submit(call, key)
         return record.jid, record.status, replayed
 

@@ -40,6 +40,10 @@ MIGRATIONS = (
     "ALTER TABLE job ADD COLUMN ends text[] NOT NULL DEFAULT '{}'",
     "CREATE INDEX job_since ON job (since, jid)",
     "CREATE TABLE notice (jid text PRIMARY KEY REFERENCES job ON DELETE CASCADE, at double precision NOT NULL)",
+    """
+    ALTER TABLE job ADD COLUMN concurrency_group text, ADD COLUMN needs_owner boolean NOT NULL DEFAULT false;
+    CREATE INDEX job_group ON job (concurrency_group) WHERE finished IS NULL;
+    """,
 )
 # Told instead of a jid: somebody was asked to end a job.
 AN_END = "end"
@@ -48,6 +52,8 @@ ROW_BYTES = 200
 # One statement removes at most so many jobs, to end in time; the next one comes in a minute.
 MOST_PRUNED = 5000
 _JOBS = "SELECT record, status FROM job"
+_COLUMNS = ("jid", "owner", "key", "since", "status", "finished", "follower", "bytes", "record", "concurrency_group", "needs_owner")
+_INSERT = f"INSERT INTO job ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"
 _PUT_PART = "INSERT INTO part VALUES (%s, %s, %s, %s) ON CONFLICT (jid, minion) DO UPDATE SET record = excluded.record, body = excluded.body"
 _PUT_HAPPENING = "INSERT INTO happening VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 
@@ -56,25 +62,24 @@ class PostgresStore:
     """
     A Store that several sidecars share: beside one master, or the masters of one cluster.
 
-    password(): reads the password of the server; None: there is none. connections: most at once, beside one that stays. on_commit(seconds): something was stored. monotonic: measures that.
+    password(): reads the password of the server; None: there is none. on_commit(seconds): something was stored. monotonic: measures that.
     """
 
-    def __init__(
-        self, url: str, password: Callable[[], bytes] | None, *, on_commit: Callable[[float], None], monotonic: Callable[[], float], connections: int = 8
-    ) -> None:
+    def __init__(self, url: str, password: Callable[[], bytes] | None, *, on_commit: Callable[[float], None], monotonic: Callable[[], float]) -> None:
         self._on_commit, self._monotonic = on_commit, monotonic
         self._size = 0
         self._is_ending = False
         self._lock = threading.Lock()
         self._bells: dict[str, list[threading.Event]] = {}  # by jid; guarded by _lock
         self._tell: Callable[[], None] = lambda: None
-        self._link = ServerLink(url, password, MIGRATIONS, self._heard, connections)
+        self._link = ServerLink(url, password, MIGRATIONS, self._heard)
 
     def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """See Store."""
-        insert = "INSERT INTO job VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
         with self._writing() as db, db.transaction():
-            if db.execute(insert, self._row(job, len(inputs or b""))).rowcount:
+            if job.status != "queued" and (first := _first_of_group(db, job)) is not None:
+                return first
+            if db.execute(f"{_INSERT} ON CONFLICT DO NOTHING", self._row(job, len(inputs or b""))).rowcount:
                 if inputs is not None:
                     db.execute("INSERT INTO input VALUES (%s, %s)", (job.jid, inputs))
                 return None
@@ -83,6 +88,13 @@ class PostgresStore:
             raise StorageUnavailable("another job has this jid, or the key was given back just now", retry_after_seconds=1)
         return taken
 
+    def advance(self, job: JobRecord) -> bool:
+        """See Store."""
+        update = "UPDATE job SET status = %s, record = %s WHERE jid = %s AND status = 'queued' AND follower = %s"
+        with self._writing() as db, db.transaction():
+            values = (job.status, json.dumps(dataclasses.asdict(job)), job.jid, self._link.number)
+            return _first_of_group(db, job) is None and bool(db.execute(update, values).rowcount)
+
     def save(self, changes: Iterable[Change]) -> set[str]:
         """See Store."""
         with self._writing() as db, db.transaction():
@@ -90,10 +102,12 @@ class PostgresStore:
 
     def claim(self, jid: str) -> bool:
         """See Store."""
-        free = "status = 'in_doubt' OR (status = 'publishing' AND (follower = %s OR follower NOT IN (SELECT follower FROM living)))"
+        ours = "follower = %s OR follower NOT IN (SELECT follower FROM living)"
+        free = f"status = 'in_doubt' OR (status IN ('publishing', 'queued') AND ({ours})) OR (status = 'queued' AND needs_owner)"
+        taken = "follower = %s, needs_owner = false, status = CASE status WHEN 'queued' THEN status ELSE 'publishing' END"
         with self._writing() as db:
             me = self._link.number
-            return bool(db.execute(f"UPDATE job SET follower = %s, status = 'publishing' WHERE jid = %s AND ({free})", (me, jid, me)).rowcount)
+            return bool(db.execute(f"UPDATE job SET {taken} WHERE jid = %s AND ({free})", (me, jid, me)).rowcount)
 
     def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
         """See Store."""
@@ -271,13 +285,14 @@ class PostgresStore:
 
     def _row(self, job: JobRecord, inputs_bytes: int = 0) -> tuple[Any, ...]:
         record = json.dumps(dataclasses.asdict(job))
-        return (job.jid, job.owner, job.key, job.since, job.status, job.finished, self._link.number, len(record) + ROW_BYTES + inputs_bytes, record)
+        columns = (job.jid, job.owner, job.key, job.since, job.status, job.finished, self._link.number, len(record) + ROW_BYTES + inputs_bytes, record)
+        return (*columns, job.concurrency_group, job.needs_owner)
 
     def _put(self, db: Database, change: Change) -> bool:
         """Store what has changed of a job that is ours, and tell the others; return whether it is."""
         job = change.job
-        new = "key = excluded.key, status = excluded.status, finished = excluded.finished, record = excluded.record"
-        upsert = f"INSERT INTO job VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (jid) DO UPDATE SET {new} WHERE job.follower = excluded.follower"
+        new = ", ".join(f"{column} = excluded.{column}" for column in ("key", "status", "finished", "record", "needs_owner"))
+        upsert = f"{_INSERT} ON CONFLICT (jid) DO UPDATE SET {new} WHERE job.follower = excluded.follower"
         stored = db.execute(f"{upsert} RETURNING bytes", self._row(job)).fetchone()
         if stored is None:
             return False
@@ -313,9 +328,18 @@ def _bytes_of(db: Database) -> int:
     return int(row[0]) if row else 0
 
 
-def _found(db: Database, where: str, *values: str | None) -> JobRecord | None:
+def _found(db: Database, where: str, *values: str | float | None) -> JobRecord | None:
     row = db.execute(f"{_JOBS} WHERE {where}", values).fetchone()
     return _job(*row) if row else None
+
+
+def _first_of_group(db: Database, job: JobRecord) -> JobRecord | None:
+    """Return the job that goes first in a job's group, None if that is the job itself; until the transaction ends nobody else asks that of the group."""
+    if job.concurrency_group is None:
+        return None
+    db.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (job.concurrency_group,))
+    earlier = "(status <> 'queued' OR (NOT needs_owner AND (since, jid) < (%s, %s))) ORDER BY status = 'queued', since, jid"
+    return _found(db, f"concurrency_group = %s AND finished IS NULL AND jid <> %s AND {earlier}", job.concurrency_group, job.jid, job.since, job.jid)
 
 
 def _job(record: str, status: str) -> JobRecord:

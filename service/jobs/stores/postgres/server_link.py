@@ -7,16 +7,15 @@ import logging
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import psycopg
 from psycopg_pool import ConnectionPool
 
 from service.errors import ConfigFault, InvalidConfiguration, StorageFull, StorageUnavailable
 
-T = TypeVar("T")
+Database = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
@@ -25,12 +24,8 @@ LOCK_SECONDS = 5
 PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
+MOST_CONNECTIONS = 8
 MOST_WAITING = 200
-# Silence of the server in which a connection is given up: while it has a statement to end in time, and where it has nothing to do but answer.
-STATEMENT_SILENCE_SECONDS = STATEMENT_SECONDS + 2.0
-ANSWER_SILENCE_SECONDS = 3.0
-# So often it is asked whether it still answers, when it has told nothing.
-BEAT_SECONDS = 5.0
 # Silence in which either side finds out that the other's machine is gone.
 SILENT_SECONDS, PROBE_SECONDS, PROBES = 10, 5, 3
 # The first half of the names of our advisory locks; the second is a sidecar's number, or 0 for who changes the tables.
@@ -38,46 +33,14 @@ LOCKS = 0x53414C54
 CHANNEL = "salt_sidecar_job"
 
 
-class Database(psycopg.Connection[tuple[Any, ...]]):
-    """A connection whose every wait has an end: a frozen server holds its sockets open, and runs none of its own deadlines."""
-
-    silence_seconds = STATEMENT_SILENCE_SECONDS
-
-    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        """Wait as psycopg does, until the server was silent for too long."""
-        return super().wait(self._impatient(gen), *args, **kwargs)
-
-    def _impatient(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Pass on what psycopg's generator waits for; it is told every tenth of a second, with nothing, that nothing came."""
-        heard_at, ready = time.monotonic(), None
-        try:
-            while True:
-                ready = yield gen.send(ready)
-                now = time.monotonic()
-                if ready:
-                    heard_at = now
-                elif now - heard_at > self.silence_seconds:
-                    self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server has answered nothing for {self.silence_seconds:g} s")
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    def answer(self) -> None:
-        """See whether the server answers. Raises psycopg.Error."""
-        self.silence_seconds = ANSWER_SILENCE_SECONDS
-        self.execute("")
-        del self.silence_seconds
-
-
 class ServerLink:
     """
-    Connections to one database: one that stays, and at most *most* others. migrations: by version; a new one is added, none is changed.
+    Connections to one database. migrations: by version; a new one is added, none is changed.
 
     password(): reads it, for each connection anew; raises InvalidConfiguration. on_news(jid): something of a job was stored, by any sidecar; None: that may have been missed.
     """
 
-    def __init__(self, url: str, password: Callable[[], bytes] | None, migrations: Sequence[str], on_news: Callable[[str | None], None], most: int) -> None:
+    def __init__(self, url: str, password: Callable[[], bytes] | None, migrations: Sequence[str], on_news: Callable[[str | None], None]) -> None:
         self._url, self._password, self._migrations, self._on_news = url, password, migrations, on_news
         self._number: int | None = None
         self._fault: str | None = "the server was not reached yet"
@@ -88,15 +51,14 @@ class ServerLink:
         logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
         self._pool = ConnectionPool(
             url,
-            connection_class=Database,
             kwargs=self._options,
             min_size=0,
-            max_size=most,
+            max_size=MOST_CONNECTIONS,
             max_waiting=MOST_WAITING,
             timeout=PATIENCE_SECONDS,
             reconnect_timeout=PATIENCE_SECONDS,
             configure=bound,
-            check=Database.answer,
+            check=ConnectionPool.check_connection,
             open=True,
         )
         self._thread = threading.Thread(target=self._stay, name="store", daemon=True)
@@ -147,7 +109,7 @@ class ServerLink:
     def _stay(self) -> None:
         while not self._closing.is_set():
             try:
-                with Database.connect(self._url, **self._options()) as db:
+                with psycopg.connect(self._url, **self._options()) as db:
                     self._begin(db)
                     self._hear(db)
             except (psycopg.Error, InvalidConfiguration) as exc:
@@ -183,8 +145,7 @@ class ServerLink:
         for file in (db.fileno(), self._waker.fileno()):
             poller.register(file, select.POLLIN)
         while not self._closing.is_set():
-            if not poller.poll(BEAT_SECONDS * 1000):
-                db.answer()
+            poller.poll()
             for note in db.notifies(timeout=0):
                 self._on_news(note.payload)
 
@@ -192,7 +153,7 @@ class ServerLink:
 def probe(url: str, password: Callable[[], bytes] | None) -> None:
     """See whether jobs could be kept there. Raises InvalidConfiguration if not."""
     try:
-        with Database.connect(url, **options(password)) as db:
+        with psycopg.connect(url, **options(password)) as db:
             bound(db)
             may_create = _one(db, "SELECT has_schema_privilege(current_schema(), 'CREATE')")
     except psycopg.Error as exc:
