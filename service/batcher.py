@@ -48,11 +48,12 @@ class Batcher(Generic[T]):
         self._most_at_once = most_at_once
         self._linger_seconds, self._pace_seconds, self._idle_seconds = linger_seconds, pace_seconds, idle_seconds
         self._lazy = lazy
-        self._closed = False  # guarded by _wake, like all in _reset
+        self._closed = False  # guarded by _lock, like all in _reset
         self._reset()
 
     def _reset(self) -> None:
-        self._wake = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
         self._queue: deque[tuple[T, int, int]] = deque()  # item, what it counts for, bytes
         self._items = self._bytes = 0  # waiting, those in work included
         self._items_in_work = self._bytes_in_work = 0
@@ -65,7 +66,7 @@ class Batcher(Generic[T]):
 
         items: how many it counts for; 0, without a size, always fits. size: bytes.
         """
-        with self._wake:
+        with self._lock:
             if self._closed or self._exceeds(self._items + items, self._bytes + size):
                 return False
             self._queue.append((item, items, size))
@@ -97,12 +98,12 @@ class Batcher(Generic[T]):
 
     def start(self) -> None:
         """Start the thread; a second time does nothing."""
-        with self._wake:
+        with self._lock:
             self._start()
 
     def stop(self, timeout: float) -> int:
         """Refuse new items and handle what waits, for at most *timeout* seconds; return how many items are left."""
-        with self._wake:
+        with self._lock:
             self._closed = True
             self._wake.notify()
             thread = self._thread
@@ -118,7 +119,7 @@ class Batcher(Generic[T]):
 
     def release(self, items: int, size: int = 0) -> None:
         """Make room for others before the handler returns: this much of its batch has left the queue."""
-        with self._wake:
+        with self._lock:
             self._items -= items
             self._bytes -= size
             self._items_in_work -= items
@@ -126,7 +127,7 @@ class Batcher(Generic[T]):
 
     def handle_waiting(self) -> None:
         """Handle one batch, which may be empty. The thread's work; a test that has not started it may do it instead."""
-        with self._wake:
+        with self._lock:
             taken = self._take()
         batch = [item for item, _, _ in taken]
         try:
@@ -151,7 +152,7 @@ class Batcher(Generic[T]):
         """Wait until a batch is due, which may be empty; False at the end."""
         # Asked outside our lock: the owner may need a lock of its own to answer.
         idle_seconds = self._idle_seconds()
-        with self._wake:
+        with self._lock:
             self._wake.wait_for(lambda: self._queue or self._closed, idle_seconds)
             if self._queue:
                 self._wake.wait_for(lambda: self._urgent or self._closed, max(self._linger_seconds, pace_ends - time.monotonic()))

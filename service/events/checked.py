@@ -17,7 +17,7 @@ def _never(_value: object) -> bool:
 
 
 def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list) and set(map(type, value)) <= {str}
 
 
 def _or_several(*types: type) -> Fit:

@@ -187,7 +187,7 @@ class Publisher:
         if not load.get("minions") and not self._options.order_masters:
             return None
         minions, missing = load.get("minions") or [], load.get("missing") or []
-        if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in (minions, missing)):
+        if not (isinstance(minions, list) and isinstance(missing, list) and set(map(type, minions + missing)) <= {str}):
             raise MasterRefused("the minions in the master's answer to the publish are no names")
         return Job(str(load["jid"]), list(minions), list(missing))
 

@@ -15,13 +15,13 @@ from service.observe.metrics.catalogue import CATALOGUE, Declaration
 Samples = Mapping[tuple[str, ...], float]
 
 
-class Families:
+class Families(dict[str, "Family"]):
     """Every declared metric by its name. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry(auto_describe=True)
-        self._families = {declaration.name: Family(declaration, self.registry) for declaration in CATALOGUE}
+        super().__init__((declaration.name, Family(declaration, self.registry)) for declaration in CATALOGUE)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -31,19 +31,15 @@ class Families:
         self._gauges: list[tuple[Family, Callable[[], Samples]]] = []
         self._initialised = False
 
-    def __getitem__(self, name: str) -> Family:
-        """Return the metric of this name."""
-        return self._families[name]
-
     def watch_total(self, name: str, labels: tuple[str, ...], read: Callable[[], float]) -> None:
         """Take a counter from *read*, which never falls, at each scrape."""
         with self._lock:
-            self._totals.append((self._families[name], labels, read))
+            self._totals.append((self[name], labels, read))
 
     def watch_gauge(self, name: str, read: Callable[[], Samples]) -> None:
         """Take all samples of a gauge from *read* at each scrape: {label values: value}; of an optional one those there are, and no others."""
         with self._lock:
-            self._gauges.append((self._families[name], read))
+            self._gauges.append((self[name], read))
 
     def settle(self) -> None:
         """
@@ -67,7 +63,7 @@ class Families:
     def _initialise(self) -> None:
         for declaration in CATALOGUE:
             if declaration.values and all(declaration.values) and not declaration.optional:
-                self._families[declaration.name].initialise(*declaration.values)
+                self[declaration.name].initialise(*declaration.values)
 
 
 class Family:

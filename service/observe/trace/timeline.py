@@ -32,17 +32,17 @@ class Timeline:
     Only the request's own thread writes it.
 
     context: the place in a trace that all we cause belongs to, None while nobody traces: a trace that nobody samples would
-    keep Salt from starting its own. span: the tracer's, see observe/trace/spans.py.
+    keep Salt from starting its own. span: the tracer's, see observe/trace/spans.py. now: its clock.
     """
 
-    __slots__ = ("_clock", "_published", "_sums", "context", "first_return_s", "span", "stages")
+    __slots__ = ("_published", "_sums", "context", "first_return_s", "now", "span", "stages")
 
     def __init__(self, context: TraceContext | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.context = context
         self.span: Any = None
         self.stages: list[Stage] = []
         self.first_return_s: float | None = None
-        self._clock = clock
+        self.now = clock
         self._sums: dict[StageName, float] = {}
         self._published: float | None = None
 
@@ -56,7 +56,7 @@ class Timeline:
 
     def passed(self, name: StageName, started: float) -> None:
         """Count the time since *started* to a stage."""
-        ended = self._clock()
+        ended = self.now()
         self._sums[name] = self._sums.get(name, 0.0) + ended - started
         if name == "auth" and self.stages and self.stages[-1].name == "auth":
             self.stages[-1] = Stage(name, self.stages[-1].started, ended)  # an access list and the guard are one thing to whoever looks
@@ -68,11 +68,7 @@ class Timeline:
     def returned(self) -> None:
         """Note that a minion, or a runner, has returned; only the first counts."""
         if self.first_return_s is None and self._published is not None:
-            self.first_return_s = self._clock() - self._published
-
-    def now(self) -> float:
-        """Return the time of its clock."""
-        return self._clock()
+            self.first_return_s = self.now() - self._published
 
     def carrier(self) -> dict[str, str]:
         """Return what joins work elsewhere to this trace; nothing while nobody traces."""
