@@ -320,7 +320,8 @@ def token_of(environ: Mapping[str, Any], cookie_name: str) -> str | None:
     An empty X-Auth-Token is none: SaltGUI sends it before the login. Bearer values and cookies that cannot be tokens are
     other people's, and are passed over.
     """
-    return _header_token(environ) or next(filter(TOKEN.fullmatch, _cookies(environ.get("HTTP_COOKIE", ""), cookie_name)), None)
+    token, cookies = _header_token(environ), environ.get("HTTP_COOKIE")
+    return token if token or not cookies else next(filter(TOKEN.fullmatch, _cookies(cookies, cookie_name)), None)
 
 
 def is_cookie_alone(environ: Mapping[str, Any], cookie_name: str) -> bool:
@@ -332,7 +333,10 @@ def _header_token(environ: Mapping[str, Any]) -> str | None:
     header: str = environ.get("HTTP_X_AUTH_TOKEN", "").strip()
     if header:
         return header
-    scheme, _, value = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
+    authorization: str = environ.get("HTTP_AUTHORIZATION", "")
+    if not authorization:
+        return None
+    scheme, _, value = authorization.strip().partition(" ")
     return value.strip() if scheme.lower() == "bearer" and TOKEN.fullmatch(value.strip()) else None
 
 

@@ -103,19 +103,20 @@ class Share:
 
     def take_yaml(self, values: int) -> None:
         """Take what YAML's values need, before they are made. Raises TooLarge, Overloaded."""
-        self._take_values(values, YAML_VALUE_BYTES)
+        self._count(values)
+        self.take(values * YAML_VALUE_BYTES)
 
     def take_json(self, body: bytes) -> None:
         """Take what a JSON text needs, before it is parsed. Raises TooLarge, Overloaded."""
         wide = not body.isascii() or b"\\u" in body
-        self.take(len(body) * ((WIDE_JSON_BYTES if wide else JSON_BYTES) - 1))
-        self._take_values(json_values(body, self._memory.most_values), JSON_VALUE_BYTES)
+        values = json_values(body, self._memory.most_values)
+        self._count(values)
+        self.take(len(body) * ((WIDE_JSON_BYTES if wide else JSON_BYTES) - 1) + values * JSON_VALUE_BYTES)
 
-    def _take_values(self, values: int, bytes_each: int) -> None:
+    def _count(self, values: int) -> None:
         self._values += values
         if self._values > self._memory.most_values:
             raise TooLarge(f"a body may have {self._memory.most_values} values (api.body_values_limit); send less, or in several requests")
-        self.take(values * bytes_each)
 
 
 def share_of(req: falcon.Request) -> Share:

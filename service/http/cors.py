@@ -37,7 +37,7 @@ class Cors:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer OPTIONS before it reaches a route: a preflight carries no credentials, and learns nothing of the URL."""
-        if req.get_header("Sec-Fetch-Site") == "cross-site" and not self.may_share(req.get_header("Origin") or ""):
+        if req.env.get("HTTP_SEC_FETCH_SITE") == "cross-site" and not self.may_share(req.get_header("Origin") or ""):
             # SameSite does the same, but an operator may have loosened it.
             req.env.pop("HTTP_COOKIE", None)
         if req.method == "OPTIONS":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import datetime as dt
 import functools
 import gzip
@@ -77,11 +76,14 @@ def decode(req: falcon.Request, *, required: str = "JSON, YAML or a form require
         raise NotAcceptable(required)
     _check_uncompressed(req)
     takes_long = len(body) > (LONG_BYTES if media_type in {JSON, TEXT} else LONG_SLOW_BYTES)
-    with share.turn() if takes_long else contextlib.nullcontext():
-        return _decoded(_as_utf8(body, parameters, share), media_type, share)
+    if not takes_long:
+        return _decoded(body, parameters, media_type, share)
+    with share.turn():
+        return _decoded(body, parameters, media_type, share)
 
 
-def _decoded(body: bytes, media_type: str, share: Share) -> Any:
+def _decoded(body: bytes, parameters: str, media_type: str, share: Share) -> Any:
+    body = _as_utf8(body, parameters, share)
     if media_type == JSON:
         return _json(body, share)
     if media_type == TEXT:
@@ -125,7 +127,7 @@ def best_type(req: falcon.Request) -> str | None:
 
     JSON when both are as good, but a type that is named beats one that a wildcard covers, as in rest_cherrypy.
     """
-    header = req.get_header("Accept") or "*/*"
+    header = req.accept
     return _best_type(header) if len(header) <= REMEMBERED_CHARACTERS else _best_type.__wrapped__(header)
 
 
@@ -148,7 +150,7 @@ def vary(resp: falcon.Response, *names: str) -> None:
     """Add request headers that the answer depends on."""
     before = resp.get_header("Vary")
     known = before.split(", ") if before else []
-    resp.set_header("Vary", ", ".join([*known, *(name for name in names if name not in known)]))
+    resp.set_header("Vary", ", ".join(dict.fromkeys([*known, *names])))
 
 
 def compress(req: falcon.Request, resp: falcon.Response) -> None:
@@ -190,7 +192,7 @@ def _cut(value: object, depth: int) -> object:
 
 
 def _check_uncompressed(req: falcon.Request) -> None:
-    declared = req.get_header("Content-Encoding")
+    declared = req.env.get("HTTP_CONTENT_ENCODING")
     if not declared:
         return
     compressed = [one for one in map(str.strip, declared.lower().split(",")) if one in COMPRESSED]

@@ -75,7 +75,7 @@ def new_info(environ: Mapping[str, Any], *, believe_id: bool = True) -> RequestI
     return RequestInfo(
         request_id=given if believe_id and _REQUEST_ID.fullmatch(given) else new_request_id(),
         method=environ["REQUEST_METHOD"],
-        path=_TOKEN_IN_PATH.sub(r"\1<redacted>", environ.get("PATH_INFO", "/")),
+        path=_TOKEN_IN_PATH.sub(_without_token, environ.get("PATH_INFO", "/")),
         address=environ.get("REMOTE_ADDR", ""),
         user_agent=(environ.get("HTTP_USER_AGENT") or "")[:MAX_USER_AGENT_CHARACTERS] or None,
         body_bytes=int(length) if length.isdecimal() else 0,
@@ -84,6 +84,10 @@ def new_info(environ: Mapping[str, Any], *, believe_id: bool = True) -> RequestI
         queue_wait_s=environ.get("sidecar.queue_wait_seconds"),
         timeline=Timeline(traceparent.parse(header, environ.get("HTTP_TRACESTATE", "")) if (header := environ.get("HTTP_TRACEPARENT")) else None),
     )
+
+
+def _without_token(found: re.Match[str]) -> str:
+    return f"{found[1]}<redacted>"
 
 
 def new_request_id(now: Callable[[], float] = time.time) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from service import __version__
@@ -181,7 +182,7 @@ def make_guard(limits: LimitSettings, runner: Runner, metrics: Metrics, report: 
 
 def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, quick_calls: Slots, *, access: Access, audit: Audit, report: Report) -> Sessions:
     """Make the sessions over the master's own tokens."""
-    ours = configuration.settings
+    ours, external_auth = configuration.settings, configuration.master.raw.get("external_auth")
     return Sessions(
         runner.tokens,
         guard,
@@ -190,7 +191,8 @@ def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, qu
         cookie_name=ours.session.cookie_name,
         cache_seconds=ours.session.cache_seconds,
         offline_seconds=ours.session.offline_seconds,
-        external_auth=configuration.master.raw.get("external_auth") or {},
+        # Each request looks into it, and Salt's own mapping takes ten times as long as a dict.
+        external_auth=dict(external_auth) if isinstance(external_auth, Mapping) else {},
         see_all=ours.events.see_all,
         on_revoked=lambda session, how: report.revoked(session.log_fields, how),
         audit=audit.begin,
