@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import math
@@ -10,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from service.blocks import Block
 from service.bounded import Bounded
 from service.errors import Overloaded, ShareTaken, Throttled
 
@@ -51,42 +51,42 @@ class Shares:
         self._size = slots_together(limit, share)
         self._lock = threading.Lock()
         self._taken = 0  # guarded by _lock
-        self._held: collections.Counter[str] = collections.Counter()  # by holder; guarded by _lock
+        self._held: dict[str, int] = {}  # by holder; guarded by _lock
 
-    @contextlib.contextmanager
-    def take(self, *holders: str, begun: bool = False) -> Iterator[None]:
+    def take(self, *holders: str, begun: bool = False) -> Block[None]:
         """
         Hold a slot inside the block. Raises Overloaded, ShareTaken.
 
         holders: whose it is, each one within the one before it. begun: what the slot is for has, so it is given even if none is left.
         """
-        with self._lock:
-            if not begun:
-                self._check(holders)
-            self._count(holders, 1)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._count(holders, -1)
+        return Block(lambda: self._count_in(holders, begun=begun), lambda _: self._count_out(holders))
 
     def check(self, *holders: str) -> None:
         """Raise what `take` would."""
         with self._lock:
             self._check(holders)
 
-    def _count(self, holders: tuple[str, ...], slots: int) -> None:
-        self._taken += slots
-        for holder in holders:
-            self._held[holder] += slots
-            if not self._held[holder]:
-                del self._held[holder]
+    def _count_in(self, holders: tuple[str, ...], *, begun: bool) -> None:
+        with self._lock:
+            if not begun:
+                self._check(holders)
+            self._taken += 1
+            for holder in holders:
+                self._held[holder] = self._held.get(holder, 0) + 1
+
+    def _count_out(self, holders: tuple[str, ...]) -> None:
+        with self._lock:
+            self._taken -= 1
+            for holder in holders:
+                self._held[holder] -= 1
+                if not self._held[holder]:
+                    del self._held[holder]
 
     def _check(self, holders: tuple[str, ...]) -> None:
         room = self._size - self._taken
         for holder in holders:
-            room = self._room(self._held[holder], room)
-        left = min(self._size - self._taken, self._limit - self._held[holders[-1]])
+            room = self._room(self._held.get(holder, 0), room)
+        left = min(self._size - self._taken, self._limit - self._held.get(holders[-1], 0))
         if min(room, left) > 0:
             return
         if left <= 0:
@@ -110,22 +110,23 @@ class Slots:
         self._shares = Shares(kind, limit, share, retry_after_seconds=retry_after_seconds)
         self._strangers = strangers
 
-    @contextlib.contextmanager
-    def take(self, holder: Holder) -> Iterator[Callable[[str], None] | None]:
+    def take(self, holder: Holder) -> contextlib.AbstractContextManager[Callable[[str], None] | None]:
         """
         Hold a slot inside the block.
 
         Yields, for a stranger, what to call when it has turned out to be a user, which holds one of ours from then on. Raises Overloaded, and Throttled for strangers.
         """
         if holder.proven or self._strangers is None:
-            with self._shares.take(holder.address, holder.user):
-                yield None
-            return
+            return self._shares.take(holder.address, holder.user)
+        return self._take_as_stranger(holder, self._strangers)
+
+    @contextlib.contextmanager
+    def _take_as_stranger(self, holder: Holder, strangers: Shares) -> Iterator[Callable[[str], None]]:
         with contextlib.ExitStack() as held:
             self._shares.check(holder.address, holder.user)
             try:
                 # Anybody can use a name, so it counts at its own address only.
-                held.enter_context(self._strangers.take(holder.address, f"{holder.address} {holder.user}"))
+                held.enter_context(strangers.take(holder.address, f"{holder.address} {holder.user}"))
             except Overloaded as fault:
                 # Guessing passwords must not look as if we failed our callers.
                 raise Throttled(fault.reason, retry_after_seconds=fault.retry_after_seconds) from None

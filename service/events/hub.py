@@ -8,9 +8,10 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from service.blocks import Block
 from service.errors import MasterUnreachable
 from service.events.checked import Odd, checked
 from service.events.event import Event, OnUndecodable, read
@@ -108,16 +109,17 @@ class Waiter:
 
     def put(self, item: Event | Interruption) -> bool:
         """Accept an item; False when the inbox is full. The hub's alone."""
-        heavy = False
+        rings = True
         if isinstance(item, Event):
             before = self._put_bytes - self._taken_bytes
-            if before + item.size > self._limit_bytes:
+            after = before + item.size
+            if after > self._limit_bytes:
                 return False
-            heavy = before < self._ring_bytes <= before + item.size
             self._put_bytes += item.size
+            # The thread sleeps only after it has seen nothing wait, so it cannot miss the one that makes the number full.
+            rings = len(self._items) + 1 == self._ring_at or before < self._ring_bytes <= after or item.kind != "job_ret"
         self._items.append(item)
-        # The thread sleeps only after it has seen nothing wait, so it cannot miss the one that makes the number full.
-        if len(self._items) == self._ring_at or heavy or isinstance(item, Interruption) or item.kind != "job_ret":
+        if rings:
             self._bell.put(None)
         return True
 
@@ -205,22 +207,13 @@ class Hub:
         """Say whether a request waits for a job."""
         return jid in self._watched
 
-    @contextlib.contextmanager
-    def listen(self) -> Iterator[Waiter]:
+    def listen(self) -> Block[Waiter]:
         """
         Give a waiter. It hears of the jids it watches, and of every interruption of the bus.
 
         Raises MasterUnreachable while the bus is not connected.
         """
-        waiter = self._new_waiter()
-        with self._lock:
-            if not self._open:
-                raise MasterUnreachable("the master's event bus is not connected", retry_after_seconds=1)
-            self._listening.add(waiter)
-        try:
-            yield waiter
-        finally:
-            self._forget(waiter)
+        return Block(self._listen, self._forget)
 
     def subscribe(self, take: Callable[[Event], None], on_cut: Callable[[], None] = lambda: None) -> None:
         """
@@ -231,17 +224,9 @@ class Hub:
         self._subscribers += (take,)
         self._on_cut += (on_cut,)
 
-    @contextlib.contextmanager
-    def keep_early(self) -> Iterator[None]:
+    def keep_early(self) -> Block[None]:
         """Keep the events of unknown jids inside the block: publish and `watch` in it, a fast minion answers first."""
-        with self._lock:
-            self._publishing += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._publishing -= 1
-                self._drop_early_if_unwanted()
+        return Block(self._begin_publish, self._end_publish)
 
     def attach(self, waiter: Waiter, jid: str) -> None:
         """Route a job's events to a waiter, the early ones first."""
@@ -290,11 +275,31 @@ class Hub:
         for tell in self._on_cut:
             tell()
 
+    def _listen(self) -> Waiter:
+        waiter = self._new_waiter()
+        with self._lock:
+            if not self._open:
+                raise MasterUnreachable("the master's event bus is not connected", retry_after_seconds=1)
+            self._listening.add(waiter)
+        return waiter
+
+    def _begin_publish(self) -> None:
+        with self._lock:
+            self._publishing += 1
+
+    def _end_publish(self, _: None) -> None:
+        with self._lock:
+            self._publishing -= 1
+            if not self._publishing:
+                self._early.clear()
+                self._early_bytes = 0
+
     def _keep_early(self, jid: str, event: Event) -> bool:
-        if self._early_bytes + event.size > self._early_limit_bytes:
+        total = self._early_bytes + event.size
+        if total > self._early_limit_bytes:
             return False
         self._early.setdefault(jid, []).append(event)
-        self._early_bytes += event.size
+        self._early_bytes = total
         return True
 
     def _forget(self, waiter: Waiter) -> None:
@@ -304,8 +309,3 @@ class Hub:
                 self._watched[jid].remove(waiter)
                 if not self._watched[jid]:
                     del self._watched[jid]
-
-    def _drop_early_if_unwanted(self) -> None:
-        if not self._publishing:
-            self._early.clear()
-            self._early_bytes = 0

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from service.blocks import Block
 from service.errors import Conflict
 
 MOST_JOBS = 50_000
@@ -93,18 +94,9 @@ class Owners:
 
     # What this process does.
 
-    @contextlib.contextmanager
-    def starting(self) -> Iterator[None]:
+    def starting(self) -> Block[int]:
         """Start a job, and call `started`, inside the block: the bus may tell of it before the master answers."""
-        with self._lock:
-            number = self._begun
-            self._begun += 1
-            self._under_way[number] = None
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._under_way[number]
+        return Block(self._begin, self._end)
 
     def started(self, jid: str, owner: Owner) -> None:
         """The master took a job of ours."""
@@ -128,6 +120,17 @@ class Owners:
         finally:
             with self._lock:
                 self._reserved.discard(jid)
+
+    def _begin(self) -> int:
+        with self._lock:
+            number = self._begun
+            self._begun += 1
+            self._under_way[number] = None
+        return number
+
+    def _end(self, number: int) -> None:
+        with self._lock:
+            del self._under_way[number]
 
     # For who has events that may be of jobs that are being started.
 

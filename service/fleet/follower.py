@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from service.batcher import Batcher
+from service.blocks import Block
 from service.events.checked import Odd, checked
 from service.events.event import Event
 from service.events.payload import Payload, Undecodable
@@ -104,8 +104,8 @@ class Follower:
                 self._on_odd("tag")
             return
         followed = FollowedEvent(event, self._monotonic(), publishing=self._publishes > 0)
-        large = self._batcher.waiting_bytes + event.size > HURRY_BYTES
-        if not self._batcher.put(followed, size=event.size, urgent=large):
+        size = event.size
+        if not self._batcher.put(followed, size=size, urgent=self._batcher.waiting_bytes + size > HURRY_BYTES):
             self._on_drop()
 
     def cut(self) -> None:
@@ -130,16 +130,9 @@ class Follower:
 
     # Request threads.
 
-    @contextlib.contextmanager
-    def publishing(self) -> Iterator[None]:
+    def publishing(self) -> Block[None]:
         """Publish, and call `published`, inside the block: the job is announced before the master acknowledges it."""
-        with self._lock:
-            self._publishes += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._publishes -= 1
+        return Block(lambda: self._count_publishes(1), lambda _: self._count_publishes(-1))
 
     def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
         """The master took a job of ours; the publish took *seconds*."""
@@ -156,6 +149,10 @@ class Follower:
         """The request waits no longer."""
         now = self._monotonic()
         self._tell(lambda: self._jobs.ended(jid, now))
+
+    def _count_publishes(self, more: int) -> None:
+        with self._lock:
+            self._publishes += more
 
     def _tell(self, what: Callable[[], None]) -> None:
         """Let our thread do something between the events that came before and those that come after; it is no event, so there is room for it."""

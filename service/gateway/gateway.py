@@ -92,6 +92,9 @@ class Runner:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
         if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
             raise session_over()
+        run = self._by_client[low.client]
+        if not low.fields.get("jid"):
+            return run(low, request)
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(self._claims.reserve(low, request.is_kept))
@@ -100,7 +103,7 @@ class Runner:
                 if not self.tokens.are_good(low.proof):
                     raise Unauthenticated(REFUSED) from None
                 raise
-            return self._by_client[low.client](low, request)
+            return run(low, request)
 
 
 class Gateway:

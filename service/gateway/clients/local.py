@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from typing import Any
 
+from service.blocks import Block
 from service.clients import Client
 from service.errors import Fault, MasterTimeout, Overloaded, Unauthenticated
 from service.events.hub import Hub, Waiter
@@ -140,14 +140,10 @@ class Jobs:
         with request.timeline.stage("publish"):
             return self._publisher.publish_low(low, metadata=request.job_metadata(), accepted=request.accepted, trace=request.timeline.carrier())
 
-    @contextlib.contextmanager
-    def waiting_for(self, jid: str, request: Request) -> Iterator[None]:
+    def waiting_for(self, jid: str, request: Request) -> Block[None]:
         """Wait for a job inside the block: whose return has not come by its end is missing."""
-        self._publisher.ledger.waits(jid, request.deadline - self.now())
-        try:
-            yield
-        finally:
-            self._publisher.ledger.ended(jid)
+        ledger = self._publisher.ledger
+        return Block(lambda: ledger.waits(jid, request.deadline - self.now()), lambda _: ledger.ended(jid))
 
     def gathering(self, fields: Mapping[str, Any], job: Job, *, closed: bool = False) -> Gathering:
         """Start the account of a job's minions. closed: they are all, though others answer under the same jid."""
