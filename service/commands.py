@@ -8,6 +8,7 @@ import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
 from typing import Any, Protocol
 
 from service.audit.records import Act
@@ -142,12 +143,8 @@ class Commands:
         if self._rules is not None and any(map(self._rules.concerns, lows)):
             self._judge(self._rules, lows, info, proof)
         slots = self.sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self.quick_calls
-        with contextlib.ExitStack() as held:
-            try:
-                welcome = held.enter_context(slots.take(self._holder(lows, info, proof)))
-            except (Overloaded, Throttled) as fault:
-                self._count_refused(lows, fault)
-                raise
+        slot = slots.take(self._holder(lows, info, proof))
+        with _CountedSlot(slot, functools.partial(self._count_refused, lows)) as welcome:
             if any(low.is_compound for low in lows):
                 self._check_rights(lows, info, welcome)
             if ready is None:
@@ -279,17 +276,32 @@ class Commands:
             request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline, is_kept=is_kept)
             return self._gateway.run(low, request)
 
-    @contextlib.contextmanager
-    def _admitted(self, low: Low, info: RequestInfo, welcome: Welcome) -> Iterator[Callable[[], None]]:
+    def _admitted(self, low: Low, info: RequestInfo, welcome: Welcome) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Let a low's credentials through to the master inside the block; yields what to call when it has accepted them."""
-        with self._guard.admit(low.proof, info.address, _asked(low, info)) as accepted:
 
-            def no_stranger() -> None:
-                accepted()
-                if welcome is not None:
-                    welcome(self._holder_of(low.proof, info.address).user)
+        def no_stranger() -> None:
+            if welcome is not None:
+                welcome(self._holder_of(low.proof, info.address).user)
 
-            yield no_stranger
+        return self._guard.admit(low.proof, info.address, _asked(low, info), on_accepted=no_stranger)
+
+
+class _CountedSlot:
+    """A `with` block for a slot. on_refused(fault): told of what who gets none is answered with."""
+
+    def __init__(self, slot: contextlib.AbstractContextManager[Welcome], on_refused: Callable[[Fault], None]) -> None:
+        self._slot = slot
+        self._on_refused = on_refused
+
+    def __enter__(self) -> Welcome:
+        try:
+            return self._slot.__enter__()
+        except (Overloaded, Throttled) as fault:
+            self._on_refused(fault)
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> bool | None:
+        return self._slot.__exit__(kind, exc, traceback)
 
 
 def _completed(body: object, proof: Proof | None, client: Client | None) -> object:

@@ -38,10 +38,12 @@ class Lately(Generic[K]):
         with self._lock:
             return self._until.get(key, 0.0) > self._monotonic()
 
-    def add(self, key: K) -> None:
-        """Remember that it happened now."""
+    def add(self, *keys: K) -> None:
+        """Remember that it happened now, or each of several things."""
         with self._lock:
-            self._until[key] = self._monotonic() + self.seconds
+            until = self._monotonic() + self.seconds
+            for key in keys:
+                self._until[key] = until
 
     def drop(self, key: K) -> None:
         """Forget it."""
@@ -133,8 +135,7 @@ class Allowances:
 
     def worked(self, who: Caller) -> None:
         """Remember a login that the master accepted."""
-        self._known.add(who.address)
-        self._known.add(who.pair)
+        self._known.add(who.address, who.pair)
 
     def failed(self, who: Caller) -> None:
         """Remember a login that the master refused."""

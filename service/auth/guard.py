@@ -32,6 +32,12 @@ def _is_token(credentials: Mapping[str, Any]) -> bool:
     return credentials.keys() == {"token"}
 
 
+def _caller_of(credentials: Mapping[str, Any], address: str) -> Caller:
+    """Return who tries. A token has no user, but must not be tried without end either."""
+    who = f"token from {address}" if _is_token(credentials) else f"{credentials.get('eauth', '')}:{credentials.get('username', '')}"
+    return Caller(address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest())
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """
@@ -132,16 +138,10 @@ class Attempt:
 
     def __post_init__(self) -> None:
         self._digest = self.proven.digest_of(self.credentials)
+        self._caller = _caller_of(self.credentials, self.address)
         self._sent_at: float | None = None
-        self._turn = contextlib.ExitStack()
-        self._paid = contextlib.ExitStack()  # gives back, when it is closed
-
-    @functools.cached_property
-    def _caller(self) -> Caller:
-        """Who tries. A token has no user, but must not be tried without end either."""
-        mine = self.credentials
-        who = f"token from {self.address}" if _is_token(mine) else f"{mine.get('eauth', '')}:{mine.get('username', '')}"
-        return Caller(self.address, hashlib.sha256(who.encode("utf-8", "surrogatepass")).hexdigest())
+        self._turn: contextlib.ExitStack | None = None
+        self._paid: contextlib.ExitStack | None = None  # gives back, when it is closed
 
     def enter(self) -> None:
         """
@@ -152,6 +152,7 @@ class Attempt:
         """
         if not self._is_known():
             self.allowances.check(self._caller)
+            self._turn = contextlib.ExitStack()
             self._turn.enter_context(self._gate.turn())
             if self._is_known():
                 self._turn.close()
@@ -178,7 +179,7 @@ class Attempt:
     def refused(self) -> str:
         """Take the master's word that the credentials are bad: what was paid is lost. Returns the result."""
         self._decided()
-        self._paid.pop_all()
+        self._paid = None
         self.allowances.failed(self._caller)
         return "expired_token" if self.good and _is_token(self.credentials) else "bad_credentials"
 
@@ -206,8 +207,9 @@ class Attempt:
 
     def leave(self) -> None:
         """End the pass; a call that ended before the master judged the credentials costs nothing."""
-        self._paid.close()
-        self._turn.close()
+        for held in (self._paid, self._turn):
+            if held is not None:
+                held.close()
 
 
 class Guard:
@@ -263,21 +265,33 @@ class Guard:
 
     @contextlib.contextmanager
     def admit(
-        self, credentials: Mapping[str, Any], address: str, asked: Mapping[str, Any] = NOTHING, *, is_login: bool = False
+        self,
+        credentials: Mapping[str, Any],
+        address: str,
+        asked: Mapping[str, Any] = NOTHING,
+        *,
+        is_login: bool = False,
+        on_accepted: Callable[[], None] = lambda: None,
     ) -> Iterator[Callable[[], None]]:
         """
         Let credentials through to the master inside the block.
 
-        asked: what they are used for, for the verdict; may still change inside the block. is_login: a success is always news. Yields a function to call when the master has accepted them. Raises Throttled.
+        asked: what they are used for, for the verdict; may still change inside the block. is_login: a success is always news.
+        Yields a function to call when the master has accepted them, which calls on_accepted then. Raises Throttled.
         """
         eauth = "token" if _is_token(credentials) else str(credentials.get("eauth", "unknown"))
         decided = functools.partial(self._on_decided, eauth)
         attempt = Attempt(credentials, self._grouping.of(address), self._allowances, self.gates, self.proven, self._are_good, decided, self._monotonic)
         result: str = "error"
         wait: float | None = None
+
+        def accepted() -> None:
+            attempt.accepted()
+            on_accepted()
+
         try:
             attempt.enter()
-            yield attempt.accepted
+            yield accepted
             result = "success"
         except Forbidden:
             attempt.accepted()
