@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +16,17 @@ class Receiver(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.scheme = "http"
+        if context is not None:
+            self.scheme, self.socket = "https", context.wrap_socket(self.socket, server_side=True)
         self.answers: list[int] = []
         self.got: list[tuple[str, dict[str, str], bytes]] = []
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/hooks/"
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}/hooks/"
 
     def has(self, count: int) -> None:
         """Wait for this many requests."""
@@ -49,9 +53,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    """Run a receiver inside the block."""
-    with Receiver() as server:
+def receiving(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    """Run a receiver inside the block. context: it speaks TLS."""
+    with Receiver(context) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server

@@ -7,7 +7,6 @@ A URL of a caller's choice would let them send our requests anywhere, into netwo
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import hmac
 import http.client
@@ -85,14 +84,9 @@ def _connection(to: SplitResult) -> http.client.HTTPConnection:
 
 def _encrypt(connection: http.client.HTTPConnection, to: SplitResult) -> None:
     if to.scheme == "https":
-        encrypted = _tls().wrap_socket(connection.sock, server_hostname=to.hostname, do_handshake_on_connect=False)
+        encrypted = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=to.hostname, do_handshake_on_connect=False)
         connection.sock = encrypted
         encrypted.do_handshake()
-
-
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 def _cut(connection: http.client.HTTPConnection) -> None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import hashlib
 import hmac
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
 from service.demo.embedded import PATIENCE_SECONDS, until
@@ -90,6 +97,32 @@ def test_a_notice_is_signed_and_taken_with_2xx_alone() -> None:
     assert [path for path, _, _ in receiver.got] == ["/hooks/a?b=c"] * 3
     assert (path, body, headers["content-type"]) == ("/hooks/a?b=c", b"{}", "application/json")
     assert headers["x-hub-signature-256"] == "sha256=" + hmac.new(b"secret", b"{}", hashlib.sha256).hexdigest()
+
+
+def certificate(folder: Path) -> Path:
+    """Make a certificate of 127.0.0.1, and its key, in one file."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = dt.datetime.now(dt.timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file = folder / "pair.pem"
+    file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM) + private)
+    return file
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_https_is_spoken_with_those_alone_whose_certificate_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool) -> None:
+    pair = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(pair))
+    with receiving(context) as receiver:
+        said = deliver(receiver.url, b"{}", b"secret", 10)
+
+    assert (said is None, len(receiver.got)) == (trusted, int(trusted))
+    assert trusted or "CERTIFICATE_VERIFY_FAILED" in str(said)
 
 
 @contextlib.contextmanager
@@ -269,8 +302,8 @@ def test_one_that_is_slow_does_not_hold_up_the_others(tmp_path: Path) -> None:
     bench.stop()
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_the_end_of_a_job_is_to_be_told_with_it_and_no_revision_is(tmp_path: Path, asked: bool) -> None:
+@pytest.mark.parametrize(("asked", "restarts"), [(True, False), (True, True), (False, False)])
+def test_the_end_of_a_job_is_to_be_told_with_it_and_no_revision_is(tmp_path: Path, *, asked: bool, restarts: bool) -> None:
     sidecar = Sidecar(tmp_path)
     sidecar.begin("a", "b", request={"notify": URL} if asked else {}, deadline=1010.0, ends_at=1010.0)
     sidecar.returns("a")
@@ -280,6 +313,11 @@ def test_the_end_of_a_job_is_to_be_told_with_it_and_no_revision_is(tmp_path: Pat
     sidecar.until(lambda: sidecar.status[0] == "failed")
     assert sidecar.store.notices(10) == ([JID] if asked else [])
     sidecar.store.noticed([JID])
+    if restarts:
+        sidecar.kill()
+        sidecar = Sidecar(tmp_path, now=1012.0)
+        sidecar.jobs.start()
+    sidecar.until(lambda: sidecar.jobs.watched.get(JID))
     sidecar.returns("b")
     sidecar.until(lambda: sidecar.status[0] == "succeeded")
     assert sidecar.store.notices(10) == []
