@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.auth.identity import Identity
 from service.errors import Conflict, NoSuchJob, NothingLeft, Unprocessable
@@ -16,6 +19,7 @@ from service.jobs.job_request import JobRequest, parse
 from service.jobs.outcome import MinionStatus
 from service.jobs.relaunch import MEANT, again
 from service.jobs.stores.store import Change, PartRecord
+from service.observe.redact import redact_text
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.test_submission import SESSION, Desk
 
@@ -70,6 +74,45 @@ def test_what_looks_secret_is_not_kept_unless_that_is_wanted(fields: dict[str, A
     assert JobRequest.model_validate({"tgt": "*", "fun": "x", **json.loads(wanted)}).inputs == asked(**fields).inputs
 
 
+WORDS = (
+    "password",
+    "db_key",
+    "key",
+    "monkey",
+    "Api-Key",
+    "tokens",
+    "x.secret_y",
+    "priv",
+    "cookie",
+    "Authorization",
+    "passphrase",
+    "passwd",
+    "'",
+    '"',
+    " ",
+    "=",
+    ":",
+    "\n",
+    "1",
+    "Bearer",
+    "ß",
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.sampled_from(WORDS), max_size=12).map("".join))
+def test_what_would_be_masked_in_the_log_is_not_kept(text: str) -> None:
+    assert redact_text(text) == text or kept(asked(arg=[text]), secrets_too=False) is None
+
+
+def test_a_long_text_is_looked_through_in_no_time() -> None:
+    started = time.process_time()
+    for text in ("x" * (LIMIT_BYTES - 200), "key " * (LIMIT_BYTES // 4 - 100), "://" * (LIMIT_BYTES // 3 - 100), "x" * 10_000_000):
+        kept(asked(arg=[text]), secrets_too=False)
+
+    assert time.process_time() - started < 2.0
+
+
 @pytest.mark.parametrize(
     ("fields", "is_kept"),
     [
@@ -107,6 +150,8 @@ def test_who_is_meant_by_each_word_is_decided_for_every_status() -> None:
 )
 def test_a_job_runs_again_on_who_is_meant_as_it_was(tmp_path: Path, minions: str | list[str], chosen: list[str]) -> None:
     fields: dict[str, Any] = {"arg": ["app"], "kwarg": {"test": False}, "metadata": {"n": 1}, "deadline": 77.0, "min_success": "50%", "fail_on": "all"}
+    fields |= {"missing": "ignore", "timeout": 9.0, "fail_on_false": True, "on_doubt": "republish", "cause_url": "https://ci.example.org/1"}
+    fields |= {"notify": "https://ci.example.org/hooks/", "concurrency": {"group": "app", "when_busy": "queue"}}
     statuses: list[MinionStatus] = ["ok", "failed", "lost", "no_return", "no_key", "unknown", "cancelled", "running"]
     desk = Desk(tmp_path)
     over(desk, dict(zip("abcdefgh", statuses, strict=True)), dry_run=True, **fields)
