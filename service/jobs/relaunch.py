@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.auth.identity import Identity
 from service.errors import Conflict, NoSuchJob, NothingLeft, Unprocessable
-from service.jobs.job_request import INPUTS, JobRequest, digest_of, validated
+from service.jobs.job_request import INPUTS, MOST_FAULTS, JobRequest, digest_of, validated
 from service.jobs.outcome import OPEN, MinionStatus
 from service.jobs.stores.store import JobRecord
 from service.jobs.submission import Submissions, owner_of
@@ -78,7 +78,7 @@ def _chosen(minions: Meant | list[str], statuses: Mapping[str, MinionStatus]) ->
     if not isinstance(minions, str):
         strangers = [{"pointer": f"/minions/{place}", "detail": "the job was not sent to it"} for place, one in enumerate(minions) if one not in statuses]
         if strangers:
-            raise Unprocessable(f"{len(strangers)} of the minions are not the job's", errors=strangers)
+            raise Unprocessable(f"{len(strangers)} of the minions are not the job's", errors=strangers[:MOST_FAULTS])
         chosen = sorted({*minions})
     else:
         chosen = sorted(minion for minion, status in statuses.items() if status in MEANT[minions])

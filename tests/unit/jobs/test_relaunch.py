@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from service.auth.identity import Identity
 from service.errors import Conflict, NoSuchJob, NothingLeft, Unprocessable
 from service.jobs.inputs import LIMIT_BYTES, kept
-from service.jobs.job_request import JobRequest, parse
+from service.jobs.job_request import MOST_FAULTS, JobRequest, parse
 from service.jobs.outcome import MinionStatus
 from service.jobs.relaunch import MEANT, again
 from service.jobs.stores.store import Change, PartRecord
@@ -214,6 +214,14 @@ def test_a_job_that_was_cancelled_runs_again(tmp_path: Path) -> None:
     over(desk, {"a": "cancelled", "b": "ok"}, status="cancelled")
 
     assert again(desk.desk, JID, {"minions": "not_ok"}, ME, None)[0].tgt == ["a"]
+    desk.sidecar.store.close()
+
+
+def test_of_many_strangers_some_are_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    over(desk, {"a": "failed"})
+
+    assert pointers(desk, {"minions": ["a", *map(str, range(1000))]}) == [f"/minions/{number}" for number in range(1, MOST_FAULTS + 1)]
     desk.sidecar.store.close()
 
 
