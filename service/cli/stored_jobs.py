@@ -105,7 +105,7 @@ def _lines_of(state: StoreState) -> Iterator[str]:
 def _told(job: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what there is to say of a job, in the order of interest."""
     asked = job["request"]
-    yield from ((name, job[name]) for name in ("jid", "status", "cause", "owner", "key") if job[name] is not None)
+    yield from ((name, job[name]) for name in ("jid", "parent", "status", "cause", "owner", "key") if job.get(name) is not None)
     yield from ((name, asked[name]) for name in ("fun", "tgt", "tgt_type", "cause_url") if asked[name] is not None)
     yield from ((name, _moment(job[name])) for name in ("since", "deadline", "finished") if job[name] is not None)
     yield from ((name, job[name]) for name in ("expected", "revision"))

@@ -44,7 +44,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     """Return a store as a sidecar has it, with a job that is open, one that has just ended and one that ended long ago."""
     with_jobs = opened(tmp_path)
     with_jobs.intend(job(OPEN, key="open", owner="ldap:anna"))
-    with_jobs.save([Change(job(since=2000.0, status="failed", finished=time.time(), expected=1), {"web1": RETURN})])
+    with_jobs.save([Change(job(since=2000.0, status="failed", finished=time.time(), expected=1, parent=OLD), {"web1": RETURN})])
     with_jobs.save([Change(job(OLD, status="succeeded", finished=3000.0), {"web1": RETURN})])
     yield with_jobs
     with_jobs.close()
@@ -66,6 +66,7 @@ def test_jobs_are_listed_and_shown_without_their_returns_whether_the_sidecar_run
     assert (status, jids(listed)) == (0, [JID, OLD, OPEN])
     assert lines[0].split() == ["JID", "STATUS", "SINCE", "OWNER", "FUN", "TGT"]
     assert lines[1].split() == [JID, "failed", "1970-01-01T00:33:20Z", OWNER, "test.echo", "*"]
+    assert f"parent       {OLD}" in shown
     assert "minions      1 failed" in shown
     assert "web1    failed  exit_code  3" in shown
     assert whole["minions"]["web1"] == {
