@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from service.clients import Kind
 from service.errors import Unprocessable
 from service.gateway.low import CREDENTIAL_FIELDS
+from service.gateway.low_fields import TARGET_TYPES
 from service.jobs.outcome import SuccessPolicy
 
 DEADLINE_SECONDS = 3600.0
@@ -27,7 +28,15 @@ _OF_MINIONS = frozenset({"tgt", "tgt_type", "metadata", "timeout", "fail_on", "m
 # What a wheel's low may have beside the arguments of its function.
 _OF_LOWS = frozenset({"client", "fun", "arg", "kwarg", "cmd", "jid", "full_return", "print_event", *CREDENTIAL_FIELDS})
 
+# What of this is checked where lows are, for the OpenAPI document.
+_TARGETED: dict[str, Any] = {
+    "if": {"properties": {"client": {"const": "local"}}},
+    "then": {"required": ["tgt"], "properties": {"tgt": {"not": {"type": "null"}}}},
+    "else": {"properties": dict.fromkeys(sorted(_OF_MINIONS), False)},
+}
+
 M = TypeVar("M", bound=BaseModel)
+Function = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$"})]
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 
 
@@ -46,12 +55,12 @@ class Concurrency(BaseModel):
 class JobRequest(BaseModel):
     """A job, and what counts as its success. Unknown fields and wrong types are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra=_TARGETED)
 
     client: Kind = Field("local", description="What runs it: `local`, the minions; `runner` or `wheel`, the master.")
     tgt: str | list[str] | None = Field(None, description="Which minions, of `local`; a list with `tgt_type` `list` or `compound`.")
-    tgt_type: str = Field("glob", description="How `tgt` is read: one of Salt's target types.")
-    fun: str | list[str] = Field(description="The function, such as `state.apply`; a list runs several in one job.")
+    tgt_type: str = Field("glob", description="How `tgt` is read: one of Salt's target types.", json_schema_extra={"enum": [*sorted(TARGET_TYPES)]})
+    fun: Function | list[Function] = Field(description="The function, such as `state.apply`; a list runs several in one job.")
     arg: list[Any] = Field([], description="Positional arguments; with several functions one list for each.")
     kwarg: dict[str, Any] = Field({}, description="Keyword arguments.")
     metadata: dict[str, Any] = Field({}, description="Kept with the job by Salt.")

@@ -105,11 +105,11 @@ class MinionReturn(MinionPart):
 
 
 def _leave_out(schema: dict[str, Any]) -> None:
-    del schema["required"]
+    schema["required"] = ["jid"]
 
 
 class JobView(JobSummary):
-    """A job; with `fields` only those members."""
+    """A job; with `fields` only those members, and `jid`."""
 
     model_config = ConfigDict(json_schema_extra=_leave_out)
 

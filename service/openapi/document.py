@@ -18,6 +18,8 @@ from service.openapi.answers import Problem, RestWsgiError
 from service.openapi.operations import SCHEMAS, Operation, Parameter, Schema
 
 _REF = "#/components/schemas/{model}"
+# At other statuses of a job, which `fail` asks for, there may be a fault as well.
+_TOOK = (200, 202)
 _PLACE = re.compile(r"\{(\w+)(:path)?\}")
 
 
@@ -63,19 +65,26 @@ def path_of(url: str) -> str:
     return _PLACE.sub(r"{\1}", url)
 
 
+def operation_id(method: str, url: str) -> str:
+    """Return the name of one method of one URL."""
+    return f"{method.lower()}{re.sub(r'[^a-z0-9]+', '_', path_of(url))}".rstrip("_")
+
+
 def _operation(row: Described) -> dict[str, Any]:
     places = [Parameter(name, "May have slashes in it." if many else "", {"type": "string"}, "path") for name, many in _PLACE.findall(row.url)]
     told: dict[str, Any] = {
         "tags": ["v1" if row.is_problem else "rest_cherrypy and rest_wsgi"],
         "summary": row.summary,
         "description": row.description,
-        "operationId": f"{row.method.lower()}{re.sub(r'[^a-z0-9]+', '_', path_of(row.url))}".rstrip("_"),
+        "operationId": operation_id(row.method, row.url),
         "parameters": [_parameter(one) for one in (*places, *row.operation.parameters)],
         "responses": _responses(row),
         "security": [{name: []} if name else {} for name in row.security],
     }
     if row.operation.body is not None:
-        told["requestBody"] = {"required": True, "content": {kind: {"schema": _schema(row.operation.body)} for kind in (JSON, YAML, FORM)}}
+        # A form has texts alone, and models want what they say.
+        kinds = (JSON, YAML) if isinstance(row.operation.body, type) else (JSON, YAML, FORM)
+        told["requestBody"] = {"required": True, "content": {kind: {"schema": _schema(row.operation.body)} for kind in kinds}}
     return told
 
 
@@ -96,8 +105,13 @@ def _responses(row: Described) -> dict[str, Any]:
         model, kinds = (Problem, (PROBLEM,)) if row.is_problem else (RestWsgiError, (JSON, YAML))
         content.setdefault(status, {}).update({kind: {"schema": _schema(model)} for kind in kinds})
         meanings.setdefault(status, []).append(f"`{fault.kind}`: {fault.meaning()}")
+    links = {operation_id(*place): {"operationId": operation_id(*place), "parameters": {"jid": "$response.body#/jid"}} for place in row.operation.leads_to}
     return {
-        str(status): {"description": " ".join(dict.fromkeys(meanings.get(status, ()))) or HTTPStatus(status).phrase, "content": content[status]}
+        str(status): {
+            "description": " ".join(dict.fromkeys(meanings.get(status, ()))) or HTTPStatus(status).phrase,
+            "content": content[status],
+            **({"links": links} if links and status in _TOOK else {}),
+        }
         for status in sorted(content)
     }
 

@@ -61,13 +61,14 @@ class Operation:
     What a method takes and answers.
 
     answers: by status a model; or the media types of what has none. parameters: beside those in the path. body: the model of the request's, or its schema.
-    faults: those that it can raise beside what every URL, every body and its gate can.
+    faults: those that it can raise beside what every URL, every body and its gate can. leads_to: what the job id in its answers is for.
     """
 
     answers: Mapping[int, type[BaseModel] | tuple[str, ...]]
     parameters: tuple[Parameter, ...] = ()
     body: type[BaseModel] | Schema | None = None
     faults: tuple[type[Fault], ...] = ()
+    leads_to: tuple[tuple[Method, str], ...] = ()
 
 
 # Those of requests that are no models.
@@ -94,12 +95,21 @@ _WAITING = (
     Parameter("Prefer", "`handling=strict`: as `fail`.", _TEXT, "header"),
     Parameter("minions", "A glob: only these minions.", _TEXT),
     Parameter("failed", "Only minions that are not well.", _YES),
-    Parameter("fields", "The members wanted, separated by commas; `return`: the minions' returns too.", _TEXT),
+    Parameter("fields", "The members wanted beside `jid`, separated by commas; `return`: the minions' returns too.", _TEXT),
 )
 _KEY = Parameter("Idempotency-Key", "The step's name: the same request again gets the same job.", {"type": "string", "pattern": "^[!-~]{1,255}$"}, "header")
 # With `fail`, the status of a job that is over.
 _JOB: Mapping[int, type[BaseModel] | tuple[str, ...]] = dict.fromkeys(sorted({202, MISSING_CODES[1], *(status for _, status in CODES.values())}), JobView)
 _STORED = (StorageUnavailable,)
+# What can be done with a job once its id is known.
+_WITH_JOB: tuple[tuple[Method, str], ...] = (
+    ("GET", "/v1/jobs/{jid}"),
+    ("DELETE", "/v1/jobs/{jid}"),
+    ("POST", "/v1/jobs/{jid}/relaunch"),
+    ("GET", "/v1/jobs/{jid}/events"),
+    ("GET", "/v1/jobs/{jid}/log"),
+    ("GET", "/v1/jobs/{jid}/junit"),
+)
 
 OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     "/": {"GET": Operation(_RETURNED), "POST": Operation(_RETURNED, body=_LOWS, faults=_RUNS)},
@@ -134,6 +144,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
             ),
             body=JobRequest,
             faults=(*_RUNS, *_STORED, Unprocessable, KeyReused, GroupBusy),
+            leads_to=_WITH_JOB,
         ),
     },
     "/v1/jobs/{jid}": {

@@ -55,6 +55,10 @@ def test_what_the_document_refers_to_is_in_it_and_the_other_way_round(tmp_path: 
     assert used <= document["components"]["securitySchemes"].keys()
     names = [one["operationId"] for told in document["paths"].values() for one in told.values()]
     assert len(set(names)) == len(names)
+    answers = [answer for told in document["paths"].values() for one in told.values() for answer in one["responses"].values()]
+    linked = [link["operationId"] for answer in answers for link in answer.get("links", {}).values()]
+    assert linked
+    assert set(linked) <= set(names)
 
 
 def test_it_is_compressed_for_who_takes_that(tmp_path: Path) -> None:

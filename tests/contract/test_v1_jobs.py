@@ -66,6 +66,7 @@ def test_a_job_is_waited_for_and_judged(api: Api) -> None:
     assert "return" not in job["minions"]["minion-1"]
     whole = get(api, f"/{job['jid']}?fields=return,minions").json()
     assert {minion: part["return"] for minion, part in whole["minions"].items()} == dict.fromkeys(BOTH, "hi")
+    assert get(api, f"/{job['jid']}?fields=status").json() == {"jid": job["jid"], "status": "succeeded"}
     one = get(api, f"/{job['jid']}/minions/minion-2").json()
     assert (one["minion"], one["status"], one["return"], one["retcode"]) == ("minion-2", "ok", "hi", 0)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from service.openapi.operations import OPERATIONS
+from service.server.listener import Listener
 from tests.contract.conftest import Api, a_store, fake_api, login
 from tests.server.conftest import Listen
 
@@ -53,20 +55,34 @@ def test_the_document_is_openapi(api: Api, tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def fuzzed(folder: Path, listener: Listener, token: str, phases: str, config: str) -> str:
+    """Run schemathesis; return what it says. Fails if the sidecar did what its document does not say."""
+    (folder / "schemathesis.toml").write_text(config)
+    url = f"http://127.0.0.1:{listener.port}/openapi.json"
+    asked = ["--checks", CHECKS, "--phases", phases, "--max-examples", str(EXAMPLES), "--generation-deterministic", "--no-color"]
+    ended = ran(folder, program("schemathesis"), "run", url, "-H", f"X-Auth-Token: {token}", "--exclude-path-regex", LEFT_OUT, *asked)
+
+    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr
+    return ended.stdout
+
+
 def test_a_running_sidecar_does_what_its_document_says(api: Api, tmp_path: Path, listen: Listen) -> None:
-    schemathesis = program("schemathesis")
     token = login(api, api.demo)
     job = api.caller.post({"tgt": "*", "fun": "test.ping"}, "/v1/jobs?wait=30", x_auth_token=token).json()
     # Of names that are made up there is nothing.
     known = {"path.jid": job["jid"], "path.mid": "minion-1", "path.name": "start.js"}
-    (tmp_path / "schemathesis.toml").write_text("[parameters]\n" + "".join(f"{json.dumps(name)} = {json.dumps(value)}\n" for name, value in known.items()))
-    listener = listen(app=api.process.api, threads=4, body_limit_bytes=1_000_000)
-    url = f"http://127.0.0.1:{listener.port}/openapi.json"
-    asked = ["--checks", CHECKS, "--phases", "coverage,fuzzing", "--max-examples", str(EXAMPLES), "--generation-deterministic", "--no-color"]
+    config = "[parameters]\n" + "".join(f"{json.dumps(name)} = {json.dumps(value)}\n" for name, value in known.items())
+    said = fuzzed(tmp_path, listen(app=api.process.api, threads=4, body_limit_bytes=1_000_000), token, "coverage,fuzzing", config)
 
-    ended = ran(tmp_path, schemathesis, "run", url, "-H", f"X-Auth-Token: {token}", "--exclude-path-regex", LEFT_OUT, *asked)
-
-    assert ended.returncode == 0, ended.stdout[-5000:] + ended.stderr
-    (generated,) = re.findall(r"(\d+) generated", ended.stdout)
+    (generated,) = re.findall(r"(\d+) generated", said)
     assert int(generated) > MOST_TRIVIAL
-    assert "Missing test data" not in ended.stdout, ended.stdout[-5000:]
+    assert "Missing test data" not in said, said[-5000:]
+
+
+def test_what_a_job_is_answered_with_leads_to_all_that_can_be_done_with_it(api: Api, tmp_path: Path, listen: Listen) -> None:
+    # Of links that it infers itself schemathesis would begin elsewhere.
+    config = "[phases.stateful.inference]\nalgorithms = []\n"
+    said = fuzzed(tmp_path, listen(app=api.process.api, threads=4, body_limit_bytes=1_000_000), login(api, api.demo), "stateful", config)
+
+    (covered,) = re.findall(r"(\d+) covered", said)
+    assert int(covered) >= len(OPERATIONS["/v1/jobs"]["POST"].leads_to), said[-5000:]

@@ -65,7 +65,7 @@ class V1JobResource:
     One job: its status, its exit code, and what is known of each minion.
 
     `wait`: seconds to wait for its end, up to 60. `fail=1` (or `Prefer: handling=strict`): the HTTP status tells the outcome. `minions`: a glob; `failed=1`:
-    only minions that are not well; `fields`: the members wanted, with `return` the minions' returns too.
+    only minions that are not well; `fields`: the members wanted beside `jid`, with `return` the minions' returns too.
     """
 
     def __init__(self, find: Find, waits: Slots, prefix: str) -> None:
@@ -174,7 +174,7 @@ def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record:
     shown = {**head_of(record, prefix), **recovering, "counts": dict(Counter(part.status for part in parts.values()))}
     shown["minions"] = {minion: part_of(part, whole="return" in fields) for minion, part in parts.items() if _is_wanted(req, minion, part)}
     wanted = {*fields} - {"return", ""}
-    answer = {name: value for name, value in shown.items() if not wanted or name in wanted}
+    answer = {name: value for name, value in shown.items() if not wanted or name in {*wanted, "jid"}}
     respond(req, resp, answer, 202 if codes is None or record.status == "in_doubt" else codes[1] if strict else 200)
 
 
