@@ -273,8 +273,10 @@ class OpenJob:
 
     @property
     def _is_to_be_told(self) -> bool:
-        """Whether it is over now, was not before, and somebody wants to know."""
-        return self.is_over and self.told is None and self.record.status != "refused" and self.record.request.get("notify") is not None
+        """Whether it is over now, was not before, and somebody wants to know. What is refused at once, the answer to its request has told."""
+        record = self.record
+        was_answered = record.status != "refused" or record.queued_seconds > 0
+        return self.is_over and self.told is None and was_answered and record.request.get("notify") is not None
 
     def _note(self, parts: Mapping[str, PartRecord], at: float) -> None:
         """Note what there is to tell those who follow the job: that it runs before its minions, what it came to after them."""

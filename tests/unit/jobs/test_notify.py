@@ -31,7 +31,7 @@ from service.jobs.stores.store import Change, JobRecord, PartRecord
 from service.settings.job_settings import JobSettings
 from tests.receiver import receiving
 from tests.unit.jobs.kept import JID, job
-from tests.unit.jobs.process import Sidecar
+from tests.unit.jobs.process import TOKEN, Sidecar
 
 
 def soon() -> Iterator[object]:
@@ -321,5 +321,18 @@ def test_the_end_of_a_job_is_to_be_told_with_it_and_no_revision_is(tmp_path: Pat
     sidecar.returns("b")
     sidecar.until(lambda: sidecar.status[0] == "succeeded")
     assert sidecar.store.notices(10) == []
+    sidecar.jobs.stop()
+    sidecar.kill()
+
+
+@pytest.mark.parametrize(("queued", "told"), [(0.0, []), (3.0, [JID])])
+def test_what_is_refused_when_its_turn_has_come_is_told(tmp_path: Path, queued: float, told: list[str]) -> None:
+    sidecar = Sidecar(tmp_path)
+    record = job(request={"notify": URL}, queued_seconds=queued)
+    sidecar.store.intend(record)
+    sidecar.jobs.begin(record, TOKEN)
+
+    assert sidecar.jobs.refused(JID).status == "refused"
+    assert sidecar.store.notices(10) == told
     sidecar.jobs.stop()
     sidecar.kill()
