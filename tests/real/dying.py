@@ -12,8 +12,9 @@ from typing import Any
 from service.cli import main
 from service.gateway.transport.request_pool import Channels
 from service.gateway.transport.wire import RequestSocket
+from service.jobs.stores.postgres.postgres_store import PostgresStore
 from service.jobs.stores.sqlite_store import SqliteStore
-from service.jobs.stores.store import Change
+from service.jobs.stores.store import Change, Store
 
 # In the order in which a job passes them.
 POINTS = ("before-intent", "before-publish", "in-flight", "taken", "returned", "stored")
@@ -35,15 +36,16 @@ def _aim() -> str:
 
 def lay_mines() -> None:
     """Have the process look at each point whether it is to die."""
-    intend, save, send, ask = SqliteStore.intend, SqliteStore.save, Channels.send, RequestSocket.ask
+    store: type[Store] = PostgresStore if "postgresql:" in os.environ.get("SIDECAR_JOBS_STORE", "") else SqliteStore
+    intend, save, send, ask = store.intend, store.save, Channels.send, RequestSocket.ask
 
-    def intending(self: SqliteStore, job: Any) -> Any:
+    def intending(self: Store, *given: Any) -> Any:
         pass_by("before-intent")
-        taken = intend(self, job)
+        taken = intend(self, *given)
         pass_by("before-publish")
         return taken
 
-    def saving(self: SqliteStore, changes: Iterable[Change]) -> set[str]:
+    def saving(self: Store, changes: Iterable[Change]) -> set[str]:
         some = list(changes)
         heard = any(part.source == "bus" for change in some for part in change.parts.values())
         if heard:
@@ -65,7 +67,7 @@ def lay_mines() -> None:
             time.sleep(FLIGHT_SECONDS)
             pass_by("in-flight")
 
-    for owner, name, mined in ((SqliteStore, "intend", intending), (SqliteStore, "save", saving), (Channels, "send", sending), (RequestSocket, "ask", asking)):
+    for owner, name, mined in ((store, "intend", intending), (store, "save", saving), (Channels, "send", sending), (RequestSocket, "ask", asking)):
         setattr(owner, name, mined)
 
 

@@ -1,0 +1,103 @@
+"""Two masters of one Salt master cluster on two addresses of this machine, with a minion each."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from service.demo.embedded import EmbeddedSalt, StartFailed
+from service.demo.ports import free_ports
+from service.demo.processes import WhileNeeded
+from tests.real.pipeline import USERS
+
+# `ci` may end jobs too.
+CLUSTER_USERS = {**USERS, "ci": [*USERS["ci"], "saltutil.*"]}
+# Salt 3008.3: once in a few starts a master of the two does not listen, and says that its raft entries fail; a fresh start is fine.
+STARTS = 3
+START_SECONDS = 90.0
+# Masters that start at the same time make the cluster's key both.
+APART_SECONDS = 3.0
+
+
+class ClusterMaster(EmbeddedSalt):
+    """
+    One of the masters, and its minion, which knows no other.
+
+    shared: the folder of keys, job cache and tokens. number: 1 or 2. first: the other one if it was configured before, whose ports and users this one has.
+    """
+
+    def __init__(self, folder: Path, shared: Path, pool_port: int, number: int, first: ClusterMaster | None = None) -> None:
+        self._first = first
+        address = f"127.0.0.{number}"
+        ours: dict[str, Any] = {
+            "id": address,
+            "interface": address,
+            "cluster_id": "c1",
+            "cluster_peers": [f"127.0.0.{3 - number}"],
+            "cluster_pool_port": pool_port,
+        }
+        ours |= {"cluster_pki_dir": str(shared / "pki"), "cachedir": str(shared / "cache"), "token_dir": str(shared / "tokens"), "root_dir": "/"}
+        minion: dict[str, Any] = {"id": f"minion-of-{number}", "master": address}
+        if first is not None:
+            ours |= {"publish_port": first.publish_port, "ret_port": first.ret_port, "external_auth": {"file": {"^filename": first.users_file}}}
+            minion |= {"publish_port": first.publish_port, "master_port": first.ret_port}
+        super().__init__(folder, minions=1, users=CLUSTER_USERS, master=ours, minion=minion)
+
+    @property
+    def users_file(self) -> str:
+        return str(self.master_config.parent / "users")
+
+    @property
+    def ret_port(self) -> int:
+        return super().ret_port if self._first is None else self._first.ret_port
+
+    @property
+    def publish_port(self) -> int:
+        return super().publish_port if self._first is None else self._first.publish_port
+
+    def credentials_of(self, user: str) -> dict[str, str]:
+        return super().credentials_of(user) if self._first is None else self._first.credentials_of(user)
+
+
+class Cluster(WhileNeeded):
+    """The two masters. Source of what they need: Salt's doc/topics/tutorials/master-cluster.rst."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()  # pytest's own may be too long for the sockets
+        self.masters: tuple[ClusterMaster, ...] = ()
+
+    def get_ready(self) -> None:
+        """Start the masters, then the minions, which get no answer while a master is alone; again and again if Salt does not manage."""
+        if not any(self._has_started(number) for number in range(STARTS)):
+            raise StartFailed("\n".join(master.last_words("master") for master in self.masters))
+
+    def _has_started(self, number: int) -> bool:
+        try:
+            self._start(Path(self._folder.name, str(number)))
+        except StartFailed:
+            self._end()
+            return False
+        return True
+
+    def _start(self, folder: Path) -> None:
+        (pool_port,) = free_ports(1)
+        one = ClusterMaster(folder / "1", folder / "shared", pool_port, 1)
+        one.configure()
+        two = ClusterMaster(folder / "2", folder / "shared", pool_port, 2, one)
+        two.configure()
+        self.masters = (one, two)
+        for master in self.masters:
+            master.start_master(START_SECONDS)
+            time.sleep(APART_SECONDS)
+        for master in self.masters:
+            master.start_minion("minion-1", START_SECONDS)
+
+    def _end(self) -> None:
+        for master in self.masters:
+            master.stop()
+
+    def stop(self) -> None:
+        self._end()
+        self._folder.cleanup()

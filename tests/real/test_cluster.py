@@ -1,0 +1,120 @@
+"""Two sidecars on one database of PostgreSQL, beside the two masters of one Salt master cluster: a job of one is everybody's, and runs once, whoever dies."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.real.cluster import Cluster
+from tests.real.conftest import MakeSidecar
+from tests.real.pipeline import Pipeline
+from tests.real.sidecar import Answer, ask
+
+if TYPE_CHECKING:
+    from tests.postgres_server import PostgresServer
+
+pytestmark = [pytest.mark.master, pytest.mark.slow]
+
+Pair = tuple[Pipeline, Pipeline]
+# What `tests.real.dying` ends with.
+DIED = 9
+MINIONS = ("minion-of-1", "minion-of-2")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with Cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def pair(cluster: Cluster, postgres_server: PostgresServer, make_sidecar: MakeSidecar, tmp_path: Path) -> Pair:
+    """Start a sidecar beside each master; the first dies where a file says so."""
+    (tmp_path / "database").write_text(postgres_server.password)
+    database: dict[str, Any] = {"JOBS_STORE": postgres_server.new_database(), "JOBS_STORE_PASSWORD_FILE": tmp_path / "database"}
+    mined: dict[str, Any] = {"under": [sys.executable, "-m", "tests.real.dying"], "environ": {"DIE_AT": str(tmp_path / "aim")}}
+    one, two = cluster.masters
+    return Pipeline(one, make_sidecar, tmp_path, **mined, **database), Pipeline(two, make_sidecar, tmp_path, **database)
+
+
+def together(*calls: Callable[[], Answer]) -> list[Answer]:
+    """Make calls at the same time; return their answers in the order of the calls."""
+    answers: dict[int, Answer] = {}
+    start = threading.Barrier(len(calls))
+
+    def make(number: int) -> None:
+        start.wait()
+        answers[number] = calls[number]()
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(len(calls))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [answers[number] for number in range(len(calls))]
+
+
+def test_one_key_that_is_sent_to_both_at_once_runs_once(pair: Pair) -> None:
+    here = pair[0]
+    for number in range(5):
+        calls = [functools.partial(pipeline.post, key=f"k{number}", **here.marking()) for pipeline in pair]
+        together(*calls)
+        first, second = (call(query="?wait=60").json() for call in calls)
+
+        assert (first["jid"], first["status"], first["counts"]) == (second["jid"], "succeeded", {"ok": 2})
+        assert here.runs == (number + 1) * len(MINIONS)
+
+
+def test_a_job_of_one_is_read_followed_and_cancelled_through_the_other(pair: Pair) -> None:
+    here, there = pair
+    jid = here.post(**here.marking(f"sleep 100; echo late >> {here.ran}")).json()["jid"]
+    here.sidecar.wait(lambda: here.runs == len(MINIONS), "begun")
+    seen = there.get(f"/{jid}").json()
+    followed, cancelled = together(
+        lambda: there.get(f"/{jid}/events", accept="application/x-ndjson"),
+        lambda: ask(there.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": there.token}),
+    )
+    told = [json.loads(line) for line in followed.body.splitlines() if line]
+
+    assert (seen["status"], seen["expected"]) == ("running", 2)
+    assert (cancelled.status, cancelled.json()["cancel_asked"]) == (202, True)
+    for pipeline in pair:
+        job = pipeline.end_of(jid)
+        assert (job["status"], job["exit_code"], job["counts"]) == ("cancelled", 5, {"cancelled": 2})
+    assert {one["minion"]: one["status"] for one in told if one["event"] == "minion"} == dict.fromkeys(MINIONS, "cancelled")
+    assert told[-1]["status"] == "cancelled"
+    assert here.runs == len(MINIONS)
+
+
+def test_the_jobs_of_a_sidecar_that_is_killed_are_closed_by_the_other(pair: Pair) -> None:
+    here, there = pair
+    good, bad = (here.post(**here.marking(then)).json()["jid"] for then in ("sleep 10", "sleep 10; false"))
+    here.sidecar.wait(lambda: here.runs == 2 * len(MINIONS), "begun")
+    here.sidecar.kill()
+
+    assert (there.get(f"/{good}").json()["status"], there.end_of(good)["counts"]) == ("running", {"ok": 2})
+    assert (there.end_of(bad)["status"], there.end_of(bad)["counts"]) == ("failed", {"failed": 2})
+    assert here.runs == 2 * len(MINIONS)
+
+
+@pytest.mark.parametrize("point", ["before-publish", "in-flight", "taken"])
+def test_a_step_whose_sidecar_is_killed_in_the_publish_runs_once_when_it_is_repeated_at_the_other(pair: Pair, tmp_path: Path, point: str) -> None:
+    here, there = pair
+    asked = here.marking()
+    (tmp_path / "aim").write_text(point)
+    with pytest.raises(OSError):  # noqa: PT011 - however the connection ends
+        here.post(key="k", **asked)
+    assert here.sidecar.end() == DIED
+    answer = there.post("?wait=60", key="k", **asked)
+    job = there.end_of(answer.json()["jid"])
+
+    assert answer.headers["idempotency-replayed"] == "true"
+    assert (job["status"], job["counts"]) == ("succeeded", {"ok": 2})
+    assert here.runs == len(MINIONS)
