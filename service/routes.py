@@ -27,6 +27,7 @@ from service.api.stats import StatsResource
 from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource
 from service.api.v1.v1_caller import V1CapabilitiesResource, V1MinionsResource, V1SessionResource
+from service.api.v1.v1_ci import V1CiResource
 from service.api.v1.v1_events import V1EventsResource
 from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource, V1RelaunchResource
 from service.api.v1.v1_reports import V1JunitResource, V1LogResource
@@ -209,6 +210,7 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/jobs/{jid}/log", V1LogResource, lambda parts: V1LogResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/jobs/{jid}/junit", V1JunitResource, lambda parts: V1JunitResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
+    Route("/v1/ci.py", V1CiResource, lambda _: V1CiResource(), {"GET": Needs.NOTHING}, pageless=True),
     Route("/v1/session", V1SessionResource, lambda _: V1SessionResource(), {"GET": Needs.SESSION}),
     Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/minions", V1MinionsResource, lambda parts: V1MinionsResource(parts.commands), {"GET": Needs.RIGHT}),

@@ -180,6 +180,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
         )
     },
     "/v1/jobs/{jid}/minions/{mid}": {"GET": Operation({200: MinionReturn}, faults=(*_STORED, NoSuchJob))},
+    "/v1/ci.py": {"GET": Operation({200: ("application/octet-stream",), 304: ()})},
     "/keys": {"GET": Operation(_RETURNED, faults=_RUNS), "POST": Operation({200: ("application/x-tar",)}, body=_KEYS, faults=_RUNS)},
     "/keys/{mid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/hook": {"POST": Operation({200: (JSON,)}, body={}, faults=(TooLarge, Overloaded, BusNotWritable))},

@@ -35,9 +35,9 @@ class Pipeline:
         token: str = ask(self.sidecar.api_port, "POST", "/login", body, JSON).json()["return"][0]["token"]
         return token
 
-    def again(self) -> None:
+    def again(self, **settings: object) -> None:
         """Start a process, perhaps in the place of one that is gone."""
-        self.sidecar: Sidecar = self._make(self._master_config, **self._settings).__enter__()
+        self.sidecar: Sidecar = self._make(self._master_config, **self._settings, **settings).__enter__()
 
     def post(self, query: str = "", key: str = "", **asked: Any) -> Answer:
         headers = {**JSON, "X-Auth-Token": self.token, **({"Idempotency-Key": key} if key else {})}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -13,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from service.demo.embedded import EmbeddedSalt
+from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.pipeline import USERS, Pipeline
 from tests.real.sidecar import Answer, ask
@@ -202,3 +205,21 @@ def test_a_minion_that_is_away_is_missing_at_the_deadline(piped: EmbeddedSalt, p
         assert job["minions"]["minion-2"]["status"] == "no_return"
     finally:
         piped.start_minion("minion-2")
+
+
+def test_a_pipeline_follows_its_job_over_the_death_of_the_sidecar(pipeline: Pipeline, tmp_path: Path) -> None:
+    program, port, gate = tmp_path / "ci.py", pipeline.sidecar.api_port, tmp_path / "gate"
+    program.write_bytes(pipeline.sidecar.get("/v1/ci.py").body)
+    environ = {"PATH": os.environ["PATH"], "SALT_API_URL": f"http://127.0.0.1:{port}", "SALT_TOKEN": pipeline.token}
+    asked = f"{pipeline.marking()['arg'][0]}; while [ ! -e {gate} ]; do sleep 0.2; done; echo over"
+    command = [sys.executable, str(program), "run", "*", "cmd.run", asked]
+    with subprocess.Popen(command, env=environ, text=True, stdout=subprocess.PIPE) as process:
+        pipeline.sidecar.wait(lambda: pipeline.runs == 2, "begun on both")
+        pipeline.sidecar.kill()
+        pipeline.again(API_PORT=port)
+        gate.touch()
+        out, _ = process.communicate(timeout=PATIENCE_SECONDS)
+
+    assert process.returncode == 0, out
+    assert out.count("  | over\n") == 2
+    assert pipeline.runs == 2

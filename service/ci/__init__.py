@@ -1,0 +1,1 @@
+"""The program that pipelines call: one file, which needs nothing but Python."""

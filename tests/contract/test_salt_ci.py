@@ -1,0 +1,371 @@
+"""`salt-ci` as a pipeline calls it: the file that the API serves, over a real connection, against either master."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.api.v1.v1_ci import application
+from service.demo.embedded import PATIENCE_SECONDS, until
+from service.server.intake import Patience
+from service.server.listener import Listener
+from tests.contract.conftest import Api
+from tests.contract.test_v1_jobs import fake, gateway_of, returned, token_of
+from tests.fakes import SECRET
+
+__all__ = ["fake"]
+pytestmark = pytest.mark.slow
+PYTHONS = ("python3.8", "python3.9", "python3.10", "python3.12", "python3.13", "python3.14")
+CANARY = "CANARY-password"
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclasses.dataclass
+class Run:
+    """What came of a call."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def jid(self) -> str:
+        found = re.search(r"^job (\d{20}): http", self.out + self.err, re.MULTILINE)
+        assert found, self
+        return found[1]
+
+
+class Pipeline:
+    """Calls the program, with a token of demo's."""
+
+    def __init__(self, api: Api, url: str, folder: Path) -> None:
+        self.api = api
+        self.url = url
+        self.folder = folder
+        self.program = folder / "ci.py"
+        self.program.write_bytes(api.caller.get("/v1/ci.py").body)
+        self.begun: list[subprocess.Popen[str]] = []
+        self.environ = {"PATH": os.environ["PATH"], "SALT_API_URL": url, "SALT_TOKEN": token_of(api)}
+
+    def begin(self, *arguments: str, python: str = sys.executable, **environ: str) -> subprocess.Popen[str]:
+        command = [python, str(self.program), *arguments]
+        self.begun.append(
+            subprocess.Popen(command, cwd=self.folder, env={**self.environ, **environ}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )
+        return self.begun[-1]
+
+    def end(self, process: subprocess.Popen[str]) -> Run:
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        return Run(process.returncode, out, err)
+
+    def __call__(self, *arguments: str, python: str = sys.executable, **environ: str) -> Run:
+        return self.end(self.begin(*arguments, python=python, **environ))
+
+
+class Listens:
+    """Gives applications ports of loopback while a test runs."""
+
+    def __init__(self) -> None:
+        self.open: list[Listener] = []
+
+    def __call__(self, api: Api) -> str:
+        listener = Listener(
+            api.process.api,
+            name="api",
+            host="127.0.0.1",
+            port=0,
+            threads=8,
+            connection_limit=50,
+            body_limit_bytes=1_000_000,
+            patience=Patience(30.0),
+        )
+        self.open.append(listener)
+        listener.start()
+        return f"http://127.0.0.1:{listener.port}"
+
+
+@pytest.fixture
+def listens() -> Iterator[Listens]:
+    made = Listens()
+    yield made
+    for listener in made.open:
+        listener.stop()
+
+
+@pytest.fixture
+def pipeline(api: Api, listens: Listens, tmp_path: Path) -> Iterator[Pipeline]:
+    """A pipeline beside either master."""
+    yield from ended(Pipeline(api, listens(api), tmp_path))
+
+
+@pytest.fixture
+def alone(fake: Api, listens: Listens, tmp_path: Path) -> Iterator[Pipeline]:
+    """A pipeline beside a fake master of its own."""
+    yield from ended(Pipeline(fake, listens(fake), tmp_path))
+
+
+def ended(pipeline: Pipeline) -> Iterator[Pipeline]:
+    yield pipeline
+    for process in pipeline.begun:
+        process.kill()
+        process.communicate()
+
+
+def test_the_file_is_the_same_for_everybody_and_is_sent_once(api: Api) -> None:
+    answer = api.caller.get("/v1/ci.py")
+
+    assert (answer.status, answer.body) == (200, application())
+    assert answer.headers["content-disposition"] == 'attachment; filename="ci.py"'
+    assert api.caller.get("/v1/ci.py", if_none_match=answer.headers["etag"]).status == 304
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_it_runs_on_pythons_of_many_ages(alone: Pipeline, python: str) -> None:
+    found = shutil.which(python)
+    if found is None or subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode:
+        pytest.skip(f"there is no {python} on this machine")
+    run = alone("run", "*", "test.echo", "hi", python=found)
+
+    assert (run.code, run.err) == (0, "")
+    assert "minion-1: ok\n  | hi\n" in run.out
+
+
+def test_a_job_that_is_well(pipeline: Pipeline) -> None:
+    run = pipeline("run", "*", "test.echo", "hi", "--json", "--junit", "report.xml", "--key", "step-1")
+    job = json.loads(run.out)
+
+    assert (run.code, job["status"], job["jid"]) == (0, "succeeded", run.jid)
+    assert f"{pipeline.url}/v1/jobs/{run.jid}\n" in run.err
+    assert "Idempotency-Key: step-1\n" in run.err
+    assert run.err.count("  | hi\n") == 2
+    assert run.err.splitlines()[-2] == f"job {run.jid}: succeeded: 2 ok (exit code 0)"
+    assert ET.fromstring((pipeline.folder / "report.xml").read_bytes()).get("tests") == "2"
+    again = pipeline("run", "*", "test.echo", "hi", "--key", "step-1")
+    assert (again.code, again.jid) == (0, run.jid)
+    late = pipeline("follow", run.jid)
+    assert (late.code, late.out.count("  | hi\n")) == (0, 2)
+    assert pipeline("wait", run.jid).code == 0
+    assert pipeline("cancel", run.jid).code == 0  # it was over
+
+
+def test_nobody_matched(pipeline: Pipeline) -> None:
+    assert pipeline("run", "nobody*", "test.ping").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "code", "said"),
+    [
+        (["run", "*", "test.ping"], {"SALT_TOKEN": "0" * 64}, 11, "401"),
+        (["run", "*", "test.ping", "--dry-run"], {}, 11, "dry_run is for state functions only"),
+        (["follow", "20200101000000000000"], {}, 11, "404"),
+        (["run", "*", "test.ping"], {"SALT_TOKEN": "", "SALT_API_USER": "demo", "SALT_API_PASSWORD": CANARY}, 11, "401"),
+        (["run", "*", "test.ping"], {"SALT_TOKEN": ""}, 64, "SALT_TOKEN"),
+        (["run", "*", "test.ping"], {"SALT_TOKEN": "", "SALT_TOKEN_FILE": "nowhere"}, 64, "nowhere"),
+        (["run", "*", "test.ping"], {"SALT_API_CERT": "nowhere"}, 64, "SALT_API_CERT"),
+        (["run", "*", "test.ping"], {"SALT_API_URL": "salt:8000"}, 64, "SALT_API_URL"),
+        (["run", "*"], {}, 64, "usage"),
+    ],
+)
+def test_what_is_refused_is_not_tried_again(pipeline: Pipeline, arguments: list[str], environ: dict[str, str], code: int, said: str) -> None:
+    run = pipeline(*arguments, **environ)
+
+    assert run.code == code, run
+    assert said in run.out + run.err
+    assert CANARY not in run.out + run.err
+
+
+def test_a_name_and_a_password_will_do(pipeline: Pipeline) -> None:
+    (pipeline.folder / "password").write_text(pipeline.api.demo["password"] + "\n")
+    who = {"SALT_API_USER": "demo", "SALT_API_PASSWORD_FILE": "password", "SALT_API_EAUTH": pipeline.api.demo["eauth"], "SALT_TOKEN": ""}
+
+    run = pipeline("run", "*", "test.ping", **who)
+
+    assert run.code == 0, run
+    assert pipeline.api.demo["password"] not in run.out + run.err
+
+
+def begun(pipeline: Pipeline) -> str:
+    """Wait for the job that a call has begun; return its jid."""
+    for _ in until(PATIENCE_SECONDS):
+        for job in pipeline.api.caller.get("/v1/jobs", x_auth_token=pipeline.environ["SALT_TOKEN"]).json()["jobs"]:
+            if job["status"] == "running":
+                return str(job["jid"])
+    raise AssertionError("no job was begun")
+
+
+def deliver(pipeline: Pipeline, jid: str, minion: str, **fields: Any) -> None:
+    gateway_of(pipeline.api).hub.deliver(returned(jid, minion, fun="state.apply", fun_args=[], **fields))
+
+
+FAILED = {
+    "x_|-a_|-/a_|-managed": {"result": False, "changes": {}, "comment": "::error::no\n##[group]", "name": "/a", "__id__": "a", "__run_num__": 0, "__sls__": "s"}
+}
+
+
+def test_a_failing_state_is_shown_folded_marked_and_once_more_at_the_end(alone: Pipeline) -> None:
+    gateway_of(alone.api).master.silent = {"minion-1", "minion-2"}
+    summary = alone.folder / "summary.md"
+    process = alone.begin("apply", "*", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary), RUNNER_TEMP=str(alone.folder))
+    jid = begun(alone)
+    deliver(alone, jid, "minion-1", **{"return": FAILED, "retcode": 2, "success": False})
+    deliver(alone, jid, "minion-2", **{"return": {}, "retcode": 0, "success": True})
+    run = alone.end(process)
+
+    assert run.code == 1, run
+    commands = [line.split("::")[1].split(" ")[0] for line in run.out.splitlines() if line.lstrip().startswith("::")]
+    assert commands == ["add-mask", "group", "endgroup", "group", "endgroup", "error"]
+    assert "##[" not in run.out
+    assert run.out.count("   FAILED  a: /a\n") == 2
+    assert "| minion-1 | failed | state&#95;failed |" in summary.read_text()
+
+
+def test_minions_that_are_missing_have_a_code_of_their_own(alone: Pipeline) -> None:
+    gateway_of(alone.api).master.silent = {"minion-1"}
+
+    run = alone("run", "*", "test.ping", "--deadline", "2", "--timeout", "1")
+
+    assert run.code == 3, run
+    assert re.search(r"minion-1: (no_return|lost)", run.out)
+
+
+@pytest.mark.parametrize(("option", "code", "status"), [([], 130, "running"), (["--cancel-on-interrupt"], 5, "running")])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_pipeline_that_is_cancelled_says_how_to_follow_or_cancels(alone: Pipeline, option: list[str], code: int, status: str, number: signal.Signals) -> None:
+    gateway_of(alone.api).master.silent = {"minion-1", "minion-2"}
+    process = alone.begin("apply", "*", *option)
+    jid = begun(alone)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"job {jid}: http"):
+            break
+    process.send_signal(number)
+    run = alone.end(process)
+    job = alone.api.caller.get(f"/v1/jobs/{jid}", x_auth_token=alone.environ["SALT_TOKEN"]).json()
+
+    assert (run.code, job["status"], job.get("cancel_asked", False)) == (code, status, bool(option))
+    assert (f"salt-ci follow {jid}" in run.err) is not bool(option)
+
+
+class Cutting:
+    """Passes connections on, and cuts those of streams, so many times, after their first lines."""
+
+    def __init__(self, port: int, times: int) -> None:
+        self._port = port
+        self.left = times
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                here, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(here,), daemon=True).start()
+
+    def _serve(self, here: socket.socket) -> None:
+        with here, socket.create_connection(("127.0.0.1", self._port)) as there:
+            asked = here.recv(65536)
+            there.sendall(asked)
+            is_stream = b"/events" in asked.split(b"\r\n")[0]
+            while data := there.recv(65536):
+                if is_stream and self.left and b'"seq"' in data:
+                    self.left -= 1
+                    here.sendall(data[: len(data) // 2])
+                    return
+                here.sendall(data)
+
+
+def test_a_connection_that_is_cut_ten_times_costs_nothing(alone: Pipeline) -> None:
+    cutting = Cutting(int(alone.url.rpartition(":")[2]), 10)
+    run = alone("run", "*", "test.echo", "hi", "--url", cutting.url)
+    cutting.close()
+
+    assert cutting.left == 0
+    assert (run.code, run.out.count("  | hi\n"), run.out.count("minion-1: ok\n")) == (0, 2, 1)
+
+
+def test_a_server_that_is_not_there_is_told_from_a_job_that_failed(alone: Pipeline) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+
+    run = alone("run", "*", "test.ping", "--patience", "1", "--url", f"http://127.0.0.1:{port}")
+
+    assert run.code == 10, run
+    assert "the same command with the same key is safe" in run.err
+
+
+def test_a_step_that_is_tried_again_gets_the_job_of_the_first_try(alone: Pipeline) -> None:
+    gateway_of(alone.api).master.silent = {"minion-1", "minion-2"}
+    gitlab = {"GITLAB_CI": "true", "CI_PROJECT_ID": "1", "CI_JOB_ID": "2", "CI_PROJECT_DIR": str(alone.folder)}
+    first = alone.begin("apply", "*", **gitlab)
+    jid = begun(alone)
+    first.kill()
+    alone.end(first)
+    second = alone.begin("apply", "*", **gitlab)
+    for minion in ("minion-1", "minion-2"):
+        deliver(alone, jid, minion, **{"return": {}, "retcode": 0, "success": True})
+    run = alone.end(second)
+    gateway_of(alone.api).master.silent = set()
+
+    assert (run.code, run.jid) == (0, jid)
+    assert alone("run", "*", "test.ping", **gitlab).jid != jid
+
+
+def script_of(example: str) -> tuple[str, dict[str, str]]:
+    """Return what an example of config/ci has a shell run, and what it puts into the environment."""
+    text = (ROOT / "config" / "ci" / example).read_text(encoding="utf-8")
+    if example == "Jenkinsfile":
+        (script,) = re.findall("sh '''(.*?)'''", text, re.DOTALL)
+        return script, {"SALT_API_USR": "demo", "SALT_API_PSW": SECRET}
+    if example == "gitlab-ci.yml":
+        return "set -e\n" + "\n".join(yaml.safe_load(text)["deploy"]["script"]), {}
+    (step,) = yaml.safe_load(text)["runs"]["steps"]
+    (used,) = [one["with"] for one in yaml.safe_load((ROOT / "config" / "ci" / "github-actions.yml").read_text())["jobs"]["deploy"]["steps"] if "with" in one]
+    inputs = {name: used.get(name, given.get("default", "")) for name, given in yaml.safe_load(text)["inputs"].items()}
+    environ = {name: re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: str(inputs[found[1]]), value) for name, value in step["env"].items()}
+    return step["run"], {name: value for name, value in environ.items() if "secrets." not in value}
+
+
+@pytest.mark.parametrize("example", ["action.yml", "gitlab-ci.yml", "Jenkinsfile"])
+@pytest.mark.parametrize(("target", "code"), [("web*", 2), ("minion-1", 1)])
+def test_the_examples_run(alone: Pipeline, example: str, target: str, code: int) -> None:
+    script, environ = script_of(example)
+    account = {"SALT_TOKEN": "", "SALT_API_USER": "demo", "SALT_API_PASSWORD": SECRET, "RUNNER_TEMP": str(alone.folder)}
+    given = {**alone.environ, **account, **environ, "SALT_API_EAUTH": "sharedsecret"}
+
+    run = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script.replace("web*", target)],
+        cwd=alone.folder, env={name: value.replace("web*", target) for name, value in given.items()}, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+
+    assert run.returncode == code, run
+    assert re.search(r"^job \d{20}: (no_match|failed)", run.stdout, re.MULTILINE), run
+
+
+@pytest.mark.parametrize(("target", "code", "said"), [("minion-1", 1, '"status":"failed"'), ("web*", 1, "no_match"), ('x","fun":"cmd.run', 64, "quotes")])
+def test_curl_alone_fails_when_the_job_does(alone: Pipeline, target: str, code: int, said: str) -> None:
+    command = [str(ROOT / "config" / "ci" / "curl.sh"), "step-1", target, "app"]
+    run = subprocess.run(command, cwd=alone.folder, env=alone.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+
+    assert run.returncode == code, run
+    assert said in (run.stdout + run.stderr).replace(" ", ""), run
