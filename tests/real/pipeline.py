@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from service.demo.embedded import EmbeddedSalt
+from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.sidecar import JSON, Answer, Sidecar, ask
 
@@ -46,6 +49,15 @@ class Pipeline:
     def get(self, path: str, accept: str = "*/*") -> Answer:
         return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token, "Accept": accept})
 
+    @contextlib.contextmanager
+    def following(self, jid: str, after: int = 0) -> Iterator[Iterator[dict[str, Any]]]:
+        """Follow a job inside the block; yields what happens, until the stream ends or is cut."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.sidecar.api_port, timeout=PATIENCE_SECONDS)
+        with contextlib.closing(connection):
+            headers = {"X-Auth-Token": self.token, "Accept": "application/x-ndjson", "Last-Event-ID": str(after)}
+            connection.request("GET", f"/v1/jobs/{jid}/events", headers=headers)
+            yield _happenings(connection.getresponse())
+
     def end_of(self, jid: str) -> dict[str, Any]:
         """Wait for the end of a job; return it."""
         for _ in range(5):
@@ -62,3 +74,10 @@ class Pipeline:
     @property
     def runs(self) -> int:
         return len(self.ran.read_text().splitlines()) if self.ran.exists() else 0
+
+
+def _happenings(stream: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    with contextlib.suppress(OSError, http.client.IncompleteRead):
+        while line := stream.readline():
+            if line.strip():
+                yield json.loads(line)

@@ -119,20 +119,6 @@ def test_a_token_that_dies_in_mid_job_takes_nothing_from_it(piped: EmbeddedSalt,
     assert pipeline.end_of(jid)["status"] == "succeeded"
 
 
-def test_a_job_that_is_cancelled_is_ended_on_its_minions(make_sidecar: MakeSidecar, tmp_path: Path) -> None:
-    # Of minions that run jobs in threads the signal would end all.
-    with tempfile.TemporaryDirectory() as folder, EmbeddedSalt(Path(folder), minions=1, users={**USERS, "ci": ["cmd.run", "saltutil.*"]}) as salt:
-        pipeline = Pipeline(salt, make_sidecar, tmp_path)
-        jid = pipeline.post(**pipeline.marking(f"sleep 60; echo late >> {pipeline.ran}")).json()["jid"]
-        pipeline.sidecar.wait(lambda: pipeline.runs == 1, "begun")
-        answer = ask(pipeline.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": pipeline.token})
-        job = pipeline.end_of(jid)
-
-        assert answer.status == 202
-        assert (job["status"], job["exit_code"], job["counts"]) == ("cancelled", 5, {"cancelled": 1})
-        assert pipeline.runs == 1
-
-
 @pytest.mark.parametrize(
     "asked",
     [

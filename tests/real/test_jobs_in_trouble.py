@@ -67,6 +67,43 @@ def returned(salt: EmbeddedSalt, jid: str) -> set[str]:
     return {path.parent.name for job in jobs for path in job.rglob("return.p")}
 
 
+def test_what_another_publishes_under_a_jobs_jid_is_no_part_of_it(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path)
+    gate = tmp_path / "gate"
+    held = f"while [ ! -e {gate} ]; do sleep 0.2; done"
+    jid = pipeline.post(tgt="minion-1", **pipeline.marking(held)).json()["jid"]
+    pipeline.sidecar.wait(lambda: pipeline.runs == 1, "begun")
+    low = {**piped.credentials_of("pinger"), "client": "local_async", "tgt": "*", "fun": "test.ping", "jid": jid}
+    assert pipeline.sidecar.post(low).status == 409
+    # One that has heard nothing of the job, as any other program that talks to the master.
+    with make_sidecar(piped.master_config, JOBS_STORE="") as unknowing:
+        assert unknowing.post(low).value["jid"] == jid
+        pipeline.sidecar.wait(lambda: "minion-2" in returned(piped, jid), "returned")
+    gate.touch()
+    job = pipeline.end_of(jid)
+
+    assert (job["status"], job["counts"], list(job["minions"])) == ("succeeded", {"ok": 1}, ["minion-1"])
+    assert (job["minions"]["minion-1"]["size"], pipeline.runs) == (2, 1)  # What a command without output returns, and not `true`.
+
+
+def test_who_follows_goes_on_where_the_kill_cut_the_stream(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path)
+    gates = f"case $(tr '\\0' ' ' < /proc/$PPID/cmdline) in *minion-1*) ;; *) while [ ! -e {tmp_path}/gate ]; do sleep 0.1; done;; esac"
+    jid = pipeline.post(**pipeline.marking(gates)).json()["jid"]
+    with pipeline.following(jid) as first:
+        heard = [next(first), next(first)]
+        pipeline.sidecar.kill()
+        assert list(first) == []
+    pipeline.again()
+    (tmp_path / "gate").touch()
+    with pipeline.following(jid, heard[-1]["seq"]) as rest:
+        heard += list(rest)
+
+    assert [one["seq"] for one in heard] == list(range(1, len(heard) + 1))
+    assert [one["event"] for one in heard] == ["status", "minion", "minion", "status"]
+    assert ({one["minion"] for one in heard[1:3]}, heard[-1]["status"]) == ({"minion-1", "minion-2"}, "succeeded")
+
+
 def test_a_job_outlives_the_restart_of_its_master(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
     pipeline = Pipeline(piped, make_sidecar, tmp_path)
     gate = tmp_path / "gate"
