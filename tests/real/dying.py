@@ -19,7 +19,7 @@ from service.jobs.stores.store import Change, Store
 # In the order in which a job passes them.
 POINTS = ("before-intent", "before-publish", "in-flight", "taken", "returned", "stored")
 # For the bytes to leave; the answer is not read meanwhile.
-FLIGHT_SECONDS = 0.003
+FLIGHT_SECONDS = 0.2
 FUNCTION = "cmd.run"
 
 

@@ -17,7 +17,7 @@ from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, codes_of, concl
 from service.jobs.running.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.running.findings import TRIMMED, findings
 from service.jobs.running.inquiries import Cached, Credentials
-from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord
+from service.jobs.stores.store import BODY_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord
 
 # Those whose return would still be news when their job is over.
 LATE = REVISABLE | {"waiting", "running"}
@@ -209,7 +209,8 @@ class OpenJob:
         if account is not None and heard in {"counted", "revised"}:
             part, value = account.parts[minion], data.get("return")
             body = written(value, encode)
-            self.heard[minion] = PartRecord(part.status, part.reason, None, source, data.get("retcode"), findings(value, body), at, len(body), body)
+            kept = body if len(body) <= BODY_LIMIT_BYTES else None
+            self.heard[minion] = PartRecord(part.status, part.reason, None, source, data.get("retcode"), findings(value, body), at, len(body), kept)
         return heard
 
     def take_run(self, event: Event, at: float) -> Heard | None:
