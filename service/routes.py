@@ -11,18 +11,18 @@ from typing import Any, Generic, TypeVar
 
 from service import __version__
 from service.api import gates
-from service.api.docs_page import DocsResource
 from service.api.events import EventsResource
 from service.api.hook import HookResource
 from service.api.jobs import JobResource, JobsResource
 from service.api.keys import KeyResource, KeysResource
 from service.api.login import LoginResource, LogoutResource, SessionCookie
 from service.api.minions import MinionResource, MinionsResource
-from service.api.openapi_json import OpenApiResource
 from service.api.ops import LiveResource, MetricsResource, ReadyResource
+from service.api.pages.docs_page import DocsResource
+from service.api.pages.openapi_json import OpenApiResource
+from service.api.pages.site import AppResource, StaticResource
 from service.api.root import RootResource
 from service.api.run import RunResource
-from service.api.site import AppResource, StaticResource
 from service.api.stats import StatsResource
 from service.api.token import TokenResource
 from service.api.unavailable import NoWebsocketResource

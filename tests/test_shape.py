@@ -51,8 +51,8 @@ def test_every_file_has_a_charter_and_stays_small() -> None:
 def test_a_file_too_short_to_stand_apart_is_folded_into_its_neighbour() -> None:
     service = ROOT / "service"
     short = {str(path.relative_to(service)) for path in service.rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) < FOLD_LINES}
-    served = re.findall(r"^from service\.api\.(\w+) import", (service / "routes.py").read_text(encoding="utf-8"), re.MULTILINE)
-    resources = {f"api/{name}.py" for name in served}
+    served = re.findall(r"^from service\.api\.([\w.]+) import", (service / "routes.py").read_text(encoding="utf-8"), re.MULTILINE)
+    resources = {f"api/{name.replace('.', '/')}.py" for name in served}
     charters = {name for name in short if name.endswith(("__init__.py", "__main__.py"))}
 
     assert short - resources - charters == APART.keys()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api.docs_page import FILES
+from service.api.pages.docs_page import FILES
 from tests.contract.conftest import fake_api
 
 # Of swagger-ui-dist 5.35.0, whose archive has the `integrity` sha512-U06rpMtW9V3XPGOBeamTUSr0Z09jMX4IJuANpE/EZbAhw0G8CgwrzU4YmXkn/h0wCDNsXdGarTNNHC3sU8yVUQ==.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.api.site import AppResource, StaticResource
+from service.api.pages.site import AppResource, StaticResource
 from service.http.app import Paths
 from service.http.files import Browser, Folder, Page, site_faults
 from service.routes import pageless_urls

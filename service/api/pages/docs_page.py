@@ -10,7 +10,7 @@ import falcon
 from service.http.files import HTML, PAGE_HEADERS, Folder
 
 # Swagger UI as npm has it, and what starts it; docs/decisions/0025-swagger-ui.md.
-FILES = Path(__file__).parent.parent / "openapi" / "page"
+FILES = Path(__file__).parent.parent.parent / "openapi" / "page"
 HEADERS = {
     **PAGE_HEADERS,
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
