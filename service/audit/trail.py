@@ -147,7 +147,7 @@ class Audit:
             self._put(records, awaited=False)
 
     def note(self, stage: str, fields: Mapping[str, Any] | None = None) -> None:
-        """Record something that the process itself does: `start`, `reload`, `stop`."""
+        """Record something that no request asks for: `start`, `reload`, `stop` of the process, or what *fields* give as `action`."""
         if self._writers:
             self._put([*self._held_back(at_once=True), render(stage, part({"action": "process", **(fields or {})}))], awaited=False)
 

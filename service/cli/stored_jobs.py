@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import os
 import sys
+import syslog
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -66,6 +67,8 @@ def _prune(args: argparse.Namespace, store: StoreFile, keep: float, revise: floa
         return os.EX_USAGE
     before = time.time() - age
     count = store.prunable(before) if args.dry_run else store.prune(before)
+    if not args.dry_run:
+        _note(f"prune: {count} jobs removed that were over before {_moment(before)}")
     print(json.dumps({"removed": 0 if args.dry_run else count, "found": count}) if args.json else f"{count} jobs {'would be ' if args.dry_run else ''}removed")
     return 0
 
@@ -89,7 +92,14 @@ def _back_up(args: argparse.Namespace, store: StoreFile, _keep: float, _revise: 
     except InvalidConfiguration:
         args.file.unlink()
         raise
+    _note(f"backup: copied to {args.file.resolve()}")
     return 0
+
+
+def _note(what: str) -> None:
+    """Leave a line in the system's log, where there is one. The audit trail is the sidecar's alone: who runs this could write whatever they like there."""
+    syslog.openlog("salt-sidecar", facility=syslog.LOG_AUTH)
+    syslog.syslog(syslog.LOG_NOTICE, f"jobs {_plain(what)} (uid {os.getuid()}, {os.environ.get('SUDO_USER', 'no sudo')})")
 
 
 def _lines_of(state: StoreState) -> Iterator[str]:

@@ -28,6 +28,7 @@ from service.observe.report.report import Report
 from service.readiness import Readiness, Since
 from service.routes import API_TEMPLATES, ApiParts, OpsParts
 from service.secrets.secret_file import BearerFile
+from service.settings.audit_settings import AuditSettings
 from service.settings.limit_settings import LimitSettings
 from service.settings.settings import Settings
 from service.wiring.configuration import Configuration
@@ -63,7 +64,7 @@ class Process:
 
         self.metrics = make_metrics(master)
         self.report = Report(self.metrics, log.get(), make_limits(ours))
-        self.audit = Audit(ours.audit, self.report, self.metrics.audit_written, lambda line: log.write_record(line, ours.audit.write_seconds))
+        self.audit = make_audit(ours.audit, self.metrics, self.report)
         self.traffic = Traffic(__version__)
         self.tracing = make_tracing(configuration, self.report)
         requests = RequestReport(self.audit, self.metrics, self.traffic, self.report, self.tracing)
@@ -130,6 +131,13 @@ def make_metrics(master: MasterOptions) -> Metrics:
     metrics.build_info(version=__version__, revision=revision, python=platform.python_version(), salt=SALT_VERSION)
     metrics.watch_log(log.line_counts, log.dropped)
     return metrics
+
+
+def make_audit(ours: AuditSettings, metrics: Metrics, report: Report) -> Audit:
+    """Make the audit trail, for requests and for what the report hears of that no request asks for."""
+    audit = Audit(ours, report, metrics.audit_written, lambda line: log.write_record(line, ours.write_seconds))
+    report.record_with(audit.note)
+    return audit
 
 
 def make_tracing(configuration: Configuration, report: Report) -> Tracing | None:

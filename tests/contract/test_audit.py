@@ -13,7 +13,8 @@ from service.audit.hashing import HmacKey
 from service.clients import CLIENTS
 from service.errors import InvalidConfiguration
 from service.wiring.configuration import read_configuration
-from tests.contract.conftest import MASTER_CONFIG, Api, fake_api, read_once
+from tests.contract.conftest import MASTER_CONFIG, Api, a_store, fake_api, read_once
+from tests.contract.test_v1_jobs import gateway_of, get, post, returned
 from tests.fakes import FakeGateway, FakeMaster
 
 pytestmark = pytest.mark.slow
@@ -280,3 +281,16 @@ def test_a_token_that_was_made_is_recorded_so_though_a_later_one_of_its_request_
 
     assert answer.status == 401
     assert [(one["outcome"], one["decision"], "reason" in one) for one in found] == [("ok", "allow", False), ("denied", "deny", True)]
+
+
+def test_a_foreign_return_is_recorded_once_a_minute(tmp_path: Path, settings: dict[str, str]) -> None:
+    api = fake_api(tmp_path, **settings, **a_store(tmp_path))
+    gateway_of(api).master.silent = {"minion-2"}
+    jid = post(api, "").json()["jid"]
+    for _ in range(3):
+        gateway_of(api).hub.deliver(returned(jid, "minion-2", fun="cmd.run"))
+    gateway_of(api).hub.deliver(returned(jid, "minion-2"))
+    assert get(api, f"/{jid}?wait=30").json()["foreign_returns"] == 3
+    (found,) = [record for record in records(api, tmp_path / "audit.jsonl") if record["stage"] == "foreign_return"]
+
+    assert (found["action"], found["jid"], found["minion"], found["count"]) == ("job", jid, "minion-2", 1)

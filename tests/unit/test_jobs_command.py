@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import syslog
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
         return status, *capsys.readouterr()
 
     return ask
+
+
+@pytest.fixture(autouse=True)
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the system's log is told."""
+    said: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda _priority, text: said.append(text))
+    return said
 
 
 def opened(folder: Path) -> SqliteStore:
@@ -172,6 +181,19 @@ def test_a_store_of_another_version_is_not_pruned(asked: Asked, store: SqliteSto
 
     assert asked("prune")[0] == 78
     assert (asked("check")[0], jids(asked("list", "--json")[1])) == (1, [JID, OLD, OPEN])
+
+
+def test_what_is_removed_or_copied_leaves_a_line_in_the_systems_log(asked: Asked, store: SqliteStore, noted: list[str], tmp_path: Path) -> None:
+    for command in (["list"], ["show", JID], ["check"], ["prune", "--older-than", "2d", "--dry-run"]):
+        asked(*command)
+    asked("prune", "--older-than", "2d")
+    asked("backup", str(tmp_path / "a\ncopy"))
+
+    removed, copied = noted
+    assert removed.startswith("jobs prune: 1 jobs removed that were over before ")
+    assert "(uid " in removed
+    assert copied.startswith('jobs "backup: copied to ')
+    assert "\n" not in copied
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", JID], ["prune"], ["check"], ["backup", "copy.db"]])

@@ -76,8 +76,13 @@ class Report:
         self._limits = dict(limits)
         self._seldom = LogThrottle(monotonic)
         self._lock = threading.Lock()
+        self._record: Callable[[str, Mapping[str, Any]], None] = lambda _stage, _fields: None
         self._told_local = False  # guarded by _lock
         self._audit_rejected = 0  # since the last line; guarded by _lock
+
+    def record_with(self, record: Callable[[str, Mapping[str, Any]], None]) -> None:
+        """Have what nobody has asked for recorded in the audit trail, under its stage."""
+        self._record = record
 
     def undecodable(self, tag: str, size: int) -> None:
         """An event could not be decoded; size in bytes."""
@@ -155,7 +160,9 @@ class Report:
         """A return of another function came under the jid of a job of `/v1`: somebody uses its id."""
         self._metrics.job_foreign_return()
         if count := self._seldom.count("job.foreign_return"):
-            self._log.warning("job.foreign_return", jid=jid, minion=minion[:256], count=count)
+            seen = {"jid": jid, "minion": minion[:256], "count": count}
+            self._log.warning("job.foreign_return", **seen)
+            self._record("foreign_return", {"action": "job", **seen})
 
     def jobs_recovered(self, count: int) -> None:
         """Jobs of `/v1` that were not over are followed again."""
