@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Iterable, Mapping
@@ -36,6 +37,75 @@ EXAMPLES: Mapping[Client, tuple[dict[str, Any], Any]] = {
         },
     ),
     Client.WHEEL_ASYNC: ({"fun": "key.list_all"}, {"tag": f"salt/wheel/{_JID}", "jid": _JID}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Exchange:
+    """A request of the demo's user, and its answer. JID: that of the job in the first one."""
+
+    request: str
+    body: Mapping[str, Any] | None
+    status: int
+    answer: Mapping[str, Any]
+
+
+_PART = {"status": "ok", "source": "bus", "at": "2026-11-29T08:15:00.123Z", "retcode": 0, "size": 7}
+_PROBLEM = {"type": "about:blank", "request_id": "..."}
+# By the template of their URL; a test on a real master compares.
+EXCHANGES: Mapping[str, tuple[Exchange, ...]] = {
+    "/v1/jobs": (
+        Exchange(
+            "POST /v1/jobs?wait=60&fail=1&fields=status,exit_code,counts,minions",
+            {"tgt": "minion-*", "fun": "test.echo", "arg": ["hello"]},
+            200,
+            {"jid": "JID", "status": "succeeded", "exit_code": 0, "counts": {"ok": 2}, "minions": {"minion-1": _PART, "minion-2": _PART}},
+        ),
+        Exchange(
+            "POST /v1/jobs?wait=60&fail=1&fields=status,exit_code,counts",
+            {"tgt": "minion-1", "fun": "no.such"},
+            422,
+            {"jid": "JID", "status": "failed", "exit_code": 1, "counts": {"failed": 1}},
+        ),
+        Exchange(
+            "POST /v1/jobs",
+            {"fun": "test.ping", "tgt": "*", "deadline": "1h"},
+            422,
+            {
+                **_PROBLEM,
+                "title": "Unprocessable Entity",
+                "status": 422,
+                "error": "Unprocessable",
+                "detail": "1 of its fields cannot be taken",
+                "errors": [{"pointer": "/deadline", "detail": "Input should be a valid number"}],
+            },
+        ),
+    ),
+    "/v1/jobs/{jid}": (
+        Exchange(
+            "GET /v1/jobs/JID?fields=return,minions&minions=*-2",
+            None,
+            200,
+            {"jid": "JID", "minions": {"minion-2": {**_PART, "return": "hello"}}},
+        ),
+        Exchange("DELETE /v1/jobs/JID?fields=status", None, 200, {"jid": "JID", "status": "succeeded"}),
+    ),
+    "/v1/jobs/{jid}/relaunch": (
+        Exchange(
+            "POST /v1/jobs/JID/relaunch?wait=60&fields=parent,status,tgt",
+            {"minions": ["minion-2"]},
+            200,
+            {"jid": "JID", "parent": "JID", "status": "succeeded", "tgt": ["minion-2"]},
+        ),
+        Exchange(
+            "POST /v1/jobs/JID/relaunch",
+            {"minions": "failed"},
+            409,
+            {**_PROBLEM, "title": "Conflict", "status": 409, "error": "NothingLeft", "detail": "none of the job's minions is to run it again"},
+        ),
+    ),
+    "/v1/jobs/{jid}/minions/{mid}": (Exchange("GET /v1/jobs/JID/minions/minion-1", None, 200, {"minion": "minion-1", **_PART, "return": "hello"}),),
+    "/v1/minions": (Exchange("GET /v1/minions?match=*-1", None, 200, {"minions": ["minion-1"]}),),
 }
 
 _HEAD = """# Calling the API
@@ -164,8 +234,13 @@ def _urls() -> str:
         for route in table:
             text += f"### {route.template}\n\n{inspect.getdoc(route.resource)}\n\n"
             text += "".join(f"- `{method}`: {_first_line(getattr(route.resource, f'on_{method.lower()}'))}\n" for method in route.access)
-            text += "\n"
+            text += "\n" + "".join(map(_shown, EXCHANGES.get(route.template, ())))
     return text
+
+
+def _shown(exchange: Exchange) -> str:
+    body = "" if exchange.body is None else f":\n\n```json\n{json.dumps(exchange.body)}\n```\n\n"
+    return f"`{exchange.request}`{body or ' '}is answered {exchange.status}:\n\n```json\n{json.dumps(exchange.answer)}\n```\n\n"
 
 
 def _glossary() -> str:
