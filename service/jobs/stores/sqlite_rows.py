@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import sqlite3
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, JobRecord, PartRecord, text_of
+from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, JobRecord, PartRecord, packed, text_of, unpacked
 
 # By version, which is `user_version`; a new one is added, none is changed.
 MIGRATIONS = (
@@ -44,9 +44,25 @@ MIGRATIONS = (
     CREATE INDEX job_group ON job (concurrency_group) WHERE finished IS NULL;
     """,
 )
+
+
+def marks(fields: Collection[str]) -> str:
+    """Return a place for each value of a row."""
+    return ", ".join("?" * len(fields))
+
+
+def _taken_over(fields: Collection[str], but: Collection[str] = ()) -> str:
+    return ", ".join(f"{name} = excluded.{name}" for name in fields if name not in but)
+
+
 JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
 PART_FIELDS = tuple(field.name for field in dataclasses.fields(PartRecord))
 SELECT = f"SELECT {', '.join(JOB_FIELDS)} FROM job"
+# Not replaced as a whole: that writes every index again.
+PUT_JOB = f"INSERT INTO job VALUES ({marks(JOB_FIELDS)}) ON CONFLICT (jid) DO UPDATE SET {_taken_over(JOB_FIELDS, but={'jid', 'owner', 'since'})}"
+_PUT_PART = f"INSERT INTO part VALUES (?, ?, {marks(PART_FIELDS)}) ON CONFLICT (jid, minion) DO UPDATE SET {_taken_over(PART_FIELDS)}"
+_values_of = operator.attrgetter(*JOB_FIELDS)
+_REQUEST = JOB_FIELDS.index("request")
 
 
 def migrate(db: sqlite3.Connection) -> None:
@@ -69,11 +85,6 @@ def bytes_of(db: sqlite3.Connection) -> int:
     """Return how much room jobs take in a store."""
     pages, free, size = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
     return int((pages - free) * size)
-
-
-def marks(fields: Collection[str]) -> str:
-    """Return a place for each value of a row."""
-    return ", ".join("?" * len(fields))
 
 
 def oldest(db: sqlite3.Connection, since: float, excess: float) -> Iterator[str]:
@@ -100,7 +111,8 @@ def first_of_group(db: sqlite3.Connection, job: JobRecord) -> JobRecord | None:
 
 def job_row(job: JobRecord) -> tuple[Any, ...]:
     """Return the row of a job."""
-    return tuple(json.dumps(value) if name == "request" else value for name, value in ((name, getattr(job, name)) for name in JOB_FIELDS))
+    values = _values_of(job)
+    return (*values[:_REQUEST], text_of(job.request), *values[_REQUEST + 1 :])
 
 
 def job_of(row: tuple[Any, ...]) -> JobRecord:
@@ -112,10 +124,13 @@ def job_of(row: tuple[Any, ...]) -> JobRecord:
 def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:
     """Write what is known of some minions, with the returns that still have room."""
     (room,) = db.execute("SELECT ? - total(length(body)) FROM part WHERE jid = ?", (JOB_LIMIT_BYTES, jid)).fetchone()
+    rows = []
     for minion, part in parts.items():
-        body = zlib.compress(part.body, 1) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
+        body = packed(part.body) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
         room -= len(body or b"")
         row = (
+            jid,
+            minion,
             part.status,
             part.reason,
             part.why,
@@ -126,11 +141,12 @@ def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord])
             part.size,
             body if room >= 0 else None,
         )
-        db.execute(f"INSERT OR REPLACE INTO part VALUES (?, ?, {marks(PART_FIELDS)})", (jid, minion, *row))
+        rows.append(row)
+    db.executemany(_PUT_PART, rows)
 
 
 def part_of(row: tuple[Any, ...]) -> PartRecord:
     """Return a minion's part in a job from its row."""
     fields = dict(zip(PART_FIELDS, row, strict=True))
     body = fields["body"]
-    return PartRecord(**{**fields, "retcode": json.loads(fields["retcode"]), "flags": json.loads(fields["flags"]), "body": body and zlib.decompress(body)})
+    return PartRecord(**{**fields, "retcode": json.loads(fields["retcode"]), "flags": json.loads(fields["flags"]), "body": body and unpacked(body)})

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from service.batcher import Batcher
 from service.errors import Conflict, StorageFull, StorageUnavailable
@@ -21,6 +21,7 @@ from service.jobs.stores.place import free_bytes_on, locked, unusable
 from service.jobs.stores.sqlite_rows import (
     JOB_FIELDS,
     PART_FIELDS,
+    PUT_JOB,
     SELECT,
     bytes_of,
     find_job,
@@ -85,6 +86,7 @@ class SqliteStore:
                 raise unusable(path, str(exc)) from None
             held.pop_all()
         self._has_told_of_correctable = False  # what is over from now on this process follows itself
+        self._synchronous = ""  # what the writer's commits were last
         self._readers: list[sqlite3.Connection] = []  # idle ones; guarded by _lock
         self._lock = threading.Lock()
         self._writer: Batcher[_Write] = Batcher("store", self._write_group, limit_items=MOST_WAITING, on_crash=_fail)
@@ -124,7 +126,7 @@ class SqliteStore:
 
         def put(db: sqlite3.Connection) -> None:
             for change in rows:
-                db.execute(f"INSERT OR REPLACE INTO job VALUES ({marks(JOB_FIELDS)})", job_row(change.job))
+                db.execute(PUT_JOB, job_row(change.job))
                 put_parts(db, change.job.jid, change.parts)
                 happened = [(change.job.jid, one.seq, one.kind, one.at, text_of(one.body), one.minion) for one in change.happenings]
                 db.executemany("INSERT OR IGNORE INTO happening VALUES (?, ?, ?, ?, ?, ?)", happened)
@@ -281,7 +283,7 @@ class SqliteStore:
                 write.done.set_result(result)
 
     def _commit(self, group: list[_Write]) -> list[Any]:
-        self._db.execute(f"PRAGMA synchronous = {'FULL' if any(write.durable for write in group) else 'NORMAL'}")
+        self._synchronise("FULL" if any(write.durable for write in group) else "NORMAL")
         self._db.execute("BEGIN IMMEDIATE")
         try:
             results = [self._apart(write) for write in group]
@@ -293,15 +295,17 @@ class SqliteStore:
         return results
 
     def _apart(self, write: _Write) -> Any:
-        """Run one of a group; if it is refused, the others are written all the same."""
-        self._db.execute("SAVEPOINT one")
+        """Run one of a group; if it is refused, before it has written anything, the others are written all the same."""
         try:
-            result = write.run(self._db)
+            return write.run(self._db)
         except StorageFull as fault:
-            self._db.execute("ROLLBACK TO one")
             return fault
-        self._db.execute("RELEASE one")
-        return result
+
+    def _synchronise(self, how: Literal["FULL", "NORMAL"]) -> None:
+        """Say whether the next commit is to be on the disk, with all before it."""
+        if how != self._synchronous:
+            self._db.execute(f"PRAGMA synchronous = {how}")
+            self._synchronous = how
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

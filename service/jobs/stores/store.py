@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, TimeoutError  # noqa: A004 - before Python 3.11 it is not the built-in one
 from typing import Any, Literal, Protocol, TypeVar
 
 from service.errors import StorageUnavailable
@@ -15,6 +16,9 @@ from service.jobs.outcome import Cause, MinionStatus
 # Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
 BODY_LIMIT_BYTES = 1024 * 1024
 JOB_LIMIT_BYTES = 256 * 1024 * 1024
+PACKED_FROM_BYTES = 1024
+_ZLIB = b"x"
+_JSON = json.JSONEncoder(default=str, skipkeys=True)
 # Longest wait of a request for a thread that stores.
 ANSWER_SECONDS = 30.0
 T = TypeVar("T")
@@ -216,11 +220,25 @@ class Store(Protocol):
 
 def text_of(value: Any) -> str:
     """Return what a minion has sent as JSON, whatever it is."""
-    return json.dumps(value, default=str, skipkeys=True)
+    if type(value) is int:  # as most return codes are
+        return str(value)
+    return _JSON.encode(value) if value != {} else "{}"
+
+
+def packed(body: bytes) -> bytes:
+    """Return a return as it is kept: small ones as they are, since packing those costs more than it saves."""
+    return body if len(body) < PACKED_FROM_BYTES else zlib.compress(body, 1)
+
+
+def unpacked(kept: bytes) -> bytes:
+    """Return a return from what is kept of it: no JSON begins as zlib's output does."""
+    return zlib.decompress(kept) if kept[:1] == _ZLIB else kept
 
 
 def answered(done: Future[T], what: str, seconds: float = ANSWER_SECONDS) -> T:
     """Return what a thread answers, or raise what it could not do. Raises StorageUnavailable, which names *what*, if it answers nothing for so long."""
-    if not wait([done], seconds).done:
-        raise StorageUnavailable(f"{what}: nothing was stored within {seconds:g} s", retry_after_seconds=1)
+    try:
+        done.exception(seconds)
+    except TimeoutError:
+        raise StorageUnavailable(f"{what}: nothing was stored within {seconds:g} s", retry_after_seconds=1) from None
     return done.result()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import sqlite3
 import threading
 import time
+import zlib
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.stores.place import MOUNTS, place_of
 from service.jobs.stores.sqlite_rows import JOB_FIELDS, MIGRATIONS, job_row, marks
 from service.jobs.stores.sqlite_store import SqliteStore
-from service.jobs.stores.store import Change, PartRecord, answered
+from service.jobs.stores.store import Change, PartRecord, answered, packed, text_of, unpacked
 from service.wiring.durable import size_of
 from tests.unit.jobs.kept import JID, job
 
@@ -119,6 +121,17 @@ def test_an_intent_is_on_the_disk_before_its_job_is_published(tmp_path: Path) ->
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
     ]
+
+
+@pytest.mark.parametrize("body", [b"null", b'"%b"' % (b"x" * 5000)])
+def test_a_return_is_read_as_it_was_written_packed_or_not(body: bytes) -> None:
+    assert unpacked(packed(body)) == unpacked(zlib.compress(body)) == body
+    assert len(packed(body)) < 100
+
+
+@pytest.mark.parametrize("value", [None, 0, 254, True, {}, {"a": 1}, [], "", 0.0, float("nan")])
+def test_what_a_minion_sent_is_the_same_json_as_ever(value: object) -> None:
+    assert text_of(value) == json.dumps(value)
 
 
 def test_writes_that_gather_share_one_commit(tmp_path: Path) -> None:

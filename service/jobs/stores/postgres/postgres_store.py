@@ -6,14 +6,13 @@ import contextlib
 import dataclasses
 import json
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.errors import StorageUnavailable
 from service.jobs.outcome import CORRECTABLE
 from service.jobs.stores.postgres.server_link import CHANNEL, LOCKS, Database, ServerLink
-from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, text_of
+from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, packed, text_of, unpacked
 
 # Columns are what is searched for; a record has everything, so that a new field of it needs no migration. JSON is in text, as `jsonb` takes no \u0000.
 MIGRATIONS = (
@@ -315,7 +314,7 @@ def _part_rows(jid: str, parts: Mapping[str, PartRecord], room: int) -> tuple[li
     rows, size = [], 0
     for minion, part in parts.items():
         record = text_of(dataclasses.asdict(dataclasses.replace(part, body=None)))
-        body = zlib.compress(part.body, 1) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
+        body = packed(part.body) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
         if body is not None and size + len(body) > room:
             body = None
         size += len(record) + len(body or b"") + ROW_BYTES
@@ -347,4 +346,4 @@ def _job(record: str, status: str) -> JobRecord:
 
 
 def _part(record: str, body: bytes | None) -> PartRecord:
-    return PartRecord(**{**json.loads(record), "body": body and zlib.decompress(body)})
+    return PartRecord(**{**json.loads(record), "body": body and unpacked(body)})
