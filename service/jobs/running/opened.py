@@ -23,6 +23,8 @@ from service.jobs.stores.store import BODY_LIMIT_BYTES, Change, Happening, JobRe
 LATE = REVISABLE | {"waiting", "running"}
 # Of returns that come before the master's answer to the publish.
 EARLY_BYTES = 64 * 1024 * 1024
+# Of a return's arguments as a text, in characters.
+KEPT_ARGUMENTS = 4096
 # Of one job; after that only its status is told.
 MOST_HAPPENINGS = 10_000
 
@@ -98,7 +100,7 @@ class OpenJob:
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
     looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
-    interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; unstored: what they have to be told; told_up_to: the number of the last happening that is stored, whose change `news` tells. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
+    interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; unstored: what they have to be told; happened: the number of the last one; told_up_to: of the last that is stored, whose change `news` tells. digested: the last return's arguments as a text, and their digest. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
     """
 
     record: JobRecord
@@ -128,12 +130,15 @@ class OpenJob:
     noted: tuple[str, str | None] | None = None
     unstored: list[Happening] = dataclasses.field(default_factory=list)
     told_up_to: int = 0
+    happened: int = 0
+    digested: tuple[str, str] = ("", "")
     news: threading.Condition = dataclasses.field(default_factory=threading.Condition)
     told: tuple[str, str | None] | None = None
     over: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         """Go on where a process before this one has ended."""
+        self.happened = self.record.happened
         if self.record.happened:
             self.noted, self.told_up_to = (self.record.status, self.record.cause), self.record.happened
         else:
@@ -200,7 +205,19 @@ class OpenJob:
         except Odd:
             return None
         told = data.get("fun_args")
-        return self.book(event.minion, data, None if told is None or TRIMMED in event.raw else digest_of(told), "bus", at)
+        return self.book(event.minion, data, None if told is None or TRIMMED in event.raw else self._digest_of(told), "bus", at)
+
+    def _digest_of(self, told: object) -> str:
+        """Return the digest of a return's arguments: nearly always those of the one before it, which need not be worked out again."""
+        try:
+            shown = repr(told)
+        except RecursionError:
+            return digest_of(told)
+        if len(shown) > KEPT_ARGUMENTS:
+            return digest_of(told)
+        if shown != self.digested[0]:
+            self.digested = (shown, digest_of(told))
+        return self.digested[1]
 
     def book(self, minion: str, data: Mapping[str, Any], arguments: str | None, source: Source, at: float) -> Heard:
         """Take what a minion has returned, and keep what is to be stored of it; parameters as of JobAccount.returned."""
@@ -267,9 +284,9 @@ class OpenJob:
             for minion in account.changed:
                 part = account.parts[minion]
                 parts[minion] = self.heard.get(minion) or PartRecord(part.status, part.reason, part.why, part.source)
-            self.record = dataclasses.replace(self.record, strays=account.strays)
         self._note(parts, at)
-        self.record = dataclasses.replace(self.record, revision=self.record.revision + 1)
+        strays = account.strays if account is not None else self.record.strays
+        self.record = dataclasses.replace(self.record, strays=strays, happened=self.happened, revision=self.record.revision + 1)
         return Change(self.record, parts, tuple(self.unstored), notice=self._is_to_be_told)
 
     @property
@@ -284,10 +301,10 @@ class OpenJob:
         if not self.is_over:
             self._note_status(at)
         for minion, part in parts.items():
-            if part.status != "waiting" and self.record.happened < MOST_HAPPENINGS:
+            if part.status != "waiting" and self.happened < MOST_HAPPENINGS:
                 told = {"status": part.status, "reason": part.reason, "why": part.why, **part.flags}
                 self._happened("minion", told, at, minion)
-                if self.record.happened == MOST_HAPPENINGS:
+                if self.happened == MOST_HAPPENINGS:
                     self._happened("gap", {}, at)
         self._note_status(at)
 
@@ -302,9 +319,9 @@ class OpenJob:
             self._happened("status", {"status": record.status, "cause": record.cause, "exit_code": codes and codes[0], "expected": record.expected}, at)
 
     def _happened(self, kind: Literal["status", "minion", "gap"], body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
-        self.record = dataclasses.replace(self.record, happened=self.record.happened + 1)
+        self.happened += 1
         said = {name: value for name, value in body.items() if value is not None}
-        self.unstored.append(Happening(self.record.happened, kind, at, said, minion))
+        self.unstored.append(Happening(self.happened, kind, at, said, minion))
 
     def stored(self, report: JobsReport) -> None:
         """Forget what is in the store now, and tell of an end that is news."""

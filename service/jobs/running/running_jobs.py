@@ -109,7 +109,7 @@ class RunningJobs:
 
     def check_room(self) -> None:
         """Raise Overloaded when no further job can be followed."""
-        if self.watched.open_jobs >= self._terms.most:
+        if len(self.watched.all()) >= self._terms.most <= self.watched.open_jobs:
             raise Overloaded(f"{self._terms.most} jobs are under way (jobs.open)", retry_after_seconds=5)
 
     def claim(self, record: JobRecord, credentials: Credentials) -> bool:

@@ -147,6 +147,6 @@ def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord])
 
 def part_of(row: tuple[Any, ...]) -> PartRecord:
     """Return a minion's part in a job from its row."""
-    fields = dict(zip(PART_FIELDS, row, strict=True))
-    body = fields["body"]
-    return PartRecord(**{**fields, "retcode": json.loads(fields["retcode"]), "flags": json.loads(fields["flags"]), "body": body and unpacked(body)})
+    status, reason, why, source, retcode, flags, at, size, body = row
+    told = {} if flags == "{}" else json.loads(flags)
+    return PartRecord(status, reason, why, source, None if retcode == "null" else json.loads(retcode), told, at, size, body and unpacked(body))
