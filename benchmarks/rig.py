@@ -231,7 +231,7 @@ class Rig:
         home = Path(tempfile.mkdtemp(dir=self.folder))
         fill(home / "jobs.db", finished=finished, open_jobs=OPEN_JOBS)
         (home / "password").write_text(self.salt.credentials["password"])
-        account = {"JOBS_RECOVERY_USER": "sharedsecret:admin", "JOBS_RECOVERY_PASSWORD_FILE": home / "password"}
+        account = {"JOBS_RECOVERY_USER": "{eauth}:{username}".format(**self.salt.credentials), "JOBS_RECOVERY_PASSWORD_FILE": home / "password"}
         found = peers.sidecar(self.salt, "found", JOBS_STORE=f"sqlite://{home}/jobs.db", **account)
         self.settle()
         with self.using(SIDECAR) as listener, LookUps(listener.port, listener.headers) as looked_up:
