@@ -32,6 +32,7 @@ OPEN = frozenset({"anything", "container", "global"})
         ({"master": {"clients": ["ssh"]}}, "/master/clients/0"),
         ({"master": {"persistence": {"pki": {"sise": "1Gi"}}}}, "/master/persistence/pki"),
         ({"jobs": {"persistence": {"sise": "1Gi"}}}, "/jobs/persistence"),
+        ({"jobs": {"database": {"url": "mysql://x"}}}, "/jobs/database/url"),
         ({"auth": {"users": {"api": ".*"}}}, "/auth/users/api"),
         ({"probes": {"liveness": {"periodSecond": 1}}}, "/probes/liveness"),
         ({"resources": {"request": {}}}, "/resources"),
@@ -49,6 +50,7 @@ def test_a_typing_error_is_found_by_the_schema(values: dict[str, Any], path: str
 
 
 ATTACH = ci("attach")
+DATABASE = "postgresql://sidecar@db.example.org/salt_jobs?sslmode=verify-full"
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,19 @@ ATTACH = ci("attach")
         ({"mode": "attach"}, "attach.selectorLabels: name the labels"),
         ({"mode": "attach"}, "attach.masterContainer: name your master's container"),
         ({**ATTACH, "auth": {"existingSecret": "x"}}, "auth.existingSecret: is for bundled mode"),
+        ({**ATTACH, "replicas": 2}, "replicas: 2 sidecars would each have jobs of their own in a file"),
+        ({"jobs": {"database": {"url": DATABASE}}}, "jobs.database.existingSecret: name a Secret"),
+        ({"jobs": {"database": {"existingSecret": "x"}}}, "jobs.database.url: is empty"),
+        ({"jobs": {"database": {"url": "postgresql://a:b@db/jobs", "existingSecret": "x"}}}, "jobs.database.url: has a password"),
+        ({"jobs": {"database": {"url": f"{DATABASE}&password=b", "existingSecret": "x"}}}, "jobs.database.url: has a password"),
+        ({"jobs": {"database": {"url": f"{DATABASE}&sslpassword=b", "existingSecret": "x"}}}, "jobs.database.url: has a password"),
+        ({"config": {"jobs": {"store": "postgresql://a:b@db/jobs"}}}, "config.jobs.store: has a password"),
+        ({"config": {"jobs": {"store": DATABASE}}, "jobs": {"database": {"url": DATABASE, "existingSecret": "x"}}}, "config.jobs.store: there is"),
+        (
+            {"jobs": {"database": {"url": DATABASE, "existingSecret": "x"}, "persistence": {"enabled": True}}},
+            "jobs.persistence.enabled: jobs are in the database",
+        ),
+        ({"jobs": {"database": {"url": DATABASE, "existingSecret": "x"}}, "existingConfigMap": "x"}, "jobs.database.url: the chart writes sidecar.yaml"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )

@@ -143,6 +143,21 @@ def test_a_claim_of_jobs_outlives_the_release_and_is_as_the_values_say() -> None
     assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "resources": {"requests": {"storage": "5Gi"}}}
 
 
+@pytest.mark.parametrize("name", ["default", "attach"])
+def test_the_password_of_a_database_of_jobs_is_a_file_and_in_no_configmap(name: str) -> None:
+    url = "postgresql://sidecar@db.example.org/salt_jobs?sslmode=verify-full"
+    database = {"url": url, "existingSecret": "db", "secretKey": "postgres-password"}
+    rendered = render({**ci(name), "jobs": {"database": database}, **({"replicas": 3} if name == "attach" else {})})
+    settings = rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")
+    (pod, sidecar) = next((pod, container) for pod in rendered.pods() for container in containers(pod) if container["name"] == "salt-sidecar")
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "salt-sidecar-database")
+
+    assert settings["jobs"] == {"store": url, "store_password_file": "/etc/salt-sidecar/database/password"}
+    assert {"name": "salt-sidecar-database", "mountPath": "/etc/salt-sidecar/database", "readOnly": True} in sidecar["volumeMounts"]
+    assert volume["secret"] == {"secretName": "db", "defaultMode": 0o440, "items": [{"key": "postgres-password", "path": "password"}]}
+    assert not any("salt-sidecar-database" in str(container) for container in containers(pod) if container["name"] != "salt-sidecar")
+
+
 def test_tls_hides_the_plain_port_and_nginx_is_believed() -> None:
     rendered = render(ci("tls"))
     settings = rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")

@@ -12,6 +12,10 @@
 {{- if .Values.metrics.token.existingSecret -}}
 {{- $settings = merge (dict "ops" (dict "token_file" "/etc/salt-sidecar/ops/token")) $settings -}}
 {{- end -}}
+{{- if .Values.jobs.database.url -}}
+{{- $database := dict "store" .Values.jobs.database.url "store_password_file" "/etc/salt-sidecar/database/password" -}}
+{{- $settings = merge (dict "jobs" (merge $database ($settings.jobs | default dict))) $settings -}}
+{{- end -}}
 {{- toYaml $settings -}}
 {{- end -}}
 

@@ -99,6 +99,11 @@ volumeMounts:
     mountPath: /etc/salt-sidecar/ops
     readOnly: true
   {{- end }}
+  {{- if .Values.jobs.database.url }}
+  - name: salt-sidecar-database
+    mountPath: /etc/salt-sidecar/database
+    readOnly: true
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
@@ -185,6 +190,17 @@ volumeMounts:
   secret:
     secretName: {{ .Values.secretFiles }}
     defaultMode: 0440
+{{- end }}
+{{- with .Values.jobs.database }}
+{{- if .url }}
+- name: salt-sidecar-database
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .secretKey }}
+        path: password
+{{- end }}
 {{- end }}
 {{- include "sidecar.tokenVolume" . }}
 {{- if .Values.tls.enabled }}
