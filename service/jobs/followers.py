@@ -129,7 +129,8 @@ def _sse(happening: Happening) -> bytes:
 def line_of(happening: Happening) -> bytes:
     """Return a line for people; what minions have sent stays on it."""
     told = happening.body
-    what = f"{happening.minion}: {told['status']}" if happening.minion is not None else f"job: {told.get('status', happening.kind)}"
+    whose = happening.minion if happening.minion is not None else f"step {told['step']}" if happening.kind == "step" else "job"
+    what = f"{whose}: {told.get('status', happening.kind)}"
     why = f" ({told.get('reason') or told.get('cause')})" if told.get("reason") or told.get("cause") else ""
     failed = [f"    {one['fun']} {one['name']}: {one['comment']}" for one in told.get("failures", ())]
     moment = time.strftime("%H:%M:%S", time.gmtime(happening.at))

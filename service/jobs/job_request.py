@@ -20,6 +20,7 @@ MOST_SECONDS = 86_400
 MOST_WAIT_SECONDS = 60
 MOST_LISTED = 1000
 MOST_FAULTS = 20
+MOST_STEPS = 50
 # What the function gets: it may hold secrets.
 INPUTS = ("arg", "kwarg", "metadata")
 # Fields that mean something to minions only.
@@ -38,6 +39,8 @@ _TARGETED: dict[str, Any] = {
 M = TypeVar("M", bound=BaseModel)
 Function = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$"})]
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
+CauseUrl = Annotated[str, Field(max_length=2048, pattern=r"^https?://\S+$")]
+NoticeUrl = Annotated[str, Field(max_length=2048, pattern=r"^https?://[!-\[\]-~]+$")]
 
 
 class Concurrency(BaseModel):
@@ -80,13 +83,9 @@ class JobRequest(BaseModel):
     )
     dry_run: bool = Field(False, description="Run states with `test=True`; for `state.*` only.")
     concurrency: Concurrency | None = Field(None, description="Run it only while no other job of a group is under way.")
-    cause_url: Annotated[str, Field(max_length=2048, pattern=r"^https?://\S+$")] | None = Field(
-        None, description="Where the job comes from, such as a pipeline's page."
-    )
+    cause_url: CauseUrl | None = Field(None, description="Where the job comes from, such as a pipeline's page.")
 
-    notify: Annotated[str, Field(max_length=2048, pattern=r"^https?://[!-\[\]-~]+$")] | None = Field(
-        None, description="Where to send a notice when the job is over; one of `jobs.notify_urls` has to allow it."
-    )
+    notify: NoticeUrl | None = Field(None, description="Where to send a notice when the job is over; one of `jobs.notify_urls` has to allow it.")
 
     @model_validator(mode="after")
     def _check(self) -> JobRequest:
@@ -136,10 +135,47 @@ class JobRequest(BaseModel):
         return {**fields, **{name: value for name, value in optional.items() if value not in ({}, None)}}
 
 
+class SequenceRequest(BaseModel):
+    """Jobs one after the other, under one key: each step is a job with a request of its own. No step can be a sequence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    steps: Annotated[list[JobRequest], Field(min_length=1, max_length=MOST_STEPS)] = Field(description="The requests of the jobs, in their order.")
+    stop_on: Literal["failure", "never"] = Field(
+        "failure",
+        description="Whether no further step is begun after one whose status is neither `succeeded` nor `partial`; one that is refused always is the last.",
+    )
+    cause_url: CauseUrl | None = Field(None, description="As of a job.")
+    notify: NoticeUrl | None = Field(None, description="As of a job: one notice when the sequence is over.")
+
+    @property
+    def deadline(self) -> float:
+        """Seconds until no further step is begun."""
+        return min(sum(step.deadline for step in self.steps), MOST_SECONDS)
+
+    @property
+    def fingerprint(self) -> str:
+        """As of JobRequest."""
+        return digest_of(self.model_dump(exclude_defaults=True))
+
+    def kept(self) -> dict[str, Any]:
+        """Return what is stored of it, with the names that those of a job have."""
+        functions = [name for step in self.steps for name in step.functions]
+        whole = {"client": "steps", "fun": functions, "dry_run": all(step.dry_run for step in self.steps), "stop_on": self.stop_on}
+        return {**JobRequest(fun=functions).kept(), **whole, "cause_url": self.cause_url, "notify": self.notify}
+
+
 def parse(body: object) -> JobRequest:
     """Check a request. Raises Unprocessable with a JSON pointer for each fault."""
     request = validated(JobRequest, body)
     _refuse(_of_another_client(request))
+    return request
+
+
+def parse_sequence(body: object) -> SequenceRequest:
+    """Check a request for several jobs. Raises Unprocessable with a JSON pointer for each fault."""
+    request = validated(SequenceRequest, body)
+    _refuse({f"/steps/{number}{place}": fault for number, step in enumerate(request.steps) for place, fault in _of_another_client(step).items()})
     return request
 
 
@@ -152,7 +188,7 @@ def validated(model: type[M], body: object) -> M:
     except ValidationError as exc:
         # Of an alternative's faults the first is said.
         found = reversed(exc.errors(include_url=False, include_context=False, include_input=False))
-        _refuse({_pointer(fault["loc"], body): fault["msg"] for fault in found})
+        _refuse({_pointer(fault["loc"], body, is_missing=fault["type"] == "missing"): fault["msg"] for fault in found})
         raise
 
 
@@ -193,9 +229,10 @@ def _plain(value: object) -> object:
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def _pointer(place: Sequence[str | int], body: Mapping[Any, Any]) -> str:
-    """Return a JSON pointer (RFC 6901) to what is wrong: the names of pydantic's alternatives are no part of it."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in _inside(place, body))
+def _pointer(place: Sequence[str | int], body: Mapping[Any, Any], *, is_missing: bool) -> str:
+    """Return a JSON pointer (RFC 6901) to what is wrong, or missing: the names of pydantic's alternatives are no part of it."""
+    parts = [*_inside(place[:-1], body), place[-1]] if is_missing else _inside(place, body)
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
 
 
 def _inside(place: Sequence[str | int], value: Any) -> Iterator[str | int]:

@@ -15,13 +15,13 @@ Only a return that comes late changes a job that is over; that is a revision.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from service.jobs import JobStatus
 
 MinionStatus = Literal["waiting", "running", "ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"]
-Cause = Literal["missing", "not_run"]
+Cause = Literal["missing", "not_run", "refused"]
 
 # Jobs of which more is to come.
 OPEN: frozenset[JobStatus] = frozenset({"queued", "publishing", "in_doubt", "running"})
@@ -75,7 +75,7 @@ class SuccessPolicy:
 
 @dataclasses.dataclass(frozen=True)
 class Conclusion:
-    """What a job has come to. cause: `missing` where only minions without a return are to blame, `not_run` where it ended before its turn."""
+    """What a job has come to. cause: `missing` where only minions without a return are to blame, `not_run` where it ended before its turn, or a step's; `refused`: a step was."""
 
     status: JobStatus
     cause: Cause | None = None
@@ -101,6 +101,23 @@ def conclude(policy: SuccessPolicy, counts: Mapping[MinionStatus, int]) -> Concl
     if (well + failed + open_ended) and policy.is_met(well + open_ended, failed, missing):
         return Conclusion("timed_out" if late else "unknown")
     return Conclusion("failed", "missing" if policy.is_met(well + open_ended + missing, failed, 0) else None)
+
+
+def conclude_steps(steps: Sequence[Conclusion | None], *, stops: bool, gives_up: JobStatus | None = None) -> Conclusion | None:
+    """
+    Say what a sequence has come to: what the first of its steps did that is not well. None: a step is under way, or has to be begun.
+
+    steps: what each has come to; None for those that were not begun. stops: none is begun after one that is not well. gives_up: none is begun any more, and that is why.
+    """
+    begun = [step for step in steps if step is not None]
+    if any(step.status in OPEN for step in begun):
+        return None
+    bad = next((step for step in begun if step.status not in {"succeeded", "partial"}), None)
+    if len(begun) == len(steps):
+        return bad or Conclusion("partial" if any(step.status == "partial" for step in begun) else "succeeded")
+    if bad is not None and (stops or gives_up):
+        return bad
+    return Conclusion(gives_up, "not_run") if gives_up else None
 
 
 def codes_of(status: JobStatus, cause: Cause | None) -> tuple[int, int] | None:

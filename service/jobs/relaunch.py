@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.auth.identity import Identity
 from service.errors import Conflict, NoSuchJob, NothingLeft, Unprocessable
 from service.jobs.job_request import INPUTS, MOST_FAULTS, JobRequest, digest_of, validated
+from service.jobs.names import owner_of
 from service.jobs.outcome import OPEN, MinionStatus
 from service.jobs.stores.store import JobRecord
-from service.jobs.submission import Submissions, owner_of
+from service.jobs.submission import Submissions
 
 Meant = Literal["failed", "missing", "not_ok"]
 # Who is meant, by what is known of them.
@@ -49,6 +50,8 @@ def again(jobs: Submissions, jid: str, body: object, identity: Identity, key: st
     parent = jobs.of(jid, identity)
     if parent.owner != owner_of(identity):
         raise NoSuchJob("there is no such job of yours")
+    if parent.request["client"] == "steps":
+        raise Conflict("a sequence does not run again, but each of its steps does", jid=jid)
     asked = validated(Relaunch, body)
     if parent.status in OPEN:
         raise Conflict("the job is not over yet, and runs again only then", jid=jid)

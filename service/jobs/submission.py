@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import datetime as dt
-import re
-import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from service.auth.identity import Identity, Session, is_named
 from service.clients import Client, Kind
-from service.errors import BadRequest, Conflict, Fault, GroupBusy, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob, Unprocessable
+from service.errors import Conflict, Fault, GroupBusy, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob, Unprocessable
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
 from service.jobs.inputs import kept
-from service.jobs.job_request import JobRequest, digest_of
+from service.jobs.job_request import JobRequest, SequenceRequest, digest_of
+from service.jobs.names import new_jid, owner_of
 from service.jobs.outcome import OPEN, MinionStatus
 from service.jobs.running.inquiries import Inquiries
 from service.jobs.running.opened import Begin
@@ -39,7 +38,6 @@ BUSY_SECONDS = 10.0
 DOUBTFUL = (MasterTimeout, MasterUnreachable, MasterRefused)
 # What starts a job and does not wait for it; a wheel function is over with the master's answer.
 CLIENTS: Mapping[Kind, Client] = {"local": Client.LOCAL_ASYNC, "runner": Client.RUNNER_ASYNC, "wheel": Client.WHEEL}
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class Run(Protocol):
@@ -54,6 +52,10 @@ class _Taken(Exception):
     def __init__(self, job: JobRecord) -> None:
         super().__init__()
         self.job = job
+
+
+class _Checked(Exception):
+    """All was checked, and that is all that was wanted."""
 
 
 class _Busy(Exception):
@@ -113,7 +115,7 @@ class Submissions:
         self.running = running
         self._inquiries = inquiries
         self._boot, self._keep_secrets, self._readers, self._may_notify = boot, keep_secrets, readers, may_notify
-        self._monotonic, self._now, self._pause = monotonic, now, pause
+        self._monotonic, self._now, self.pause = monotonic, now, pause
         self._on_begun = on_begun
 
     def submit(self, call: Call, key: str | None) -> tuple[JobRecord, bool]:
@@ -126,19 +128,46 @@ class Submissions:
         known = self.store.keyed(owner, key) if key is not None else None
         if known is not None:
             return self._again(known, call), True
-        if call.request.notify is not None and not self._may_notify(call.request.notify):
-            raise Unprocessable("no notice may be sent there", errors=[{"pointer": "/notify", "detail": "jobs.notify_urls does not allow it"}])
+        self.check_notice(call.request)
         self.running.check_room()
-        jid, now = new_jid(self._now), self._now()
-        seconds = call.request.deadline
-        record = JobRecord(jid, owner, key, call.fingerprint, call.request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
-        record = dataclasses.replace(record, parent=call.parent, concurrency_group=call.request.group)
+        record = dataclasses.replace(
+            self.new_record(call.request, owner, key), fingerprint=call.fingerprint, parent=call.parent, concurrency_group=call.request.group
+        )
         try:
             return self._publish(record, call, intends=True), False
         except _Taken as taken:
             return self._again(taken.job, call), True
         except _Busy as busy:
             return self._behind(busy, call)
+
+    def submit_later(self, call: Call, key: str) -> JobRecord:
+        """Do so after the request was answered."""
+        with self._afterwards(call.info) as info:
+            return self.submit(dataclasses.replace(call, info=info), key)[0]
+
+    def check(self, call: Call) -> None:
+        """Raise what `submit` would before it stores anything."""
+
+        def ready(_lows: list[Low]) -> None:
+            raise _Checked
+
+        self.check_notice(call.request)
+        with contextlib.suppress(_Checked):
+            self._run([call.request.low(new_jid(self._now))], call.info, proof=call.session, client=CLIENTS[call.request.client], ready=ready)
+
+    def check_notice(self, request: JobRequest | SequenceRequest) -> None:
+        """Raise Unprocessable if no notice may be sent where a request wants one."""
+        if request.notify is not None and not self._may_notify(request.notify):
+            raise Unprocessable("no notice may be sent there", errors=[{"pointer": "/notify", "detail": "jobs.notify_urls does not allow it"}])
+
+    def new_record(self, request: JobRequest | SequenceRequest, owner: str, key: str | None) -> JobRecord:
+        """Return what is stored of a request."""
+        now, seconds = self._now(), request.deadline
+        return JobRecord(new_jid(self._now), owner, key, request.fingerprint, request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
+
+    def is_overdue(self, record: JobRecord) -> bool:
+        """Say whether a job's deadline has passed."""
+        return self._age_of(record) >= record.deadline - record.since
 
     def reads_all(self, identity: Identity) -> bool:
         """Say whether somebody may read everybody's jobs."""
@@ -284,19 +313,28 @@ class Submissions:
         """Return what publishes a queued job, on a thread of the queue, long after its request was answered."""
 
         def begin(record: JobRecord) -> None:
-            started = self._monotonic()
-            info = dataclasses.replace(call.info, started=started, status=202, lows=[], who={}, claimed={}, audited=[], timeline=Timeline())
+            with self._afterwards(call.info) as info:
 
-            def back(fault: Fault) -> JobRecord:
-                info.status, info.error, info.error_type = fault.status, fault.reason, fault.kind
-                return self.running.queue.put_back(record.jid, begin if fault.retry_after == "always" else None)
+                def back(fault: Fault) -> JobRecord:
+                    _blame(info, fault)
+                    return self.running.queue.put_back(record.jid, begin if fault.retry_after == "always" else None)
 
-            try:
                 self._publish(record, dataclasses.replace(call, info=info), intends=False, back=back)
-            finally:
-                self._on_begun(info, self._monotonic() - started)
 
         return begin
+
+    @contextlib.contextmanager
+    def _afterwards(self, asked: RequestInfo) -> Iterator[RequestInfo]:
+        """Yield the account of something that is done after its request was answered, and close it."""
+        started = self._monotonic()
+        info = dataclasses.replace(asked, started=started, status=202, lows=[], who={}, claimed={}, audited=[], timeline=Timeline())
+        try:
+            yield info
+        except Fault as fault:
+            _blame(info, fault)
+            raise
+        finally:
+            self._on_begun(info, self._monotonic() - started)
 
     def _again(self, known: JobRecord, call: Call) -> JobRecord:
         """Answer a request whose key was used: with its job, or by finding out whether that was ever published."""
@@ -313,7 +351,7 @@ class Submissions:
 
     def _when_published(self, known: JobRecord) -> JobRecord:
         for _ in range(int(PUBLISHING_SECONDS / LOOK_SECONDS)):
-            self._pause(LOOK_SECONDS)
+            self.pause(LOOK_SECONDS)
             now = self.store.job(known.jid)
             if now is not None and now.status != "publishing":
                 return now
@@ -323,7 +361,7 @@ class Submissions:
         """Find out whether the master has a job; if it certainly has not, publish it again, under the same jid. What runs on itself it gives an id of its own."""
         if call.request.client != "local":
             return self.running.in_doubt(known.jid)
-        self._pause(min(max(0.0, SETTLED_SECONDS - self._age_of(known)), SETTLED_SECONDS))
+        self.pause(min(max(0.0, SETTLED_SECONDS - self._age_of(known)), SETTLED_SECONDS))
         found = self._inquiries.cached(known.jid, call.session.credentials)
         if found is not None and found.known:
             return self.running.found(known.jid, found)
@@ -339,27 +377,8 @@ class Submissions:
         return self._now() - record.since - record.queued_seconds
 
 
-def owner_of(identity: Identity) -> str:
-    """Return whose a job is."""
-    return f"{identity.eauth}:{identity.user}"
-
-
-def new_jid(now: Callable[[], float] = time.time) -> str:
-    """Return a job id as Salt has them, which nobody can guess: who knows one before its job is published can publish something else under it."""
-    moment = dt.datetime.fromtimestamp(now(), dt.timezone.utc)
-    return f"{moment:%Y%m%d%H%M%S}{secrets.randbelow(10**6):06d}"
-
-
-def key_of(header: str | None) -> str | None:
-    """Return the key in an `Idempotency-Key`, a string in quotes or bare; None if there is no header. Raises BadRequest."""
-    if header is None:
-        return None
-    key = header.strip()
-    if len(key) > 1 and key[0] == key[-1] == '"':
-        key = key[1:-1]
-    if not _KEY.fullmatch(key):
-        raise BadRequest("an Idempotency-Key has 1 to 255 visible ASCII characters")
-    return key
+def _blame(info: RequestInfo, fault: Fault) -> None:
+    info.status, info.error, info.error_type = fault.status, fault.reason, fault.kind
 
 
 def _without_key(request: JobRequest, minions: list[str]) -> list[str]:

@@ -108,6 +108,15 @@ def _leave_out(schema: dict[str, Any]) -> None:
     schema["required"] = ["jid"]
 
 
+class StepView(Shown):
+    """A step of a sequence."""
+
+    jid: str | None
+    status: JobStatus | Literal["not_begun"]
+    cause: Cause | None = None
+    exit_code: int | None = None
+
+
 class JobView(JobSummary):
     """A job; with `fields` only those members, and `jid`."""
 
@@ -116,6 +125,7 @@ class JobView(JobSummary):
     recovering: bool = Field(False, description="What was missed while the sidecar was away is being looked up.")
     counts: dict[MinionStatus, int] = Field(description="How many minions are in which status.")
     minions: dict[str, MinionPart]
+    steps: list[StepView] = Field([], description="Of a sequence: what became of each step.")
 
 
 class JobList(Shown):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -45,7 +46,8 @@ class Described:
 def document(rows: Iterable[Described], *, version: str, prefix: str, schemes: Mapping[str, Schema]) -> dict[str, Any]:
     """Return the document. prefix: of the URLs. schemes: what a caller may show, by the names in `Described.security`; an empty name stands for nothing."""
     rows = list(rows)
-    told = (value for row in rows for value in (row.operation.body, *row.operation.answers.values()))
+    bodies = (row.operation.body if isinstance(row.operation.body, tuple) else (row.operation.body,) for row in rows)
+    told = (*itertools.chain.from_iterable(bodies), *(value for row in rows for value in row.operation.answers.values()))
     models: set[type[BaseModel]] = {Problem, RestWsgiError, *(value for value in told if isinstance(value, type))}
     _, schemas = models_json_schema([(model, "validation") for model in sorted(models, key=str)], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
@@ -81,10 +83,12 @@ def _operation(row: Described) -> dict[str, Any]:
         "responses": _responses(row),
         "security": [{name: []} if name else {} for name in row.security],
     }
-    if row.operation.body is not None:
+    body = row.operation.body
+    if body is not None:
         # A form has texts alone, and models want what they say.
-        kinds = (JSON, YAML) if isinstance(row.operation.body, type) else (JSON, YAML, FORM)
-        told["requestBody"] = {"required": True, "content": {kind: {"schema": _schema(row.operation.body)} for kind in kinds}}
+        kinds = (JSON, YAML) if isinstance(body, type | tuple) else (JSON, YAML, FORM)
+        schema = {"anyOf": [*map(_schema, body)]} if isinstance(body, tuple) else _schema(body)
+        told["requestBody"] = {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}
     return told
 
 

@@ -36,7 +36,7 @@ from service.http.files import HTML
 from service.http.media import JSON
 from service.jobs import JobStatus
 from service.jobs.followers import FORMS
-from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, JobRequest
+from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, JobRequest, SequenceRequest
 from service.jobs.outcome import CODES, MISSING_CODES
 from service.jobs.relaunch import Relaunch
 from service.openapi.answers import CallerSession, Capabilities, JobList, JobView, MinionList, MinionReturn, ReturnedValue
@@ -60,13 +60,13 @@ class Operation:
     """
     What a method takes and answers.
 
-    answers: by status a model; or the media types of what has none. parameters: beside those in the path. body: the model of the request's, or its schema.
+    answers: by status a model; or the media types of what has none. parameters: beside those in the path. body: the model of the request's, several of which it is one, or its schema.
     faults: those that it can raise beside what every URL, every body and its gate can. leads_to: what the job id in its answers is for.
     """
 
     answers: Mapping[int, type[BaseModel] | tuple[str, ...]]
     parameters: tuple[Parameter, ...] = ()
-    body: type[BaseModel] | Schema | None = None
+    body: type[BaseModel] | tuple[type[BaseModel], ...] | Schema | None = None
     faults: tuple[type[Fault], ...] = ()
     leads_to: tuple[tuple[Method, str], ...] = ()
 
@@ -142,7 +142,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
                 *_WAITING,
                 _KEY,
             ),
-            body=JobRequest,
+            body=(JobRequest, SequenceRequest),
             faults=(*_RUNS, *_STORED, Unprocessable, KeyReused, GroupBusy),
             leads_to=_WITH_JOB,
         ),

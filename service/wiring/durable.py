@@ -18,6 +18,7 @@ from service.errors import ConfigFault, InvalidConfiguration, StorageUnavailable
 from service.events.hub import Hub
 from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
+from service.jobs.names import new_jid
 from service.jobs.notify.delivery import deliver, is_allowed
 from service.jobs.notify.notifier import TRY_SECONDS, Notifier
 from service.jobs.running.account import Waits
@@ -27,7 +28,7 @@ from service.jobs.running.running_jobs import RunningJobs
 from service.jobs.stores.place import place_of
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Store
-from service.jobs.submission import Submissions, new_jid
+from service.jobs.submission import Submissions
 from service.observe.report.report import Report
 from service.secrets.reading import first_line
 from service.secrets.secret_file import SecretFile

@@ -92,7 +92,7 @@ def test_the_running_one_is_cancelled_and_the_next_begins(busy: tuple[Api, str])
 @pytest.mark.parametrize(
     ("concurrency", "pointer"),
     [
-        ({}, "/concurrency"),
+        ({}, "/concurrency/group"),
         ({"group": "a b"}, "/concurrency/group"),
         ({"group": "g", "when_busy": "wait"}, "/concurrency/when_busy"),
         ("g", "/concurrency"),

@@ -43,8 +43,11 @@ class Pipeline:
         self.sidecar: Sidecar = self._make(self._master_config, **self._settings, **settings).__enter__()
 
     def post(self, query: str = "", key: str = "", **asked: Any) -> Answer:
+        return self.send({"tgt": "*", **asked}, query, key)
+
+    def send(self, body: dict[str, Any], query: str = "", key: str = "") -> Answer:
         headers = {**JSON, "X-Auth-Token": self.token, **({"Idempotency-Key": key} if key else {})}
-        return ask(self.sidecar.api_port, "POST", f"/v1/jobs{query}", json.dumps({"tgt": "*", **asked}).encode(), headers)
+        return ask(self.sidecar.api_port, "POST", f"/v1/jobs{query}", json.dumps(body).encode(), headers)
 
     def get(self, path: str, accept: str = "*/*") -> Answer:
         return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token, "Accept": accept})

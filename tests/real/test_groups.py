@@ -14,6 +14,8 @@ from tests.real.conftest import MakeSidecar
 from tests.real.pipeline import USERS, Pipeline
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
+# Name, seconds, and what each does then.
+STEPS = (("a", 0, "true"), ("b", 6, "true"), ("c", 0, "exit 3"), ("d", 0, "true"))
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +64,20 @@ def test_a_queued_job_of_a_sidecar_that_was_killed_runs_once_when_it_is_asked_fo
     assert (waiting["status"], waiting["needs_owner"]) == ("queued", True)
     assert [(job["jid"], job["status"]) for job in again] == [(second["jid"], "succeeded")] * 2
     assert pipeline.runs == 2
+
+
+def test_steps_run_one_after_the_other_and_each_once_though_the_sidecar_is_killed(salt: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(salt, make_sidecar, tmp_path)
+    steps = [{"tgt": "*", "fun": "cmd.run", "arg": [f"echo {name} >> {pipeline.ran}; sleep {seconds}; {then}"]} for name, seconds, then in STEPS]
+    begun = pipeline.send({"steps": steps}, key="k").json()
+    pipeline.sidecar.wait(lambda: pipeline.runs == 2, "in the second step")
+    pipeline.sidecar.kill()
+    pipeline.again()
+    pipeline.sidecar.wait(lambda: pipeline.get(f"/{begun['jid']}").json()["steps"][1]["status"] == "succeeded", "over without its owner")
+    waiting = pipeline.get(f"/{begun['jid']}").json()
+    whole = pipeline.send({"steps": steps}, "?wait=60&fail=1", key="k")
+
+    assert (waiting["status"], waiting["needs_owner"], waiting["steps"][2]["status"]) == ("running", True, "not_begun")
+    assert (whole.status, whole.json()["jid"], whole.json()["status"], whole.json()["exit_code"]) == (422, begun["jid"], "failed", 1)
+    assert [step["status"] for step in whole.json()["steps"]] == ["succeeded", "succeeded", "failed", "not_begun"]
+    assert pipeline.ran.read_text().split() == ["a", "b", "c"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.demo.embedded import EmbeddedSalt
-from service.jobs.submission import new_jid
+from service.jobs.names import new_jid
 from tests.real.sidecar import Sidecar
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]

@@ -14,12 +14,14 @@ import falcon
 from service.errors import BadRequest, Forbidden, NoSuchJob, Overloaded, Unprocessable
 from service.http.media import decode, moment, respond
 from service.http.request_info import RequestInfo
-from service.jobs import JobStatus
-from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse
+from service.jobs import JobStatus, sequences
+from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse, parse_sequence
+from service.jobs.names import key_of, owner_of
 from service.jobs.outcome import OPEN, codes_of
 from service.jobs.relaunch import again
+from service.jobs.running.opened import said
 from service.jobs.stores.store import JobRecord, PartRecord, Search
-from service.jobs.submission import Call, Submissions, key_of, owner_of
+from service.jobs.submission import Call, Submissions
 from service.limits import Slots
 
 # Says where jobs are kept. Raises StorageUnavailable.
@@ -40,11 +42,15 @@ class V1JobsResource:
         self._prefix = prefix
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Start a job; with `Idempotency-Key`, once. `wait` and `fail` as of a job."""
+        """Start a job, or with `steps` several, one after the other; with `Idempotency-Key`, once. `wait` and `fail` as of a job."""
         jobs, _, key = self._find(), _wait_of(req), key_of(req.get_header("Idempotency-Key"))
-        call = Call(parse(decode(req)), req.context.session, RequestInfo.of(req.env))
+        body, session, info = decode(req), req.context.session, RequestInfo.of(req.env)
         with _pointing():
-            record = _told(resp, jobs.submit(call, key), self._prefix)
+            if isinstance(body, dict) and "steps" in body:
+                begun = sequences.submit(jobs, sequences.SequenceCall(parse_sequence(body), session, info), key)
+            else:
+                begun = jobs.submit(Call(parse(body), session, info), key)
+        record = _told(resp, begun, self._prefix)
         _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -86,7 +92,8 @@ class V1JobResource:
         """Cancel it: 202 while its minions are being stopped, 200 when it is over."""
         jobs, session = self._find(), req.context.session
         record = jobs.of(jid, session.identity, to_end=True)
-        _show(req, resp, jobs, jobs.cancel(record, session, RequestInfo.of(req.env)), self._prefix)
+        cancel = sequences.cancel if record.request["client"] == "steps" else Submissions.cancel
+        _show(req, resp, jobs, cancel(jobs, record, session, RequestInfo.of(req.env)), self._prefix)
 
 
 class V1RelaunchResource:
@@ -172,10 +179,18 @@ def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record:
     fields = (req.get_param("fields") or "").split(",")
     parts = jobs.store.parts(record.jid, bodies="return" in fields)
     shown = {**head_of(record, prefix), **recovering, "counts": dict(Counter(part.status for part in parts.values()))}
+    if record.request["client"] == "steps":
+        shown["steps"] = [_step_of(step) for step in sequences.steps_of(jobs.store, record)]
     shown["minions"] = {minion: part_of(part, whole="return" in fields) for minion, part in parts.items() if _is_wanted(req, minion, part)}
     wanted = {*fields} - {"return", ""}
     answer = {name: value for name, value in shown.items() if not wanted or name in {*wanted, "jid"}}
     respond(req, resp, answer, 202 if codes is None or record.status == "in_doubt" else codes[1] if strict else 200)
+
+
+def _step_of(step: JobRecord | None) -> dict[str, Any]:
+    if step is None:
+        return {"jid": None, "status": "not_begun"}
+    return {"jid": step.jid, **said(step.status, step.cause)}
 
 
 def _is_wanted(req: falcon.Request, minion: str, part: PartRecord) -> bool:

@@ -13,7 +13,7 @@ from service.events.event import Event
 from service.http.media import encode, written
 from service.jobs import JobStatus
 from service.jobs.job_request import digest_of
-from service.jobs.outcome import OPEN, REVISABLE, SuccessPolicy, codes_of, conclude
+from service.jobs.outcome import OPEN, REVISABLE, Cause, SuccessPolicy, codes_of, conclude
 from service.jobs.running.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.running.findings import TRIMMED, findings
 from service.jobs.running.inquiries import Cached, Credentials
@@ -148,6 +148,11 @@ class OpenJob:
     def on_master(self) -> bool:
         """Say whether it runs on the master itself."""
         return bool(self.record.request["client"] != "local")
+
+    @property
+    def is_sequence(self) -> bool:
+        """Say whether it is a sequence of other jobs."""
+        return bool(self.record.request["client"] == "steps")
 
     @property
     def cached_as(self) -> str | None:
@@ -315,10 +320,14 @@ class OpenJob:
             if self.entered is not None and self.entered[0] in OPEN and self.entered[0] != record.status:
                 self.left.append((self.entered[0], max(0.0, at - self.entered[1])))
             self.entered = (record.status, at)
-            codes = codes_of(record.status, record.cause)
-            self._happened("status", {"status": record.status, "cause": record.cause, "exit_code": codes and codes[0], "expected": record.expected}, at)
+            self._happened("status", {**said(record.status, record.cause), "expected": record.expected}, at)
 
-    def _happened(self, kind: Literal["status", "minion", "gap"], body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
+    def note_step(self, told: Mapping[str, Any], at: float) -> None:
+        """Note what there is to tell of a step of a sequence."""
+        self._note_status(at)
+        self._happened("step", told, at)
+
+    def _happened(self, kind: Literal["status", "minion", "step", "gap"], body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
         self.happened += 1
         said = {name: value for name, value in body.items() if value is not None}
         self.unstored.append(Happening(self.happened, kind, at, said, minion))
@@ -342,3 +351,9 @@ class OpenJob:
             report.job_over(record, max(0.0, (record.finished or record.since) - record.since), revised=self.told is not None)
             self.told = (record.status, record.cause)
         self.over.set()
+
+
+def said(status: JobStatus, cause: Cause | None) -> dict[str, Any]:
+    """Return what those who follow a job are told of its status."""
+    codes = codes_of(status, cause)
+    return {"status": status, "cause": cause, "exit_code": codes and codes[0]}

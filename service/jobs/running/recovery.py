@@ -33,7 +33,7 @@ class Recovery:
     def again(self, record: JobRecord) -> OpenJob:
         """Return a job that is not over."""
         job = OpenJob(record, policy_of(record.request), self.ends_at(record), interrupted=True, recovering=True)
-        if record.status == "running":
+        if record.status == "running" and not job.is_sequence:
             self._resume(job)
         return job
 

@@ -15,6 +15,7 @@ from service.errors import NoSuchJob, Overloaded, StorageUnavailable
 from service.events.event import Event
 from service.jobs.job_request import policy_of
 from service.jobs.running.account import MASTER, Heard, JobAccount
+from service.jobs.running.followed_sequences import FollowedSequences
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.running.opened import Begin, JobsReport, Keeping, OpenJob, Terms
 from service.jobs.running.queueing import GroupQueue
@@ -63,6 +64,7 @@ class RunningJobs:
         self.queue = GroupQueue(
             store, self.watched, report, self._do, self._restate, left_open=self._recovery.again, bus_open=bus_open, monotonic=monotonic, now=now
         )
+        self.sequences = FollowedSequences(store, self.watched, self._do, self._restate, left_open=self._recovery.again, now=now)
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
         self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
         self._next_step = self._next_prune = 0.0
@@ -288,6 +290,8 @@ class RunningJobs:
             self._look_up(job, now)
         elif job.record.status == "queued":
             self.queue.step(job, now)
+        elif job.is_sequence:
+            self.sequences.step(job, now)
         elif job.account is None:
             if now >= job.ends_at and not job.publishing:
                 self._restate(job, status="unknown", finished=self._now())
@@ -356,6 +360,8 @@ class RunningJobs:
             self.watched.add(job)
             if job.record.status == "queued":
                 self.queue.recover(job)
+            elif job.is_sequence and not job.is_over:
+                self.sequences.recover(job)
         if count := sum(not job.is_over for job in jobs):
             self._report.jobs_recovered(count)
         self._touched.update(self.stops.hear())

@@ -87,11 +87,11 @@ class Happening:
     """
     Something that those who follow a job are told. seq: its number, from 1. at: seconds since 1970.
 
-    kind: `status` of the job, `minion`: what is known of one, `gap`: there were too many, and only the job's status is told from here on.
+    kind: `status` of the job, `minion`: what is known of one, `step`: what became of a step of a sequence, `gap`: there were too many, and only the job's status is told from here on.
     """
 
     seq: int
-    kind: Literal["status", "minion", "gap"]
+    kind: Literal["status", "minion", "step", "gap"]
     at: float
     body: Mapping[str, Any]
     minion: str | None = None
@@ -148,7 +148,7 @@ class Store(Protocol):
 
     def claim(self, jid: str) -> bool:
         """
-        Take over a job that may have to be published: again, or from the queue of its group.
+        Take over a job that may have to be published, again or from the queue of its group, or that needs its owner.
 
         False while a sidecar that lives is publishing it or can do so when its turn comes, and when it was published.
         """

@@ -52,7 +52,7 @@ RETURN_ORIGINS = ("published", "scheduled", "unsolicited")
 MISSING = ("no_return", "not_connected")
 JOB_KINDS = ("state", "exec")
 # What runs a job of /v1, what it is in before it is over, and what it comes to.
-JOB_CLIENTS = ("local", "runner", "wheel")
+JOB_CLIENTS = ("local", "runner", "wheel", "steps")
 JOB_STATES = ("queued", "publishing", "in_doubt", "running")
 JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown")
 NOTICE_ENDS = ("sent", "failed", "dropped")

@@ -15,8 +15,9 @@ from service.errors import BadRequest, Conflict, Forbidden, KeyReused, MasterTim
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo, new_info
 from service.jobs.job_request import parse
+from service.jobs.names import key_of, new_jid
 from service.jobs.running.inquiries import Cached, Inquiries
-from service.jobs.submission import Call, Submissions, key_of, new_jid
+from service.jobs.submission import Call, Submissions
 from tests.unit.jobs.process import TOKEN, Sidecar
 
 SESSION = Session(Identity("ci", "pam", (), [], sees_everything=False), TOKEN["token"], "digest", 0.0, 9e9)
@@ -72,6 +73,8 @@ class Desk:
             if self.cancelling is not None:
                 raise self.cancelling
             self.terminated += fields["arg"]
+            ready([Low(client, fields["fun"], fields)])
+            return [{"jid": fields["jid"], "minions": fields["tgt"]}]
         ready([Low(client, fields["fun"], fields)])
         what = self.publishes.pop(0) if self.publishes else None
         if isinstance(what, BaseException):

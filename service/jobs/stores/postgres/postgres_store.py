@@ -102,8 +102,8 @@ class PostgresStore:
     def claim(self, jid: str) -> bool:
         """See Store."""
         ours = "follower = %s OR follower NOT IN (SELECT follower FROM living)"
-        free = f"status = 'in_doubt' OR (status IN ('publishing', 'queued') AND ({ours})) OR (status = 'queued' AND needs_owner)"
-        taken = "follower = %s, needs_owner = false, status = CASE status WHEN 'queued' THEN status ELSE 'publishing' END"
+        free = f"status = 'in_doubt' OR (status IN ('publishing', 'queued') AND ({ours})) OR needs_owner"
+        taken = "follower = %s, needs_owner = false, status = CASE WHEN status IN ('queued', 'running') THEN status ELSE 'publishing' END"
         with self._writing() as db:
             me = self._link.number
             return bool(db.execute(f"UPDATE job SET {taken} WHERE jid = %s AND ({free})", (me, jid, me)).rowcount)

@@ -1,0 +1,192 @@
+"""Jobs one after the other under one key: each step is a job of its own, and the sequence is what they come to."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from service.auth.identity import Session
+from service.errors import Fault, Forbidden, GroupBusy, KeyReused, MasterTimeout, MasterUnreachable, Overloaded, StorageUnavailable, Unauthenticated
+from service.http.request_info import RequestInfo
+from service.jobs import JobStatus
+from service.jobs.job_request import SequenceRequest
+from service.jobs.names import new_jid, owner_of, step_key
+from service.jobs.outcome import OPEN, Conclusion, conclude_steps
+from service.jobs.stores.store import JobRecord, Store
+from service.jobs.submission import Call, Submissions
+
+# Each that is under way has a thread, which sleeps while its step runs.
+MOST_SEQUENCES = 50
+# Longest sleep between two looks at a step that is under way, or between two tries to begin one.
+LOOK_SECONDS = 2.0
+
+Steps = Sequence[JobRecord | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceCall:
+    """One call of a caller: the steps that it asks for, who they are, and its account."""
+
+    request: SequenceRequest
+    session: Session
+    info: RequestInfo
+
+
+def submit(jobs: Submissions, asked: SequenceCall, key: str | None) -> tuple[JobRecord, bool]:
+    """
+    Store a sequence and begin it, or return the one that the key was used for; say which. Each step is checked first.
+
+    Raises what Submissions.submit does; `field` has the place of what is wrong.
+    """
+    owner = owner_of(asked.session.identity)
+    known = jobs.store.keyed(owner, key) if key is not None else None
+    if known is None:
+        _check(jobs, asked)
+        record = dataclasses.replace(jobs.new_record(asked.request, owner, key), status="running", expected=len(asked.request.steps))
+        known = jobs.running.sequences.begin(record)
+        if known is None:
+            record = jobs.running.sequences.update(record.jid, lambda _job: {})
+            _begin(jobs, record, asked)
+            return record, False
+    return _again(jobs, known, asked), True
+
+
+def cancel(jobs: Submissions, record: JobRecord, session: Session, info: RequestInfo) -> JobRecord:
+    """Cancel the step that is under way, and begin no other. Raises what Submissions.cancel does."""
+    if record.status not in OPEN:
+        return record
+    if jobs.running.watched.get(record.jid) is None:
+        jobs.running.stops.ask_elsewhere(record.jid, new_jid(), session.credentials)
+    else:
+        record = jobs.running.sequences.update(record.jid, lambda _job: {"cancelled": True})
+    for step in steps_of(jobs.store, record):
+        if step is not None and step.status in OPEN:
+            jobs.cancel(step, session, info)
+    return jobs.store.job(record.jid) or record
+
+
+def steps_of(store: Store, record: JobRecord) -> Steps:
+    """Return the job of each step, None for those that were not begun; they are begun in their order."""
+    steps: list[JobRecord | None] = []
+    while len(steps) < record.expected and (not steps or steps[-1] is not None):
+        steps.append(store.keyed(record.owner, step_key(record.jid, len(steps))))
+    return [*steps, *[None] * (record.expected - len(steps))]
+
+
+def _check(jobs: Submissions, asked: SequenceCall) -> None:
+    """Raise what a step would be refused for, before any is stored."""
+    jobs.check_notice(asked.request)
+    jobs.running.check_room()
+    if jobs.running.sequences.under_way >= MOST_SEQUENCES:
+        raise Overloaded(f"{MOST_SEQUENCES} sequences are under way", retry_after_seconds=5)
+    for number, step in enumerate(asked.request.steps):
+        with _placing(f"steps/{number}/"):
+            jobs.check(Call(step, asked.session, asked.info))
+
+
+@contextlib.contextmanager
+def _placing(place: str) -> Iterator[None]:
+    """Say of a field that is wrong where it is."""
+    try:
+        yield
+    except Fault as fault:
+        if "field" in fault.details:
+            fault.details["field"] = place + fault.details["field"]
+        raise
+
+
+def _again(jobs: Submissions, known: JobRecord, asked: SequenceCall) -> JobRecord:
+    """Answer a request whose key was used, and let a sequence go on that needs its owner."""
+    if known.fingerprint != asked.request.fingerprint:
+        raise KeyReused("the Idempotency-Key was used for another request", jid=known.jid)
+    if known.needs_owner and jobs.running.sequences.adopt(known):
+        _begin(jobs, known, asked)
+    return jobs.store.job(known.jid) or known
+
+
+def _begin(jobs: Submissions, record: JobRecord, asked: SequenceCall) -> None:
+    threading.Thread(target=_Driver(jobs, record, asked).run, name="sequence", daemon=True).start()
+
+
+class _Driver:
+    """Begins the steps of one sequence, on a thread of its own, with its owner's token in memory only."""
+
+    def __init__(self, jobs: Submissions, record: JobRecord, asked: SequenceCall) -> None:
+        self._jobs, self._record, self._asked = jobs, record, asked
+        self._begun: set[int] = set()
+        self._told: dict[int, tuple[str, str | None]] = {}
+
+    def run(self) -> None:
+        """Go on until there is an end, the token is dead, or the process stops."""
+        change: Mapping[str, Any] | None = None
+        try:
+            while change is None and not self._jobs.running.watched.is_ending:
+                change = self._look()
+        except Exception:
+            # A bug, which the hook for threads logs: the owner's next request goes on where this one was.
+            change = {"needs_owner": True}
+            raise
+        finally:
+            if change:
+                self._store(change)
+
+    def _store(self, change: Mapping[str, Any]) -> None:
+        if change.get("needs_owner") and self._record.key is None:
+            # Nobody can ask for it again.
+            change = {"status": "cancelled", "cause": "not_run"}
+        with contextlib.suppress(Fault):
+            self._jobs.running.sequences.update(self._record.jid, lambda _job: change)
+
+    def _look(self) -> Mapping[str, Any] | None:
+        """Do what is next; return what has changed of the sequence when there is nothing more to do here."""
+        try:
+            sequence = self._jobs.store.job(self._record.jid)
+            return {} if sequence is None or sequence.status not in OPEN else self._go_on(sequence)
+        except StorageUnavailable:
+            self._jobs.pause(LOOK_SECONDS)
+            return None
+
+    def _go_on(self, sequence: JobRecord) -> Mapping[str, Any] | None:
+        steps = steps_of(self._jobs.store, sequence)
+        self._tell(steps)
+        gives_up: JobStatus | None = "cancelled" if sequence.cancelled else "timed_out" if self._jobs.is_overdue(sequence) else None
+        ends = [None if step is None else Conclusion(step.status, step.cause) for step in steps]
+        end = conclude_steps(ends, stops=self._asked.request.stop_on == "failure", gives_up=gives_up)
+        if end is not None:
+            return {"status": end.status, "cause": end.cause}
+        number = next(number for number, step in enumerate(steps) if step is None or step.status in OPEN)
+        step = steps[number]
+        if step is None or (number not in self._begun and gives_up is None):
+            return self._begin_step(number)
+        self._jobs.wait(step.jid, LOOK_SECONDS)
+        return None
+
+    def _begin_step(self, number: int) -> Mapping[str, Any] | None:
+        """Begin a step, or find out what became of it; None if there is more to do then."""
+        call = Call(self._asked.request.steps[number], self._asked.session, self._asked.info, parent=self._record.jid)
+        try:
+            self._jobs.submit_later(call, step_key(self._record.jid, number))
+        except Fault as fault:
+            return self._after(fault)
+        self._begun.add(number)
+        return None
+
+    def _after(self, fault: Fault) -> Mapping[str, Any] | None:
+        """Say what to do after a step could not be begun: nothing of it was published."""
+        is_passing = fault.retry_after == "always" or isinstance(fault, MasterTimeout | MasterUnreachable)
+        if is_passing and not isinstance(fault, GroupBusy):
+            self._jobs.pause(LOOK_SECONDS)
+            return None
+        if isinstance(fault, Unauthenticated) and not isinstance(fault, Forbidden):
+            return {"needs_owner": True}
+        return {"status": "failed", "cause": "refused"}
+
+    def _tell(self, steps: Steps) -> None:
+        """Tell those who follow the sequence what is new of its steps."""
+        for number, step in enumerate(steps):
+            if step is not None and self._told.get(number) != (step.status, step.cause):
+                self._told[number] = (step.status, step.cause)
+                self._jobs.running.sequences.tell(self._record.jid, number, step)
