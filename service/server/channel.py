@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from waitress.buffers import OverflowableBuffer
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, WSGITask
 
 from service.errors import BadRequest, Fault, Overloaded, TooLarge
 from service.http.addresses import HOLDERS
 from service.http.media import JSON, encode
-from service.server import framing
+from service.server.framing import Parser
 from service.server.intake import IDLE_SECONDS, NoRoom, Patience
 
 if TYPE_CHECKING:
@@ -32,36 +31,6 @@ JOINED_BYTES = 64 * 1024
 # Our faults that say the same.
 _FAULTS = {413: TooLarge, 431: TooLarge, 500: Fault, 503: Overloaded}
 _REASONS = {413: "body_too_large", 431: "header_too_large", 400: "malformed", 501: "malformed", 503: "bodies_full"}
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """waitress' parser behind a strict reading of RFC 9112."""
-
-    path = "(unreadable)"  # waitress logs it when the caller is gone, also for a request that has none.
-    headers_finished = False
-    error: Any = None
-    body_rcv: Any = None
-
-    def received(self, data: bytes) -> int:
-        """Take bytes; a request that is complete, or refused by its headers, gets no `100 Continue`. What follows a refused one is nobody's."""
-        before = self.header_plus
-        in_head = not self.headers_finished
-        taken: int = super().received(data)
-        if in_head and self.error is None and (fault := framing.fault_in(before, data[:taken])):
-            self.error = fault
-            self.completed = self.headers_finished = True
-        if self.completed:
-            self.expect_continue = False
-        return len(data) if self.error is not None else taken
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Parse the header; a Content-Length of 5,000 digits and the URL `http://[` raise ValueError in waitress 3.0.2."""
-        try:
-            super().parse_header(framing.canonical(header_plus))
-        except ValueError as exc:
-            raise ParsingError("the request line or Content-Length is invalid") from exc
-        if self.chunked:
-            self.body_rcv = framing.ChunkedBody(self.body_rcv.getbuf())
 
 
 class AppTask(WSGITask):  # type: ignore[misc]

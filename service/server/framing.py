@@ -1,11 +1,13 @@
-"""Where a request ends: the strict reading of RFC 9112, in front of waitress' parser, which is lenient where proxies differ."""
+"""Where a request ends: the strict reading of RFC 9112, in the place of waitress' own, which is lenient where proxies differ."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
-from waitress.parser import ParsingError, TransferEncodingNotImplemented
+from waitress.buffers import OverflowableBuffer
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented, split_uri
+from waitress.receiver import FixedStreamReceiver
 from waitress.utilities import BadRequest
 
 # Each further line of the same name copies those before it, and the loop does that.
@@ -34,12 +36,29 @@ def fault_in(before: bytes, piece: bytes) -> BadRequest | None:
     return None
 
 
-def canonical(head: bytes) -> bytes:
+class Head(NamedTuple):
     """
-    Check a request's head, from its first line to the empty one, and return it with each field as waitress reads it without a doubt.
+    A request's head, as waitress keeps it.
 
-    The request's target is a path and Host the authority it names, one Host, one Transfer-Encoding, one Connection; without white space around values.
-    Raises ParsingError, and TransferEncodingNotImplemented. Source: RFC 9112, sections 2 to 6 and 9.6.
+    target: a path, or `*`. fields: by their names in capitals, with `_` for `-`; Host is the authority that the target names, if it does.
+    length: of the body, 0 if it is chunked or if there is none.
+    """
+
+    method: str
+    target: bytes
+    version: str
+    fields: dict[str, str]
+    length: int
+    chunked: bool
+
+
+def read(head: bytes) -> Head:
+    """
+    Read a request's head, from its first line to the empty one.
+
+    One Host, one Transfer-Encoding, which is not among the fields, one Content-Length, one word for Connection. Other fields of one name are joined;
+    those with `_` in their names, which could pass for others, are left out.
+    Raises ParsingError, TransferEncodingNotImplemented, and ValueError for a Content-Length of thousands of digits. Source: RFC 9112, sections 2 to 6 and 9.6.
     """
     first, *lines = head.removesuffix(b"\r\n\r\n").removesuffix(b"\r\n").split(b"\r\n")
     request = _REQUEST_LINE.fullmatch(first)
@@ -48,23 +67,27 @@ def canonical(head: bytes) -> bytes:
     if len(lines) > MOST_FIELDS:
         raise ParsingError(f"more than {MOST_FIELDS} header lines")
     method, target, version = request.groups()
-    fields = [_field(line) for line in lines]
+    named = _fields(lines)
+    path, host = _target(method, target, _host(named.pop(b"HOST", []), version))
+    codings, lengths = named.pop(b"TRANSFER-ENCODING", []), named.get(b"CONTENT-LENGTH", [])
+    _check_length(lengths, codings)
+    chunked = _is_chunked(codings, version)
+    connection = _connection(named.pop(b"CONNECTION", []))
+    fields = {name.replace(b"-", b"_"): b", ".join(values) for name, values in named.items() if b"_" not in name}
+    fields |= {name: value for name, value in ((b"HOST", host), (b"CONNECTION", connection)) if value is not None}
+    text = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields.items()}
+    return Head(method.decode("latin-1"), path, version.decode("latin-1"), text, int(lengths[0]) if lengths else 0, chunked)
+
+
+def _fields(lines: list[bytes]) -> dict[bytes, list[bytes]]:
+    """Return the values of each field, without white space around them, by its name in capitals."""
     named: dict[bytes, list[bytes]] = {}
-    for name, value in fields:
-        named.setdefault(name, []).append(value)
-    path, host = _target(method, target, _host(named.get(b"host", []), version))
-    codings = named.get(b"transfer-encoding", [])
-    _check_length(named.get(b"content-length", []), codings)
-    ours = {b"host": host, b"transfer-encoding": _coding(codings, version), b"connection": _connection(named.get(b"connection", []))}
-    kept = [field for field in fields if field[0] not in ours] + [field for field in ours.items() if field[1] is not None]
-    return b"\r\n".join([b"%s %s HTTP/%s" % (method, path, version), *[b"%s: %s" % field for field in kept], b"", b""])
-
-
-def _field(line: bytes) -> tuple[bytes, bytes]:
-    found = _FIELD.fullmatch(line)
-    if found is None:
-        raise ParsingError("a header line is not NAME: VALUE")
-    return found[1].lower(), found[2].strip(b" \t")
+    for line in lines:
+        found = _FIELD.fullmatch(line)
+        if found is None:
+            raise ParsingError("a header line is not NAME: VALUE")
+        named.setdefault(found[1].upper(), []).append(found[2].strip(b" \t"))
+    return named
 
 
 def _options(values: list[bytes]) -> list[bytes]:
@@ -97,15 +120,15 @@ def _check_length(lengths: list[bytes], codings: list[bytes]) -> None:
         raise ParsingError("Content-Length is invalid")
 
 
-def _coding(values: list[bytes], version: bytes) -> bytes | None:
+def _is_chunked(values: list[bytes], version: bytes) -> bool:
     if not values:
-        return None
+        return False
     codings = _options(values)
     if version == b"1.0" or len(values) > 1 or b"" in codings or b"chunked" in codings[:-1]:
         raise ParsingError("Transfer-Encoding is invalid")
     if codings != [b"chunked"]:
         raise TransferEncodingNotImplemented("Transfer-Encoding other than chunked is not supported")
-    return b"chunked"
+    return True
 
 
 def _connection(values: list[bytes]) -> bytes | None:
@@ -194,3 +217,43 @@ class ChunkedBody:
             self.completed = True
         elif self._trailer_bytes > MOST_TRAILER_BYTES or not _FIELD.fullmatch(line):
             self.error = BadRequest("a trailer of the chunked body is invalid")
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """waitress' parser with a strict reading of RFC 9112."""
+
+    path = "(unreadable)"  # waitress logs it when the caller is gone, also for a request that has none.
+    headers_finished = False
+    error: Any = None
+    body_rcv: Any = None
+
+    def received(self, data: bytes) -> int:
+        """Take bytes; a request that is complete, or refused by its headers, gets no `100 Continue`. What follows a refused one is nobody's."""
+        before = self.header_plus
+        in_head = not self.headers_finished
+        taken: int = super().received(data)
+        if in_head and self.error is None and (fault := fault_in(before, data[:taken])):
+            self.error = fault
+            self.completed = self.headers_finished = True
+        if self.completed:
+            self.expect_continue = False
+        return len(data) if self.error is not None else taken
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Take from the header what waitress' own method takes, in one pass. Raises ParsingError, also for a Content-Length of 5,000 digits."""
+        try:
+            head = read(header_plus)
+            self.proxy_scheme, self.proxy_netloc, self.path, self.query, self.fragment = split_uri(head.target)
+        except ValueError as exc:
+            raise ParsingError("the request line or Content-Length is invalid") from exc
+        self.command, self.version, self.headers = head.method, head.version, head.fields
+        self.request_uri = head.target.decode("latin-1")
+        self.url_scheme = self.adj.url_scheme
+        connection = head.fields.get("CONNECTION", "").lower()
+        self.connection_close = connection != "keep-alive" if head.version == "1.0" else connection == "close"
+        self.expect_continue = head.version == "1.1" and head.fields.get("EXPECT", "").lower() == "100-continue"
+        self.chunked, self.content_length = head.chunked, head.length
+        if head.chunked:
+            self.body_rcv = ChunkedBody(OverflowableBuffer(self.adj.inbuf_overflow))
+        elif head.length:
+            self.body_rcv = FixedStreamReceiver(head.length, OverflowableBuffer(self.adj.inbuf_overflow))

@@ -20,7 +20,8 @@ import waitress.wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 
-from service.server.channel import JOINED_BYTES, LINGER_SECONDS, Channel, Parser
+from service.server.channel import JOINED_BYTES, LINGER_SECONDS, Channel
+from service.server.framing import Parser
 from service.server.intake import IDLE_SECONDS, Bounds, Intake, Patience
 
 

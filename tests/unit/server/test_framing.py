@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waitress.adjustments import Adjustments
 
-from service.server.channel import Parser
+from service.server.framing import Parser
 from tests.server.framed import CHUNKED, POST, REFUSED, TAKEN, UNKNOWN
 
 ALL = [*REFUSED.values(), *UNKNOWN.values(), *(text for text, *_ in TAKEN.values())]
