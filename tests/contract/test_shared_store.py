@@ -123,6 +123,45 @@ def test_a_group_is_one_for_both(sidecars: Sidecars) -> None:
     assert published(there) == [second["jid"]]
 
 
+def test_steps_of_one_go_on_and_are_cancelled_on_the_other(sidecars: Sidecars) -> None:
+    here = sidecars()
+    ping: dict[str, Any] = {"tgt": "*", "fun": "test.ping"}
+
+    def post_steps(api: Api) -> dict[str, Any]:
+        answer = api.caller.post({"steps": [ping] * 3}, "/v1/jobs", x_auth_token=token_of(api), idempotency_key="k")
+        job: dict[str, Any] = answer.json()
+        return job
+
+    def steps_of(api: Api, status: str) -> list[str]:
+        """Wait until the last step that was begun has a status; return the jids of those that were."""
+        while (begun := [step for step in get(api, f"/{jid}?wait=0.1").json()["steps"] if step["jid"]])[-1:] == [] or begun[-1]["status"] != status:
+            pass
+        return [step["jid"] for step in begun]
+
+    gateway_of(here).master.silent = {"minion-2"}
+    jid = post_steps(here)["jid"]
+    (first,) = steps_of(here, "running")
+    here.process.stop()
+    there = sidecars()
+    there.process.jobs.start()
+    gateway_of(there).master.silent = {"minion-2"}
+    while not get(there, f"/{jid}?wait=0.1").json().get("needs_owner"):
+        pass
+    assert post_steps(there)["jid"] == jid
+    gateway_of(there).hub.deliver(returned(first, "minion-2"))
+    while len(begun := steps_of(there, "running")) < 2:
+        pass
+    third = sidecars()
+    cancelled = third.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(third))
+    gateway_of(there).hub.deliver(returned(begun[1], "minion-2"))
+    over = get(there, f"/{jid}?wait=60").json()
+
+    assert cancelled.status == 202
+    assert begun[0] == first
+    assert (over["status"], over["steps"][0]["status"], over["steps"][2]["jid"]) == ("cancelled", "succeeded", None)
+    assert published(there) == begun[1:]
+
+
 def test_the_open_jobs_of_one_that_has_ended_are_closed_by_the_next(sidecars: Sidecars) -> None:
     here = sidecars()
     gateway_of(here).master.silent = {"minion-2"}
