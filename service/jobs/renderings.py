@@ -9,6 +9,7 @@ from typing import Any
 
 from service.jobs.followers import AT_ONCE, line_of
 from service.jobs.outcome import OPEN
+from service.jobs.sequences import steps_of
 from service.jobs.stores.store import JobRecord, PartRecord, Store
 
 # What XML 1.0 has no way to write.
@@ -27,8 +28,25 @@ def _lines(store: Store, jid: str) -> Iterator[bytes]:
         after = news[-1].seq
 
 
-def junit_of(record: JobRecord, parts: Mapping[str, PartRecord]) -> bytes:
-    """Return a job as JUnit's XML: a test case for each minion; one that is not well failed, one of which nothing is known has an error."""
+def junit_of(store: Store, record: JobRecord) -> bytes:
+    """Return a job as JUnit's XML: a test case for each minion; one that is not well failed, one of which nothing is known has an error. Of steps each is a suite."""
+    root = _suite_of(record, store.parts(record.jid, bodies=False))
+    if record.request["client"] == "steps":
+        root = ET.Element("testsuites", name=root.get("name", ""))
+        for number, step in enumerate(steps_of(store, record)):
+            root.append(_unbegun(number) if step is None else _suite_of(step, store.parts(step.jid, bodies=False)))
+    written: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return written
+
+
+def _unbegun(number: int) -> ET.Element:
+    """Return the suite of a step that was not begun."""
+    suite = ET.Element("testsuite", name=f"step {number}", tests="1", failures="0", errors="0", skipped="1")
+    ET.SubElement(ET.SubElement(suite, "testcase", name="not_begun"), "skipped")
+    return suite
+
+
+def _suite_of(record: JobRecord, parts: Mapping[str, PartRecord]) -> ET.Element:
     fun = record.request["fun"]
     name = fun if isinstance(fun, str) else ",".join(fun)
     suite = ET.Element("testsuite", name=_clean(name), id=record.jid, tests=str(len(parts)))
@@ -42,8 +60,7 @@ def junit_of(record: JobRecord, parts: Mapping[str, PartRecord]) -> bytes:
             element.text = _clean("\n".join(f"{one['fun']} {one['name']}: {one['comment']}" for one in part.flags.get("failures", ())))
     for kind, attribute in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         suite.set(attribute, str(counts[kind]))
-    written: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
-    return written
+    return suite
 
 
 def _kind_of(part: PartRecord, *, over: bool) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
@@ -42,6 +43,8 @@ def test_the_first_step_that_is_not_well_says_what_came_of_all(api: Api) -> None
 
     assert (answer.status, whole["status"], whole["exit_code"]) == (422, "failed", 1)
     assert [step["status"] for step in whole["steps"]] == ["succeeded", "failed", "not_begun"]
+    suites = ET.fromstring(get(api, f"/{whole['jid']}/junit").body)
+    assert [(suite.get("tests"), suite.get("failures"), suite.get("skipped")) for suite in suites] == [("2", "0", "0"), ("2", "2", "0"), ("1", "0", "1")]
     assert post_steps(api, FAILING, PING, stop_on="never").json()["steps"][1]["status"] == "succeeded"
 
 

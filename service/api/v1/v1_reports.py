@@ -49,7 +49,7 @@ class V1LogResource:
 
 
 class V1JunitResource:
-    """A job as JUnit's XML: a test case for each minion."""
+    """A job as JUnit's XML: a test case for each minion; of steps a suite for each."""
 
     any_accept = True
 
@@ -62,7 +62,7 @@ class V1JunitResource:
         record = jobs.of(jid, req.context.session.identity)
         resp.content_type = "application/xml"
         resp.set_header("Cache-Control", "no-store")
-        resp.data = junit_of(record, jobs.store.parts(record.jid, bodies=False))
+        resp.data = junit_of(jobs.store, record)
 
 
 def start_of(req: falcon.Request) -> int:
