@@ -130,6 +130,12 @@ equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt'
 outage: $(STAMP) ## Stop and start a real master under load; print what the callers see.
 	@$(BIN)/python -m tests.real.outage_transcript
 
+.PHONY: screenshots
+screenshots: $(STAMP) clients ## Take the pictures of docs/ui.md again.
+	@$(BIN)/python -m pytest -q tests/contract/test_ui.py -k everybody
+	@cd tests/artifacts; cp ui-job-light-1200.png $(CURDIR)/docs/screenshots/job-light.png; cp ui-job-dark-1200.png $(CURDIR)/docs/screenshots/job-dark.png; \
+		cp ui-job-light-360.png $(CURDIR)/docs/screenshots/job-narrow.png
+
 .PHONY: attack
 attack: $(STAMP) ## Attack the sidecar beside a real master, point by point, print the table; POINT=B plays those points only.
 	@$(BIN)/python -W ignore -m tests.attack.table $(POINT)

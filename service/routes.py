@@ -21,6 +21,7 @@ from service.api.ops import LiveResource, MetricsResource, ReadyResource
 from service.api.pages.docs_page import DocsResource
 from service.api.pages.openapi_json import OpenApiResource
 from service.api.pages.site import AppResource, StaticResource
+from service.api.pages.ui import UiPage, UiResource
 from service.api.root import RootResource
 from service.api.run import RunResource
 from service.api.stats import StatsResource
@@ -221,6 +222,14 @@ API: tuple[Route[ApiParts], ...] = (
         lambda parts: DocsResource(parts.settings.api.root_prefix),
         {"GET": Needs.NOTHING},
         at=lambda _: ("/docs", "/docs/{name}"),
+        pageless=True,
+    ),
+    Route(
+        "/ui",
+        UiResource,
+        lambda parts: UiResource(UiPage(parts.settings.api.root_prefix)),
+        {"GET": Needs.NOTHING},
+        at=lambda _: ("/ui", "/ui/{name}"),
         pageless=True,
     ),
     Route("/keys", KeysResource, lambda parts: KeysResource(parts.commands), {"GET": Needs.RIGHT, "POST": Needs.BODY}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +23,7 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 _EVERY_FILE = "/files"
+_JOB = re.compile("/v1/jobs/[0-9]{20}")
 
 
 class Folder:
@@ -71,20 +73,23 @@ class Page:
 
 class Browser:
     """
-    falcon's middleware for `GET /`, and its sink for URLs that no route knows.
+    falcon's middleware for `GET /` and for a job's URL, and its sink for URLs that no route knows.
 
-    page: the application, None without one. page_url: where it is mounted. apart: URLs below which it is never the answer, not even where there is none.
+    job_page: the URL of the page that shows a job. page: the application, None without one. page_url: where it is mounted. apart: URLs below which it is never the answer, not even where there is none.
     """
 
-    def __init__(self, page: Page | None, page_url: str, apart: Iterable[str]) -> None:
+    def __init__(self, page: Page | None, page_url: str, job_page: str, apart: Iterable[str]) -> None:
         self._page = page
+        self._job_page = job_page
         self._page_url = page_url
         self._apart = tuple(f"{url}/" for url in apart)
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Take a browser at `/` to the page."""
+        """Take a browser to the page that is for it: programs get the API under the same URL."""
         if self._page and req.path == "/" and wants_page(req):
             req.path = self._page_url
+        elif _JOB.fullmatch(req.path) and wants_page(req):
+            req.path = self._job_page
 
     def unmatched(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer at a URL that no route serves. Raises NotFound."""

@@ -190,6 +190,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     **{url: {"GET": Operation({}, faults=(NotOffered,))} for url in ("/ws", "/all_events", "/formatted_events")},
     "/stats": {"GET": Operation({200: (JSON,)})},
     "/openapi.json": {"GET": Operation({200: (JSON,)})},
+    "/ui": {"GET": Operation({200: (HTML, "text/css", "text/javascript")}, faults=(NotFound,))},
     "/docs": {"GET": Operation({200: (HTML, "text/css", "text/javascript", "text/plain")}, faults=(NotFound,))},
 }
 # What every URL that takes a body can raise.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[RequestInfo], None]) -> WSGIApplication:
     """Build the API. The middleware in front of the routes is listed here, in order."""
     ours = parts.settings
-    browser = Browser(parts.page, ours.site.app_path, pageless_urls(ours))
+    browser = Browser(parts.page, ours.site.app_path, "/ui", pageless_urls(ours))
     # Strangers first, whatever they ask for; OPTIONS before any route; the page last, for it wants the URL as the routes know it.
     front = [access, Paths(ours.api.root_prefix), cors, browser]
     return build(

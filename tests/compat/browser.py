@@ -37,6 +37,10 @@ class Browser:
         waiting = f"const done = arguments[arguments.length - 1]; ({script})(...arguments).then(done, (error) => done({{error: String(error)}}));"
         return self._ask("POST", "execute/async", {"script": waiting, "args": list(arguments)})
 
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """Send a command of the Chrome DevTools Protocol."""
+        return self._ask("POST", "goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._ask("GET", "screenshot")))
 

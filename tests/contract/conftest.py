@@ -14,6 +14,8 @@ from service.clients import CLIENTS
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
 from service.gateway.gateway import Gateway
 from service.gateway.master.options import read_master_config
+from service.server.intake import Patience
+from service.server.listener import Listener
 from service.wiring.configuration import Configuration, read_configuration
 from service.wiring.process import Process
 from tests.caller import Caller, Response
@@ -121,6 +123,36 @@ def connected(process: Process) -> Gateway:
         if all(check.ok for check in process.health.report().values()):
             return gateway
     raise AssertionError(process.health.report())
+
+
+class Listens:
+    """Gives applications ports of loopback while a test runs."""
+
+    def __init__(self) -> None:
+        self.open: list[Listener] = []
+
+    def __call__(self, api: Api) -> str:
+        listener = Listener(
+            api.process.api,
+            name="api",
+            host="127.0.0.1",
+            port=0,
+            threads=8,
+            connection_limit=50,
+            body_limit_bytes=1_000_000,
+            patience=Patience(30.0),
+        )
+        self.open.append(listener)
+        listener.start()
+        return f"http://127.0.0.1:{listener.port}"
+
+
+@pytest.fixture
+def listens() -> Iterator[Listens]:
+    made = Listens()
+    yield made
+    for listener in made.open:
+        listener.stop()
 
 
 @pytest.fixture(scope="session")

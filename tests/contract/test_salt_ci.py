@@ -22,9 +22,7 @@ import yaml
 
 from service.api.v1.v1_ci import application
 from service.demo.embedded import PATIENCE_SECONDS, until
-from service.server.intake import Patience
-from service.server.listener import Listener
-from tests.contract.conftest import Api
+from tests.contract.conftest import Api, Listens
 from tests.contract.test_v1_jobs import fake, gateway_of, returned, token_of
 from tests.fakes import SECRET
 
@@ -75,36 +73,6 @@ class Pipeline:
 
     def __call__(self, *arguments: str, python: str = sys.executable, **environ: str) -> Run:
         return self.end(self.begin(*arguments, python=python, **environ))
-
-
-class Listens:
-    """Gives applications ports of loopback while a test runs."""
-
-    def __init__(self) -> None:
-        self.open: list[Listener] = []
-
-    def __call__(self, api: Api) -> str:
-        listener = Listener(
-            api.process.api,
-            name="api",
-            host="127.0.0.1",
-            port=0,
-            threads=8,
-            connection_limit=50,
-            body_limit_bytes=1_000_000,
-            patience=Patience(30.0),
-        )
-        self.open.append(listener)
-        listener.start()
-        return f"http://127.0.0.1:{listener.port}"
-
-
-@pytest.fixture
-def listens() -> Iterator[Listens]:
-    made = Listens()
-    yield made
-    for listener in made.open:
-        listener.stop()
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def site(tmp_path: Path) -> Path:
 @pytest.fixture
 def app(application: Callable[..., Application], site: Path) -> Application:
     page = Page(site / "index.html")
-    browser = Browser(page, "/app", pageless_urls(Settings()))
+    browser = Browser(page, "/app", "/ui", pageless_urls(Settings()))
     routes = {
         "/": Echo(),
         "/echo": Echo(),
@@ -159,7 +159,7 @@ def test_the_page_is_for_a_browser_that_navigates(app: Application, method: str,
 
 
 def test_without_a_page_a_browser_gets_the_api(application: Callable[..., Application]) -> None:
-    browser = Browser(None, "/app", pageless_urls(Settings()))
+    browser = Browser(None, "/app", "/ui", pageless_urls(Settings()))
     app = application(middleware=(Paths(), browser), unmatched=browser.unmatched)
 
     assert app.caller.get("/", accept=HTML).headers["content-type"] == "application/json"
