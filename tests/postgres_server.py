@@ -68,6 +68,22 @@ class PostgresServer(WhileNeeded):
             return
         raise AssertionError((self.folder / "log").read_text())
 
+    def freeze(self) -> None:
+        """Stop all of the server in its tracks: its sockets stay open, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        pid = self._process.pid
+        # First the one that starts the others, each of which has a session of its own.
+        os.kill(pid, number)
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            os.kill(int(child), number)
+
     def end(self) -> None:
         """End the server at once, whoever is connected, as if its machine had failed."""
         if self._process is not None:
@@ -86,9 +102,12 @@ class PostgresServer(WhileNeeded):
         self.admin(f"CREATE DATABASE {name}")
         return f"postgresql://{USER}@127.0.0.1:{self.port}/{name}"
 
+    def connected(self, database: str) -> psycopg.Connection[tuple[object, ...]]:
+        """Connect as the one user, by the socket."""
+        return psycopg.connect(f"host={self.folder} port={self.port} user={USER} dbname={database}", autocommit=True)
+
     def admin(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run one statement; return its rows."""
-        where = f"host={self.folder} port={self.port} user={USER} dbname={database}"
-        with psycopg.connect(where, autocommit=True) as db:
+        with self.connected(database) as db:
             cursor = db.execute(sql.SQL(statement))
             return cursor.fetchall() if cursor.description else []

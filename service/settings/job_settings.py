@@ -42,6 +42,7 @@ class JobSettings(Group):
         description="Where the jobs of `/v1/jobs` are kept: a file of SQLite in a folder on a local disk that the sidecar may write to, or, for several sidecars, a database such as `postgresql://USER@HOST/DATABASE?sslmode=verify-full`. Without such a place, or when empty, `/v1/jobs` is answered 503 and everything else works.",
     )
     store_password_file: Path | None = Field(None, description="File with the password of the database of `jobs.store`, in its first line.")
+    store_connections: int = Field(8, ge=2, le=100, description="Most connections to the database of `jobs.store`, beside one that stays.")
     store_limit_bytes: int = Field(1024**3, ge=16 * 1024 * 1024, description="Room for the jobs of `/v1/jobs`; over it the oldest that are over are removed.")
     keep_seconds: float = Field(
         604_800.0, ge=60, description="Seconds that jobs of `/v1/jobs` are kept once they are over, and their `Idempotency-Key` with them."

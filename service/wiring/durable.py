@@ -182,7 +182,8 @@ def make_store(ours: JobSettings, report: Report) -> Store:
         return SqliteStore(place_of(ours.store), on_commit=report.store_committed, monotonic=time.monotonic)
     with extra():
         from service.jobs.stores.postgres.postgres_store import PostgresStore  # noqa: PLC0415 - an extra, and 25 MB
-    return PostgresStore(ours.store, password_of(ours, report.secret_unreadable), on_commit=report.store_committed, monotonic=time.monotonic)
+    password = password_of(ours, report.secret_unreadable)
+    return PostgresStore(ours.store, password, on_commit=report.store_committed, monotonic=time.monotonic, connections=ours.store_connections)
 
 
 def try_store(ours: JobSettings) -> None:

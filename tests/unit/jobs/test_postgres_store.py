@@ -178,7 +178,7 @@ def test_nobody_waits_when_the_process_is_stopping(join: Join) -> None:
 
 def test_all_is_on_the_servers_disk_whatever_is_usual_there_and_every_statement_has_a_deadline(postgres_server: PostgresServer, url: str) -> None:
     postgres_server.admin(f"ALTER DATABASE {url.rpartition('/')[2]} SET synchronous_commit = off")
-    link = ServerLink(url, postgres_server.password.encode, MIGRATIONS, lambda _jid: None)
+    link = ServerLink(url, postgres_server.password.encode, MIGRATIONS, lambda _jid: None, most=2)
     with link.connected() as db:
         found = {name: db.execute(f"SHOW {name}").fetchone() for name in ("synchronous_commit", "statement_timeout", "lock_timeout")}
     link.close()
@@ -232,7 +232,7 @@ def test_jobs_of_an_older_version_are_still_there(join: Join, postgres_server: P
     older = {
         name: value for name, value in dataclasses.asdict(job(key="k")).items() if name not in {"parent", "concurrency_group", "needs_owner", "queued_seconds"}
     }
-    link = ServerLink(url, postgres_server.password.encode, MIGRATIONS[:1], lambda _jid: None)
+    link = ServerLink(url, postgres_server.password.encode, MIGRATIONS[:1], lambda _jid: None, most=2)
     with link.connected() as db:
         row = (JID, older["owner"], older["key"], older["since"], older["status"], None, link.number, 1, json.dumps(older))
         db.execute("INSERT INTO job VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)", row)

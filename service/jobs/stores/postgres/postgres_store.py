@@ -61,17 +61,19 @@ class PostgresStore:
     """
     A Store that several sidecars share: beside one master, or the masters of one cluster.
 
-    password(): reads the password of the server; None: there is none. on_commit(seconds): something was stored. monotonic: measures that.
+    password(): reads the password of the server; None: there is none. connections: most at once, beside one that stays. on_commit(seconds): something was stored. monotonic: measures that.
     """
 
-    def __init__(self, url: str, password: Callable[[], bytes] | None, *, on_commit: Callable[[float], None], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, url: str, password: Callable[[], bytes] | None, *, on_commit: Callable[[float], None], monotonic: Callable[[], float], connections: int = 8
+    ) -> None:
         self._on_commit, self._monotonic = on_commit, monotonic
         self._size = 0
         self._is_ending = False
         self._lock = threading.Lock()
         self._bells: dict[str, list[threading.Event]] = {}  # by jid; guarded by _lock
         self._tell: Callable[[], None] = lambda: None
-        self._link = ServerLink(url, password, MIGRATIONS, self._heard)
+        self._link = ServerLink(url, password, MIGRATIONS, self._heard, connections)
 
     def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """See Store."""

@@ -7,15 +7,16 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import psycopg
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 
 from service.errors import ConfigFault, InvalidConfiguration, StorageFull, StorageUnavailable
 
-Database = psycopg.Connection[tuple[Any, ...]]
+T = TypeVar("T")
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 10
@@ -24,8 +25,12 @@ LOCK_SECONDS = 5
 PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
-MOST_CONNECTIONS = 8
 MOST_WAITING = 200
+# Silence of the server in which a connection is given up, and in which one is that nobody uses yet.
+SILENCE_SECONDS = STATEMENT_SECONDS + 2.0
+IDLE_SILENCE_SECONDS = 3.0
+# So often the connection that stays asks whether the server still answers. It is not given up sooner than others: our jobs could be taken over then.
+BEAT_SECONDS = 5.0
 # Silence in which either side finds out that the other's machine is gone.
 SILENT_SECONDS, PROBE_SECONDS, PROBES = 10, 5, 3
 # The first half of the names of our advisory locks; the second is a sidecar's number, or 0 for who changes the tables.
@@ -33,14 +38,46 @@ LOCKS = 0x53414C54
 CHANNEL = "salt_sidecar_job"
 
 
+class Database(psycopg.Connection[tuple[Any, ...]]):
+    """A connection whose every wait has an end: a frozen server holds its sockets open, and runs none of its own deadlines."""
+
+    silence_seconds = SILENCE_SECONDS
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        """Wait as psycopg does, until the server was silent for too long."""
+        return super().wait(self._impatient(gen), *args, **kwargs)
+
+    def _impatient(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        """Pass on what psycopg's generator waits for; it is told every tenth of a second, with nothing, that nothing came."""
+        heard_at, ready = time.monotonic(), None
+        try:
+            while True:
+                ready = yield gen.send(ready)
+                now = time.monotonic()
+                if ready:
+                    heard_at = now
+                elif now - heard_at > self.silence_seconds:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"the server has answered nothing for {self.silence_seconds:g} s")
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def check(self) -> None:
+        """See whether the server answers at once. Raises psycopg.Error."""
+        self.silence_seconds = IDLE_SILENCE_SECONDS
+        self.execute("")
+        del self.silence_seconds
+
+
 class ServerLink:
     """
-    Connections to one database. migrations: by version; a new one is added, none is changed.
+    Connections to one database: one that stays, and at most *most* others. migrations: by version; a new one is added, none is changed.
 
     password(): reads it, for each connection anew; raises InvalidConfiguration. on_news(jid): something of a job was stored, by any sidecar; None: that may have been missed.
     """
 
-    def __init__(self, url: str, password: Callable[[], bytes] | None, migrations: Sequence[str], on_news: Callable[[str | None], None]) -> None:
+    def __init__(self, url: str, password: Callable[[], bytes] | None, migrations: Sequence[str], on_news: Callable[[str | None], None], most: int) -> None:
         self._url, self._password, self._migrations, self._on_news = url, password, migrations, on_news
         self._number: int | None = None
         self._fault: str | None = "the server was not reached yet"
@@ -51,14 +88,15 @@ class ServerLink:
         logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
         self._pool = ConnectionPool(
             url,
+            connection_class=Database,
             kwargs=self._options,
             min_size=0,
-            max_size=MOST_CONNECTIONS,
+            max_size=most,
             max_waiting=MOST_WAITING,
             timeout=PATIENCE_SECONDS,
             reconnect_timeout=PATIENCE_SECONDS,
             configure=bound,
-            check=ConnectionPool.check_connection,
+            check=Database.check,
             open=True,
         )
         self._thread = threading.Thread(target=self._stay, name="store", daemon=True)
@@ -88,7 +126,9 @@ class ServerLink:
         except psycopg.errors.DiskFull:
             raise StorageFull("the volume of the database of `jobs.store` is full", retry_after_seconds=60) from None
         except psycopg.Error as exc:
-            raise StorageUnavailable(f"the database of `jobs.store` has failed: {said(exc)}", retry_after_seconds=1) from None
+            # The pool says only that it has waited in vain; by now the connection that stays may know why.
+            why = said(exc) if self.is_up or not isinstance(exc, PoolTimeout) else self._fault
+            raise StorageUnavailable(f"the database of `jobs.store` has failed: {why}", retry_after_seconds=1) from None
 
     def close(self) -> None:
         """Let all connections go; for the other sidecars we are dead then. A second time does nothing."""
@@ -109,7 +149,7 @@ class ServerLink:
     def _stay(self) -> None:
         while not self._closing.is_set():
             try:
-                with psycopg.connect(self._url, **self._options()) as db:
+                with Database.connect(self._url, **self._options()) as db:
                     self._begin(db)
                     self._hear(db)
             except (psycopg.Error, InvalidConfiguration) as exc:
@@ -145,7 +185,8 @@ class ServerLink:
         for file in (db.fileno(), self._waker.fileno()):
             poller.register(file, select.POLLIN)
         while not self._closing.is_set():
-            poller.poll()
+            if not poller.poll(BEAT_SECONDS * 1000):
+                db.execute("")
             for note in db.notifies(timeout=0):
                 self._on_news(note.payload)
 
@@ -153,7 +194,7 @@ class ServerLink:
 def probe(url: str, password: Callable[[], bytes] | None) -> None:
     """See whether jobs could be kept there. Raises InvalidConfiguration if not."""
     try:
-        with psycopg.connect(url, **options(password)) as db:
+        with Database.connect(url, **options(password)) as db:
             bound(db)
             may_create = _one(db, "SELECT has_schema_privilege(current_schema(), 'CREATE')")
     except psycopg.Error as exc:
