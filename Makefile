@@ -130,6 +130,10 @@ equivalence: $(STAMP) ## Run the same lows through the sidecar and through Salt'
 outage: $(STAMP) ## Stop and start a real master under load; print what the callers see.
 	@$(BIN)/python -m tests.real.outage_transcript
 
+.PHONY: ci-story
+ci-story: $(STAMP) ## Let salt-ci meet success, failure, a kill and more beside a real master; print the log of each platform.
+	@$(BIN)/python -m tests.real.ci_story
+
 .PHONY: screenshots
 screenshots: $(STAMP) clients ## Take the pictures of docs/ui.md again.
 	@$(BIN)/python -m pytest -q tests/contract/test_ui.py -k everybody

@@ -27,7 +27,8 @@ def lines_of_state(state: dict[str, Any]) -> list[str]:
     result = state.get("result")
     word = "would change" if result is None else "FAILED" if not result else "changed" if state.get("changes") else "ok"
     took = f" ({float(state['duration']) / 1000:.1f} s)" if isinstance(state.get("duration"), (int, float)) else ""
-    head = f"  {word:>7}  {harmless(state.get('__id__') or state.get('name'))}: {harmless(state.get('name'))}{took}"
+    names = dict.fromkeys(harmless(name) for name in (state.get("__id__"), state.get("name")) if name)
+    head = f"  {word:>7}  {': '.join(names)}{took}"
     return [head] if word == "ok" else [head, *(f"           | {harmless(line)}" for line in str(state.get("comment", "")).splitlines()[:20])]
 
 

@@ -1,0 +1,28 @@
+"""Every scene of `make ci-story` ends as it should, on each platform in turn."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.real.ci_scenes import PLATFORMS, SCENES, CiStage, Scene
+
+pytestmark = [pytest.mark.master, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[CiStage]:
+    # pytest's own folders may be too long for the sockets.
+    with tempfile.TemporaryDirectory() as folder, CiStage(Path(folder)) as made:
+        yield made
+
+
+@pytest.mark.parametrize(("scene", "platform"), zip(SCENES, itertools.cycle(PLATFORMS), strict=False), ids=lambda one: getattr(one, "title", one))
+def test_a_step_ends_as_it_should(stage: CiStage, scene: Scene, platform: str) -> None:
+    played = stage.play(scene, platform)
+
+    assert (played.code, played.ran) == (scene.code, scene.ran), played.log
