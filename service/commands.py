@@ -28,6 +28,7 @@ from service.observe.redact import redact_text
 
 # Says that the caller, until then a stranger, is this user; None for who is none.
 Welcome = Callable[[str], None] | None
+RunLow = Callable[[Low, Request], LowResult]
 
 
 class LowRunner(Protocol):
@@ -123,6 +124,7 @@ class Commands:
         proof: Proof | None = None,
         client: Client | None = None,
         ready: Callable[[list[Low]], None] | None = None,
+        run_low: RunLow | None = None,
     ) -> list[Any]:
         """
         Check a whole lowstate, then run its lows in order; return their values.
@@ -130,6 +132,7 @@ class Commands:
         proof: of who calls, a session for example; its credentials take the place of those in the lows, as in rest_cherrypy.
         client: takes the place of the lows' own client, in a session.
         ready(lows): called when all is checked, right before the first low runs; of who has it, a low may name the jid of a stored job.
+        run_low: takes the gateway's place, and waits for minions.
         Raises a Fault. When a low fails at run time the fault's details carry `completed`, the values of the earlier
         lows, and `jids`, the jids of everything that was started.
         """
@@ -142,15 +145,16 @@ class Commands:
                     self._may_call(low.credentials, info.address)
         if self._rules is not None and any(map(self._rules.concerns, lows)):
             self._judge(self._rules, lows, info, proof)
-        slots = self.sync_jobs if any(low.client.slot == "sync_jobs" for low in lows) else self.quick_calls
+        slots = self.sync_jobs if run_low is not None or any(low.client.slot == "sync_jobs" for low in lows) else self.quick_calls
         slot = slots.take(self._holder(lows, info, proof))
         with _CountedSlot(slot, functools.partial(self._count_refused, lows)) as welcome:
             if any(low.is_compound for low in lows):
                 self._check_rights(lows, info, welcome)
             if ready is None:
-                return self._run_all(lows, info, welcome, self._is_kept)
+                return self._run_all(lows, info, welcome, self._gateway.run)
             ready(lows)
-            return self._run_all(lows, info, welcome, nobody_keeps)
+            run = run_low or self._gateway.run
+            return self._run_all(lows, info, welcome, lambda low, request: run(low, dataclasses.replace(request, is_kept=nobody_keeps)))
 
     def _holder(self, lows: list[Low], info: RequestInfo, proof: Proof | None) -> Holder:
         """Return whose share of the slots a request counts to: that of the first of its lows' users who are proven, if there is one."""
@@ -225,12 +229,12 @@ class Commands:
             info.claimed.update(_named(body))
             raise
 
-    def _run_all(self, lows: list[Low], info: RequestInfo, welcome: Welcome, is_kept: Callable[[str], bool]) -> list[Any]:
+    def _run_all(self, lows: list[Low], info: RequestInfo, welcome: Welcome, run_low: RunLow) -> list[Any]:
         values: list[Any] = []
         deadline = self._monotonic() + self.policy.deadline_seconds
         for index, low in enumerate(lows):
             try:
-                result = self._run_one(low, info, deadline, welcome, is_kept)
+                result = self._run_one(low, info, deadline, welcome, run_low)
             except Fault as fault:
                 if values or len(lows) > 1:
                     fault.details["completed"] = values
@@ -242,7 +246,7 @@ class Commands:
             values += result.value if low.client is Client.LOCAL_BATCH else [result.value]
         return values
 
-    def _run_one(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, is_kept: Callable[[str], bool]) -> LowResult:
+    def _run_one(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, run_low: RunLow) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
         tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
         entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
@@ -253,7 +257,7 @@ class Commands:
         outcome = "error"
         self._metrics.client_started(low.client)
         try:
-            result = self._through_guard(low, info, deadline, welcome, is_kept)
+            result = self._through_guard(low, info, deadline, welcome, run_low)
             outcome = result.outcome
             entry.update(_account(result))
         except Fault as fault:
@@ -266,15 +270,15 @@ class Commands:
             self._metrics.client_finished(low.client, outcome, seconds)
         return result
 
-    def _through_guard(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, is_kept: Callable[[str], bool]) -> LowResult:
+    def _through_guard(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, run_low: RunLow) -> LowResult:
         with info.timeline.entering("auth", self._admitted(low, info, welcome)) as accepted:
 
             def known() -> None:
                 info.who.update(_claimed(low.credentials))
                 accepted()
 
-            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline, is_kept=is_kept)
-            return self._gateway.run(low, request)
+            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline, is_kept=self._is_kept)
+            return run_low(low, request)
 
     def _admitted(self, low: Low, info: RequestInfo, welcome: Welcome) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Let a low's credentials through to the master inside the block; yields what to call when it has accepted them."""

@@ -87,6 +87,7 @@ class Runner:
         }
         self.tokens = Tokens(self._claims, options, functions.runner)
         self.check_rights = Rights(self.tokens, options).check
+        self.present = batches.present
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""

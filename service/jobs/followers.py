@@ -130,12 +130,19 @@ def line_of(happening: Happening) -> bytes:
     """Return a line for people; what minions have sent stays on it."""
     told = happening.body
     whose = happening.minion if happening.minion is not None else f"step {told['step']}" if happening.kind == "step" else "job"
-    what = f"{whose}: {told.get('status', happening.kind)}"
-    why = f" ({told.get('reason') or told.get('cause')})" if told.get("reason") or told.get("cause") else ""
+    what = f"{whose}: {told.get('status') or _wave(told) or happening.kind}"
+    reason = told.get("reason") or told.get("cause") or (told["why"] if told.get("status") == "not_run" else None)
+    why = f" ({reason})" if reason else ""
     failed = [f"    {one['fun']} {one['name']}: {one['comment']}" for one in told.get("failures", ())]
     moment = time.strftime("%H:%M:%S", time.gmtime(happening.at))
     lines = [f"{moment} {what}{why}", *failed]
     return "".join(f"{' '.join(line.split())}\n" if line is lines[0] else f"    {' '.join(line.split())}\n" for line in lines).encode("utf-8", "replace")
+
+
+def _wave(told: Mapping[str, Any]) -> str | None:
+    if "wave" not in told:
+        return None
+    return f"wave {told['wave']} of {told['of']}" + (" waits for its owner" if told.get("needs_owner") else f", {told['minions']} minions")
 
 
 # By media type; the first one is also for who accepts anything.

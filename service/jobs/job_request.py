@@ -21,10 +21,13 @@ MOST_WAIT_SECONDS = 60
 MOST_LISTED = 1000
 MOST_FAULTS = 20
 MOST_STEPS = 50
+MOST_SIZES = 100
 # What the function gets: it may hold secrets.
 INPUTS = ("arg", "kwarg", "metadata")
 # Fields that mean something to minions only.
-_OF_MINIONS = frozenset({"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run"})
+_OF_MINIONS = frozenset(
+    {"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run", "batch", "batch_wait", "stop_after_failures"}
+)
 
 # What a wheel's low may have beside the arguments of its function.
 _OF_LOWS = frozenset({"client", "fun", "arg", "kwarg", "cmd", "jid", "full_return", "print_event", *CREDENTIAL_FIELDS})
@@ -38,6 +41,9 @@ _TARGETED: dict[str, Any] = {
 
 M = TypeVar("M", bound=BaseModel)
 Function = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$"})]
+# A share of minions.
+Share = Annotated[str, Field(pattern=r"^(100|[1-9]?[0-9])(\.[0-9]{1,3})?%$")]
+Size = Annotated[int, Field(ge=1)] | Share
 Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 CauseUrl = Annotated[str, Field(max_length=2048, pattern=r"^https?://\S+$")]
 NoticeUrl = Annotated[str, Field(max_length=2048, pattern=r"^https?://[!-\[\]-~]+$")]
@@ -73,8 +79,14 @@ class JobRequest(BaseModel):
         None, description="How many minions that fail make the job fail; default `any`, with `min_success` `none`."
     )
     missing: Literal["fail", "ignore"] = Field("fail", description="Whether minions that do not return count as failed.")
-    min_success: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^(100|[1-9]?[0-9])(\.[0-9]{1,3})?%$")] | None = Field(
-        None, description="How many minions have to be well: a number, or a percentage such as `90%`."
+    min_success: Size | None = Field(None, description="How many minions have to be well: a number, or a percentage such as `90%`.")
+    batch: Size | Annotated[list[Size], Field(min_length=1, max_length=MOST_SIZES)] | None = Field(
+        None,
+        description="How many minions run it at a time: a number, or a share of all such as `10%`; a list has the sizes of the first waves, and its last goes on.",
+    )
+    batch_wait: Seconds = Field(0, description="Seconds between the end of a wave and the next one.")
+    stop_after_failures: Size | None = Field(
+        None, description="How many minions, a number or a share of all, may fail, be lost or not return before no further wave begins."
     )
     fail_on_false: bool = Field(False, description="Whether a return that is a bare `false` is a failure.")
     on_doubt: Literal["refuse", "republish"] = Field(
@@ -91,6 +103,8 @@ class JobRequest(BaseModel):
     def _check(self) -> JobRequest:
         if self.dry_run and not all(name.startswith("state.") for name in self.functions):
             raise ValueError("dry_run is for state functions only")
+        if self.batch is None and (self.batch_wait or self.stop_after_failures is not None):
+            raise ValueError("batch_wait and stop_after_failures need a batch")
         return self
 
     @property

@@ -20,15 +20,19 @@ from typing import Literal
 
 from service.jobs import JobStatus
 
-MinionStatus = Literal["waiting", "running", "ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"]
-Cause = Literal["missing", "not_run", "refused"]
+MinionStatus = Literal["waiting", "running", "ok", "failed", "cancelled", "lost", "no_return", "no_key", "not_run", "unknown"]
+# Why a minion's turn never came; all of one job have the same reason.
+LeftOut = Literal["stopped_by_failures", "cancelled", "deadline", "needs_owner", "refused"]
+Cause = Literal["missing", "stopped", "not_run", "refused"]
 
 # Jobs of which more is to come.
 OPEN: frozenset[JobStatus] = frozenset({"queued", "publishing", "in_doubt", "running"})
+# Those of which the master has not said that it took them.
+STARTING: frozenset[JobStatus] = frozenset({"publishing", "in_doubt"})
 # Ends that a late return may correct.
 CORRECTABLE: tuple[JobStatus, ...] = ("partial", "failed", "timed_out", "cancelled", "unknown")
 # Minions of which nothing more is expected.
-OVER: frozenset[MinionStatus] = frozenset({"ok", "failed", "cancelled", "lost", "no_return", "no_key", "unknown"})
+OVER: frozenset[MinionStatus] = frozenset({"ok", "failed", "cancelled", "lost", "no_return", "no_key", "not_run", "unknown"})
 # Those that a later return corrects.
 REVISABLE: frozenset[MinionStatus] = frozenset({"cancelled", "lost", "no_return", "unknown"})
 _MISSING: tuple[MinionStatus, ...] = ("lost", "no_return", "no_key")
@@ -75,32 +79,42 @@ class SuccessPolicy:
 
 @dataclasses.dataclass(frozen=True)
 class Conclusion:
-    """What a job has come to. cause: `missing` where only minions without a return are to blame, `not_run` where it ended before its turn, or a step's; `refused`: a step was."""
+    """
+    What a job has come to.
+
+    cause: `missing` where only minions without a return are to blame, `stopped` where failures have ended its waves, `not_run` where it ended before its turn, or a step's; `refused`: a step was.
+    """
 
     status: JobStatus
     cause: Cause | None = None
 
 
-def conclude(policy: SuccessPolicy, counts: Mapping[MinionStatus, int]) -> Conclusion:
+def conclude(policy: SuccessPolicy, counts: Mapping[MinionStatus, int], left_out: LeftOut | None = None) -> Conclusion:
     """
     Say what a job has come to, of which nothing more is awaited.
 
-    counts: minions by status, those without a key included; who still runs has outlived the deadline.
+    counts: minions by status, those without a key included; who still runs has outlived the deadline. left_out: why the turn of some never came.
     It is worked out twice, with all of whom nothing is known well and with all of them bad. Unless both say the same, it is unknown.
+    Who was not run is bad. Failures that end the waves are a failure whatever else is tolerated; a deadline that does is to blame if nothing else is.
     """
     if not sum(counts.values()):
         return Conclusion("no_match")
     well, failed, unknown = counts.get("ok", 0), counts.get("failed", 0), counts.get("unknown", 0)
     missing = sum(counts.get(status, 0) for status in _MISSING)
     late = counts.get("waiting", 0) + counts.get("running", 0)
-    if counts.get("cancelled"):
+    not_run = counts.get("not_run", 0)
+    if counts.get("cancelled") or (not_run and left_out == "cancelled"):
         return Conclusion("cancelled")
-    if well + failed and policy.is_met(well, failed + unknown + late, missing):
+    if not_run and left_out == "stopped_by_failures":
+        return Conclusion("failed", "stopped")
+    if well + failed and policy.is_met(well, failed + unknown + late + not_run, missing):
         return Conclusion("succeeded" if well == sum(counts.values()) else "partial")
     open_ended = unknown + late
-    if (well + failed + open_ended) and policy.is_met(well + open_ended, failed, missing):
+    if (well + failed + open_ended) and policy.is_met(well + open_ended, failed + not_run, missing):
         return Conclusion("timed_out" if late else "unknown")
-    return Conclusion("failed", "missing" if policy.is_met(well + open_ended + missing, failed, 0) else None)
+    if not_run and policy.is_met(well + open_ended + not_run, failed, missing):
+        return Conclusion("timed_out")
+    return Conclusion("failed", "missing" if policy.is_met(well + open_ended + not_run + missing, failed, 0) else None)
 
 
 def conclude_steps(steps: Sequence[Conclusion | None], *, stops: bool, gives_up: JobStatus | None = None) -> Conclusion | None:

@@ -16,11 +16,12 @@ from service.jobs.outcome import OPEN, MinionStatus
 from service.jobs.stores.store import JobRecord
 from service.jobs.submission import Submissions
 
-Meant = Literal["failed", "missing", "not_ok"]
+Meant = Literal["failed", "missing", "not_run", "not_ok"]
 # Who is meant, by what is known of them.
 MEANT: Mapping[Meant, Collection[MinionStatus]] = {
     "failed": {"failed"},
     "missing": {"lost", "no_return", "no_key", "unknown"},
+    "not_run": {"not_run"},
     "not_ok": {*get_args(MinionStatus)} - {"ok"},
 }
 

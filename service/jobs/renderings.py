@@ -29,7 +29,7 @@ def _lines(store: Store, jid: str) -> Iterator[bytes]:
 
 
 def junit_of(store: Store, record: JobRecord) -> bytes:
-    """Return a job as JUnit's XML: a test case for each minion; one that is not well failed, one of which nothing is known has an error. Of steps each is a suite."""
+    """Return a job as JUnit's XML: a test case for each minion; one that is not well failed, one of which nothing is known has an error, one that was not run is skipped. Of steps each is a suite."""
     root = _suite_of(record, store.parts(record.jid, bodies=False))
     if record.request["client"] == "steps":
         root = ET.Element("testsuites", name=root.get("name", ""))
@@ -66,7 +66,7 @@ def _suite_of(record: JobRecord, parts: Mapping[str, PartRecord]) -> ET.Element:
 def _kind_of(part: PartRecord, *, over: bool) -> str | None:
     if part.status == "ok":
         return None
-    if part.status in {"waiting", "running"} and not over:
+    if part.status == "not_run" or (part.status in {"waiting", "running"} and not over):
         return "skipped"
     return "failure" if part.status == "failed" else "error"
 

@@ -10,15 +10,16 @@ from typing import Any, Protocol
 
 from service.auth.identity import Identity, Session, is_named
 from service.clients import Client, Kind
-from service.errors import Conflict, Fault, GroupBusy, KeyReused, MasterRefused, MasterTimeout, MasterUnreachable, NoSuchJob, Unprocessable
+from service.errors import Conflict, Fault, GroupBusy, KeyReused, NoSuchJob, Unprocessable
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
 from service.jobs.inputs import kept
 from service.jobs.job_request import JobRequest, SequenceRequest, digest_of
 from service.jobs.names import new_jid, owner_of
-from service.jobs.outcome import OPEN, MinionStatus
-from service.jobs.running.inquiries import Inquiries
+from service.jobs.outcome import OPEN, STARTING, MinionStatus
+from service.jobs.rollout import Rollouts, RunLow
+from service.jobs.running.inquiries import DOUBTFUL, SETTLED_SECONDS, Inquiries
 from service.jobs.running.opened import Begin
 from service.jobs.running.running_jobs import RunningJobs
 from service.jobs.running.stops import awaited_of
@@ -28,22 +29,19 @@ from service.observe.trace.timeline import Timeline
 # Of the first request with a key a repetition waits this long for; then it is told to come back.
 PUBLISHING_SECONDS = 2.0
 LOOK_SECONDS = 0.1
-# A publish may have waited in the master this long before it was taken.
-SETTLED_SECONDS = 5.0
 # The master forgets jobs after a while (`keep_jobs_seconds`); then not knowing one means nothing.
 FORGOTTEN_SECONDS = 3600.0
 # Who is refused since another job of the group is not over should not ask again before this.
 BUSY_SECONDS = 10.0
-# After these nobody can say whether the master has taken the job.
-DOUBTFUL = (MasterTimeout, MasterUnreachable, MasterRefused)
 # What starts a job and does not wait for it; a wheel function is over with the master's answer.
 CLIENTS: Mapping[Kind, Client] = {"local": Client.LOCAL_ASYNC, "runner": Client.RUNNER_ASYNC, "wheel": Client.WHEEL}
+Ready = Callable[[list[Low]], None]
 
 
 class Run(Protocol):
     """The one way to the gateway; see Commands.run."""
 
-    def __call__(self, body: object, info: RequestInfo, *, proof: Session, client: Client, ready: Callable[[list[Low]], None]) -> list[Any]: ...
+    def __call__(self, body: object, info: RequestInfo, *, proof: Session, client: Client, ready: Ready, run_low: RunLow | None = None) -> list[Any]: ...
 
 
 class _Taken(Exception):
@@ -100,6 +98,7 @@ class Submissions:
         store: Store,
         running: RunningJobs,
         inquiries: Inquiries,
+        rollouts: Rollouts,
         *,
         boot: str,
         keep_secrets: bool = False,
@@ -113,7 +112,7 @@ class Submissions:
         self._run = run
         self.store = store
         self.running = running
-        self._inquiries = inquiries
+        self._inquiries, self._rollouts = inquiries, rollouts
         self._boot, self._keep_secrets, self._readers, self._may_notify = boot, keep_secrets, readers, may_notify
         self._monotonic, self._now, self.pause = monotonic, now, pause
         self._on_begun = on_begun
@@ -204,10 +203,10 @@ class Submissions:
         elif record.status == "queued":
             self.running.stops.ask_elsewhere(record.jid, new_jid(self._now), session.credentials)
             return self.store.job(record.jid) or record
-        if record.status in {"publishing", "in_doubt"}:
+        if record.status in STARTING:
             raise Conflict("the job is being published; come back", jid=record.jid)
-        minions = self.running.awaited(record.jid) if is_here else awaited_of(self.store.parts(record.jid, bodies=False))
-        if record.status not in OPEN or record.cancelled or not minions:
+        minions = self.running.watched.awaited(record.jid) if is_here else awaited_of(record, self.store.parts(record.jid, bodies=False))
+        if record.status not in OPEN or record.cancelled or not (minions or record.wave < record.waves):
             return record
         if record.request["client"] != "local":
             raise Conflict("what runs on the master cannot be cancelled", jid=record.jid)
@@ -218,7 +217,10 @@ class Submissions:
             begin = self.running.cancel if is_here else self.running.stops.ask_elsewhere
             begin(record.jid, stopping, session.credentials)
 
-        self._run([low], info, proof=session, client=Client.LOCAL_ASYNC, ready=ready)
+        if minions:
+            self._run([low], info, proof=session, client=Client.LOCAL_ASYNC, ready=ready)
+        else:  # Between two waves nobody runs it.
+            ready([])
         return self.store.job(record.jid) or record
 
     def _publish(self, record: JobRecord, call: Call, *, intends: bool, back: Callable[[Fault], JobRecord] | None = None) -> JobRecord:
@@ -238,13 +240,12 @@ class Submissions:
                 self._intend(intent, kept(call.request, secrets_too=self._keep_secrets))
                 begun = True
 
+        client, run_low = CLIENTS[call.request.client], self._rollouts.runs(record.jid, call.request)
         try:
-            (value,) = self._run([call.request.low(record.jid)], call.info, proof=call.session, client=CLIENTS[call.request.client], ready=ready)
-        except DOUBTFUL:
-            if not begun:
-                raise
-            return self.running.in_doubt(record.jid)
+            (value,) = self._run([call.request.low(record.jid)], call.info, proof=call.session, client=client, ready=ready, run_low=run_low)
         except Fault as fault:
+            if isinstance(fault, DOUBTFUL) and begun and not self._rollouts.is_unsent(record.jid, call.request):
+                return self.running.in_doubt(record.jid)
             if back is not None:
                 return back(fault)
             if begun:
@@ -342,8 +343,8 @@ class Submissions:
             raise KeyReused("the Idempotency-Key was used for another request", jid=known.jid)
         if known.status == "queued":
             return self.running.queue.adopt(known, call.session.credentials, self._when_free(call))
-        if known.status not in {"publishing", "in_doubt"}:
-            self.running.lend(known.jid, call.session.credentials)
+        if known.status not in STARTING:
+            self.running.lend(known.jid, call.session.credentials, call.request)
             return known
         if not self.running.claim(known, call.session.credentials):
             return self._when_published(known)
@@ -365,7 +366,7 @@ class Submissions:
         found = self._inquiries.cached(known.jid, call.session.credentials)
         if found is not None and found.known:
             return self.running.found(known.jid, found)
-        certain = found is not None and 0 <= self._age_of(known) < FORGOTTEN_SECONDS
+        certain = (found is not None and 0 <= self._age_of(known) < FORGOTTEN_SECONDS) or self._rollouts.is_unsent(known.jid, call.request)
         if certain or (found is None and call.request.on_doubt == "republish"):
             return self._publish(known, call, intends=False)
         return self.running.in_doubt(known.jid)

@@ -67,7 +67,7 @@ class JobSummary(Shown):
     tgt_type: str
     dry_run: bool
     cause_url: str | None
-    expected: int = Field(description="How many minions it was sent to.")
+    expected: int = Field(description="How many minions it is for.")
     since: str
     deadline: str
     finished: str | None
@@ -76,6 +76,8 @@ class JobSummary(Shown):
     concurrency: Concurrency | None = Field(description="The group of which it is, and what was to be done while that was busy.")
     needs_owner: bool = Field(False, description="It goes on only when its owner sends the same request again.")
     cancel_asked: bool = Field(False, description="It is being cancelled, or was.")
+    waves: int = Field(0, description="How many waves its minions are dealt out to.")
+    wave: int = Field(0, description="How many of them have begun.")
     links: dict[str, str]
 
 
@@ -84,7 +86,8 @@ class MinionPart(Shown):
 
     status: MinionStatus
     reason: Reason | Literal["returned_false"] | None = Field(None, description="Why its return is a failure.")
-    why: str | None = Field(None, description="Why nothing is known.")
+    wave: int = Field(0, description="Which wave it is in.")
+    why: str | None = Field(None, description="Why nothing is known, or it was not run.")
     source: str | None = Field(None, description="Where its return was found.")
     at: str = ""
     retcode: Any = None

@@ -16,11 +16,13 @@ from service.audit.trail import Audit
 from service.commands import Commands
 from service.errors import ConfigFault, InvalidConfiguration, StorageUnavailable
 from service.events.hub import Hub
+from service.events.owners import Owner
 from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
 from service.jobs.names import new_jid
 from service.jobs.notify.delivery import deliver, is_allowed
 from service.jobs.notify.notifier import TRY_SECONDS, Notifier
+from service.jobs.rollout import Rollouts
 from service.jobs.running.account import Waits
 from service.jobs.running.inquiries import Inquiries, RecoveryIdentity
 from service.jobs.running.opened import Keeping, Terms
@@ -144,7 +146,7 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
             return exc.faults[0]
         inquiries = Inquiries(runner, make_identity(ours, runner, report), keeps_returns=keeps_returns(configuration.master))
         terms, keeping = make_terms(ours, configuration.master), Keeping(ours.keep_seconds, ours.store_limit_bytes)
-        running = RunningJobs(store, inquiries, terms, keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open)
+        running = RunningJobs(store, inquiries, terms, keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open, own=own_in(hub))
         hub.subscribe(running.take, running.cut)
         report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
         allowed = functools.partial(is_allowed, entries=ours.notify_urls)
@@ -153,6 +155,7 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
             store,
             running,
             inquiries,
+            Rollouts(runner, running),
             boot=boot,
             keep_secrets=ours.keep_arguments,
             readers=ours.readers,
@@ -166,6 +169,11 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
         report.watch_store(jobs.takes_jobs)
     commands.keep_jids(jobs.has)
     return jobs
+
+
+def own_in(hub: Hub) -> Callable[[str, str], None]:
+    """Return what says whose a job is that a process before this one has begun: its jid is taken, and its events are its owner's."""
+    return lambda jid, owner: hub.owners.started(jid, Owner(*owner.split(":", 1)))
 
 
 def size_of(store: Store) -> float:

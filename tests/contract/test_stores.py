@@ -17,7 +17,7 @@ from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, 
 from tests.unit.jobs.kept import JID, OWNER, job
 
 Open = Callable[[], Store]
-GOOD = PartRecord("ok", source="bus", retcode=0, flags={"states": {"changed": 1}}, at=1001.5, size=3, body=b'"a"')
+GOOD = PartRecord("ok", source="bus", retcode=0, flags={"states": {"changed": 1}}, at=1001.5, size=3, body=b'"a"', wave=2)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
@@ -45,8 +45,8 @@ def test_what_was_stored_is_there_after_a_restart(reopen: Open) -> None:
     record = job(key="k", request={"cause_url": "https://ci.example.org/1"})
     store = reopen()
     assert store.intend(record) is None
-    running = dataclasses.replace(record, status="running", expected=2, revision=1)
-    store.save([Change(running, {"a": PartRecord("waiting"), "b": GOOD})])
+    running = dataclasses.replace(record, status="running", expected=2, revision=1, waves=2, wave=2, taken=1)
+    store.save([Change(running, {"a": PartRecord("waiting"), "b": GOOD}, durable=True)])
     store.close()
     again = reopen()
 

@@ -91,6 +91,37 @@ def test_a_failure_has_a_reason_and_a_status_for_who_asks(api: Api) -> None:
     assert get(api, f"/{lax.json()['jid']}?failed=1&minions=*-1").json()["minions"].keys() == {"minion-1"}
 
 
+def test_a_job_in_waves_is_one_job(api: Api) -> None:
+    answer = post(api, "?wait=30&fields=return,status,counts,waves,wave,minions,jid", fun="test.echo", arg=["hi"], batch=[1, "50%"], stop_after_failures=1)
+    job = answer.json()
+
+    assert (job["status"], job["counts"], job["waves"], job["wave"]) == ("succeeded", {"ok": 2}, 2, 2)
+    assert {minion: (part["wave"], part["return"]) for minion, part in job["minions"].items()} == {"minion-1": (1, "hi"), "minion-2": (2, "hi")}
+    told = [json.loads(line) for line in get(api, f"/{job['jid']}/events", accept="application/x-ndjson").body.splitlines() if line]
+    assert [(one["wave"], one["of"], one["minions"]) for one in told if one["event"] == "wave"] == [(1, 2, 1), (2, 2, 1)]
+    assert "wave 2 of 2, 1 minions" in get(api, f"/{job['jid']}/log").body.decode()
+    assert post(api, tgt="nobody", batch=1).json()["status"] == "no_match"
+
+
+def test_a_canary_that_fails_stops_the_job(api: Api) -> None:
+    answer = post(api, "?wait=30&fail=1", fun="no.such", batch=1, stop_after_failures="10%")
+    job = answer.json()
+
+    assert (answer.status, job["status"], job["cause"], job["exit_code"], job["counts"]) == (422, "failed", "stopped", 1, {"failed": 1, "not_run": 1})
+    assert job["minions"]["minion-2"] == {"status": "not_run", "wave": 2, "why": "stopped_by_failures"}
+    assert b'<skipped message="stopped_by_failures"' in get(api, f"/{job['jid']}/junit").body
+    assert "minion-2: not_run (stopped_by_failures)" in get(api, f"/{job['jid']}/log").body.decode()
+
+
+def test_a_right_that_is_missing_for_the_first_wave_leaves_the_key_free(api: Api) -> None:
+    pinger, key = token_of(api, api.pinger), f"k{next(keys)}"
+    refused = api.caller.post({"tgt": "*", "fun": "test.echo", "arg": ["x"], "batch": 1}, "/v1/jobs", x_auth_token=pinger, idempotency_key=key)
+    allowed = api.caller.post({"tgt": "*", "fun": "test.ping", "batch": 1}, "/v1/jobs?wait=30", x_auth_token=pinger, idempotency_key=key)
+
+    assert problem(refused) == (403, "Forbidden")
+    assert (allowed.status, allowed.json()["status"]) == (200, "succeeded")
+
+
 def test_no_match_is_no_success(api: Api) -> None:
     answer = post(api, "?fail=1", tgt="nobody")
 

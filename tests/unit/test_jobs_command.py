@@ -79,7 +79,7 @@ def test_jobs_are_listed_and_shown_without_their_returns_whether_the_sidecar_run
     assert "minions      1 failed" in shown
     assert "web1    failed  exit_code  3" in shown
     assert whole["minions"]["web1"] == {
-        "status": "failed", "reason": "exit_code", "why": None, "source": "bus", "retcode": 3, "flags": {"truncated": True}, "at": 1001.5, "size": 10
+        "status": "failed", "reason": "exit_code", "why": None, "source": "bus", "retcode": 3, "flags": {"truncated": True}, "at": 1001.5, "size": 10, "wave": None
     }  # fmt: skip
     assert "secret" not in shown + json.dumps(whole)
 

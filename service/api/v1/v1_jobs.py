@@ -175,7 +175,7 @@ def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record:
     if req.method in {"GET", "HEAD"} and tag in (req.if_none_match or ()):
         resp.status = falcon.HTTP_304
         return
-    recovering = {"recovering": True} if jobs.running.is_recovering(record.jid) else {}
+    recovering = {"recovering": True} if jobs.running.watched.is_recovering(record.jid) else {}
     fields = (req.get_param("fields") or "").split(",")
     parts = jobs.store.parts(record.jid, bodies="return" in fields)
     shown = {**head_of(record, prefix), **recovering, "counts": dict(Counter(part.status for part in parts.values()))}
@@ -221,13 +221,20 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
         "concurrency": asked.get("concurrency"),
         **({"needs_owner": True} if record.needs_owner else {}),
         **({"cancel_asked": True} if record.cancelled else {}),
+        **({"waves": record.waves, "wave": record.wave} if record.waves else {}),
         "links": {"self": url, **parent, "events": f"{url}/events", "log": f"{url}/log", "junit": f"{url}/junit", "minion": f"{url}/minions/{{id}}"},
     }
 
 
 def part_of(part: PartRecord, *, whole: bool) -> dict[str, Any]:
     """Return what is shown of a minion. whole: with its return."""
-    told: Mapping[str, Any] = {"reason": part.reason, "why": part.why, "source": part.source, "at": None if part.at is None else moment(part.at)}
+    told: Mapping[str, Any] = {
+        "wave": part.wave,
+        "reason": part.reason,
+        "why": part.why,
+        "source": part.source,
+        "at": None if part.at is None else moment(part.at),
+    }
     shown: dict[str, Any] = {"status": part.status, **{name: value for name, value in told.items() if value is not None}, **part.flags}
     if part.source is not None:
         shown |= {"retcode": part.retcode, "size": part.size}

@@ -12,7 +12,7 @@ from typing import Any
 from service.clients import Client
 from service.errors import Fault, Unauthenticated
 from service.events.hub import Waiter
-from service.gateway.clients.gathering import Ask, Gathering, GivenUp, Returned
+from service.gateway.clients.gathering import Ask, Gathering, GivenUp, Over, Returned
 from service.gateway.clients.local import Jobs, Request, as_full_return
 from service.gateway.clients.publish import Job
 from service.gateway.clients.result import REFUSED, LowResult, failed, outcome_of
@@ -32,6 +32,15 @@ def batch_size(spec: str | int, minions: int) -> int:
     return max(1, math.ceil(share) if share < 1 else int(share))
 
 
+@dataclasses.dataclass(frozen=True)
+class Present:
+    """Who of a target is there. answered: a ping, in their order; silent: have not; no_key: a list names them, and the master does not know them."""
+
+    answered: list[str]
+    silent: list[str]
+    no_key: list[str]
+
+
 class Batches:
     """Runs the local_batch client."""
 
@@ -49,10 +58,7 @@ class Batches:
         with `raw` {data: {id, return: {}, retcode: 0}}. Source: salt/cli/batch.py, Batch.run.
         """
         fields = {name: value for name, value in low.fields.items() if name not in _BATCH_FIELDS}
-        pinging = {name: value for name, value in fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": [], "full_return": True}
-        ping = dataclasses.replace(low, client=Client.LOCAL, fun="test.ping", fields=pinging)
-        answers = self._jobs.run(ping, request)
-        minions = [minion for minion, data in answers.value.items() if data and data.get("out") != "no_return"]
+        minions = self.present(dataclasses.replace(low, fields=fields), request).answered
         if not minions:
             return LowResult([], "no_match")
         with self._jobs.hub.listen() as waiter:
@@ -63,6 +69,16 @@ class Batches:
             run.size = batch_size(low.fields.get("batch", DEFAULT_BATCH), len(minions))
             with request.timeline.stage("gather"), contextlib.ExitStack() as run.account:
                 return run.through(minions)
+
+    def present(self, low: Low, request: Request) -> Present:
+        """Ping whom a low is for, as its caller; nobody is there where nobody matches. Raises what the ping of a `local` raises."""
+        pinging = {name: value for name, value in low.fields.items() if name not in {"kwarg", "ret", "jid"}} | {"arg": []}
+        found = Present([], [], [])
+        for step in self._jobs.follow(dataclasses.replace(low, client=Client.LOCAL, fun="test.ping", fields=pinging), request):
+            if isinstance(step, Over):
+                unknown = step.group.unknown - step.group.returns.keys()
+                found = Present(list(step.group.returns), sorted(step.group.missing - unknown), sorted(unknown))
+        return found
 
 
 class _BatchRun:

@@ -6,17 +6,17 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from service.clients import Kind
 from service.gateway.clients.verdict import why_failed
-from service.jobs.outcome import OVER, REVISABLE, MinionStatus
+from service.jobs.outcome import OVER, REVISABLE, LeftOut, MinionStatus
 
 Source = Literal["bus", "job_cache"]
 # What became of a return: it counts, it corrects what was said before, it came before, it is of another function, or its minion has no part in the job.
 Heard = Literal["counted", "revised", "again", "foreign", "stranger"]
-# Why nothing is known of a minion.
-Why = Literal["credentials", "bus_interrupted", "no_right_to_look", "job_cache_off"]
+# Why nothing is known of a minion, or it was not run.
+Why = Literal["credentials", "bus_interrupted", "no_right_to_look", "job_cache_off", "in_doubt"] | LeftOut
 # Longest pause between two questions to the same silent minions.
 LONGEST_PAUSE_SECONDS = 60.0
 # Longest wait for the return of a job that was sent a signal; one that is killed never returns (salt#36667).
@@ -42,7 +42,7 @@ class Waits:
 
 @dataclasses.dataclass
 class Part:
-    """What is known of one minion. reason: of a failure. why: nothing is known. idle_since: when it first denied that it runs the job. stopped_at: when it said that it has stopped it."""
+    """What is known of one minion. reason: of a failure. why: nothing is known, or it was not run. idle_since: when it first denied that it runs the job. stopped_at: when it said that it has stopped it."""
 
     status: MinionStatus = "waiting"
     reason: str | None = None
@@ -83,17 +83,48 @@ class JobAccount:
         self._ask_at = now + patience.first
         self.parts: dict[str, Part] = {}
         self._awaited = 0
+        self._held: set[str] = set()  # whose turn has not come
         self._denied: set[str] = set()
         self.denied_at = -math.inf  # when somebody last seemed lost
         self.strays = 0  # returns of another function
         self.changed: dict[str, None] = {}  # in their order, since the owner last cleared it
 
-    def expect(self, minions: Iterable[str], no_key: Iterable[str] = ()) -> None:
-        """Await these; those without an accepted key cannot run anything."""
+    def expect(self, minions: Iterable[str], no_key: Iterable[str] = (), silent: Iterable[str] = ()) -> None:
+        """Await these; those without an accepted key, or that were not there when they were asked first, run nothing."""
         for minion in no_key:
             self._change(minion, Part("no_key"))
+        for minion in silent:
+            self._change(minion, Part("no_return"))
         for minion in minions:
             self._change(minion, Part())
+
+    def hold(self, minions: Collection[str]) -> None:
+        """Ask nothing of these until their turn comes, and take nothing of them."""
+        for minion in minions:
+            if minion not in self.parts:
+                self._change(minion, Part())
+        self._held.update(minions)
+
+    def release(self, minions: Collection[str], now: float) -> None:
+        """The turn of these has come."""
+        self._held.difference_update(minions)
+        self._started, self._ask_at = now, now + self._patience.first
+
+    def leave_out(self, why: LeftOut) -> None:
+        """The turn of those that are held never comes."""
+        for minion in self._held:
+            self._change(minion, Part("not_run", why=why))
+        self._held.clear()
+
+    @property
+    def holds_some(self) -> bool:
+        """Say whether the turn of some is still to come."""
+        return bool(self._held)
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """Why the turn of some never came; None if it did."""
+        return next((cast("LeftOut", part.why) for part in self.parts.values() if part.status == "not_run"), None)
 
     def resume(self, parts: Mapping[str, Part]) -> None:
         """Take over what is known already."""
@@ -107,8 +138,8 @@ class JobAccount:
 
     @property
     def awaited(self) -> list[str]:
-        """Those of whom more is expected."""
-        return [minion for minion, part in self.parts.items() if part.status not in OVER]
+        """Those of whom more is expected now."""
+        return [minion for minion, part in self.parts.items() if part.status not in OVER and minion not in self._held]
 
     # What is heard.
 
@@ -121,7 +152,7 @@ class JobAccount:
         if self._open_until is not None and minion not in self.parts:
             self._change(minion, Part())
         part = self.parts.get(minion)
-        if part is None:
+        if part is None or minion in self._held:
             return "stranger"
         if event.get("fun", self._fun) != self._fun or (arguments is not None and arguments != self._arguments):
             self.strays += 1

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
 from service.clients import Client
-from service.errors import Fault, InvalidConfiguration, Unauthenticated
+from service.errors import Fault, InvalidConfiguration, MasterRefused, MasterTimeout, MasterUnreachable, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
@@ -20,6 +20,10 @@ LOOK_UP_SECONDS = 30.0
 RENEW_SECONDS = 60.0
 
 Credentials = Mapping[str, Any]
+# After these nobody can say whether the master has taken the job.
+DOUBTFUL = (MasterTimeout, MasterUnreachable, MasterRefused)
+# A publish may have waited in the master this long before it was taken.
+SETTLED_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +122,17 @@ class Inquiries:
             on_asked(self._run(low, self._by_whom(credentials)) is not None)
 
         self._threads.submit(asking)
+
+    def publish(self, low: Low, credentials: Credentials, on_answer: Callable[[LowResult | Fault], None]) -> None:
+        """Publish what belongs to a job, as its owner and nobody else. on_answer: gets what the master made of it."""
+
+        def publishing() -> None:
+            try:
+                on_answer(self._asker.run(dataclasses.replace(low, fields={**low.fields, **credentials}), self._request()))
+            except Fault as fault:
+                on_answer(fault)
+
+        self._threads.submit(publishing)
 
     def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
         """Look a job up in the job cache. on_answer: gets None if nobody's credentials let us look, or the master is away."""

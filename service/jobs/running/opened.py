@@ -6,18 +6,19 @@ import dataclasses
 import math
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from service.events.checked import Odd, checked
 from service.events.event import Event
 from service.http.media import encode, written
 from service.jobs import JobStatus
 from service.jobs.job_request import digest_of
-from service.jobs.outcome import OPEN, REVISABLE, Cause, SuccessPolicy, codes_of, conclude
+from service.jobs.outcome import OPEN, REVISABLE, STARTING, Cause, SuccessPolicy, codes_of, conclude
 from service.jobs.running.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.running.findings import TRIMMED, findings
 from service.jobs.running.inquiries import Cached, Credentials
-from service.jobs.stores.store import BODY_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord
+from service.jobs.running.rolling import Rolling
+from service.jobs.stores.store import BODY_LIMIT_BYTES, Change, Happening, HappeningKind, JobRecord, PartRecord
 
 # Those whose return would still be news when their job is over.
 LATE = REVISABLE | {"waiting", "running"}
@@ -40,6 +41,12 @@ class JobsReport(Protocol):
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         """A return of another function came under a job's jid."""
+
+    def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
+        """The master has taken a wave of a job, one of so many."""
+
+    def wave_in_doubt(self, jid: str, wave: int) -> None:
+        """Nobody can say whether the master has taken a wave of a job."""
 
     def jobs_recovered(self, count: int) -> None:
         """Jobs that were not over are followed again, after a start."""
@@ -84,7 +91,7 @@ class Terms:
             fail_on_false=asked["fail_on_false"],
             queues=asked["queues"],
             kind=asked["client"],
-            open_until=None if self.syndic_seconds is None else now + first + self.syndic_seconds,
+            open_until=None if self.syndic_seconds is None or asked.get("batch") else now + first + self.syndic_seconds,
         )
 
 
@@ -99,8 +106,8 @@ class OpenJob:
 
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
-    looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it.
-    interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; unstored: what they have to be told; happened: the number of the last one; told_up_to: of the last that is stored, whose change `news` tells. digested: the last return's arguments as a text, and their digest. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
+    looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it. rolling: its waves, if it has any.
+    interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; noted_wave: the last wave that was, and whether the next one needs its owner; unstored: what they have to be told; happened: the number of the last one; told_up_to: of the last that is stored, whose change `news` tells. digested: the last return's arguments as a text, and their digest. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
     """
 
     record: JobRecord
@@ -125,6 +132,8 @@ class OpenJob:
     expired: bool = False
     closed_at: float | None = None
     kill_at: float = math.inf
+    rolling: Rolling | None = None
+    noted_wave: tuple[int, bool] = (0, False)
     entered: tuple[JobStatus, float] | None = None
     left: list[tuple[JobStatus, float]] = dataclasses.field(default_factory=list)
     noted: tuple[str, str | None] | None = None
@@ -141,6 +150,7 @@ class OpenJob:
         self.happened = self.record.happened
         if self.record.happened:
             self.noted, self.told_up_to = (self.record.status, self.record.cause), self.record.happened
+            self.noted_wave = (self.record.wave, False)
         else:
             self.entered = (self.record.status, self.record.since)
 
@@ -182,7 +192,9 @@ class OpenJob:
 
     @property
     def missed(self) -> Why | None:
-        """Return why a return may have been missed, None if none can have been."""
+        """Return why a return may have been missed, or never be sent, None if none can have been."""
+        if self.rolling is not None and self.rolling.is_unclear:
+            return "in_doubt"
         if not self.interrupted or self.looked_up:
             return None
         if self.answered:
@@ -276,8 +288,8 @@ class OpenJob:
     def settle(self, now: float, time_of_day: float) -> None:
         """Work out what the job has come to, if that can be said; it may be a correction."""
         account, before = self.account, self.record
-        if account is not None and (self.is_over or self.expired or account.is_done(now)):
-            end = conclude(self.policy, account.counts)
+        if account is not None and before.status not in STARTING and (self.is_over or self.expired or account.is_done(now)):
+            end = conclude(self.policy, account.counts, account.left_out)
             self.closed_at = now if self.closed_at is None else self.closed_at
             self.record = dataclasses.replace(before, status=end.status, cause=end.cause, finished=before.finished or time_of_day)
 
@@ -288,11 +300,12 @@ class OpenJob:
         if account is not None:
             for minion in account.changed:
                 part = account.parts[minion]
-                parts[minion] = self.heard.get(minion) or PartRecord(part.status, part.reason, part.why, part.source)
+                known = self.heard.get(minion) or PartRecord(part.status, part.reason, part.why, part.source)
+                parts[minion] = known if self.rolling is None else dataclasses.replace(known, wave=self.rolling.number_of.get(minion))
         self._note(parts, at)
         strays = account.strays if account is not None else self.record.strays
         self.record = dataclasses.replace(self.record, strays=strays, happened=self.happened, revision=self.record.revision + 1)
-        return Change(self.record, parts, tuple(self.unstored), notice=self._is_to_be_told)
+        return Change(self.record, parts, tuple(self.unstored), notice=self._is_to_be_told, durable=self.record.wave > self.record.taken)
 
     @property
     def _is_to_be_told(self) -> bool:
@@ -305,13 +318,22 @@ class OpenJob:
         """Note what there is to tell those who follow the job: that it runs before its minions, what it came to after them."""
         if not self.is_over:
             self._note_status(at)
+        self._note_wave(at)
         for minion, part in parts.items():
-            if part.status != "waiting" and self.happened < MOST_HAPPENINGS:
-                told = {"status": part.status, "reason": part.reason, "why": part.why, **part.flags}
-                self._happened("minion", told, at, minion)
-                if self.happened == MOST_HAPPENINGS:
-                    self._happened("gap", {}, at)
+            if part.status != "waiting":
+                self._note_some("minion", {"status": part.status, "reason": part.reason, "why": part.why, **part.flags}, at, minion)
         self._note_status(at)
+
+    def _note_wave(self, at: float) -> None:
+        """Note that a wave begins, or that the next one waits for the job's owner."""
+        rolling, wave, needs_owner = self.rolling, self.record.wave, self.record.needs_owner
+        if rolling is None:
+            return
+        if wave > self.noted_wave[0]:
+            self._note_some("wave", {"wave": wave, "of": self.record.waves, "minions": len(rolling.waves[wave - 1])}, at)
+        if needs_owner and not self.noted_wave[1]:
+            self._note_some("wave", {"wave": wave + 1, "of": self.record.waves, "needs_owner": True}, at)
+        self.noted_wave = (max(wave, self.noted_wave[0]), needs_owner)
 
     def _note_status(self, at: float) -> None:
         record = self.record
@@ -327,7 +349,14 @@ class OpenJob:
         self._note_status(at)
         self._happened("step", told, at)
 
-    def _happened(self, kind: Literal["status", "minion", "step", "gap"], body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
+    def _note_some(self, kind: HappeningKind, body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
+        """Note what is not told any more when there was too much of it."""
+        if self.happened < MOST_HAPPENINGS:
+            self._happened(kind, body, at, minion)
+            if self.happened == MOST_HAPPENINGS:
+                self._happened("gap", {}, at)
+
+    def _happened(self, kind: HappeningKind, body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
         self.happened += 1
         said = {name: value for name, value in body.items() if value is not None}
         self.unstored.append(Happening(self.happened, kind, at, said, minion))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from service.jobs.job_request import policy_of
-from service.jobs.running.account import Part
+from service.jobs.running.account import Part, Why
 from service.jobs.running.opened import OpenJob, Terms
+from service.jobs.running.rolling import Rolling
 from service.jobs.running.watched_jobs import WatchedJobs
+from service.jobs.running.waves import Waves
 from service.jobs.stores.store import JobRecord, Store
 
 
 class Recovery:
     """Makes jobs of stored ones. boot: tells one run of the machine from another. now: Unix time."""
 
-    def __init__(self, store: Store, terms: Terms, boot: str, *, monotonic: Callable[[], float], now: Callable[[], float]) -> None:
-        self._store, self._terms, self._boot = store, terms, boot
+    def __init__(self, store: Store, terms: Terms, waves: Waves, boot: str, *, monotonic: Callable[[], float], now: Callable[[], float]) -> None:
+        self._store, self._terms, self._waves, self._boot = store, terms, waves, boot
         self._monotonic, self._now = monotonic, now
 
     def left_behind(self, watched: WatchedJobs) -> list[OpenJob]:
@@ -33,7 +36,7 @@ class Recovery:
     def again(self, record: JobRecord) -> OpenJob:
         """Return a job that is not over."""
         job = OpenJob(record, policy_of(record.request), self.ends_at(record), interrupted=True, recovering=True)
-        if record.status == "running" and not job.is_sequence:
+        if (record.status == "running" and not job.is_sequence) or record.waves:
             self._resume(job)
         return job
 
@@ -48,6 +51,9 @@ class Recovery:
     def _resume(self, job: OpenJob) -> None:
         now = self._monotonic()
         job.account = self._terms.account(job.record, now)
-        job.account.resume({minion: Part(part.status, part.reason) for minion, part in self._store.parts(job.record.jid, bodies=False).items()})
+        parts = self._store.parts(job.record.jid, bodies=False)
+        job.account.resume({minion: Part(part.status, part.reason, cast("Why | None", part.why)) for minion, part in parts.items()})
         job.account.strays = job.record.strays
         job.account.cut(now)
+        if job.record.waves:
+            self._waves.resume(job, Rolling.of(job.record, parts), job.account)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from service.batcher import Batcher
 from service.errors import NoSuchJob, Overloaded, StorageUnavailable
 from service.events.event import Event
-from service.jobs.job_request import policy_of
+from service.jobs.job_request import JobRequest, policy_of
+from service.jobs.outcome import STARTING
 from service.jobs.running.account import MASTER, Heard, JobAccount
 from service.jobs.running.followed_sequences import FollowedSequences
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
@@ -22,6 +23,7 @@ from service.jobs.running.queueing import GroupQueue
 from service.jobs.running.recovery import Recovery
 from service.jobs.running.stops import Stops
 from service.jobs.running.watched_jobs import WatchedJobs
+from service.jobs.running.waves import Waves
 from service.jobs.stores.store import JobRecord, Store, answered
 
 QUEUE_EVENTS = 20_000
@@ -36,7 +38,7 @@ class RunningJobs:
     """
     Follows jobs. `take` and `cut` run on the bus thread and only queue; the other methods may be called from any thread.
 
-    now is Unix time; boot: tells one run of the machine from another. bus_open: events arrive; without, nobody is asked.
+    now is Unix time; boot: tells one run of the machine from another. bus_open: events arrive; without, nobody is asked. own: as of Waves.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class RunningJobs:
         new_jid: Callable[[], str],
         boot: str,
         bus_open: Callable[[], bool],
+        own: Callable[[str, str], None],
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         tick_seconds: float = TICK_SECONDS,
@@ -58,17 +61,18 @@ class RunningJobs:
         self._store, self._inquiries, self._terms, self._keeping, self._report = store, inquiries, terms, keeping, report
         self._new_jid, self._bus_open = new_jid, bus_open
         self._monotonic, self._now, self._tick_seconds = monotonic, now, tick_seconds
-        self._recovery = Recovery(store, terms, boot, monotonic=monotonic, now=now)
-        self.watched = WatchedJobs()
-        self.stops = Stops(store, inquiries, self.watched, new_jid=new_jid, monotonic=monotonic)
-        self.queue = GroupQueue(
-            store, self.watched, report, self._do, self._restate, left_open=self._recovery.again, bus_open=bus_open, monotonic=monotonic, now=now
-        )
-        self.sequences = FollowedSequences(store, self.watched, self._do, self._restate, left_open=self._recovery.again, now=now)
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
+        self.watched = WatchedJobs()
+        self.waves = Waves(
+            inquiries, self.watched, report, terms, self._touched, do=self._do, tell=self._tell, look=self._look_up, own=own, monotonic=monotonic
+        )
+        self._recovery = Recovery(store, terms, self.waves, boot, monotonic=monotonic, now=now)
+        self.stops = Stops(store, inquiries, self.watched, self.waves, new_jid=new_jid, monotonic=monotonic)
+        again = self._recovery.again
+        self.queue = GroupQueue(store, self.watched, report, self._do, self._restate, left_open=again, bus_open=bus_open, monotonic=monotonic, now=now)
+        self.sequences = FollowedSequences(store, self.watched, self._do, self._restate, left_open=again, now=now)
         self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
-        self._next_step = self._next_prune = 0.0
-        self._missed = False  # events did not fit into the queue
+        self._next_step, self._next_prune, self._missed = 0.0, 0.0, False  # missed: events did not fit into the queue
         self._batcher: Batcher[Event | Callable[[], None]] = Batcher(
             "jobs",
             self._handle_batch,
@@ -116,15 +120,14 @@ class RunningJobs:
 
     def claim(self, record: JobRecord, credentials: Credentials) -> bool:
         """Take in hand a job that may have to be published again; False while another request does, here or on another sidecar."""
-        job = OpenJob(record, policy_of(record.request), self._recovery.ends_at(record), interrupted=True)
-        return self._store.claim(record.jid) and self.watched.claim(job, credentials)
+        return self._store.claim(record.jid) and self.watched.claim(self._recovery.again(record), credentials)
 
     def published(self, jid: str, minions: Collection[str], no_key: Collection[str] = ()) -> JobRecord:
         """The master has taken the job."""
 
         def take(job: OpenJob) -> None:
             job.publishing = False
-            if job.account is None:
+            if job.record.status in STARTING:
                 self._open(job, minions, no_key)
 
         return self._do(jid, take)
@@ -172,29 +175,20 @@ class RunningJobs:
 
     def drop(self, jid: str) -> None:
         """Forget a job whose intent could not be stored."""
-        job = self.watched.get(jid)
-        if job is not None:
+        if (job := self.watched.get(jid)) is not None:
             self.watched.drop(job)
 
-    def lend(self, jid: str, credentials: Credentials) -> None:
-        """Ask in the name of a job's owner, who is here: about a job that nobody else could ask for."""
+    def lend(self, jid: str, credentials: Credentials, request: JobRequest | None = None) -> None:
+        """Ask in the name of a job's owner, who is here, about a job that nobody else could ask for, and go on with its waves. request: what it runs, if that is known again."""
         job = self.watched.get(jid)
-        if job is not None and not job.is_over and job.record.status != "queued" and (job.credentials is None or job.refused):
-            self._do(jid, lambda job: self._take_credentials(job, credentials))
+        if job is None or job.is_over or job.record.status == "queued":
+            return
+        if job.credentials is None or job.refused or self.waves.lacks(job, credentials, request):
+            self._do(jid, lambda job: self._take_credentials(job, credentials, request))
 
     def cancel(self, jid: str, stopping: str, credentials: Credentials) -> None:
         """A request is about to ask the minions, under the jid *stopping*, to end a job; what goes on after a while is killed in its name."""
         self._do(jid, lambda job: self.stops.begin(job, stopping, credentials))
-
-    def awaited(self, jid: str) -> list[str]:
-        """Return the minions of a job of whom more is expected; nobody where it is not followed."""
-        job = self.watched.get(jid)
-        return list(job.account.awaited) if job is not None and job.account is not None and not job.is_over else []
-
-    def is_recovering(self, jid: str) -> bool:
-        """Say whether it is still being found out what became of a job while we were away."""
-        job = self.watched.get(jid)
-        return job is not None and job.looking
 
     def _do(self, jid: str, what: Callable[[OpenJob], None]) -> JobRecord:
         """Let the thread do something with a job; return it when that is stored, or cannot be for now."""
@@ -226,6 +220,7 @@ class RunningJobs:
         if stepping:
             self._next_step = now + self._tick_seconds
             for job in self.watched.all():
+                self.waves.step(job, now)
                 self._step(job, now)
             self.stops.kill_due(now)
         if self._save(now) or stepping:
@@ -237,6 +232,9 @@ class RunningJobs:
 
     def _open(self, job: OpenJob, minions: Collection[str], no_key: Collection[str]) -> None:
         """Open the account of a job that the master has taken, with what was heard of it before."""
+        if job.rolling is not None:
+            self.waves.taken(job, minions)
+            return
         job.account = self._terms.account(job.record, self._monotonic())
         job.account.expect(minions, no_key)
         job.record = dataclasses.replace(job.record, status="running", expected=len(minions))
@@ -260,8 +258,7 @@ class RunningJobs:
             self._report.handler_crashed("jobs")
 
     def _handle_event(self, event: Event) -> None:
-        found = self.watched.find(event)
-        if found is None:
+        if (found := self.watched.find(event)) is None:
             return
         job, bearing = found
         if bearing == "answer":
@@ -292,7 +289,7 @@ class RunningJobs:
             self.queue.step(job, now)
         elif job.is_sequence:
             self.sequences.step(job, now)
-        elif job.account is None:
+        elif job.record.status in STARTING or job.account is None:
             if now >= job.ends_at and not job.publishing:
                 self._restate(job, status="unknown", finished=self._now())
         else:
@@ -330,6 +327,7 @@ class RunningJobs:
     def _looked_up(self, job: OpenJob, found: Cached | None) -> None:
         job.looking = False
         self._touched.add(job.record.jid)
+        self.waves.looked_up(job, found)
         if found is None:
             return
         job.permitted = True
@@ -337,15 +335,16 @@ class RunningJobs:
             self._booked(job, MASTER, job.book_run(found, self._now()))
             return
         job.answered = True
-        if job.account is None and found.known and not job.publishing:
+        if job.record.status in STARTING and found.known and not job.publishing:
             # Asked for before we were away, and taken by the master.
             self._open(job, found.minions, ())
         job.looked_up = found.complete
         for minion, data in found.returns.items():
             self._booked(job, minion, job.book(minion, data, None, "job_cache", self._now()))
 
-    def _take_credentials(self, job: OpenJob, credentials: Credentials) -> None:
+    def _take_credentials(self, job: OpenJob, credentials: Credentials, request: JobRequest | None) -> None:
         job.credentials, job.refused = dict(credentials), False
+        self.waves.lend(job, request)
         if job.interrupted and not job.looked_up and job.cached_as is not None:
             self._look_up(job, self._monotonic())
 
@@ -372,6 +371,7 @@ class RunningJobs:
         if not jobs:
             return False
         for job in jobs:
+            self.waves.step(job, now)
             job.settle(now, self._now())
         try:
             lost = self._store.save([job.take_changes(self._now()) for job in jobs])
@@ -381,6 +381,7 @@ class RunningJobs:
         self._touched.clear()
         for job in jobs:
             self.watched.drop(job) if job.record.jid in lost else job.stored(self._report)
+            self.waves.stored(job)
         return any(job.is_over and job.record.concurrency_group for job in jobs)
 
     def _prune(self, now: float) -> None:

@@ -11,7 +11,8 @@ from service.jobs.outcome import OPEN, OVER
 from service.jobs.running.inquiries import Credentials, Inquiries, Question
 from service.jobs.running.opened import OpenJob
 from service.jobs.running.watched_jobs import WatchedJobs
-from service.jobs.stores.store import PartRecord, Store
+from service.jobs.running.waves import Waves
+from service.jobs.stores.store import JobRecord, PartRecord, Store
 
 # A job that goes on so long after it was asked to end is killed.
 KILL_SECONDS = 10.0
@@ -32,8 +33,10 @@ class _Kill:
 class Stops:
     """Ends jobs. `ask_elsewhere` is called from request threads, the others on the thread `jobs`."""
 
-    def __init__(self, store: Store, inquiries: Inquiries, watched: WatchedJobs, *, new_jid: Callable[[], str], monotonic: Callable[[], float]) -> None:
-        self._store, self._inquiries, self._watched = store, inquiries, watched
+    def __init__(
+        self, store: Store, inquiries: Inquiries, watched: WatchedJobs, waves: Waves, *, new_jid: Callable[[], str], monotonic: Callable[[], float]
+    ) -> None:
+        self._store, self._inquiries, self._watched, self._waves = store, inquiries, watched, waves
         self._new_jid, self._monotonic = new_jid, monotonic
         self._elsewhere: Bounded[str, _Kill] = Bounded(MOST_ELSEWHERE)  # by jid; each change is one step
 
@@ -68,8 +71,8 @@ class Stops:
 
     def _kill(self, jid: str, credentials: Credentials) -> None:
         job = self._store.job(jid)
-        minions = awaited_of(self._store.parts(jid, bodies=False))
-        if job is not None and job.status in OPEN and minions:
+        minions = awaited_of(job, self._store.parts(jid, bodies=False)) if job is not None and job.status in OPEN else []
+        if minions:
             question = Question("saltutil.kill_job", minions, self._new_jid())
             self._store.ask_to_end(jid, question.jid)
             self._inquiries.ask(question, jid, credentials, lambda _permitted: None)
@@ -77,8 +80,9 @@ class Stops:
     def _expect(self, job: OpenJob, question: str) -> None:
         job.record = dataclasses.replace(job.record, cancelled=True)
         self._watched.answers(job, question)
+        self._waves.stop(job, "cancelled")
 
 
-def awaited_of(parts: Mapping[str, PartRecord]) -> list[str]:
-    """Return the minions of whom more is expected."""
-    return [minion for minion, part in parts.items() if part.status not in OVER]
+def awaited_of(job: JobRecord, parts: Mapping[str, PartRecord]) -> list[str]:
+    """Return the minions of a job of whom more is expected now."""
+    return [minion for minion, part in parts.items() if part.status not in OVER and (part.wave or 0) <= job.wave]

@@ -67,6 +67,16 @@ class WatchedJobs:
         found = Counter("in_doubt" if job.record.status == "publishing" and not job.publishing else job.record.status for job in self.all())
         return {status: found[status] for status in OPEN}
 
+    def awaited(self, jid: str) -> list[str]:
+        """Return the minions of a job of whom more is expected now; nobody where it is not followed."""
+        job = self.get(jid)
+        return list(job.account.awaited) if job is not None and job.account is not None and not job.is_over else []
+
+    def is_recovering(self, jid: str) -> bool:
+        """Say whether it is still being found out what became of a job while we were away."""
+        job = self.get(jid)
+        return job is not None and job.looking
+
     def wait(self, jid: str, seconds: float) -> None:
         """Sleep until a job is over, at most *seconds*; not at all after `end_waits`."""
         job = self.get(jid)

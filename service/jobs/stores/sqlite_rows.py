@@ -43,6 +43,12 @@ MIGRATIONS = (
     ALTER TABLE job ADD COLUMN queued_seconds REAL NOT NULL DEFAULT 0;
     CREATE INDEX job_group ON job (concurrency_group) WHERE finished IS NULL;
     """,
+    """
+    ALTER TABLE job ADD COLUMN waves INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN wave INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN taken INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE part ADD COLUMN wave INTEGER;
+    """,
 )
 
 
@@ -140,6 +146,7 @@ def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord])
             part.at,
             part.size,
             body if room >= 0 else None,
+            part.wave,
         )
         rows.append(row)
     db.executemany(_PUT_PART, rows)
@@ -147,6 +154,6 @@ def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord])
 
 def part_of(row: tuple[Any, ...]) -> PartRecord:
     """Return a minion's part in a job from its row."""
-    status, reason, why, source, retcode, flags, at, size, body = row
+    status, reason, why, source, retcode, flags, at, size, body, wave = row
     told = {} if flags == "{}" else json.loads(flags)
-    return PartRecord(status, reason, why, source, None if retcode == "null" else json.loads(retcode), told, at, size, body and unpacked(body))
+    return PartRecord(status, reason, why, source, None if retcode == "null" else json.loads(retcode), told, at, size, body and unpacked(body), wave)

@@ -133,7 +133,7 @@ class SqliteStore:
                 if change.notice:
                     db.execute("INSERT OR IGNORE INTO notice VALUES (?, ?)", (change.job.jid, change.job.finished))
 
-        self._written(put, durable=False)
+        self._written(put, durable=any(change.durable for change in rows))
         return set()
 
     def claim(self, jid: str) -> bool:  # noqa: ARG002 - one process has the file, so nobody else can

@@ -22,6 +22,7 @@ _JSON = json.JSONEncoder(default=str, skipkeys=True)
 # Longest wait of a request for a thread that stores.
 ANSWER_SECONDS = 30.0
 T = TypeVar("T")
+HappeningKind = Literal["status", "wave", "minion", "step", "gap"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class JobRecord:
     cancelled: somebody asked for its end. master_jid: the master's own id of a job that runs on itself.
     happened: the number of its last happening. parent: the job that it repeats, or is a part of.
     concurrency_group: of its jobs one is under way at a time. needs_owner: it goes on only with its owner's next request. queued_seconds: until its turn in the group came.
+    waves: how many its minions are dealt out to, 0 if they all run it at once; wave: how many of them have begun; taken: of how many the master has said so.
     """
 
     jid: str
@@ -61,6 +63,9 @@ class JobRecord:
     concurrency_group: str | None = None
     needs_owner: bool = False
     queued_seconds: float = 0.0
+    waves: int = 0
+    wave: int = 0
+    taken: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +73,7 @@ class PartRecord:
     """
     What one minion has to do with a job. flags: what else its return says (findings.py).
 
-    body: its return as JSON; None if there is none, or where it was too large to be kept. size: of the return, in bytes.
+    body: its return as JSON; None if there is none, or where it was too large to be kept. size: of the return, in bytes. wave: which one it is in, from 1.
     """
 
     status: MinionStatus
@@ -80,6 +85,7 @@ class PartRecord:
     at: float | None = None
     size: int = 0
     body: bytes | None = None
+    wave: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +93,11 @@ class Happening:
     """
     Something that those who follow a job are told. seq: its number, from 1. at: seconds since 1970.
 
-    kind: `status` of the job, `minion`: what is known of one, `step`: what became of a step of a sequence, `gap`: there were too many, and only the job's status is told from here on.
+    kind: `status` of the job, `wave`: one begins, or waits for the job's owner, `minion`: what is known of one, `step`: what became of a step of a sequence, `gap`: there were too many, and only the job's status is told from here on.
     """
 
     seq: int
-    kind: Literal["status", "minion", "step", "gap"]
+    kind: HappeningKind
     at: float
     body: Mapping[str, Any]
     minion: str | None = None
@@ -99,12 +105,13 @@ class Happening:
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What is stored of a job at one time: the job, those of its minions that have changed, and what happened. notice: it is over, and that is to be told."""
+    """What is stored of a job at one time: the job, those of its minions that have changed, and what happened. notice: it is over, and that is to be told. durable: a loss of power must not undo it."""
 
     job: JobRecord
     parts: Mapping[str, PartRecord]
     happenings: Sequence[Happening] = ()
     notice: bool = False
+    durable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

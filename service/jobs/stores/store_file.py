@@ -65,7 +65,7 @@ class StoreFile:
         with self._opened("ro") as db:
             row = db.execute("SELECT * FROM job WHERE jid = ?", (jid,)).fetchone()
             parts = db.execute(
-                "SELECT minion, status, reason, why, source, retcode, flags, at, size FROM part WHERE jid = ? ORDER BY minion", (jid,)
+                "SELECT minion, status, reason, why, source, retcode, flags, at, size, wave FROM part WHERE jid = ? ORDER BY minion", (jid,)
             ).fetchall()
         return {**_job(row), "minions": {part["minion"]: _part(part) for part in parts}} if row else None
 

@@ -61,6 +61,8 @@ EVENTS = (
         ("jid", "salt.fun", "origin", "returned", "failed", "missing", "missing_sample", "completion_s", "tainted"),
     ),
     LogEvent("job.over", "info", "A job of `/v1` has come to something (`status`), or a late return has corrected what (`revised`). `duration_s`: since it was asked for.", ("jid", "status", "cause", "revised", "duration_s")),
+    LogEvent("job.wave", "info", "The master has taken a wave of a job of `/v1` that has a `batch`.", ("jid", "wave", "waves", "minions")),
+    LogEvent("job.wave_in_doubt", "warning", "The master's answer to the publish of a wave was lost. It is looked up before it is published again, under the same jid.", ("jid", "wave")),
     LogEvent("job.recovered", "info", "So many jobs of `/v1` were not over when the process before this one ended, and are followed again.", ("count",)),
     LogEvent("job.foreign_return", "warning", "A return of another function, or with other arguments, came under the jid of a job of `/v1`: somebody uses its id. It is not counted as the job's. Logged once a minute.", ("jid", "minion", "count")),
     LogEvent("job.not_stored", "error", "What was learned of jobs of `/v1` could not be stored; it is tried again every second. Logged once a minute.", ("message", "count")),

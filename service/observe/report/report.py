@@ -164,6 +164,14 @@ class Report:
             self._log.warning("job.foreign_return", **seen)
             self._record("foreign_return", {"action": "job", **seen})
 
+    def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
+        """The master has taken a wave of a job of `/v1`."""
+        self._log.info("job.wave", jid=jid, wave=wave, waves=waves, minions=minions)
+
+    def wave_in_doubt(self, jid: str, wave: int) -> None:
+        """The master's answer to the publish of a wave was lost; it is found out whether it was taken."""
+        self._log.warning("job.wave_in_doubt", jid=jid, wave=wave)
+
     def jobs_recovered(self, count: int) -> None:
         """Jobs of `/v1` that were not over are followed again."""
         self._metrics.jobs_recovered(count)

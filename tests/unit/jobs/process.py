@@ -10,13 +10,19 @@ from typing import Any
 import salt.payload
 
 from service.demo.embedded import until
+from service.errors import Fault
 from service.events.event import read
+from service.gateway.clients.result import LowResult
+from service.gateway.low import Low
+from service.jobs.followers import shown
+from service.jobs.job_request import parse
 from service.jobs.running.account import Waits
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.running.opened import Keeping, Terms
 from service.jobs.running.running_jobs import RunningJobs
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import JobRecord
+from service.jobs.wave_plan import Turns
 from tests.unit.jobs.kept import JID, job
 
 TOKEN = {"token": "ab" * 32}
@@ -29,6 +35,7 @@ class Asked(Inquiries):
     def __init__(self, *, may_look: bool) -> None:
         self.may_look = may_look
         self.questions: list[tuple[Question, Credentials | None, Callable[[bool], None]]] = []
+        self.publishes: list[tuple[list[str], Credentials, Callable[[LowResult | Fault], None]]] = []
         self.looked_for: list[str] = []
         self.look_ups: list[Callable[[Cached | None], None]] = []
 
@@ -41,6 +48,10 @@ class Asked(Inquiries):
     def ask(self, question: Question, jid: str, credentials: Credentials | None, on_asked: Callable[[bool], None]) -> None:
         assert jid == JID
         self.questions.append((question, credentials, on_asked))
+
+    def publish(self, low: Low, credentials: Credentials, on_answer: Callable[[LowResult | Fault], None]) -> None:
+        self.publishes.append((low.fields["tgt"], credentials, on_answer))
+        assert (low.fields["jid"], low.fun, low.fields["arg"]) == (JID, "test.echo", ["a"])
 
     def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
         self.looked_for.append(jid)
@@ -58,6 +69,8 @@ class Heard:
         self.recovered: list[int] = []
         self.not_stored: list[str] = []
         self.crashes = 0
+        self.waves: list[tuple[int, int, int]] = []
+        self.doubted: list[int] = []
 
     def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
         assert seconds >= 0
@@ -68,6 +81,14 @@ class Heard:
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         self.foreign.append(f"{jid} {minion}")
+
+    def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
+        assert jid
+        self.waves.append((wave, waves, minions))
+
+    def wave_in_doubt(self, jid: str, wave: int) -> None:
+        assert jid
+        self.doubted.append(wave)
 
     def jobs_recovered(self, count: int) -> None:
         self.recovered.append(count)
@@ -87,6 +108,7 @@ class Sidecar:
         self.now = now
         self.clock_set_by = 0.0
         self.bus = True
+        self.owned: list[tuple[str, str]] = []
         self.asked, self.report = Asked(may_look=may_look), Heard()
         self.commits: list[float] = []
         self.store = SqliteStore(folder / "jobs.db", on_commit=self.commits.append, monotonic=time.monotonic)
@@ -99,6 +121,7 @@ class Sidecar:
             new_jid=lambda: "9" * 19 + str(len(self.asked.questions)),
             boot=boot,
             bus_open=lambda: self.bus,
+            own=lambda jid, owner: self.owned.append((jid, owner)),
             monotonic=lambda: self.now,
             now=self.time_of_day,
             tick_seconds=0.002,
@@ -114,6 +137,30 @@ class Sidecar:
         self.jobs.begin(record, TOKEN)
         self.store.intend(record)
         self.jobs.published(record.jid, minions, no_key)
+
+    def roll(self, *waves: list[str], silent: tuple[str, ...] = (), no_key: tuple[str, ...] = (), taken: bool = True, **asked: Any) -> None:
+        """Begin a job in waves; its first one is taken by the master."""
+        request = parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], "batch": 1, **asked})
+        record = job(request=request.kept(), deadline=1000.0 + request.deadline, ends_at=1000.0 + request.deadline)
+        self.store.intend(record)
+        self.jobs.begin(record, TOKEN)
+        self.jobs.waves.plan(JID, Turns(list(waves), list(silent), list(no_key)), request)
+        if taken:
+            self.jobs.published(JID, waves[0])
+
+    def publish(self, count: int) -> list[str]:
+        """Wait for this many publishes of later waves; return whom the last one is for."""
+        self.until(lambda: len(self.asked.publishes) == count)
+        return self.asked.publishes[-1][0]
+
+    def take(self, *minions: str) -> None:
+        """Let the master take the last publish, for all that it is for or for these."""
+        asked, _, on_answer = self.asked.publishes[-1]
+        on_answer(LowResult({"jid": JID, "minions": list(minions) or asked}))
+
+    def happened(self) -> list[dict[str, Any]]:
+        """Return what followers of the job were told, without numbers and times."""
+        return [{name: value for name, value in shown(one).items() if name not in {"seq", "at"}} for one in self.store.happenings(JID, 0, 1000)]
 
     def returns(self, minion: str, value: object = "a", jid: str = JID, **fields: Any) -> None:
         data = {"id": minion, "jid": jid, "fun": "test.echo", "fun_args": ["a"], "return": value, "retcode": 0, "success": True, **fields}

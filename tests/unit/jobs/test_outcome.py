@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.jobs import JobStatus
-from service.jobs.outcome import CODES, OPEN, Conclusion, MinionStatus, SuccessPolicy, codes_of, conclude
+from service.jobs.outcome import CODES, OPEN, Conclusion, LeftOut, MinionStatus, SuccessPolicy, codes_of, conclude
 
 policies = st.builds(
     SuccessPolicy,
@@ -47,10 +47,31 @@ WELL = ("succeeded", "partial")
         ({"failed": 1, "cancelled": 1}, {}, ("cancelled", None)),
         ({"ok": 1, "running": 1}, {}, ("timed_out", None)),
         ({"failed": 1, "running": 1}, {}, ("failed", None)),
+        ({"ok": 1, "not_run": 1}, {}, ("timed_out", None)),
+        ({"ok": 1, "not_run": 1}, {"fail_on": "all"}, ("partial", None)),
+        ({"ok": 1, "failed": 1, "not_run": 1}, {}, ("failed", None)),
+        ({"ok": 1, "no_return": 1, "not_run": 1}, {}, ("failed", "missing")),
+        ({"ok": 9, "not_run": 1}, {"fail_on": "none", "min_success": "90%"}, ("partial", None)),
+        ({"not_run": 2}, {"fail_on": "none"}, ("timed_out", None)),
     ],
 )
 def test_what_a_job_comes_to(counts: dict[MinionStatus, int], policy: dict[str, Any], end: tuple[str, str | None]) -> None:
     found = conclude(SuccessPolicy(**policy), counts)
+
+    assert (found.status, found.cause) == end
+
+
+@pytest.mark.parametrize(
+    ("counts", "left_out", "end"),
+    [
+        ({"ok": 9, "failed": 1, "not_run": 1}, "stopped_by_failures", ("failed", "stopped")),
+        ({"ok": 9, "failed": 1, "not_run": 1}, "cancelled", ("cancelled", None)),
+        ({"ok": 9, "failed": 1, "not_run": 1}, "deadline", ("partial", None)),
+        ({"ok": 9, "failed": 1}, None, ("partial", None)),
+    ],
+)
+def test_waves_that_were_stopped_are_no_success_whatever_is_tolerated(counts: dict[MinionStatus, int], left_out: LeftOut, end: tuple[str, str | None]) -> None:
+    found = conclude(SuccessPolicy("none"), counts, left_out)
 
     assert (found.status, found.cause) == end
 

@@ -91,11 +91,12 @@ def test_jobs_of_an_older_version_are_still_there(tmp_path: Path) -> None:
             db.executescript(script)
         row = job_row(job(happened=7))[: JOB_FIELDS.index("parent")]
         db.execute(f"INSERT INTO job VALUES ({marks(row)})", row)
+        db.execute("INSERT INTO part VALUES (?, 'a', 'waiting', NULL, NULL, NULL, 'null', '{}', NULL, 0, NULL)", (JID,))
         db.execute("PRAGMA user_version = 3")
         db.commit()
     store = opened(tmp_path)
 
-    assert (store.unfinished(), store.inputs(JID)) == ([job(happened=7)], None)
+    assert (store.unfinished(), store.inputs(JID), store.part(JID, "a")) == ([job(happened=7)], None, PartRecord("waiting"))
     store.save([Change(job(status="failed", finished=1001.0, parent="1" * 20), {})])
     assert store.job(JID) == job(status="failed", finished=1001.0, parent="1" * 20)
     store.close()

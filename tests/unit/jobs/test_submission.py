@@ -12,10 +12,14 @@ import pytest
 from service.auth.identity import Identity, Session
 from service.clients import Client
 from service.errors import BadRequest, Conflict, Forbidden, KeyReused, MasterTimeout, Overloaded, StorageFull
+from service.gateway.clients.batch import Present
+from service.gateway.clients.local import Request
+from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo, new_info
 from service.jobs.job_request import parse
 from service.jobs.names import key_of, new_jid
+from service.jobs.rollout import Rollouts
 from service.jobs.running.inquiries import Cached, Inquiries
 from service.jobs.submission import Call, Submissions
 from tests.unit.jobs.process import TOKEN, Sidecar
@@ -47,6 +51,9 @@ class Desk:
         self.publishes = list(publish)
         self.client = Client.LOCAL_ASYNC
         self.executed: list[str] = []
+        self.targets: list[Any] = []
+        self.pings: list[BaseException | Present] = []
+        self.pinged: list[Any] = []
         self.paused: list[float] = []
         self.session = SESSION
         self.infos: list[RequestInfo] = []
@@ -54,10 +61,11 @@ class Desk:
         self.cancelling: Exception | None = None
         self.terminated: list[str] = []
         self.desk = Submissions(
-            self.run,
+            self.command,
             self.sidecar.store,
             self.sidecar.jobs,
             Cache(cache),
+            Rollouts(self, self.sidecar.jobs),
             boot="boot",
             monotonic=lambda: self.sidecar.now,
             now=self.sidecar.time_of_day,
@@ -65,7 +73,16 @@ class Desk:
             on_begun=lambda info, _seconds: self.begun.append(info),
         )
 
-    def run(self, body: Any, info: RequestInfo, *, proof: Session, client: Client, ready: Callable[[list[Low]], None]) -> list[Any]:
+    def command(
+        self,
+        body: Any,
+        info: RequestInfo,
+        *,
+        proof: Session,
+        client: Client,
+        ready: Callable[[list[Low]], None],
+        run_low: Callable[[Low, Request], LowResult] | None = None,
+    ) -> list[Any]:
         """Do as Commands.run: check, be ready, publish."""
         assert (proof, client) == (self.session, self.client)
         (fields,) = body
@@ -75,14 +92,31 @@ class Desk:
             self.terminated += fields["arg"]
             ready([Low(client, fields["fun"], fields)])
             return [{"jid": fields["jid"], "minions": fields["tgt"]}]
-        ready([Low(client, fields["fun"], fields)])
+        low = Low(client, fields["fun"], fields)
+        ready([low])
+        return [(run_low or self.run)(low, Request("", 0.0)).value]
+
+    def present(self, low: Low, request: Request) -> Present:
+        """Ping whom a low is for."""
+        del request
+        self.pinged.append(low.fields["tgt"])
+        what = self.pings.pop(0) if self.pings else Present(["a"], [], [])
+        if isinstance(what, BaseException):
+            raise what
+        return what
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        """Publish."""
+        del request
+        fields = low.fields
         what = self.publishes.pop(0) if self.publishes else None
         if isinstance(what, BaseException):
             raise what
         if what is not None:
             what()
         self.executed.append(fields["jid"])
-        return [{"jid": fields["jid"], "minions": ["a"]}]
+        self.targets.append(fields["tgt"])
+        return LowResult({"jid": fields["jid"], "minions": ["a"]})
 
     def submit(self, key: str | None = "k", **fields: Any) -> tuple[str, str, bool]:
         """Return the job's jid, its status, and whether it was there already."""
@@ -266,6 +300,67 @@ def test_so_many_jobs_at_a_time_and_no_more(desk: Desk) -> None:
     with pytest.raises(Overloaded):
         desk.submit("one too many")
     assert desk.submit("k1")[1:] == ("running", True)
+
+
+def test_a_job_in_waves_begins_with_the_first_after_all_are_planned(desk: Desk) -> None:
+    desk.pings = [Present(["b", "a"], ["s"], ["x"])]
+    jid, status, _ = desk.submit(batch=[1, 2])
+
+    assert (status, desk.targets) == ("running", [["a"]])
+    parts = desk.sidecar.store.parts(jid, bodies=False)
+    assert {minion: (part.status, part.wave) for minion, part in parts.items()} == {
+        "a": ("waiting", 1),
+        "b": ("waiting", 2),
+        "s": ("no_return", None),
+        "x": ("no_key", None),
+    }
+    assert desk.submit(batch=[1, 2]) == (jid, "running", True)
+    assert desk.pinged == ["*"]
+
+
+def test_where_nobody_is_there_nothing_is_published(desk: Desk) -> None:
+    desk.pings = [Present([], [], []), Present([], ["a"], [])]
+
+    assert desk.submit("one", batch=1)[1] == "no_match"
+    assert desk.submit("two", batch=1)[1] == "failed"
+    assert desk.executed == []
+
+
+@pytest.mark.parametrize("fault", [MasterTimeout("no answer"), Forbidden("no")])
+def test_a_job_whose_minions_could_not_be_pinged_was_not_published(desk: Desk, fault: Exception) -> None:
+    desk.pings = [fault]
+    with pytest.raises(type(fault)):
+        desk.submit(batch=1)
+
+    assert desk.submit(batch=1)[1:] == ("running", False)
+    assert len(desk.executed) == 1
+
+
+@pytest.mark.parametrize(("planned", "cache", "executed"), [(False, None, 1), (True, None, 0), (True, UNKNOWN, 1), (True, FOUND, 0)])
+def test_after_a_kill_the_first_wave_is_published_once_and_by_the_plan(tmp_path: Path, planned: bool, cache: Cached | None, executed: int) -> None:
+    desk = Desk(tmp_path, Killed())
+    desk.pings = [Present(["a", "b"], [], []) if planned else Killed()]
+    with pytest.raises(Killed):
+        desk.submit(batch=1)
+    desk = desk.crash(tmp_path, cache)
+    jid, status, _ = desk.submit(batch=1)
+
+    assert (desk.executed, len(desk.pinged)) == ([jid] * executed, 0 if planned else 1)
+    assert status == ("running" if executed or cache is FOUND else "in_doubt")
+    assert {part.wave for part in desk.sidecar.store.parts(jid, bodies=False).values()} == ({1, 2} if planned else {1})
+    desk.close()
+
+
+def test_a_job_is_cancelled_between_two_waves(desk: Desk) -> None:
+    desk.pings = [Present(["a", "b"], [], [])]
+    jid, _, _ = desk.submit(batch=1, batch_wait=60)
+    desk.sidecar.returns("a", jid=jid)
+    desk.sidecar.until(lambda: not desk.sidecar.jobs.watched.awaited(jid))
+    record = desk.sidecar.store.job(jid)
+    assert record is not None
+
+    assert desk.desk.cancel(record, SESSION, new_info({"REQUEST_METHOD": "DELETE"})).status == "cancelled"
+    assert len(desk.executed) == 1
 
 
 def test_whom_a_list_names_and_the_master_does_not_know_is_missing(desk: Desk) -> None:

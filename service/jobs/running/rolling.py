@@ -1,0 +1,79 @@
+"""One job whose minions have their turns in waves: which, what is needed to publish the next one, and how far it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from service.clients import Client
+from service.gateway.low import Low
+from service.jobs.job_request import JobRequest
+from service.jobs.outcome import OVER, MinionStatus
+from service.jobs.running.account import JobAccount
+from service.jobs.running.inquiries import Credentials
+from service.jobs.stores.store import JobRecord, PartRecord
+from service.jobs.wave_plan import is_too_many
+
+
+@dataclasses.dataclass
+class Rolling:
+    """
+    The waves of a job; the record says how many of them have begun, and how many the master has taken.
+
+    request: what is published; after a restart nobody has its arguments, until its owner brings them. refused_with: credentials with which the master did not take a wave.
+    over_at: since when the last wave is over, on the monotonic clock; retry_at: when one that was certainly not published is tried again.
+    begun: a wave is published as soon as that is stored. publishing: it is under way. doubted_at: since when nobody can say whether the master took it.
+    """
+
+    waves: list[list[str]]
+    request: JobRequest | None = dataclasses.field(default=None, repr=False)
+    refused_with: Credentials | None = dataclasses.field(default=None, repr=False)
+    over_at: float | None = None
+    retry_at: float = 0.0
+    begun: bool = False
+    publishing: bool = False
+    doubted_at: float | None = None
+
+    def __post_init__(self) -> None:
+        """Number them, from 1."""
+        self.number_of = {minion: number for number, wave in enumerate(self.waves, 1) for minion in wave}
+
+    @classmethod
+    def of(cls, record: JobRecord, parts: Mapping[str, PartRecord]) -> Rolling:
+        """Go on with what is stored."""
+        waves: list[list[str]] = [[] for _ in range(record.waves)]
+        for minion, part in parts.items():
+            if part.wave is not None:
+                waves[part.wave - 1].append(minion)
+        return cls(waves)
+
+    @property
+    def is_unclear(self) -> bool:
+        """Say whether nobody knows just now whether the master has taken the last wave."""
+        return self.publishing or self.doubted_at is not None
+
+    def after(self, wave: int) -> list[str]:
+        """Return the minions of all later waves."""
+        return [minion for minions in self.waves[wave:] for minion in minions]
+
+    def has_ended(self, wave: int, account: JobAccount) -> bool:
+        """Say whether nothing more is expected of a wave."""
+        return all(account.parts[minion].status in OVER for minion in self.waves[wave - 1])
+
+    def has_failed(self, wave: int, account: JobAccount, limit: int | str | None) -> bool:
+        """Say whether too many of the waves up to this one have failed for another."""
+        counts: Counter[MinionStatus] = Counter(account.parts[minion].status for minions in self.waves[:wave] for minion in minions)
+        return is_too_many(counts, limit, len(self.number_of))
+
+    def was_taken(self, wave: int, account: JobAccount, known: Iterable[str] = ()) -> bool:
+        """Say whether a wave's minions show that it was published: by what was heard of one, or as the master names one."""
+        known = set(known)
+        return any(minion in known or account.parts[minion].status != "waiting" for minion in self.waves[wave - 1])
+
+    def low(self, jid: str, wave: int) -> Low | None:
+        """Return what publishes a wave, without credentials; None while nobody knows its arguments."""
+        if self.request is None:
+            return None
+        fields = {**self.request.low(jid), "tgt": self.waves[wave - 1], "tgt_type": "list"}
+        return Low(Client.LOCAL_ASYNC, fields.pop("fun"), fields)
