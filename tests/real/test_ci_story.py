@@ -21,7 +21,7 @@ def stage() -> Iterator[CiStage]:
         yield made
 
 
-@pytest.mark.parametrize(("scene", "platform"), zip(SCENES, itertools.cycle(PLATFORMS), strict=False), ids=lambda one: getattr(one, "title", one))
+@pytest.mark.parametrize(("scene", "platform"), list(zip(SCENES, itertools.cycle(PLATFORMS), strict=False)), ids=lambda one: getattr(one, "title", one))
 def test_a_step_ends_as_it_should(stage: CiStage, scene: Scene, platform: str) -> None:
     played = stage.play(scene, platform)
 
