@@ -13,6 +13,7 @@ from service.wiring.listeners import api_threads
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+DATABASE = yaml.safe_load((ROOT / "config" / "compose" / "database.yaml").read_text(encoding="utf-8"))
 SETTINGS = load({"SIDECAR_CONFIG": str(ROOT / "config" / "compose" / "sidecar.yaml")})
 
 IDLE_BYTES = 110_000_000  # docs/performance.md holds it to that
@@ -47,7 +48,7 @@ def test_all_that_bodies_may_take_fits_into_the_memory_of_the_container_and_of_t
 
 
 def test_every_service_is_confined_and_limited() -> None:
-    for name, service in COMPOSE["services"].items():
+    for name, service in {**COMPOSE["services"], "database": DATABASE["services"]["database"]}.items():
         assert service["read_only"] is True, name
         assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"]), name
         assert {"user", "mem_limit", "pids_limit"} <= set(service), name
@@ -89,6 +90,19 @@ def test_one_of_two_sidecars_has_the_store_of_jobs_and_gets_its_requests() -> No
     assert upstream[1] == f"127.0.0.1:{SETTINGS.api.port}"
     for site in ("tls.conf", "mtls.conf"):
         assert re.search(r"location /v1/ \{\s+proxy_pass http://jobs;", (nginx / site).read_text(encoding="utf-8")), site
+
+
+def test_both_sidecars_have_one_database_and_its_password_is_a_secret() -> None:
+    server = DATABASE["services"]["database"]
+    stores = [
+        load({"SIDECAR_CONFIG": str(ROOT / "config/compose/sidecar.yaml"), **DATABASE["services"][name]["environment"]}).jobs
+        for name in ("sidecar", "sidecar-2")
+    ]
+
+    assert stores[0] == stores[1]
+    assert stores[0].store == f"postgresql://{server['environment']['POSTGRES_USER']}@database/{server['environment']['POSTGRES_DB']}"
+    assert str(stores[0].store_password_file) == server["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/database"
+    assert {name for name, service in DATABASE["services"].items() if service["secrets"] == ["database"]} == {"sidecar", "sidecar-2", "database"}
 
 
 def test_every_variable_of_compose_is_explained() -> None:
