@@ -117,6 +117,7 @@ class _Driver:
     def __init__(self, jobs: Submissions, record: JobRecord, asked: SequenceCall) -> None:
         self._jobs, self._record, self._asked = jobs, record, asked
         self._begun: set[int] = set()
+        self._doubted: set[int] = set()  # those that were begun again since nobody knew whether they had been
         self._told: dict[int, tuple[str, str | None]] = {}
 
     def run(self) -> None:
@@ -159,7 +160,9 @@ class _Driver:
             return {"status": end.status, "cause": end.cause}
         number = next(number for number, step in enumerate(steps) if step is None or step.status in OPEN)
         step = steps[number]
-        if step is None or (number not in self._begun and gives_up is None):
+        is_doubtful = step is not None and step.status == "in_doubt" and number not in self._doubted
+        if step is None or (gives_up is None and (is_doubtful or number not in self._begun)):
+            self._doubted.update([number] if is_doubtful else [])
             return self._begin_step(number)
         self._jobs.wait(step.jid, LOOK_SECONDS)
         return None
@@ -168,10 +171,15 @@ class _Driver:
         """Begin a step, or find out what became of it; None if there is more to do then."""
         call = Call(self._asked.request.steps[number], self._asked.session, self._asked.info, parent=self._record.jid)
         try:
-            self._jobs.submit_later(call, step_key(self._record.jid, number))
+            step = self._jobs.submit_later(call, step_key(self._record.jid, number))
         except Fault as fault:
             return self._after(fault)
         self._begun.add(number)
+        sequence = self._jobs.store.job(self._record.jid)
+        if sequence is not None and sequence.cancelled:
+            # Who cancelled it may have come before there was a step to be cancelled.
+            with contextlib.suppress(Fault):
+                self._jobs.cancel(step, self._asked.session, self._asked.info)
         return None
 
     def _after(self, fault: Fault) -> Mapping[str, Any] | None:

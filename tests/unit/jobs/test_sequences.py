@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import Forbidden, MasterTimeout, Overloaded, Unauthenticated
+from service.errors import Conflict, Forbidden, MasterTimeout, Overloaded, Unauthenticated
 from service.http.request_info import new_info
 from service.jobs import JobStatus, sequences
 from service.jobs.job_request import parse_sequence
@@ -19,7 +19,7 @@ from service.jobs.running.inquiries import Cached
 from service.jobs.sequences import SequenceCall, steps_of
 from service.jobs.stores.store import JobRecord
 from tests.unit.jobs.test_queueing import becomes, record_of
-from tests.unit.jobs.test_submission import SESSION, Desk
+from tests.unit.jobs.test_submission import FOUND, SESSION, UNKNOWN, Desk
 
 STEP = {"tgt": "*", "fun": "test.echo", "arg": ["a"]}
 
@@ -115,6 +115,34 @@ def test_a_sequence_that_is_cancelled_begins_no_other_step(desk: Desk) -> None:
 
     becomes(desk, jid, "cancelled", "not_run")
     assert desk.executed == [step]
+
+
+def test_a_step_that_begins_while_the_sequence_is_cancelled_is_cancelled_too(desk: Desk) -> None:
+    jid, _ = begin(desk)
+    step_of(desk, jid, 0)
+
+    def cancelled() -> None:
+        with pytest.raises(Conflict):
+            sequences.cancel(desk.desk, record_of(desk, jid), SESSION, new_info({"REQUEST_METHOD": "DELETE"}))
+
+    desk.publishes = [cancelled]
+    goes(desk, jid, 0)
+    second = step_of(desk, jid, 1)
+    desk.sidecar.until(lambda: desk.terminated == [second])
+    goes(desk, jid, 1)
+
+    becomes(desk, jid, "cancelled", "not_run")
+
+
+@pytest.mark.parametrize(("cache", "executed"), [(FOUND, 0), (UNKNOWN, 1)])
+def test_a_step_of_which_nothing_is_known_is_looked_up_once_more(tmp_path: Path, cache: Cached, executed: int) -> None:
+    desk = Desk(tmp_path, MasterTimeout("no answer"), cache=cache)
+    jid, _ = begin(desk, 1)
+    goes(desk, jid, 0)
+    becomes(desk, jid, "succeeded")
+
+    assert len(desk.executed) == executed
+    end(desk)
 
 
 def test_a_step_that_is_refused_ends_it(desk: Desk) -> None:
