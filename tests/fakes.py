@@ -210,7 +210,10 @@ class FakeMaster:
         if fun not in FUNCTIONS:
             return f"'{fun}' is not available.", 254
         keywords = {key: value for one in arg if isinstance(one, dict) and one.get("__kwarg__") for key, value in one.items() if key != "__kwarg__"}
-        return FUNCTIONS[fun](*(one for one in arg if not (isinstance(one, dict) and one.get("__kwarg__"))), **keywords), 0
+        try:
+            return FUNCTIONS[fun](*(one for one in arg if not (isinstance(one, dict) and one.get("__kwarg__"))), **keywords), 0
+        except TypeError as exc:
+            return f"Passed invalid arguments to {fun}: {exc}", 1
 
     def _fire(self, tag: str, data: dict[str, Any]) -> None:
         self._hub.deliver(tag.encode() + b"\n\n" + salt.payload.dumps(data))
