@@ -35,7 +35,7 @@ def _aim() -> str:
 
 
 def lay_mines() -> None:
-    """Have the process look at each point whether it is to die."""
+    """Have the process look at each point whether it is to die; beside the file that says so it leaves one for each job, by its key, that it has stored as running."""
     store: type[Store] = PostgresStore if "postgresql:" in os.environ.get("SIDECAR_JOBS_STORE", "") else SqliteStore
     intend, save, send, ask = store.intend, store.save, Channels.send, RequestSocket.ask
 
@@ -51,6 +51,9 @@ def lay_mines() -> None:
         if heard:
             pass_by("returned")
         lost = save(self, some)
+        for change in some:
+            if change.job.status == "running":
+                Path(f"{os.environ['DIE_AT']}.{change.job.key}").touch()
         if heard:
             pass_by("stored")
         return lost

@@ -14,7 +14,7 @@ from tests.real.conftest import MakeSidecar
 from tests.real.sidecar import JSON, Answer, Sidecar, ask
 
 # What a pipeline's account has, and the one that only looks jobs up.
-USERS: dict[str, list[Any]] = {"ci": ["cmd.run", "state.apply", "test.*"], "recovery": [{"@runner": ["jobs.list_job$"]}]}
+USERS: dict[str, list[Any]] = {"ci": ["cmd.run", "state.apply", "test.*", {"@runner": ["test.sleep"]}], "recovery": [{"@runner": ["jobs.list_job$"]}]}
 
 
 class Pipeline:

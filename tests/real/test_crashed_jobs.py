@@ -67,7 +67,10 @@ def test_wherever_its_sidecar_dies_a_job_runs_once(
 ) -> None:
     mined: dict[str, Any] = {"under": [sys.executable, "-m", "tests.real.dying"], "environ": {"DIE_AT": str(tmp_path / "aim")}}
     pipeline = Pipeline(master(keeps_returns), make_sidecar, tmp_path, recovers=recovers, **mined)
-    jobs = {point: {"fun": "cmd.run", "arg": [f"echo run >> {tmp_path / point}"], "timeout": 1, "on_doubt": on_doubt} for point in POINTS}
+    # A return that comes before the answer to the publish is stored together with that.
+    later = f"; while [ ! -e {tmp_path}/aim.returned ]; do sleep 0.1; done"
+    commands = {point: f"echo run >> {tmp_path / point}{later if point == 'returned' else ''}" for point in POINTS}
+    jobs = {point: {"fun": "cmd.run", "arg": [command], "timeout": 1, "on_doubt": on_doubt} for point, command in commands.items()}
     for point, asked in jobs.items():
         crash(pipeline, tmp_path / "aim", point, asked)
     found = {point: retried(pipeline, point, asked) for point, asked in jobs.items()}

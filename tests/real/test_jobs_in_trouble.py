@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from service.demo.embedded import EmbeddedSalt
-from tests.real.conftest import MakeSidecar
+from tests.real.callers import frozen, master_pids
+from tests.real.conftest import MakeSidecar, kill_master
 from tests.real.pipeline import USERS, Pipeline
 from tests.real.relay import Relay
+from tests.real.sidecar import Answer
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
@@ -102,6 +105,48 @@ def test_who_follows_goes_on_where_the_kill_cut_the_stream(piped: EmbeddedSalt, 
     assert [one["seq"] for one in heard] == list(range(1, len(heard) + 1))
     assert [one["event"] for one in heard] == ["status", "minion", "minion", "status"]
     assert ({one["minion"] for one in heard[1:3]}, heard[-1]["status"]) == ({"minion-1", "minion-2"}, "succeeded")
+
+
+@pytest.mark.parametrize(("recovers", "status"), [(True, "succeeded"), (False, "unknown")])
+def test_what_a_runner_came_to_while_the_sidecar_was_away_is_looked_up_or_unknown(
+    piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path, recovers: bool, status: str
+) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path, recovers=recovers)
+    kept = runs_kept(piped)
+    jid = pipeline.send({"client": "runner", "fun": "test.sleep", "arg": [3], "deadline": 30}).json()["jid"]
+    pipeline.sidecar.kill()
+    pipeline.sidecar.wait(lambda: runs_kept(piped) > kept, "over")
+    pipeline.again()
+    job = pipeline.end_of(jid)
+
+    assert job["status"] == status
+    part = job["minions"]["master"]
+    assert (part.get("source"), part.get("unverified"), part.get("why")) == (("job_cache", True, None) if recovers else (None, None, "no_right_to_look"))
+
+
+def runs_kept(salt: EmbeddedSalt) -> int:
+    """Return of how many runs of the runner test.sleep the master has the return in its job cache."""
+    return sum(b"runner.test.sleep" in path.read_bytes() for path in salt.master_config.parent.parent.rglob("return.p"))
+
+
+def test_a_publish_that_the_master_lost_in_its_restart_is_published_again_under_the_same_jid(
+    piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path)
+    answers: list[Answer] = []
+    caller = threading.Thread(target=lambda: answers.append(pipeline.post(key="k", **pipeline.marking())))
+    with frozen(master_pids(piped)):
+        caller.start()
+        pipeline.sidecar.wait(lambda: pipeline.get("?limit=1").json()["jobs"] != [], "about to be published")
+        kill_master(piped)
+    caller.join()
+    piped.start_master()
+    pipeline.sidecar.wait_ready()
+    again = [pipeline.post("?wait=60", key="k", **pipeline.marking()).json() for _ in range(2)]
+
+    assert (answers[0].status, answers[0].json()["status"]) == (202, "in_doubt")
+    assert [(job["jid"], job["status"]) for job in again] == [(answers[0].json()["jid"], "succeeded")] * 2
+    assert pipeline.runs == 2
 
 
 def test_a_job_outlives_the_restart_of_its_master(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
