@@ -46,6 +46,14 @@ def test_only_the_minion_that_failed_runs_again(real_api: Api) -> None:
     assert again["minions"]["minion-2"]["retcode"] == 1
 
 
+def test_those_whose_turn_never_came_have_it_in_a_new_job(api: Api) -> None:
+    first = post(api, fun="no.such", batch=1, stop_after_failures=1).json()
+    again = relaunch(api, first["jid"], "not_run").json()
+
+    assert first["counts"] == {"failed": 1, "not_run": 1}
+    assert (again["counts"], again["minions"].keys()) == ({"failed": 1}, {one for one, part in first["minions"].items() if part["status"] == "not_run"})
+
+
 def test_nobody_left_is_told_apart(api: Api) -> None:
     jid = post(api).json()["jid"]
 

@@ -144,17 +144,24 @@ def test_who_is_meant_by_each_word_is_decided_for_every_status() -> None:
     [
         ("failed", ["b"]),
         ("missing", ["c", "d", "e", "f"]),
-        ("not_ok", ["b", "c", "d", "e", "f", "g", "h"]),
+        ("not_run", ["i"]),
+        ("not_ok", ["b", "c", "d", "e", "f", "g", "h", "i"]),
         (["h", "a", "a"], ["a", "h"]),
     ],
 )
 def test_a_job_runs_again_on_who_is_meant_as_it_was(tmp_path: Path, minions: str | list[str], chosen: list[str]) -> None:
     fields: dict[str, Any] = {"arg": ["app"], "kwarg": {"test": False}, "metadata": {"n": 1}, "deadline": 77.0, "min_success": "50%", "fail_on": "all"}
     fields |= {"missing": "ignore", "timeout": 9.0, "fail_on_false": True, "on_doubt": "republish", "cause_url": "https://ci.example.org/1"}
-    fields |= {"notify": "https://ci.example.org/hooks/", "concurrency": {"group": "app", "when_busy": "queue"}}
-    statuses: list[MinionStatus] = ["ok", "failed", "lost", "no_return", "no_key", "unknown", "cancelled", "running"]
+    fields |= {
+        "notify": "https://ci.example.org/hooks/",
+        "concurrency": {"group": "app", "when_busy": "queue"},
+        "batch": [1, "50%"],
+        "batch_wait": 1.0,
+        "stop_after_failures": 1,
+    }
+    statuses: list[MinionStatus] = ["ok", "failed", "lost", "no_return", "no_key", "unknown", "cancelled", "running", "not_run"]
     desk = Desk(tmp_path)
-    over(desk, dict(zip("abcdefgh", statuses, strict=True)), dry_run=True, **fields)
+    over(desk, dict(zip("abcdefghi", statuses, strict=True)), dry_run=True, **fields)
     request, _ = again(desk.desk, JID, {"minions": minions}, ME, None)
 
     assert request == parse({"tgt": chosen, "tgt_type": "list", "fun": "state.apply", "dry_run": True, **fields})
