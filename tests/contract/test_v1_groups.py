@@ -48,6 +48,16 @@ def test_a_queued_job_is_202_and_its_followers_hear_of_it_from_the_start(busy: t
     assert (statuses[0], statuses[-1]) == ("queued", "succeeded")
 
 
+def test_a_queued_job_can_have_waves(busy: tuple[Api, str]) -> None:
+    api, first = busy
+    jid = post(api, "", batch=1, **group()).json()["jid"]
+    gateway_of(api).hub.deliver(returned(first, "minion-2"))
+    over = get(api, f"/{jid}?wait=30").json()
+
+    assert (over["status"], over["counts"]) == ("succeeded", {"ok": 2})
+    assert [load["tgt"] for load in gateway_of(api).master.loads if load.get("jid") == jid and load["fun"] == "test.ping"] == [["minion-1"], ["minion-2"]]
+
+
 def test_who_wants_no_queue_gets_409_with_the_job_that_is_under_way(busy: tuple[Api, str]) -> None:
     api, first = busy
     answer = post(api, "", key="k", **group("refuse"))

@@ -45,9 +45,11 @@ class GroupQueue:
         self._do, self._restate, self._left_open = do, restate, left_open
         self._bus_open, self._monotonic, self._now = bus_open, monotonic, now
         self._threads = ThreadPoolExecutor(THREADS, "queue")
+        self._is_stopping = False
 
     def stop(self) -> None:
         """Begin no more."""
+        self._is_stopping = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def check_room(self, group: str) -> None:
@@ -98,6 +100,8 @@ class GroupQueue:
 
     def advance(self) -> None:
         """Begin the first job of each group in which nothing is under way."""
+        if self._is_stopping:
+            return
         queued = [job for job in self._watched.all() if job.begin is not None and job.record.status == "queued" and not job.record.cancelled]
         for job in {job.record.concurrency_group: job for job in sorted(queued, key=_place, reverse=True)}.values():
             if not self._is_busy(job.record.concurrency_group):

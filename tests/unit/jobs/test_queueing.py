@@ -197,6 +197,17 @@ def test_after_a_kill_a_queued_job_waits_for_the_same_request(tmp_path: Path) ->
     desk.close()
 
 
+def test_a_process_that_stops_begins_none(desk: Desk) -> None:
+    first, *_ = grouped(desk)
+    second, *_ = grouped(desk)
+    desk.sidecar.jobs.queue.stop()
+    desk.sidecar.returns("a", jid=first)
+    becomes(desk, first, "succeeded")
+    desk.sidecar.jobs.queue.advance()
+
+    assert record_of(desk, second).status == "queued"
+
+
 def test_so_many_jobs_of_a_group_wait_and_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk.sidecar.jobs, "check_room", lambda: None)
     grouped(desk)
