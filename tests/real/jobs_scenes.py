@@ -165,7 +165,9 @@ def followed_late(stage: Stage) -> Outcome:
     answer = stage.pipeline.post(WAIT, **stage.pipeline.marking())
     jid = answer.json()["jid"]
     first, second = (list(_lines(stage.pipeline, jid)) for _ in range(2))
-    return stage.outcome(answer, f"{len(first)} lines, {'the same twice' if first == second else 'not the same'}")
+    # That it runs is not said of a job that is over before anything could be said of it.
+    told = [_without_time(line) for line in first if "running" not in line]
+    return stage.outcome(answer, f"{'; '.join(sorted(told[:-1]))}; {told[-1]}; {'the same twice' if first == second else 'not the same'}")
 
 
 def cancelled(stage: Stage) -> Outcome:
@@ -193,6 +195,13 @@ def relaunched(stage: Stage) -> Outcome:
     headers = {**JSON, "X-Auth-Token": stage.pipeline.token}
     again = ask(stage.pipeline.sidecar.api_port, "POST", f"/v1/jobs/{first['jid']}/relaunch{WAIT}", b'{"minions": "failed"}', headers)
     return stage.outcome(again, f"before: {first['status']}, {first['counts']}; again on: {', '.join(again.json()['minions'])}")
+
+
+def stopped_waves(stage: Stage) -> Outcome:
+    """The canary fails, so that the others are spared."""
+    job = {**stage.pipeline.marking("[ {{ grains.id }} != minion-1 ]"), "kwarg": {"template": "jinja"}}
+    answer = stage.pipeline.post(WAIT, **job, batch=[1, "100%"], stop_after_failures=1)
+    return stage.outcome(answer, f"{answer.json()['cause']}; {_told_of(answer.json(), 'status')}")
 
 
 def killed(stage: Stage) -> Outcome:
@@ -265,9 +274,10 @@ SCENES = [
     Scene("missing minion", missing_minion, Outcome(424, "failed", 3, 2, "1: ok, 2: ok, 3: no_return")),
     Scene("no match", no_match, Outcome(404, "no_match", 2, 0)),
     Scene("slow job, followed live", followed_live, Outcome(200, "succeeded", 0, 3, LIVE)),
-    Scene("late follower", followed_late, Outcome(200, "succeeded", 0, 3, "5 lines, the same twice")),
+    Scene("late follower", followed_late, Outcome(200, "succeeded", 0, 3, "minion-1: ok; minion-2: ok; minion-3: ok; job: succeeded; the same twice")),
     Scene("cancel", cancelled, Outcome(409, "cancelled", 5, 3, CANCELLED)),
     Scene("relaunch of the failed", relaunched, Outcome(200, "succeeded", 0, 4, "before: failed, {'ok': 2, 'failed': 1}; again on: minion-2")),
+    Scene("canary, waves stopped by a failure", stopped_waves, Outcome(422, "failed", 1, 1, "stopped; 1: failed, 2: not_run, 3: not_run")),
     Scene("kill -9 of the sidecar, re-attach", killed, Outcome(200, "succeeded", 0, 3, "followed to: job: succeeded")),
     Scene("repeated step, same key", repeated_step, Outcome(200, "succeeded", 0, 3, "1 job; Idempotency-Replayed: no, yes")),
     Scene("two sidecars on PostgreSQL, one key", two_sidecars, Outcome(200, "succeeded", 0, 3, "1 job; Idempotency-Replayed: no, yes"), needs="initdb"),
