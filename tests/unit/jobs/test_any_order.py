@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from service.errors import NoSuchJob
+from service.errors import NoSuchJob, StorageFull
 from service.jobs.outcome import OPEN, SuccessPolicy
 from service.jobs.running.inquiries import Cached
-from service.jobs.stores.store import JobRecord
+from service.jobs.stores.store import Change, JobRecord
 from tests.unit.jobs.kept import JID
 from tests.unit.jobs.process import TOKEN, Sidecar
 
@@ -36,10 +38,24 @@ class JobInTime(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.sidecar = Sidecar(self.folder, may_look=True)
-        self.said: dict[str, bool] = {}  # whether the first return of a minion was good, of those that we may have heard
+        self.is_full = False
+        self.sidecar = self.started(1000.0)
+        self.said: dict[str, bool] = {}  # whether what a minion returned is good
         self.before: JobRecord | None = None
         self.returned = False  # something may have changed an end
+
+    def started(self, now: float) -> Sidecar:
+        """Start a process, whose volume may be full."""
+        made = Sidecar(self.folder, may_look=True, now=now)
+        save = made.store.save
+
+        def save_if_there_is_room(changes: Iterable[Change]) -> set[str]:
+            if self.is_full:
+                raise StorageFull("full", retry_after_seconds=1)
+            return save(changes)
+
+        mock.patch.object(made.store, "save", save_if_there_is_room).start()
+        return made
 
     @initialize(policy=st.sampled_from(POLICIES))
     def begin(self, policy: dict[str, Any]) -> None:
@@ -56,9 +72,9 @@ class JobInTime(RuleBasedStateMachine):
 
     @rule(minion=minions, good=st.booleans())
     def returns(self, minion: str, good: bool) -> None:
-        self.said.setdefault(minion, good)
+        said = GOOD if self.said.setdefault(minion, good) else BAD
         self.returned = True
-        self.sidecar.returns(minion, **{name: value for name, value in (GOOD if good else BAD).items() if name != "return"})
+        self.sidecar.returns(minion, **{name: value for name, value in said.items() if name != "return"})
 
     @rule(minion=minions)
     def is_forged(self, minion: str) -> None:
@@ -87,7 +103,7 @@ class JobInTime(RuleBasedStateMachine):
         self.returned = self.returned or bool(has)
         on_answer(Cached(known=True, minions=list(MINIONS), returns=has, complete=complete and self.said.keys() <= found))
 
-    @precondition(lambda self: self.sidecar.jobs.awaited(JID))
+    @precondition(lambda self: self.sidecar.jobs.watched.awaited(JID))
     @rule()
     def is_cancelled(self) -> None:
         self.sidecar.jobs.cancel(JID, STOPPING, TOKEN)
@@ -108,15 +124,17 @@ class JobInTime(RuleBasedStateMachine):
     def the_clock_is_set(self, hours: int) -> None:
         self.sidecar.clock_set_by = hours * 3600.0
 
-    @rule(told=st.booleans())
-    def is_killed(self, told: bool) -> None:
-        """Start anew; what was told and not handled is lost, unless it was handled before."""
-        if told:
-            self.settle()
+    @rule(is_full=st.booleans())
+    def the_volume_is(self, is_full: bool) -> None:
+        self.is_full = is_full
+
+    @rule()
+    def is_killed(self) -> None:
+        """Start anew; what was heard while the volume was full is lost."""
         now, clock = self.sidecar.now, self.sidecar.clock_set_by
         self.sidecar.kill()
         self.sidecar.jobs.stop()
-        self.sidecar = Sidecar(self.folder, may_look=True, now=now)
+        self.sidecar = self.started(now)
         self.sidecar.clock_set_by = clock
         self.sidecar.jobs.start()
 
@@ -137,15 +155,18 @@ class JobInTime(RuleBasedStateMachine):
     def holds_its_end(self, record: JobRecord) -> None:
         """An end is left by a late return only, and then with a new revision."""
         before, self.before = self.before, record
-        if before is not None and before.status not in OPEN:
+        if before is None or record.revision == before.revision:
+            return
+        if before.status not in OPEN:
             assert record.status not in OPEN
-            assert (record.status, record.cause) == (before.status, before.cause) or (self.returned and record.revision > before.revision)
+            assert (record.status, record.cause) == (before.status, before.cause) or self.returned
             assert record.finished == before.finished
         self.returned = False
 
     def end(self) -> None:
         """Let the deadline pass: the job ends, whatever is known, even if nobody may look it up."""
         self.sidecar.now += 1000.0
+        self.is_full = False
         for _ in range(5):
             self.settle()
             while self.sidecar.asked.look_ups:
