@@ -38,7 +38,7 @@ class Batcher(Generic[T]):
         linger_seconds: float = 0.0,
         pace_seconds: float = 0.0,
         idle_seconds: Callable[[], float | None] = lambda: None,
-        at_end: Callable[[], None] = lambda: None,
+        at_end: Callable[[], object] = lambda: None,
         lazy: bool = True,
     ) -> None:
         self.limit_items = limit_items

@@ -274,7 +274,7 @@ class Submissions:
             stored = taken is None
         finally:
             if not stored:
-                self.running.drop(intent.jid)
+                self.running.watched.forget(intent.jid)
         if taken is None:
             return
         if (taken.owner, taken.key) == (intent.owner, intent.key) and taken.key is not None:

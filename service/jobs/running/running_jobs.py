@@ -29,7 +29,7 @@ from service.jobs.stores.store import JobRecord, Store, answered
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
 TICK_SECONDS = 1.0
-PACE_SECONDS = 0.05  # minions return one by one, and each group that is stored costs a transaction; no request is held back
+PACE_SECONDS = 0.1  # minions return one by one, and each group that is stored costs a transaction; no request is held back
 PRUNE_SECONDS = 60.0
 LOOK_UP_PAUSE_SECONDS = 30.0
 
@@ -60,7 +60,7 @@ class RunningJobs:
     ) -> None:
         self._store, self._inquiries, self._terms, self._keeping, self._report = store, inquiries, terms, keeping, report
         self._new_jid, self._bus_open = new_jid, bus_open
-        self._monotonic, self._now, self._tick_seconds = monotonic, now, tick_seconds
+        self._monotonic, self._now, self._tick_seconds, self._pace_seconds = monotonic, now, tick_seconds, pace_seconds
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
         self.watched = WatchedJobs()
         self.waves = Waves(
@@ -72,15 +72,16 @@ class RunningJobs:
         self.queue = GroupQueue(store, self.watched, report, self._do, self._restate, left_open=again, bus_open=bus_open, monotonic=monotonic, now=now)
         self.sequences = FollowedSequences(store, self.watched, self._do, self._restate, left_open=again, now=now)
         self._answers: list[tuple[Future[JobRecord], OpenJob]] = []
-        self._next_step, self._next_prune, self._missed = 0.0, 0.0, False  # missed: events did not fit into the queue
+        self._next_step, self._next_prune, self._next_save, self._missed = 0.0, 0.0, 0.0, False  # missed: events did not fit into the queue
         self._batcher: Batcher[Event | Callable[[], None]] = Batcher(
             "jobs",
             self._handle_batch,
             limit_items=QUEUE_EVENTS,
             limit_bytes=QUEUE_BYTES,
-            idle_seconds=lambda: tick_seconds,
+            idle_seconds=lambda: min(tick_seconds, pace_seconds or tick_seconds) if self._touched else tick_seconds,
             pace_seconds=pace_seconds,
             on_crash=lambda _batch: report.handler_crashed("jobs"),
+            at_end=lambda: self._save(self._monotonic(), is_end=True),
         )
 
     # The bus thread.
@@ -172,11 +173,6 @@ class RunningJobs:
     def no_match(self, jid: str) -> JobRecord:
         """No minion matched: the master took the job, and made nothing of it."""
         return self._do(jid, lambda job: self._restate(job, status="no_match", finished=self._now()))
-
-    def drop(self, jid: str) -> None:
-        """Forget a job whose intent could not be stored."""
-        if (job := self.watched.get(jid)) is not None:
-            self.watched.drop(job)
 
     def lend(self, jid: str, credentials: Credentials, request: JobRequest | None = None) -> None:
         """Ask in the name of a job's owner, who is here, about a job that nobody else could ask for, and go on with its waves. request: what it runs, if that is known again."""
@@ -365,9 +361,12 @@ class RunningJobs:
             self._report.jobs_recovered(count)
         self._touched.update(self.stops.hear())
 
-    def _save(self, now: float) -> bool:
-        """Store all that has changed, and wake who waits for a job's end. Say whether a group may be free now."""
-        jobs = [job for jid in self._touched if (job := self.watched.get(jid)) is not None]
+    def _save(self, now: float, *, is_end: bool = False) -> bool:
+        """Store what has changed, of all jobs or in between of those that a request waits for, and wake who waits for a job's end. Say whether a group may be free now."""
+        is_time = is_end or now >= self._next_save
+        self._touched -= {jid for jid in self._touched if self.watched.get(jid) is None}
+        due = {*self._touched} if is_time else {job.record.jid for _, job in self._answers}
+        jobs = [job for jid in due if (job := self.watched.get(jid)) is not None]
         if not jobs:
             return False
         for job in jobs:
@@ -378,7 +377,8 @@ class RunningJobs:
         except StorageUnavailable as fault:
             self._report.jobs_not_stored(fault.reason)
             return False
-        self._touched.clear()
+        self._touched -= due
+        self._next_save = now + self._pace_seconds if is_time else self._next_save
         for job in jobs:
             self.watched.drop(job) if job.record.jid in lost else job.stored(self._report)
             self.waves.stored(job)

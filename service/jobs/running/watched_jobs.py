@@ -72,6 +72,12 @@ class WatchedJobs:
         job = self.get(jid)
         return list(job.account.awaited) if job is not None and job.account is not None and not job.is_over else []
 
+    def forget(self, jid: str) -> None:
+        """Watch a job no longer whose intent could not be stored."""
+        job = self.get(jid)
+        if job is not None:
+            self.drop(job)
+
     def is_recovering(self, jid: str) -> bool:
         """Say whether it is still being found out what became of a job while we were away."""
         job = self.get(jid)

@@ -63,6 +63,16 @@ def test_returns_that_come_one_by_one_are_stored_together_and_no_request_waits_f
     sidecar.kill()
 
 
+def test_what_was_not_stored_yet_is_stored_at_the_end(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path, pace_seconds=3600)
+    sidecar.begin("a")
+    sidecar.returns("a")
+    sidecar.jobs.stop(PATIENCE_SECONDS)
+
+    assert sidecar.status == ("succeeded", None)
+    sidecar.kill()
+
+
 def test_a_return_that_cannot_be_written_counts(sidecar: Sidecar) -> None:
     deep: Any = "x"
     for _ in range(400):
