@@ -50,6 +50,7 @@ from service.errors import (
     Throttled,
     Unauthenticated,
 )
+from service.fleet.minion_tracker import Fleet
 from service.http.app import Gate, Renderer, problem, rest_wsgi
 from service.http.files import Folder, Page
 from service.jobs.submission import Submissions
@@ -126,6 +127,7 @@ class ApiParts:
     metrics: Metrics
     traffic: Traffic
     jobs: Callable[[], Submissions]
+    fleet: Fleet
 
     @functools.cached_property
     def page(self) -> Page | None:
@@ -214,7 +216,7 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/ci.py", V1CiResource, lambda _: V1CiResource(), {"GET": Needs.NOTHING}, pageless=True),
     Route("/v1/session", V1SessionResource, lambda _: V1SessionResource(), {"GET": Needs.SESSION}),
     Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
-    Route("/v1/minions", V1MinionsResource, lambda parts: V1MinionsResource(parts.commands), {"GET": Needs.RIGHT}),
+    Route("/v1/minions", V1MinionsResource, lambda parts: V1MinionsResource(parts.commands, parts.fleet), {"GET": Needs.RIGHT}),
     Route("/openapi.json", OpenApiResource, lambda parts: OpenApiResource(functools.partial(api_document, parts.settings)), {"GET": Needs.NOTHING}),
     Route(
         "/docs",

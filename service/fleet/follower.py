@@ -74,7 +74,7 @@ class Follower:
         pace_seconds: float = PACE_SECONDS,
     ) -> None:
         self._jobs = jobs
-        self._fleet = fleet
+        self.fleet = fleet
         self._on_published = on_published
         self._on_drop, self._on_undecodable, self._on_odd, self._on_trimmed = on_drop, on_undecodable, on_odd, on_trimmed
         self._on_batch, self._on_crash = on_batch, on_crash
@@ -185,7 +185,7 @@ class Follower:
         # Read before the next batch is taken: who has published by now has claimed the job in it, or in an earlier one.
         quiet_at, self._quiet_at = self._quiet_at, None if self._publishes else self._monotonic()
         self._jobs.tick(self._monotonic(), quiet_at=quiet_at)
-        self._fleet.tick()
+        self.fleet.tick()
 
     def _guarded(self, item: Item) -> None:
         """Handle one item; a bug must not end the thread."""
@@ -222,17 +222,17 @@ class Follower:
         if event.kind in _BATCH_ENDS:
             self._on_batch(_BATCH_ENDS[event.kind])
         elif event.kind == "key":
-            self._fleet.keys_changed()
+            self.fleet.keys_changed()
         elif event.kind == "minion_start" and len(parts) == 4:
             # `minion_start`, in one word, tells of the same start.
-            self._fleet.minion_started(parts[2])
+            self.fleet.minion_started(parts[2])
         elif event.kind in {"beacon", "minion_refresh"} and len(parts) > 2 and parts[2]:
-            self._fleet.heard(parts[2])
+            self.fleet.heard(parts[2])
 
     def _handle_event(self, item: FollowedEvent, payload: Payload) -> None:
         kind, jid = item.event.kind, item.event.jid
         if kind in _FLEET:
-            _FLEET[kind](self._fleet, payload)
+            _FLEET[kind](self.fleet, payload)
         elif jid is None or len(jid) > LONGEST_JID:
             # `salt/job/new`, say.
             raise Odd("tag")
@@ -251,4 +251,4 @@ class Follower:
             raise Odd("identity")
         success = self._jobs.returned(jid, minion, payload, item.at)
         full = is_full_highstate(payload.fields.get("fun"), payload.later("fun_args"))
-        self._fleet.heard(minion, success if full else None)
+        self.fleet.heard(minion, success if full else None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,19 @@ _ENDS = {"success": True, "failure": False, "unknown": None}
 _LAST_SEEN = "salt_minion_last_seen_timestamp_seconds"
 
 Samples = dict[tuple[str, ...], float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighting:
+    """
+    What is known of one minion. at: when it was heard of last, Unix time; well: whether its last highstate went well; connected: as the master says.
+
+    Each is None where nothing is known: since we started, or within a day; of connections also without the master's option `presence_events`.
+    """
+
+    at: float | None
+    well: bool | None
+    connected: bool | None
 
 
 class FleetObserver(Protocol):
@@ -79,7 +93,7 @@ class Fleet:
         self._ends: Counter[bool | None] = Counter()  # of those highstates
         self._shown: set[str] = set()  # have series of their own
         self._keys: Samples = {}
-        self._connected: tuple[int, float] | None = None
+        self._connected: tuple[frozenset[str], float] | None = None
         self._keys_read_at = 0.0  # the teller's, like the next
         self._keys_stale = True
 
@@ -119,7 +133,7 @@ class Fleet:
     def present(self, event: Payload) -> None:
         """Take `salt/presence/present`."""
         with self._lock:
-            self._connected = (_size(event.fields.get("present")), self._now())
+            self._connected = (_names(event.fields.get("present")), self._now())
 
     def presence_changed(self, event: Payload) -> None:
         """Take `salt/presence/change`."""
@@ -164,9 +178,24 @@ class Fleet:
 
     def connected(self) -> Samples:
         """Return how many minions are connected; nothing if the master does not say."""
+        present = self._present()
+        return {} if present is None else {(): float(len(present))}
+
+    def _present(self) -> frozenset[str] | None:
         with self._lock:
             known = self._connected
-        return {(): float(known[0])} if known and self._now() - known[1] < PRESENCE_SECONDS else {}
+        return known[0] if known and self._now() - known[1] < PRESENCE_SECONDS else None
+
+    # What a caller asks.
+
+    def sightings(self, minions: Iterable[str]) -> dict[str, Sighting]:
+        """Return what is known of each of these minions."""
+        present = self._present()
+        with self._lock:
+            heard = {minion: self._heard.get(minion) or (None, None) for minion in minions}
+        return {minion: Sighting(at, well, None if present is None else minion in present) for minion, (at, well) in heard.items()}
+
+    # What a scrape asks, of minions with series of their own.
 
     def last_seen(self) -> Samples:
         """Return when each minion with a series of its own was heard of."""
@@ -218,6 +247,10 @@ def key_folder(raw: Mapping[str, Any]) -> Path | None:
 
 def _size(value: object) -> int:
     return len(value) if isinstance(value, list) else 0
+
+
+def _names(value: object) -> frozenset[str]:
+    return frozenset(name for name in value[:MOST_MINIONS] if isinstance(name, str)) if isinstance(value, list) else frozenset()
 
 
 def _number(figures: object, name: str) -> float:

@@ -189,7 +189,16 @@ class Capabilities(Shown):
     features: Features
 
 
+class MinionSeen(Shown):
+    """What the event bus has said of a minion; null where it has said nothing since the sidecar started, or for a day."""
+
+    last_seen: str | None
+    last_highstate: Literal["success", "failure"] | None
+    connected: bool | None = Field(description="As the master says, which does only with its option `presence_events`.")
+
+
 class MinionList(Shown):
     """Minions whose keys the master has accepted."""
 
     minions: list[str]
+    seen: dict[str, MinionSeen] | None = Field(None, description="With `seen=1`: what is known of each.")

@@ -123,7 +123,13 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     "/jobs/{jid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/v1/session": {"GET": Operation({200: CallerSession})},
     "/v1/capabilities": {"GET": Operation({200: Capabilities})},
-    "/v1/minions": {"GET": Operation({200: MinionList}, (Parameter("match", "A glob: only these minions.", _TEXT),), faults=_RUNS)},
+    "/v1/minions": {
+        "GET": Operation(
+            {200: MinionList},
+            (Parameter("match", "A glob: only these minions.", _TEXT), Parameter("seen", "1: say what is known of each.", _TEXT)),
+            faults=_RUNS,
+        )
+    },
     "/v1/jobs": {
         "GET": Operation(
             {200: JobList},

@@ -91,9 +91,8 @@ class Process:
         self.jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report, audit=self.audit)
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
-        parts = ApiParts(
-            ours, commands, guard, self.sessions, self.gateway.fire, self.streams, self.audit, self.report, self.metrics, self.traffic, self.jobs.submissions
-        )
+        told = (self.audit, self.report, self.metrics, self.traffic)
+        parts = ApiParts(ours, commands, guard, self.sessions, self.gateway.fire, self.streams, *told, self.jobs.submissions, self.follower.fleet)
         proxies = Proxies(ours.access.trusted_proxies, ours.access.proxy_header)
         self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import salt.payload
 
 from service import __version__
 from service.clients import CLIENTS
+from service.events.payload import Payload
 from tests.contract import conftest
 from tests.contract.conftest import Api, fake_api, login
 from tests.fakes import FakeGateway
@@ -74,6 +76,18 @@ def test_minions_with_accepted_keys_are_listed(api: Api) -> None:
     assert get(api, "minions") == {"minions": ["minion-1", "minion-2"]}
     assert get(api, "minions?match=*-2") == {"minions": ["minion-2"]}
     assert get(api, "minions?match=nobody") == {"minions": []}
+
+
+def test_of_minions_it_is_said_when_they_were_heard_of(tmp_path: Path) -> None:
+    api = fake_api(tmp_path)
+    fleet = api.process.follower.fleet
+    fleet.heard("minion-1", highstate=False)
+    fleet.present(Payload(bytes(salt.payload.dumps({"present": ["minion-1", 5]}))))
+    seen = get(api, "minions?seen=1")["seen"]
+
+    assert (seen["minion-1"]["last_highstate"], seen["minion-1"]["connected"]) == ("failure", True)
+    assert seen["minion-1"]["last_seen"].endswith("Z")
+    assert seen["minion-2"] == {"last_seen": None, "last_highstate": None, "connected": False}
 
 
 def test_minions_are_shown_to_who_may_list_keys(api: Api) -> None:

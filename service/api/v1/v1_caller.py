@@ -5,18 +5,20 @@ from __future__ import annotations
 import fnmatch
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import falcon
 
 from service import __version__
 from service.commands import Commands
 from service.errors import MasterRefused, StorageUnavailable
+from service.fleet.minion_tracker import Fleet, Sighting
 from service.gateway.master.options import SALT_VERSION
 from service.http.media import moment, respond
 from service.http.request_info import RequestInfo
 from service.jobs.job_request import MOST_SECONDS, MOST_WAIT_SECONDS
 from service.jobs.submission import CLIENTS, Submissions
-from service.openapi.answers import CallerSession, CallLimits, Capabilities, Features, MinionList, Versions
+from service.openapi.answers import CallerSession, CallLimits, Capabilities, Features, MinionList, MinionSeen, Versions
 from service.settings.settings import Settings
 
 
@@ -87,15 +89,24 @@ class V1CapabilitiesResource:
 class V1MinionsResource:
     """The minions whose keys the master has accepted, for callers with the right to `key.list_all` (`@wheel`)."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, fleet: Fleet) -> None:
         self._commands = commands
+        self._fleet = fleet
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """List their ids, in order; `match`: a glob."""
+        """List their ids, in order; `match`: a glob; `seen=1`: when each was heard of, how its last highstate ended, whether it is connected."""
         (value,) = self._commands.run([{"client": "wheel", "fun": "key.list_all"}], RequestInfo.of(req.env), proof=req.context.session)
         keys = value["data"].get("return") if isinstance(value.get("data"), dict) else None
         if not isinstance(keys, dict) or not isinstance(keys.get("minions"), list):
             raise MasterRefused("the master could not list its keys")
         glob = req.get_param("match") or "*"
         resp.set_header("Cache-Control", "no-store")
-        respond(req, resp, MinionList(minions=sorted(one for one in keys["minions"] if fnmatch.fnmatchcase(one, glob))).model_dump())
+        found = MinionList(minions=sorted(one for one in keys["minions"] if fnmatch.fnmatchcase(one, glob)))
+        if req.get_param_as_bool("seen"):
+            found = found.model_copy(update={"seen": {minion: _shown(one) for minion, one in self._fleet.sightings(found.minions).items()}})
+        respond(req, resp, found.model_dump(exclude_none=not found.seen))
+
+
+def _shown(one: Sighting) -> MinionSeen:
+    highstate: dict[bool | None, Literal["success", "failure"]] = {True: "success", False: "failure"}
+    return MinionSeen(last_seen=None if one.at is None else moment(one.at), last_highstate=highstate.get(one.well), connected=one.connected)
