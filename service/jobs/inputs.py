@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.jobs.job_request import JobRequest
@@ -28,6 +28,11 @@ def kept(request: JobRequest, *, secrets_too: bool) -> bytes | None:
     if len(text) > LIMIT_BYTES or json.loads(text) != inputs or (not secrets_too and looks_secret(request)):
         return None
     return text.encode()
+
+
+def request_of(asked: Mapping[str, Any], inputs: Mapping[str, Any]) -> JobRequest:
+    """Return what a job was asked for. asked: what is stored of it. inputs: what its function gets."""
+    return JobRequest.model_validate({**{name: value for name, value in asked.items() if name in JobRequest.model_fields}, **inputs})
 
 
 def looks_secret(request: JobRequest) -> bool:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.auth.identity import Identity
 from service.errors import Conflict, NoSuchJob, NothingLeft, Unprocessable
+from service.jobs.inputs import request_of
 from service.jobs.job_request import INPUTS, MOST_FAULTS, JobRequest, digest_of, validated
 from service.jobs.names import owner_of
 from service.jobs.outcome import OPEN, MinionStatus
@@ -93,9 +94,9 @@ def _chosen(minions: Meant | list[str], statuses: Mapping[str, MinionStatus]) ->
 
 def _request(asked: Mapping[str, Any], inputs: Mapping[str, Any], minions: list[str] | None) -> JobRequest:
     """Return a job's request for some of its minions. asked: what is stored of it. More than all of them need not be well."""
-    fields = {name: value for name, value in asked.items() if name in JobRequest.model_fields}
+    fields = {**asked}
     if asked["client"] == "local" and minions is not None:
         fields |= {"tgt": minions, "tgt_type": "list"}
         if isinstance(asked["min_success"], int):
             fields["min_success"] = min(asked["min_success"], len(minions))
-    return JobRequest.model_validate({**fields, **inputs})
+    return request_of(fields, inputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from service.errors import Conflict, Fault, GroupBusy, KeyReused, NoSuchJob, Unp
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
-from service.jobs.inputs import kept
+from service.jobs.inputs import kept, request_of
 from service.jobs.job_request import JobRequest, SequenceRequest, digest_of
 from service.jobs.names import new_jid, owner_of
 from service.jobs.outcome import OPEN, STARTING, MinionStatus
@@ -183,6 +184,13 @@ class Submissions:
     def statuses(self, jid: str) -> dict[str, MinionStatus]:
         """Return what is known of a job's minions."""
         return {minion: part.status for minion, part in self.store.parts(jid, bodies=False).items()}
+
+    def lend(self, record: JobRecord, session: Session) -> None:
+        """Ask in the name of a job's owner, if it is they who look at it now, and go on with its waves, if what it runs was kept."""
+        if record.owner != owner_of(session.identity) or session.offline:
+            return
+        inputs = self.store.inputs(record.jid) if self.running.waves.lacks_request(record.jid) else None
+        self.running.lend(record.jid, session.credentials, None if inputs is None else request_of(record.request, json.loads(inputs)))
 
     def wait(self, jid: str, seconds: float) -> None:
         """Sleep until a job is over, whichever sidecar follows it, at most *seconds*, and not at all when the process is stopping."""

@@ -64,9 +64,23 @@ def test_who_is_away_has_no_turn_and_is_missing(three: EmbeddedSalt, pipeline: P
         three.start_minion("minion-1")
 
 
-def test_a_job_whose_sidecar_is_killed_waits_for_its_owner_between_two_waves(pipeline: Pipeline, tmp_path: Path) -> None:
+def test_a_job_whose_sidecar_is_killed_goes_on_when_its_owner_looks_at_it(pipeline: Pipeline, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    asked: dict[str, Any] = {**pipeline.marking(f"while [ ! -e {gate} ]; do sleep 0.2; done"), "batch": [1, 2]}
+    jid = pipeline.post(**pipeline.marking(f"while [ ! -e {gate} ]; do sleep 0.2; done"), batch=[1, 2]).json()["jid"]
+    pipeline.sidecar.wait(lambda: pipeline.runs == 1, "the first wave")
+    pipeline.sidecar.kill()
+    pipeline.again()
+    gate.touch()
+    told = pipeline.get(f"/{jid}/events", accept="text/plain").body.decode()
+
+    assert "job: wave 2 of 2, 2 minions" in told
+    assert pipeline.end_of(jid)["counts"] == {"ok": 3}
+    assert pipeline.runs == 3
+
+
+def test_one_whose_arguments_look_secret_waits_for_its_owner_between_two_waves(pipeline: Pipeline, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    asked: dict[str, Any] = {**pipeline.marking(f"while [ ! -e {gate} ]; do sleep 0.2; done"), "kwarg": {"env": {"PASSWORD": "hunter2"}}, "batch": [1, 2]}
     jid = pipeline.post(key="k", **asked).json()["jid"]
     pipeline.sidecar.wait(lambda: pipeline.runs == 1, "the first wave")
     pipeline.sidecar.kill()

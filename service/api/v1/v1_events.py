@@ -44,6 +44,7 @@ class V1EventsResource:
         """Follow it; `after`, a number, is the last one known, as `Last-Event-ID` is."""
         jobs, identity, info = self._find(), req.context.session.identity, RequestInfo.of(req.env)
         record = jobs.of(jid, identity)
+        jobs.lend(record, req.context.session)
         after = number_of(req.get_param("after") or req.get_header("Last-Event-ID"))
         form = FORMS[form_of(req.get_header("Accept") or "*/*")]
         with contextlib.ExitStack() as held:

@@ -84,8 +84,7 @@ class V1JobResource:
         """Show it: 200 when it is over, 202 before."""
         jobs, _, session = self._find(), _wait_of(req), req.context.session
         record = jobs.of(jid, session.identity)
-        if record.owner == owner_of(session.identity) and not session.offline:
-            jobs.running.lend(jid, session.credentials)
+        jobs.lend(record, session)
         _show(req, resp, jobs, waited_for(req, resp, jobs, record, self._waits), self._prefix)
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:

@@ -30,7 +30,7 @@ LOOK_SECONDS = 30.0
 
 class Waves:
     """
-    Of all jobs. `plan`, `forget`, `planned` and `lacks` may be called from any thread, the others run on the thread `jobs`.
+    Of all jobs. `plan`, `forget`, `planned`, `lacks_request` and `lacks` may be called from any thread, the others run on the thread `jobs`.
 
     do(jid, what): lets that thread do something with a job, and waits until it is stored. tell(what): lets it do something. touched: the jids of jobs that it stores next.
     look(job, now): has a job looked up; `looked_up` hears of it. own(jid, owner): says whose a jid is that a process before this one made.
@@ -70,6 +70,11 @@ class Waves:
         """Return the minions of the wave that a request is about to publish; nobody where no waves are planned."""
         job = self._watched.get(jid)
         return job.rolling.waves[0] if job is not None and job.rolling is not None and job.rolling.waves else []
+
+    def lacks_request(self, jid: str) -> bool:
+        """Say whether nobody knows what the next wave of a job runs."""
+        job = self._watched.get(jid)
+        return job is not None and job.rolling is not None and job.rolling.request is None
 
     def lacks(self, job: OpenJob, credentials: Credentials, request: JobRequest | None) -> bool:
         """Say whether what the owner of a job brings is needed for its next wave."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -348,6 +349,23 @@ def test_after_a_kill_the_first_wave_is_published_once_and_by_the_plan(tmp_path:
     assert (desk.executed, len(desk.pinged)) == ([jid] * executed, 0 if planned else 1)
     assert status == ("running" if executed or cache is FOUND else "in_doubt")
     assert {part.wave for part in desk.sidecar.store.parts(jid, bodies=False).values()} == ({1, 2} if planned else {1})
+    desk.close()
+
+
+@pytest.mark.parametrize(("arg", "goes_on"), [("a", True), ("token=hunter2", False)])
+def test_after_a_kill_the_owner_who_looks_at_a_job_lets_its_waves_go_on_if_the_arguments_were_kept(tmp_path: Path, arg: str, goes_on: bool) -> None:
+    desk = Desk(tmp_path)
+    desk.pings = [Present(["a", "b"], [], [])]
+    jid, _, _ = desk.submit(batch=1, arg=[arg])
+    desk = desk.crash(tmp_path)
+    desk.sidecar.until(lambda: desk.sidecar.report.recovered == [1])
+    record = desk.desk.of(jid, SESSION.identity)
+    stranger = dataclasses.replace(SESSION, identity=Identity("ann", "pam", (), [], sees_everything=True))
+    desk.desk.lend(record, stranger)
+    assert desk.sidecar.jobs.waves.lacks_request(jid)
+    desk.desk.lend(record, SESSION)
+
+    assert desk.sidecar.jobs.waves.lacks_request(jid) is not goes_on
     desk.close()
 
 
