@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
@@ -121,7 +122,7 @@ class Inquiries:
             low = Low(Client.LOCAL_ASYNC, question.fun, fields)
             on_asked(self._run(low, self._by_whom(credentials)) is not None)
 
-        self._threads.submit(asking)
+        self._begin(asking)
 
     def publish(self, low: Low, credentials: Credentials, on_answer: Callable[[LowResult | Fault], None]) -> None:
         """Publish what belongs to a job, as its owner and nobody else. on_answer: gets what the master made of it."""
@@ -132,11 +133,16 @@ class Inquiries:
             except Fault as fault:
                 on_answer(fault)
 
-        self._threads.submit(publishing)
+        self._begin(publishing)
 
     def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
         """Look a job up in the job cache. on_answer: gets None if nobody's credentials let us look, or the master is away."""
-        self._threads.submit(lambda: on_answer(self.cached(jid, credentials)))
+        self._begin(lambda: on_answer(self.cached(jid, credentials)))
+
+    def _begin(self, what: Callable[[], None]) -> None:
+        """Do something on one of the threads; nothing any more once they are stopped."""
+        with contextlib.suppress(RuntimeError):
+            self._threads.submit(what)
 
     def cached(self, jid: str, credentials: Credentials | None) -> Cached | None:
         """Look a job up, and wait for that; see `look_up`."""

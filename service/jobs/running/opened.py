@@ -315,25 +315,26 @@ class OpenJob:
         return self.is_over and self.told is None and was_answered and record.request.get("notify") is not None
 
     def _note(self, parts: Mapping[str, PartRecord], at: float) -> None:
-        """Note what there is to tell those who follow the job: that it runs before its minions, what it came to after them."""
+        """Note what there is to tell those who follow the job: that it runs before its minions, the next wave and what it came to after them."""
         if not self.is_over:
             self._note_status(at)
-        self._note_wave(at)
+        self._note_waves(self.record.taken, at)
         for minion, part in parts.items():
             if part.status != "waiting":
                 self._note_some("minion", {"status": part.status, "reason": part.reason, "why": part.why, **part.flags}, at, minion)
+        self._note_waves(self.record.wave, at)
         self._note_status(at)
 
-    def _note_wave(self, at: float) -> None:
-        """Note that a wave begins, or that the next one waits for the job's owner."""
-        rolling, wave, needs_owner = self.rolling, self.record.wave, self.record.needs_owner
-        if rolling is None:
+    def _note_waves(self, begun: int, at: float) -> None:
+        """Note which waves have begun, and that the next one waits for the job's owner."""
+        rolling, (noted, needed_owner) = self.rolling, self.noted_wave
+        if rolling is None or self.record.status in STARTING:
             return
-        if wave > self.noted_wave[0]:
+        for wave in range(noted + 1, begun + 1):
             self._note_some("wave", {"wave": wave, "of": self.record.waves, "minions": len(rolling.waves[wave - 1])}, at)
-        if needs_owner and not self.noted_wave[1]:
-            self._note_some("wave", {"wave": wave + 1, "of": self.record.waves, "needs_owner": True}, at)
-        self.noted_wave = (max(wave, self.noted_wave[0]), needs_owner)
+        if self.record.needs_owner and not needed_owner:
+            self._note_some("wave", {"wave": self.record.wave + 1, "of": self.record.waves, "needs_owner": True}, at)
+        self.noted_wave = (max(begun, noted), self.record.needs_owner)
 
     def _note_status(self, at: float) -> None:
         record = self.record

@@ -51,7 +51,9 @@ def test_a_wave_begins_when_the_one_before_it_is_over(sidecar: Sidecar) -> None:
     sidecar.until(lambda: sidecar.status == ("partial", None))
 
     assert sidecar.report.waves == [(1, 2, 1), (2, 2, 2)]
-    assert [one for one in sidecar.happened() if one["event"] == "wave"] == [
+    told = sidecar.happened()
+    assert [one["event"] for one in told] == ["status", "minion", "minion", "status", "wave", "minion", "wave", "minion", "minion", "status"]
+    assert [one for one in told if one["event"] == "wave"] == [
         {"event": "wave", "wave": 1, "of": 2, "minions": 1},
         {"event": "wave", "wave": 2, "of": 2, "minions": 2},
     ]
