@@ -67,14 +67,15 @@ class Batcher(Generic[T]):
         items: how many it counts for; 0, without a size, always fits. size: bytes.
         """
         with self._lock:
-            if self._closed or self._exceeds(self._items + items, self._bytes + size):
+            waiting, waiting_bytes = self._items + items, self._bytes + size
+            if self._closed or waiting > self.limit_items or waiting_bytes > self._limit_bytes:
                 return False
             self._queue.append((item, items, size))
-            self._items += items
-            self._bytes += size
-            hurries = not self._urgent and (urgent or len(self._queue) == self._most_at_once or self._exceeds(self._items * 2, self._bytes * 2))
+            self._items, self._bytes = waiting, waiting_bytes
+            half_full = waiting * 2 > self.limit_items or waiting_bytes * 2 > self._limit_bytes
+            hurries = not self._urgent and (urgent or half_full or len(self._queue) == self._most_at_once)
             self._urgent = self._urgent or hurries
-            if self._lazy:
+            if self._lazy and self._thread is None:
                 self._start()
             if hurries or len(self._queue) == 1:
                 self._wake.notify()
@@ -170,6 +171,3 @@ class Batcher(Generic[T]):
             self._bytes_in_work = sum(size for _, _, size in taken)
         self._urgent = bool(self._queue)
         return taken
-
-    def _exceeds(self, items: int, size: int) -> bool:
-        return items > self.limit_items or size > self._limit_bytes

@@ -24,6 +24,7 @@ CREDENTIAL_NAMES = frozenset({"eauth", "token"})
 FAR_REACHING_FIELDS = ("module_executors", "executor_opts", "ret_config", "ret_kwargs")
 # Whoever may run it may do anything on the target, also by another executor or with a returner that writes where the caller says.
 ANYTHING = "cmd.run"
+_CLIENTS = {one.value: one for one in Client}
 
 Doing = tuple[str, list[Any], "Mapping[str, Any] | None"]  # a function, its positional and its keyword arguments
 
@@ -136,7 +137,7 @@ def _client(client: object, enabled: Collection[str], where: str) -> Client:
         raise BadRequest(f"{where}client is missing: one of {', '.join(CLIENTS)}", field="client")
     if client == "ssh":
         raise BadRequest(f"{where}client 'ssh' is refused: salt-ssh through an API has been the way into half of salt-api's CVEs", field="client")
-    found = next((one for one in Client if one == client), None)
+    found = _CLIENTS.get(client) if isinstance(client, str) else None
     if found is None:
         raise BadRequest(f"{where}Invalid client specified: '{client[:64] if isinstance(client, str) else type_name(client)}'", field="client")
     if found not in enabled:
@@ -171,7 +172,7 @@ def _check_credentials(fields: dict[str, Any], where: str) -> None:
     if "token" in fields:
         check_token(fields["token"])
     for name in CREDENTIAL_FIELDS:
-        if not isinstance(fields.get(name, ""), str):
+        if name in fields and not isinstance(fields[name], str):
             raise BadRequest(f"{where}{name} must be a string", field=name)
         if "token" in fields and name != "token":
             fields.pop(name, None)

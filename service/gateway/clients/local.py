@@ -74,6 +74,8 @@ class Jobs:
         self._master_up = master_up
         self.now = monotonic
         self._shuffle = shuffle
+        # What salt-ssh runs in the place of `state.apply`, and says that it ran, is `state.pkg`.
+        self._ssh_minions = bool(options.raw.get("enable_ssh_minions"))
 
     def start(self, low: Low, request: Request) -> LowResult:
         """Publish and do not wait: `local_async`. Value: {"jid", "minions"}, or {} when nobody matched."""
@@ -159,8 +161,7 @@ class Jobs:
 
     def gatherer(self, waiter: Waiter, groups: Collection[Gathering], low: Low, request: Request) -> Gatherer:
         """Wait for the minions of the groups to return what a low asks for, on the account of a request."""
-        # What salt-ssh runs in the place of `state.apply`, and says that it ran, is `state.pkg`.
-        fun = None if self._options.raw.get("enable_ssh_minions") else low.fun
+        fun = None if self._ssh_minions else low.fun
         return Gatherer(waiter, groups, self.hub, fun=fun, deadline=request.deadline, master_up=self._master_up, monotonic=self.now)
 
     def ask(self, step: Ask, jid: str, low: Low, gatherer: Gatherer) -> None:
@@ -185,8 +186,11 @@ class Jobs:
 def _result(low: Low, job: Job, over: Over) -> LowResult:
     returns = over.group.returns
     absent = {minion: no_return(job.jid, *over.why) for minion in sorted(over.group.missing)}
-    full = {**{minion: as_full_return(data) for minion, data in returns.items()}, **absent}
-    value: dict[str, Any] = full if low.fields.get("full_return") else {minion: data["ret"] for minion, data in full.items()}
+    value: dict[str, Any]
+    if low.fields.get("full_return"):
+        value = {minion: as_full_return(data) for minion, data in returns.items()} | absent
+    else:
+        value = {minion: data["return"] for minion, data in returns.items()} | {minion: full["ret"] for minion, full in absent.items()}
     # Minions that could not even answer the question; LocalClient.cmd says False for them.
     value.update({minion: False for minion in job.minions if minion not in value})
     failed = [reason for data in returns.values() if (reason := why_failed(low.fun, data, data["return"]))]

@@ -91,7 +91,7 @@ def _why_command(value: object) -> Reason | None:
 
 def _has_failed_state(fun: str, value: object) -> bool:
     # Only states' returns have such names; a function of somebody's own may hand one on.
-    if not (runs_states(fun) or (isinstance(value, dict) and "_|-" in str(next(iter(value), "")))):
+    if not isinstance(value, dict) or not (runs_states(fun) or "_|-" in str(next(iter(value), ""))):
         return False
     return any(chunk["result"] is not None and not chunk["result"] for _, chunk in chunks_of(value, 3))
 

@@ -119,6 +119,24 @@ class Family:
         return child
 
 
+class UnderWay:
+    """What a gauge with one label shows of things under way: two of these cost less than one of the registry's locks and checks."""
+
+    def __init__(self, families: Families, name: str) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}  # by the label's value; guarded by _lock
+        families.watch_gauge(name, self._samples)
+
+    def add(self, value: str, more: int) -> None:
+        """Count so many more, or fewer."""
+        with self._lock:
+            self._counts[value] = self._counts.get(value, 0) + more
+
+    def _samples(self) -> Samples:
+        with self._lock:
+            return {(value,): float(count) for value, count in self._counts.items()}
+
+
 class _Optional(Collector):
     """A gauge that has exactly the samples it was given; prometheus_client's own would begin with 0."""
 

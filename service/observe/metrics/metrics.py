@@ -14,7 +14,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from service.errors import ConfigFault, InvalidConfiguration
 from service.observe.metrics import domains
-from service.observe.metrics.families import Families
+from service.observe.metrics.families import Families, UnderWay
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 _CODES = ("200", "400", "401", "404", "405", "406", "413", "429", "500", "503", "504")
@@ -72,17 +72,19 @@ class Metrics:
         self._event_bytes = 0
         self._event_at = 0.0
         self._watch_events()
+        self._in_flight = UnderWay(self.families, "salt_api_http_requests_in_flight")
+        self._lows_in_flight = UnderWay(self.families, "salt_api_client_requests_in_flight")
 
     # The HTTP side.
 
     def http_started(self, kind: str = "unary") -> None:
         """Count a request as being served; each must be finished."""
-        self.families["salt_api_http_requests_in_flight"].gauge(kind).inc()
+        self._in_flight.add(kind, 1)
 
     def http_streaming(self) -> None:
         """Count a request that is being served as a stream from now on; finish it as one."""
-        self.families["salt_api_http_requests_in_flight"].gauge("unary").dec()
-        self.families["salt_api_http_requests_in_flight"].gauge("stream").inc()
+        self._in_flight.add("unary", -1)
+        self._in_flight.add("stream", 1)
         with self._settled:
             self._streaming += 1
 
@@ -94,7 +96,7 @@ class Metrics:
         """
         method = method if method in domains.METHODS else "_OTHER"
         route = route if route in self._routes else "unmatched"
-        self.families["salt_api_http_requests_in_flight"].gauge(kind).dec()
+        self._in_flight.add(kind, -1)
         self.families["salt_api_http_requests_total"].counter(method, route, str(code)).inc()
         if kind == "unary":
             exemplar = {"trace_id": trace_id} if trace_id else None
@@ -136,12 +138,13 @@ class Metrics:
 
     def client_started(self, client: str) -> None:
         """Count a low as being run; each must be finished."""
-        self.families["salt_api_client_requests_in_flight"].gauge(_client(client)).inc()
+        self._lows_in_flight.add(_client(client), 1)
 
     def client_finished(self, client: str, outcome: str, seconds: float) -> None:
         """Count a low that was started as run."""
-        self.families["salt_api_client_requests_in_flight"].gauge(_client(client)).dec()
-        self.families["salt_api_client_request_duration_seconds"].histogram(_client(client)).observe(seconds)
+        client = _client(client)
+        self._lows_in_flight.add(client, -1)
+        self.families["salt_api_client_request_duration_seconds"].histogram(client).observe(seconds)
         self._client_outcome(client, outcome)
 
     def client_refused(self, client: str, outcome: str) -> None:
