@@ -13,6 +13,7 @@ from tests.caller import Response
 from tests.contract.conftest import Api, fake_api
 from tests.contract.test_v1_events import follow, told
 from tests.contract.test_v1_jobs import gateway_of, get, post, problem, returned, token_of
+from tests.contract.test_v1_relaunch import relaunch
 
 if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
@@ -104,6 +105,17 @@ def test_a_job_is_cancelled_through_a_sidecar_that_does_not_follow_it(sidecars: 
     assert [(answer.status, answer.json()["cancel_asked"]) for answer in answers] == [(202, True)] * 2
     assert (asked["tgt"], asked["arg"]) == (["minion-2"], [jid])
     assert (over.status, over.json()["status"], over.json()["counts"]) == (409, "cancelled", {"ok": 1, "cancelled": 1})
+
+
+def test_a_job_of_one_runs_again_through_the_other(sidecars: Sidecars) -> None:
+    here, there = sidecars(), sidecars()
+    first = post(here, fun="no.such", arg=["a"]).json()
+    again = relaunch(there, first["jid"], "failed").json()
+    (load,) = [load for load in gateway_of(there).master.loads if load.get("fun") == "no.such"]
+
+    assert (again["parent"], again["status"]) == (first["jid"], "failed")
+    assert (load["jid"], sorted(load["tgt"]), load["arg"]) == (again["jid"], ["minion-1", "minion-2"], ["a"])
+    assert get(here, f"/{again['jid']}").json()["parent"] == first["jid"]
 
 
 def test_a_group_is_one_for_both(sidecars: Sidecars) -> None:

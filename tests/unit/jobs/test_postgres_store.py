@@ -291,3 +291,17 @@ def test_check_is_content_with_a_database_that_can_be_used(url: str, postgres_se
     (tmp_path / "password").write_text(f"{postgres_server.password}\n")
 
     try_store(JobSettings(store=url, store_password_file=tmp_path / "password"))
+
+
+def test_no_more_connections_are_opened_than_the_setting_says(url: str, postgres_server: PostgresServer) -> None:
+    store = PostgresStore(url, postgres_server.password.encode, on_commit=lambda _seconds: None, monotonic=time.monotonic, connections=2)
+    threads = [threading.Thread(target=lambda: [store.job(JID) for _ in range(20)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    opened = postgres_server.admin(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}'")
+    store.close()
+
+    # Beside the one that stays.
+    assert opened in ([(2,)], [(3,)])
