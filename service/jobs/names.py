@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,10 +20,29 @@ def owner_of(identity: Identity) -> str:
     return f"{identity.eauth}:{identity.user}"
 
 
-def new_jid(now: Callable[[], float] = time.time) -> str:
-    """Return a job id as Salt has them, which nobody can guess: who knows one before its job is published can publish something else under it."""
-    moment = dt.datetime.fromtimestamp(now(), dt.timezone.utc)
-    return f"{moment:%Y%m%d%H%M%S}{secrets.randbelow(10**6):06d}"
+class Jids:
+    """
+    Makes job ids as Salt has them. May be called from any thread.
+
+    Nobody can guess one: who knows it before its job is published can publish something else under it. None comes twice: with a hundred a second that would happen every few minutes.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.time, below: Callable[[int], int] = secrets.randbelow) -> None:
+        self._now, self._below = now, below
+        self._lock = threading.Lock()
+        self._second = ""
+        self._taken: set[int] = set()  # in that second
+
+    def new(self) -> str:
+        """Return one."""
+        second = f"{dt.datetime.fromtimestamp(self._now(), dt.timezone.utc):%Y%m%d%H%M%S}"
+        with self._lock:
+            if second != self._second:
+                self._second, self._taken = second, set()
+            while (number := self._below(10**6)) in self._taken:
+                pass
+            self._taken.add(number)
+        return f"{second}{number:06d}"
 
 
 def key_of(header: str | None) -> str | None:

@@ -13,7 +13,7 @@ from service.errors import Fault, Forbidden, GroupBusy, KeyReused, MasterTimeout
 from service.http.request_info import RequestInfo
 from service.jobs import JobStatus
 from service.jobs.job_request import SequenceRequest
-from service.jobs.names import new_jid, owner_of, step_key
+from service.jobs.names import owner_of, step_key
 from service.jobs.outcome import OPEN, Conclusion, conclude_steps
 from service.jobs.stores.store import JobRecord, Store
 from service.jobs.submission import Call, Submissions
@@ -59,7 +59,7 @@ def cancel(jobs: Submissions, record: JobRecord, session: Session, info: Request
     if record.status not in OPEN:
         return record
     if jobs.running.watched.get(record.jid) is None:
-        jobs.running.stops.ask_elsewhere(record.jid, new_jid(), session.credentials)
+        jobs.running.stops.ask_elsewhere(record.jid, jobs.new_jid(), session.credentials)
     else:
         record = jobs.running.sequences.update(record.jid, lambda _job: {"cancelled": True})
     for step in steps_of(jobs.store, record):

@@ -17,7 +17,7 @@ from service.gateway.low import Low
 from service.http.request_info import RequestInfo
 from service.jobs.inputs import kept, request_of
 from service.jobs.job_request import JobRequest, SequenceRequest, digest_of
-from service.jobs.names import new_jid, owner_of
+from service.jobs.names import owner_of
 from service.jobs.outcome import OPEN, STARTING, MinionStatus
 from service.jobs.rollout import Rollouts, RunLow
 from service.jobs.running.inquiries import DOUBTFUL, SETTLED_SECONDS, Inquiries
@@ -101,6 +101,7 @@ class Submissions:
         inquiries: Inquiries,
         rollouts: Rollouts,
         *,
+        new_jid: Callable[[], str],
         boot: str,
         keep_secrets: bool = False,
         readers: Collection[str] = (),
@@ -114,6 +115,7 @@ class Submissions:
         self.store = store
         self.running = running
         self._inquiries, self._rollouts = inquiries, rollouts
+        self.new_jid = new_jid
         self._boot, self._keep_secrets, self._readers, self._may_notify = boot, keep_secrets, readers, may_notify
         self._monotonic, self._now, self.pause = monotonic, now, pause
         self._on_begun = on_begun
@@ -153,7 +155,7 @@ class Submissions:
 
         self.check_notice(call.request)
         with contextlib.suppress(_Checked):
-            self._run([call.request.low(new_jid(self._now))], call.info, proof=call.session, client=CLIENTS[call.request.client], ready=ready)
+            self._run([call.request.low(self.new_jid())], call.info, proof=call.session, client=CLIENTS[call.request.client], ready=ready)
 
     def check_notice(self, request: JobRequest | SequenceRequest) -> None:
         """Raise Unprocessable if no notice may be sent where a request wants one."""
@@ -163,7 +165,7 @@ class Submissions:
     def new_record(self, request: JobRequest | SequenceRequest, owner: str, key: str | None) -> JobRecord:
         """Return what is stored of a request."""
         now, seconds = self._now(), request.deadline
-        return JobRecord(new_jid(self._now), owner, key, request.fingerprint, request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
+        return JobRecord(self.new_jid(), owner, key, request.fingerprint, request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
 
     def is_overdue(self, record: JobRecord) -> bool:
         """Say whether a job's deadline has passed."""
@@ -209,7 +211,7 @@ class Submissions:
         if record.status == "queued" and is_here:
             record = self.running.queue.withdraw(record.jid, status="cancelled", cause="not_run", cancelled=True)
         elif record.status == "queued":
-            self.running.stops.ask_elsewhere(record.jid, new_jid(self._now), session.credentials)
+            self.running.stops.ask_elsewhere(record.jid, self.new_jid(), session.credentials)
             return self.store.job(record.jid) or record
         if record.status in STARTING:
             raise Conflict("the job is being published; come back", jid=record.jid)
@@ -218,7 +220,7 @@ class Submissions:
             return record
         if record.request["client"] != "local":
             raise Conflict("what runs on the master cannot be cancelled", jid=record.jid)
-        stopping = new_jid(self._now)
+        stopping = self.new_jid()
         low = {"tgt": minions, "tgt_type": "list", "fun": "saltutil.term_job", "arg": [record.jid], "jid": stopping}
 
         def ready(_lows: list[Low]) -> None:

@@ -19,7 +19,7 @@ from service.events.hub import Hub
 from service.events.owners import Owner
 from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
-from service.jobs.names import new_jid
+from service.jobs.names import Jids
 from service.jobs.notify.delivery import deliver, is_allowed
 from service.jobs.notify.notifier import TRY_SECONDS, Notifier
 from service.jobs.rollout import Rollouts
@@ -145,8 +145,9 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
         except InvalidConfiguration as exc:
             return exc.faults[0]
         inquiries = Inquiries(runner, make_identity(ours, runner, report), keeps_returns=keeps_returns(configuration.master))
+        jids = Jids()
         terms, keeping = make_terms(ours, configuration.master), Keeping(ours.keep_seconds, ours.store_limit_bytes)
-        running = RunningJobs(store, inquiries, terms, keeping, report, new_jid=new_jid, boot=boot, bus_open=lambda: hub.is_open, own=own_in(hub))
+        running = RunningJobs(store, inquiries, terms, keeping, report, new_jid=jids.new, boot=boot, bus_open=lambda: hub.is_open, own=own_in(hub))
         hub.subscribe(running.take, running.cut)
         report.watch_jobs(running.watched.open_by_status, lambda: size_of(store))
         allowed = functools.partial(is_allowed, entries=ours.notify_urls)
@@ -156,6 +157,7 @@ def make_jobs(configuration: Configuration, runner: Runner, commands: Commands, 
             running,
             inquiries,
             Rollouts(runner, running),
+            new_jid=jids.new,
             boot=boot,
             keep_secrets=ours.keep_arguments,
             readers=ours.readers,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from service.errors import StorageUnavailable
 from service.jobs.stores.postgres.postgres_store import PostgresStore
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, Store
@@ -67,6 +68,14 @@ def test_a_key_belongs_to_the_job_that_had_it_first(store: Store) -> None:
     assert store.intend(job("3" * 20, key="k", owner="pam:other")) is None
     assert store.intend(job("4" * 20)) is None
     assert store.intend(job("5" * 20)) is None
+
+
+def test_two_jobs_cannot_have_one_jid(store: Store) -> None:
+    store.intend(job(key="k"))
+
+    with pytest.raises(StorageUnavailable, match="another job has this jid"):
+        store.intend(job(key="another"))
+    assert store.job(JID) == job(key="k")
 
 
 def test_a_key_that_was_given_back_can_be_used_again(store: Store) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.demo.embedded import EmbeddedSalt
-from service.jobs.names import new_jid
+from service.jobs.names import Jids
 from tests.real.sidecar import Sidecar
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.master, pytest.mark.slow]
 def test_a_minion_runs_a_jid_twice_only_if_it_was_restarted_in_between(salt_master: EmbeddedSalt, sidecar: Sidecar, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     low = {**salt_master.credentials, "tgt": "minion-2"}
-    job = {**low, "client": "local_async", "fun": "cmd.run", "arg": [f"echo run >> {ran}"], "jid": new_jid()}
+    job = {**low, "client": "local_async", "fun": "cmd.run", "arg": [f"echo run >> {ran}"], "jid": Jids().new()}
 
     def publish(runs: int) -> int:
         assert sidecar.post(job).value["jid"] == job["jid"]

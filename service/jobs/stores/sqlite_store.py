@@ -300,6 +300,8 @@ class SqliteStore:
             return write.run(self._db)
         except StorageFull as fault:
             return fault
+        except sqlite3.IntegrityError:
+            return StorageUnavailable("another job has this jid", retry_after_seconds=1)
 
     def _synchronise(self, how: Literal["FULL", "NORMAL"]) -> None:
         """Say whether the next commit is to be on the disk, with all before it."""

@@ -18,7 +18,7 @@ from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo, new_info
 from service.jobs.job_request import parse
-from service.jobs.names import key_of, new_jid
+from service.jobs.names import Jids, key_of
 from service.jobs.rollout import Rollouts
 from service.jobs.running.inquiries import Cached, Inquiries
 from service.jobs.submission import Call, Submissions
@@ -66,6 +66,7 @@ class Desk:
             self.sidecar.jobs,
             Cache(cache),
             Rollouts(self, self.sidecar.jobs),
+            new_jid=Jids(self.sidecar.time_of_day).new,
             boot="boot",
             monotonic=lambda: self.sidecar.now,
             now=self.sidecar.time_of_day,
@@ -309,10 +310,20 @@ def test_whom_a_list_names_and_the_master_does_not_know_is_missing(desk: Desk) -
 
 
 def test_a_jid_is_one_of_salts_and_cannot_be_guessed() -> None:
-    made = {new_jid(lambda: 1_767_225_600.0) for _ in range(100)}
+    jids = Jids(lambda: 1_767_225_600.0)
+    made = {jids.new() for _ in range(100)}
 
     assert all(re.fullmatch("20260101000000[0-9]{6}", jid) for jid in made)
-    assert len(made) > 90
+    assert len(made) == 100
+
+
+def test_no_two_jobs_have_one_jid() -> None:
+    drawn, now = iter([7, 7, 7, 8, 7]), [1_767_225_600.0]
+    jids = Jids(lambda: now[0], lambda _most: next(drawn))
+    made = [jids.new(), jids.new()]
+    now[0] += 1
+
+    assert [*made, jids.new()] == ["20260101000000000007", "20260101000000000008", "20260101000001000007"]
 
 
 @pytest.mark.parametrize(("header", "key"), [(None, None), ("k", "k"), ('"k"', "k"), (" k ", "k"), ("a-b:c/d", "a-b:c/d"), ("x" * 255, "x" * 255)])
