@@ -196,7 +196,7 @@ requirements/%.txt:
 BENCH := .venv-bench/.stamp
 SECONDS_OF_SOAK = $(or $(SECONDS),1800)
 .PHONY: bench bench-quick bench-report bench-profile soak
-bench: $(STAMP) ## Measure the sidecar beside salt-api's servers and the floor; under 20 minutes; results in benchmarks/results.
+bench: $(STAMP) ## Measure the sidecar beside salt-api's servers and the floor; under 30 minutes; results in benchmarks/results.
 	@$(BIN)/python -m benchmarks.run
 
 bench-quick: $(STAMP) ## The same, a few cases and one short round: to see that it works, not to judge by.

@@ -43,9 +43,7 @@ LARGE_JOB = Case(
 INTENTS = (Target("intents", 300, at_least=True),)
 INTENT_CALLERS = 64
 FINISHED_JOBS, OPEN_JOBS = 10_000, 200
-# Each look-up is a runner, a process that the master forks.
-LOOKED_UP_SECONDS = 120.0
-RESTART = (Target("start_s", 3), Target("lookups", 2), Target("looked_up", OPEN_JOBS, at_least=True))
+RESTART = (Target("start_s", 3),)
 IDLE_STORE = (Target("idle_cpu_percent", 0.02, minus=NO_STORE),)
 
 

@@ -22,8 +22,6 @@ LABELS = {
     "readers_dropped": "readers dropped and counted",
     "return_us": "CPU per return",
     "intents": "intents",
-    "lookups": "most look-ups at once",
-    "looked_up": "jobs looked up",
     "start_s": "start",
     "idle_rss_mb": "idle memory",
     "idle_cpu_percent": "idle CPU",

@@ -55,7 +55,10 @@ def _about(facts: Mapping[str, Any]) -> str:
     return (
         f"Measured {facts['date'][:16].replace('T', ' ')} UTC at commit {facts['commit']} on {facts['machine']}, {facts['memory_gb']} GB, {facts['system']}, "
         f"Python {facts['python']}; {packages}. Load of the machine before the run: {facts['load_before']:.1f}. The run took {facts['minutes']} minutes."
-        + "".join(f" Measured again at commit {note['commit']}: {'; '.join(note['cases'])}." for note in facts.get("again", ()))
+        + "".join(
+            f" Measured later, at commit {note['commit']} and a load of {note['load_before']:.1f}: {'; '.join(note['cases'])}."
+            for note in facts.get("again", ())
+        )
     )
 
 
@@ -89,8 +92,6 @@ def _case(row: Mapping[str, Any]) -> str:
         "intents": ("intents", "{:,.0f}/s"),
         "per_commit": ("intents in a commit", "{:.1f}"),
         "fsyncs": ("the disk's fdatasync", "{:,.0f}/s"),
-        "lookups": ("most look-ups at once", "{:.0f}"),
-        "looked_up_s": ("all looked up after", "{:.0f} s"),
         "start_s": ("start", "{:.1f} s"),
         "idle_cpu_percent": ("idle CPU", "{:.2f} %"),
         "idle_rss_mb": ("idle memory", "{:.0f} MB"),
