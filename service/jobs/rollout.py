@@ -18,6 +18,8 @@ from service.jobs.running.running_jobs import RunningJobs
 from service.jobs.wave_plan import Turns, plan
 
 RunLow = Callable[[Low, Request], LowResult]
+# Longest wait for the answers to a ping, before the silent are asked once more.
+PING_SECONDS = 30.0
 
 
 class PingingRunner(Protocol):
@@ -52,7 +54,7 @@ class Rollouts:
         Raises what pinging and publishing raise.
         """
         if not self._running.waves.planned(jid):
-            present = self._master.present(low, request)
+            present = self._master.present(_pinging(low), request)
             if not (present.answered or present.silent or present.no_key):
                 return LowResult({}, "no_match")
             self._running.waves.plan(jid, turns_of(present, asked), asked)
@@ -67,6 +69,13 @@ class Rollouts:
             self._running.waves.forget(jid)
             raise
         return dataclasses.replace(done, value=done.value or {"jid": jid, "minions": []})
+
+
+def _pinging(low: Low) -> Low:
+    """Return a low whose ping the caller, who waits for it, need not wait for too long."""
+    if low.fields.get("timeout", 0) <= PING_SECONDS:
+        return low
+    return dataclasses.replace(low, fields={**low.fields, "timeout": PING_SECONDS})
 
 
 def turns_of(present: Present, asked: JobRequest) -> Turns:

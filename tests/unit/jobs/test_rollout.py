@@ -39,6 +39,13 @@ def test_a_job_in_waves_begins_with_the_first_after_all_are_planned(desk: Desk) 
     assert desk.pinged == ["*"]
 
 
+@pytest.mark.parametrize(("timeout", "waits"), [(None, None), (5, 5), (600, 30)])
+def test_the_caller_does_not_wait_long_for_a_ping(desk: Desk, timeout: float | None, waits: float | None) -> None:
+    desk.submit(batch=1, timeout=timeout)
+
+    assert desk.ping_seconds == waits
+
+
 def test_where_nobody_is_there_nothing_is_published(desk: Desk) -> None:
     desk.pings = [Present([], [], []), Present([], ["a"], [])]
 

@@ -54,6 +54,7 @@ class Desk:
         self.targets: list[Any] = []
         self.pings: list[BaseException | Present] = []
         self.pinged: list[Any] = []
+        self.ping_seconds: float | None = None
         self.paused: list[float] = []
         self.session = SESSION
         self.infos: list[RequestInfo] = []
@@ -101,6 +102,7 @@ class Desk:
         """Ping whom a low is for."""
         del request
         self.pinged.append(low.fields["tgt"])
+        self.ping_seconds = low.fields.get("timeout")
         what = self.pings.pop(0) if self.pings else Present(["a"], [], [])
         if isinstance(what, BaseException):
             raise what
