@@ -74,6 +74,7 @@ def test_a_running_sidecar_does_what_its_document_says(api: Api, tmp_path: Path,
     # Of names that are made up there is nothing.
     known = {"path.jid": job["jid"], "path.mid": "minion-1", "path.name": "start.js"}
     config = "[parameters]\n" + "".join(f"{json.dumps(name)} = {json.dumps(value)}\n" for name, value in known.items())
+    config += '[[operations]]\ninclude-name = "GET /ui/{name}"\nparameters = { "path.name" = "app.js" }\n'
     said = fuzzed(tmp_path, listen(app=api.process.api, threads=4, body_limit_bytes=1_000_000), token, "coverage,fuzzing", config)
 
     (generated,) = re.findall(r"(\d+) generated", said)
