@@ -94,14 +94,18 @@ AGAIN = -m tests.again -q
 
 # The mark `hypothesis` is on every test with @given: `check` tried few examples.
 test: check clients ## Everything: `check`, then the slow tests, those on a real master and the properties; what fails is tried once more.
-	@$(MAKE) -j slow-real slow-rest
+	@$(MAKE) -j slow-jobs slow-real slow-rest
 
-# Side by side: the first mostly waits, for masters that are stopped, frozen or away, and for alerts.
+# Side by side: the first two mostly wait, for masters and sidecars that are stopped, frozen or away, and for alerts.
 SLOW = $(BIN)/python $(AGAIN) -m "slow or master or hypothesis" $(1) $(PYTEST_ARGS) $(OTHER_HALF)
+JOBS = tests/real/jobs
 WAITING = tests/real tests/observe
-.PHONY: slow-real slow-rest
+.PHONY: slow-jobs slow-real slow-rest
+slow-jobs: $(STAMP)
+	@$(call SLOW,$(JOBS))
+
 slow-real: $(STAMP)
-	@$(call SLOW,$(WAITING))
+	@$(call SLOW,$(WAITING) --ignore $(JOBS))
 
 slow-rest: $(STAMP)
 	@$(call SLOW,tests $(WAITING:%=--ignore %))
@@ -132,7 +136,7 @@ outage: $(STAMP) ## Stop and start a real master under load; print what the call
 
 .PHONY: ci-story
 ci-story: $(STAMP) ## Let salt-ci meet success, failure, a kill and more beside a real master; print the log of each platform.
-	@$(BIN)/python -m tests.real.ci_story
+	@$(BIN)/python -m tests.real.jobs.ci_story
 
 .PHONY: screenshots
 screenshots: $(STAMP) clients ## Take the pictures of docs/ui.md again.
@@ -149,7 +153,7 @@ busy: $(STAMP) ## Let a real master be busy, frozen, killed and unreachable; pri
 
 .PHONY: jobs-story
 jobs-story: $(STAMP) ## Play what a pipeline meets with /v1/jobs, on a real master: print HTTP status, job status, exit code and executions; fails if one is not as expected.
-	@$(BIN)/python -m tests.real.jobs_story
+	@$(BIN)/python -m tests.real.jobs.jobs_story
 
 .PHONY: observe
 observe: $(STAMP) ## Let things go wrong with a real fleet before a real Prometheus; print the alerts that fired and the key series.

@@ -12,7 +12,7 @@ import pytest
 
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.ci_scenes import PLATFORMS, SCENES, CiStage, Scene
+from tests.real.jobs.ci_scenes import PLATFORMS, SCENES, CiStage, Scene
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 

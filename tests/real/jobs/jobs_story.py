@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.installed import where
-from tests.real.jobs_scenes import MINIONS, SCENES, Outcome, Scene, Stage
+from tests.real.jobs.jobs_scenes import MINIONS, SCENES, Outcome, Scene, Stage
 
 ROW = "{:<37}{:>5}  {:<11}{:>10}{:>11}  {:<11}{:>6}  {}"
 

@@ -12,8 +12,8 @@ import pytest
 
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
-from tests.real.dying import POINTS
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.dying import POINTS
+from tests.real.jobs.pipeline import USERS, Pipeline
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
@@ -65,7 +65,7 @@ def test_wherever_its_sidecar_dies_a_job_runs_once(
     on_doubt: str,
     ends: dict[str, tuple[str, set[int]]],
 ) -> None:
-    mined: dict[str, Any] = {"under": [sys.executable, "-m", "tests.real.dying"], "environ": {"DIE_AT": str(tmp_path / "aim")}}
+    mined: dict[str, Any] = {"under": [sys.executable, "-m", "tests.real.jobs.dying"], "environ": {"DIE_AT": str(tmp_path / "aim")}}
     pipeline = Pipeline(master(keeps_returns), make_sidecar, tmp_path, recovers=recovers, **mined)
     # A return that comes before the answer to the publish is stored together with that.
     later = f"; while [ ! -e {tmp_path}/aim.returned ]; do sleep 0.1; done"

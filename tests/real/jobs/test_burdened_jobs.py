@@ -14,7 +14,7 @@ from benchmarks import running
 from benchmarks.behaviour import names
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline
 from tests.real.sidecar import Answer
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline
 from tests.real.sidecar import Sidecar
 
 if TYPE_CHECKING:

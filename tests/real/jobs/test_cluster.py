@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.real.cluster import Cluster
 from tests.real.conftest import MakeSidecar
-from tests.real.pipeline import Pipeline
+from tests.real.jobs.cluster import Cluster
+from tests.real.jobs.pipeline import Pipeline
 from tests.real.sidecar import Answer, ask
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
 Pair = tuple[Pipeline, Pipeline]
-# What `tests.real.dying` ends with.
+# What `tests.real.jobs.dying` ends with.
 DIED = 9
 MINIONS = ("minion-of-1", "minion-of-2")
 
@@ -39,7 +39,7 @@ def pair(cluster: Cluster, postgres_server: PostgresServer, make_sidecar: MakeSi
     """Start a sidecar beside each master; the first dies where a file says so."""
     (tmp_path / "database").write_text(postgres_server.password)
     database: dict[str, Any] = {"JOBS_STORE": postgres_server.new_database(), "JOBS_STORE_PASSWORD_FILE": tmp_path / "database"}
-    mined: dict[str, Any] = {"under": [sys.executable, "-m", "tests.real.dying"], "environ": {"DIE_AT": str(tmp_path / "aim")}}
+    mined: dict[str, Any] = {"under": [sys.executable, "-m", "tests.real.jobs.dying"], "environ": {"DIE_AT": str(tmp_path / "aim")}}
     one, two = cluster.masters
     return Pipeline(one, make_sidecar, tmp_path, **mined, **database), Pipeline(two, make_sidecar, tmp_path, **database)
 

@@ -13,7 +13,7 @@ import pytest
 from service.demo.embedded import EmbeddedSalt
 from tests.real.callers import frozen, master_pids
 from tests.real.conftest import MakeSidecar, kill_master
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline
 from tests.real.relay import Relay
 from tests.real.sidecar import Answer
 

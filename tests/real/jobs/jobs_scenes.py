@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.demo.embedded import EmbeddedSalt
 from tests.installed import where
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline
 from tests.real.sidecar import ANSWER_SECONDS, JSON, Answer, Sidecar, ask
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.jobs_scenes import SCENES, Scene, Stage
+from tests.real.jobs.jobs_scenes import SCENES, Scene, Stage
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 

@@ -11,7 +11,7 @@ import pytest
 
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 # Name, seconds, and what each does then.

@@ -10,7 +10,7 @@ from typing import Any
 from service.demo.embedded import EmbeddedSalt, StartFailed
 from service.demo.ports import free_ports
 from service.demo.processes import WhileNeeded
-from tests.real.pipeline import USERS
+from tests.real.jobs.pipeline import USERS
 
 # `ci` may end jobs too.
 CLUSTER_USERS = {**USERS, "ci": [*USERS["ci"], "saltutil.*"]}

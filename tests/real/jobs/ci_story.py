@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.real.ci_scenes import PLATFORMS, SCENES, CiStage
+from tests.real.jobs.ci_scenes import PLATFORMS, SCENES, CiStage
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ import pytest
 
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt
 from tests.real.conftest import MakeSidecar
-from tests.real.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline
 from tests.real.sidecar import Answer, ask
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
