@@ -72,11 +72,12 @@ OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
 check-unit check-whole: export PYTHONDONTWRITEBYTECODE :=
 # Their thousands of small files, and what SQLite syncs, are in memory where there is such a place.
 check-unit check-whole: export TMPDIR := $(or $(shell [ -w /dev/shm ] && echo /dev/shm),$(TMPDIR))
+HALF = tests/unit tests/server tests/documented tests/compat
 check-unit: $(STAMP)
-	@$(call FAST,tests/unit) $(OTHER_HALF)
+	@$(call FAST,$(HALF)) $(OTHER_HALF)
 
 check-whole: $(STAMP)
-	@$(call FAST,tests --ignore tests/unit --ignore tests/real) $(OTHER_HALF)
+	@$(call FAST,tests --ignore tests/real $(HALF:%=--ignore %)) $(OTHER_HALF)
 
 # Not a part of `check`: that would take longer than its 15 seconds.
 .PHONY: coverage

@@ -50,7 +50,7 @@ def pytest_collection_finish() -> None:
     """Let the collector pass over what tests make only: Salt and the tests themselves are half a million objects, and stay."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(100_000, 50, 100)
 
 
 def pytest_sessionfinish() -> None:

@@ -185,6 +185,7 @@ def test_what_the_settings_move_leaves_its_url_free_and_may_not_meet(tmp_path: P
         fake_api(tmp_path, SIDECAR_SITE_APP_PATH="/files", SIDECAR_SITE_STATIC_PATH="/files")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "/", "//"])
 def test_a_token_in_the_query_reaches_no_log(tmp_path: Path, prefix: str) -> None:
     api = fake_api(tmp_path)

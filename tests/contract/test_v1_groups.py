@@ -48,6 +48,7 @@ def test_a_queued_job_is_202_and_its_followers_hear_of_it_from_the_start(busy: t
     assert (statuses[0], statuses[-1]) == ("queued", "succeeded")
 
 
+@pytest.mark.slow
 def test_a_queued_job_can_have_waves(busy: tuple[Api, str]) -> None:
     api, first = busy
     jid = post(api, "", batch=1, **group()).json()["jid"]

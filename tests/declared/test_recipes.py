@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,7 @@ KINDS = {
     "A URL": {*(route.template for route in API), *(route.template for route in OPS)},
     "A client": set(CLIENTS),
 }
+WRITTEN_BYTES = 1_000_000
 SHIPPED = ("service", "config", "helm", "docs", "README.md", "SECURITY.md", "Makefile", "compose.yaml", "Dockerfile")
 
 
@@ -47,11 +49,13 @@ def spelling(kind: str, example: str) -> re.Pattern[str]:
 def naming(pattern: re.Pattern[str], folders: Iterable[str] = SHIPPED) -> set[str]:
     """Return the files that have the pattern in them, by their paths."""
     paths = [path for folder in folders for path in ([ROOT / folder] if (ROOT / folder).is_file() else (ROOT / folder).rglob("*"))]
-    return {str(path.relative_to(ROOT)) for path in paths if path.is_file() and path.suffix != ".pyc" and pattern.search(_text(path))}
+    return {str(path.relative_to(ROOT)) for path in paths if path.suffix not in {".pyc", ".png"} and pattern.search(_text(path))}
 
 
+@functools.cache
 def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
+    """Return what somebody has written; nothing of a folder, or of what a machine has put together."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() and path.stat().st_size < WRITTEN_BYTES else ""
 
 
 def test_there_is_a_list_for_each_kind_and_its_example_exists() -> None:

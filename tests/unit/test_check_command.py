@@ -201,6 +201,7 @@ def test_a_python_that_cannot_ask_pam_is_noted(tmp_path: Path, line: str, said: 
     assert note.endswith("docs/eauth.md")
 
 
+@pytest.mark.slow
 def test_a_python_that_gives_no_answer_is_noted(tmp_path: Path) -> None:
     python = program(tmp_path / "python", "exec sleep 60")
 
@@ -216,6 +217,7 @@ def test_a_python_that_is_not_there_is_noted(tmp_path: Path) -> None:
     assert "cannot be run (No such file or directory). Fix: name another in the master's option `auth.pam.python`" in note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", ["nobody", "a-user-of-another-machine"])
 def test_pam_with_a_master_that_is_not_root_is_noted(tmp_path: Path, user: str) -> None:
     _, (note,) = checked(tmp_path, environment_for_pam(SCRIPTS, {}), **pam_options(SCRIPTS / "python", user=user))

@@ -340,6 +340,7 @@ def unchanged(low: Low, sent: dict[str, Any]) -> bool:
     return repr({name: low.fields.get(name) for name in kept}) == repr(kept)
 
 
+@pytest.mark.slow
 @given(LOW_LIKE | JSON)
 def test_any_json_value_is_refused_cleanly_or_kept_as_it_was_sent(body: Any) -> None:
     try:

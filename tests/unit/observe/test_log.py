@@ -149,6 +149,7 @@ def test_any_value_becomes_json(sink: MemorySink, value: object) -> None:
     assert "value" in event
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.integers() | st.floats() | st.text(st.characters()) | st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ def until_the_return(reader: Reader) -> list[Received]:
     return found
 
 
+@pytest.mark.slow
 @given(st.lists(events([JID], ["m1"]), max_size=8))
 def test_any_event_leaves_the_others_in_every_stream(hostile: list[Fired]) -> None:
     crashes: list[None] = []

@@ -62,6 +62,7 @@ class Besieged(World):
         return {"local": jobs.run, "local_subset": jobs.run_on_subset, "local_batch": Batches(jobs, failhard=False).run}[client](job, request)
 
 
+@pytest.mark.slow
 @given(HOSTILE)
 def test_the_others_returns_are_theirs_and_nobody_else_is_in_the_answer(hostile: list[tuple[int, Fired]]) -> None:
     value = Besieged(hostile).run("local", full_return=True).value
@@ -89,6 +90,7 @@ def test_a_batch_has_the_others(hostile: list[tuple[int, Fired]]) -> None:
     assert {name for one in value for name in one} <= {"a", "b", MALLORY}
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 5), events([JID], ["a"])), max_size=8))
 def test_a_runner_returns_what_it_returned(hostile: list[tuple[int, Fired]]) -> None:
     world = Functions()
