@@ -69,7 +69,7 @@ class Aviary:
 
     def flown(self) -> list[str]:
         """Return every line that left the process with a canary in it."""
-        texts = [f"{answer.status} {answer.headers} {answer.body.decode()}" for answer in self.answers]
+        texts = [f"{answer.status} {answer.headers} {answer.body.decode('utf-8', 'replace')}" for answer in self.answers]
         texts += (self._sidecar.folder / "stdout").read_text().splitlines() + self._sidecar.stderr().splitlines()
         texts += self._sidecar.ops("/metrics").body.decode().splitlines() + self._sidecar.ops("/readyz").body.decode().splitlines()
         texts += (self._sidecar.folder / "audit.log").read_text().splitlines() + self._collector.texts
