@@ -92,3 +92,11 @@ def test_another_salt_and_a_registry_are_in_the_tags(tree: Path) -> None:
 
     assert tags[1] == f"registry.example.org/salt-sidecar:{TAG.partition('-')[0]}-salt3007.15"
     assert (arguments["SALT_VERSION"], arguments["SOURCE_URL"]) == ("3007.15", "https://example.org")
+
+
+def test_the_builder_is_given_all_that_the_dockerfile_takes_from_the_folder() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = [source for line in re.findall(r"^COPY (?!--from)(.*)$", dockerfile, re.MULTILINE) for source in line.split()[:-1]]
+    given = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")}
+
+    assert {*copied, *re.findall(r"type=bind,source=([\w/.-]+)", dockerfile)} == given
