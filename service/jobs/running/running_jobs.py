@@ -24,7 +24,7 @@ from service.jobs.running.recovery import Recovery
 from service.jobs.running.stops import Stops
 from service.jobs.running.watched_jobs import WatchedJobs
 from service.jobs.running.waves import Waves
-from service.jobs.stores.store import JobRecord, Store, answered
+from service.jobs.stores.store import JobRecord, Store, answered, answering
 
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
@@ -191,11 +191,11 @@ class RunningJobs:
         done: Future[JobRecord] = Future()
 
         def doing() -> None:
-            job = self.watched.get(jid)
-            if job is None:
+            if (job := self.watched.get(jid)) is None:
                 done.set_exception(NoSuchJob("the job is followed no longer"))
                 return
-            what(job)
+            with answering(done):
+                what(job)
             self._touched.add(jid)
             self._answers.append((done, job))
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, TimeoutError  # noqa: A004 - before Python 3.11 it is not the built-in one
 from typing import Any, Literal, Protocol, TypeVar
 
-from service.errors import StorageUnavailable
+from service.errors import Fault, StorageUnavailable
 from service.jobs import JobStatus
 from service.jobs.outcome import Cause, MinionStatus
 
@@ -249,3 +250,16 @@ def answered(done: Future[T], what: str, seconds: float = ANSWER_SECONDS) -> T:
     except TimeoutError:
         raise StorageUnavailable(f"{what}: nothing was stored within {seconds:g} s", retry_after_seconds=1) from None
     return done.result()
+
+
+@contextlib.contextmanager
+def answering(done: Future[T]) -> Iterator[None]:
+    """Let who waits for an answer hear at once of what the block raises; of a bug, that there was one."""
+    try:
+        yield
+    except Fault as fault:
+        done.set_exception(fault)
+        raise
+    except Exception:
+        done.set_exception(Fault("a fault of the sidecar itself; its log says more"))
+        raise

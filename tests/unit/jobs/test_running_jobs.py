@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.errors import StorageFull
+from service.errors import Fault, StorageFull
 from service.jobs.running.inquiries import Cached
 from service.jobs.running.opened import MOST_HAPPENINGS
 from service.jobs.stores.store import PartRecord
@@ -318,3 +318,17 @@ def test_of_too_many_happenings_a_gap_and_the_end_are_told(sidecar: Sidecar) -> 
     last = sidecar.store.happenings(JID, MOST_HAPPENINGS - 1, 10)
 
     assert [one.kind for one in last] == ["minion", "gap", "status"]
+
+
+def test_who_asked_for_something_hears_at_once_of_a_bug(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path)
+    sidecar.begin("m1")
+
+    with pytest.raises(Fault, match="a fault of the sidecar itself"):
+        sidecar.jobs.ran(JID, None)  # type: ignore[arg-type]
+
+    sidecar.returns("m1")
+    sidecar.until(lambda: sidecar.status[0] == "succeeded")
+    assert sidecar.report.crashes == 1
+    sidecar.jobs.stop()
+    sidecar.kill()
