@@ -179,7 +179,7 @@ class _Driver:
         if sequence is not None and sequence.cancelled:
             # Who cancelled it may have come before there was a step to be cancelled.
             with contextlib.suppress(Fault):
-                self._jobs.cancel(step, self._asked.session, self._asked.info)
+                self._jobs.cancel(self._jobs.store.job(step.jid) or step, self._asked.session, self._asked.info)
         return None
 
     def _after(self, fault: Fault) -> Mapping[str, Any] | None:
