@@ -70,8 +70,8 @@ FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ --hypothesis-pro
 # What PYTEST_ARGS selects may be all in the other half.
 OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
 check-unit check-whole: export PYTHONDONTWRITEBYTECODE :=
-# Their thousands of small files, and what SQLite syncs, are in memory where there is such a place.
-check-unit check-whole: export TMPDIR := $(or $(shell [ -w /dev/shm ] && echo /dev/shm),$(TMPDIR))
+# Their thousands of small files, and what SQLite syncs, are in memory where there is such a place, and programs may be started from it.
+check-unit check-whole: export TMPDIR := $(or $(shell [ -w /dev/shm ] && ! grep -q ' /dev/shm [a-z]* [^ ]*noexec' /proc/mounts && echo /dev/shm),$(TMPDIR))
 HALF = tests/unit tests/server tests/documented tests/compat
 check-unit: $(STAMP)
 	@$(call FAST,$(HALF)) $(OTHER_HALF)
