@@ -16,6 +16,7 @@ from service.ci.remote import EXIT_UNREACHABLE, NONE, SILENT_SECONDS, Away, Ende
 from service.ci.telling import Telling, exit_code_of
 
 CANCEL_SECONDS = 8.0
+MOST_REPEATS = 5
 DONE = ("succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown", "refused")
 
 
@@ -28,6 +29,8 @@ class PipelineRun:
         self.remote = Remote(options.url or environ.get("SALT_API_URL") or "", environ, self.log.line, options.patience)
         self.until = time.monotonic() + options.deadline + SILENT_SECONDS
         self.jid: str | None = None
+        self._asked: tuple[str, str, dict[str, Any], dict[str, str]] | None = None
+        self._repeats = MOST_REPEATS
         self._calls = PipelineKeys(environ)
         self._cause = cause_of(environ)
 
@@ -51,15 +54,20 @@ class PipelineRun:
     def _start(self, path: str, request: dict[str, Any]) -> int:
         key = self.options.key or self._calls.key(path, request)
         self.log.line(f"Idempotency-Key: {key}")
-        job = self._ask("POST", path, request, {"Idempotency-Key": key})
-        for _ in range(3):
-            if job["status"] == "in_doubt":
-                self.log.line(f"job {job['jid']}: nobody knows yet whether the master has it")
-                job = self._ask("POST", path, request, {"Idempotency-Key": key})
-        self.jid = str(job["jid"])
+        self._asked = ("POST", path, request, {"Idempotency-Key": key})
+        self.jid = str(self._ask(*self._asked)["jid"])
         code = self._end(follow=True)
         self._calls.over(path, request)
         return code
+
+    def _again(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Ask once more for a job that goes on only when its owner does, or of which nobody knows whether it was begun; the key keeps it from running twice."""
+        if self._asked is None or self._repeats == 0 or not (job.get("needs_owner") or job["status"] == "in_doubt"):
+            return job
+        self._repeats -= 1
+        self.log.line(f"job {self.jid}: asking for it again, with the same key")
+        asked: dict[str, Any] = self._ask(*self._asked)
+        return asked
 
     def _end(self, *, follow: bool) -> int:
         """Wait for the job's end, and tell what has become of it."""
@@ -78,7 +86,7 @@ class PipelineRun:
         """Tell what happens until all of it was told: a stream that is cut ends like one that is over."""
         known = -1
         while True:
-            job = self._look(0 if known != telling.after else 5)
+            job = self._again(self._look(0 if known != telling.after else 5))
             if job["status"] in (*DONE, "in_doubt") and known == telling.after:
                 return job
             known = telling.after

@@ -72,8 +72,8 @@ class Remote:
         self._patience = patience
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust_of(environ)), NoRedirect())
         self._token = ""
-        self._logged_in_at: float | None = None  # by name and password
-        self._met = False
+        self._by_name = False  # and password: we can log in again
+        self._met = self._proven = False  # proven: something was answered to this token
 
     def login(self, until: float) -> str:
         """Get a token, from the environment or by name and password. Return it."""
@@ -85,7 +85,7 @@ class Remote:
                 raise Ended(EXIT_USAGE, "set SALT_TOKEN or SALT_TOKEN_FILE, or SALT_API_USER with SALT_API_PASSWORD or SALT_API_PASSWORD_FILE")
             body = {"eauth": environ.get("SALT_API_EAUTH") or "file", "username": user, "password": password}
             answer = self.patiently(lambda: self.ask("POST", "/login", body), until)
-            self._token, self._logged_in_at = answer["return"][0]["token"], time.monotonic()
+            self._token, self._by_name, self._proven = answer["return"][0]["token"], True, False
         return self._token
 
     def ask(self, method: str, path: str, body: Any = None, headers: Headers = NONE, *, timeout: float = ASK_SECONDS) -> Any:
@@ -113,7 +113,7 @@ class Remote:
         request = urllib.request.Request(self.url + path, data, {name: to for name, to in sent.items() if to}, method=method)  # noqa: S310 - http or https
         try:
             with self._opener.open(request, timeout=timeout) as answer:
-                self._met = True
+                self._met = self._proven = True
                 yield answer
         except urllib.error.HTTPError as fault:
             with fault:
@@ -144,8 +144,8 @@ class Remote:
         except Away as away:
             return None, away
         except Declined as no:
-            # A token that died on the way; a new one is not refused at once.
-            if no.status != HTTPStatus.UNAUTHORIZED or self._logged_in_at is None or time.monotonic() < self._logged_in_at + 30:
+            # A token that was good has died on the way; a new one that is refused at once never was.
+            if no.status != HTTPStatus.UNAUTHORIZED or not (self._by_name and self._proven):
                 raise
             self.login(until)
             return None, Away("the token had died; logged in again")

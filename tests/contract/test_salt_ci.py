@@ -67,6 +67,11 @@ class Pipeline:
         )
         return self.begun[-1]
 
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return demo's jobs, the newest first."""
+        found: list[dict[str, Any]] = self.api.caller.get("/v1/jobs", x_auth_token=self.environ["SALT_TOKEN"]).json()["jobs"]
+        return found
+
     def end(self, process: subprocess.Popen[str]) -> Run:
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
         return Run(process.returncode, out, err)
@@ -170,7 +175,7 @@ def test_a_name_and_a_password_will_do(pipeline: Pipeline) -> None:
 def begun(pipeline: Pipeline) -> str:
     """Wait for the job that a call has begun; return its jid."""
     for _ in until(PATIENCE_SECONDS):
-        for job in pipeline.api.caller.get("/v1/jobs", x_auth_token=pipeline.environ["SALT_TOKEN"]).json()["jobs"]:
+        for job in pipeline.jobs():
             if job["status"] == "running":
                 return str(job["jid"])
     raise AssertionError("no job was begun")
@@ -227,6 +232,29 @@ def test_a_pipeline_that_is_cancelled_says_how_to_follow_or_cancels(alone: Pipel
 
     assert (run.code, job["status"], job.get("cancel_asked", False)) == (code, status, bool(option))
     assert (f"salt-ci follow {jid}" in run.err) is not bool(option)
+
+
+def test_a_job_that_waits_for_its_owner_is_asked_for_again(alone: Pipeline) -> None:
+    master = gateway_of(alone.api).master
+    master.silent = {"minion-1", "minion-2"}
+    first = alone.begin("apply", "*", "--concurrency", "deploy")
+    jid = begun(alone)
+    account = {"SALT_TOKEN": "", "SALT_API_USER": "demo", "SALT_API_PASSWORD": SECRET, "SALT_API_EAUTH": "sharedsecret"}
+    second = alone.begin("run", "*", "test.echo", "hi", "--concurrency", "deploy", "--key", "second", **account)
+    for _ in until(PATIENCE_SECONDS):
+        if [job["status"] for job in alone.jobs()].count("queued") == 1:
+            break
+    # Its turn comes when its session is dead.
+    for token in [one for one in master.tokens if one != alone.environ["SALT_TOKEN"]]:
+        del master.tokens[token]
+    master.silent = set()
+    for minion in ("minion-1", "minion-2"):
+        deliver(alone, jid, minion, **{"return": {}, "retcode": 0, "success": True})
+    run = alone.end(second)
+
+    assert alone.end(first).code == 0
+    assert (run.code, run.out.count("  | hi\n")) == (0, 2), run
+    assert "asking for it again, with the same key" in run.out
 
 
 class Cutting:
