@@ -50,6 +50,12 @@ class Telling:
             self._log.line(f"{harmless(event['minion'])}: {status}{why_of(event)}")
         elif kind == "gap":
             self._log.line("(more happened than is kept; what follows is the end)")
+        elif kind == "step":
+            self._log.line(f"step {event['step']}, job {event['jid']}: {status}{why_of(event)}")
+        elif kind == "wave":
+            self._log.line(
+                f"wave {event['wave']} of {event['of']}: {'waits for its owner' if event.get('needs_owner') else str(event['minions']) + ' minions'}"
+            )
         elif kind != "minion":
             self._log.line(f"job {self._jid}: {status or kind}{why_of(event)}")
         self.after = int(event["seq"])

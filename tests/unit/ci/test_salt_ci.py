@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from service.ci.arguments import parsed, request_of
 from service.ci.pipeline_keys import PipelineKeys, cause_of
 from service.ci.pipeline_log import harmless, log_of
-from service.ci.telling import cell, lines_of
+from service.ci.remote import Remote
+from service.ci.telling import Telling, cell, lines_of
 from service.jobs.job_request import parse
 
 GITHUB = {
@@ -158,6 +159,20 @@ def test_each_platform_folds_hides_and_marks_in_its_own_way(tmp_path: Path) -> N
     assert summary.read_text() == "| a |\n"
     assert re.fullmatch(r"\x1b\[0Ksection_start:\d+:salt_1\[collapsed=true\]\r\x1b\[0Kweb1: ok\n  one\n\x1b\[0Ksection_end:\d+:salt_1\r\x1b\[0K\n", texts["gl"])
     assert texts[""] == "web1: ok\n  one\n"
+
+
+def test_what_happens_to_a_step_or_a_wave_is_not_told_as_the_jobs_own_end() -> None:
+    out = io.StringIO()
+    telling = Telling(Remote("http://localhost", {}, print, 0), log_of({}, out), "1" * 20)
+    telling.happened({"seq": 1, "event": "step", "step": 0, "jid": "2" * 20, "status": "succeeded"})
+    telling.happened({"seq": 2, "event": "wave", "wave": 1, "of": 3, "minions": 5})
+    telling.happened({"seq": 3, "event": "wave", "wave": 2, "of": 3, "needs_owner": True})
+    telling.happened({"seq": 4, "event": "status", "status": "failed", "cause": "stopped"})
+
+    assert out.getvalue().splitlines() == [
+        f"step 0, job {'2' * 20}: succeeded", "wave 1 of 3: 5 minions", "wave 2 of 3: waits for its owner", f"job {'1' * 20}: failed (stopped)",
+    ]  # fmt: skip
+    assert telling.after == 4
 
 
 @given(text=st.text(max_size=20))
