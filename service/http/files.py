@@ -22,6 +22,12 @@ PAGE_HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'self'; base-uri 'self'; form-action 'self'; object-src 'none'",
     "Referrer-Policy": "same-origin",
 }
+# Of the pages that are ours: nothing but our own files, and no caller but our own API.
+OWN_PAGE_HEADERS = {
+    **PAGE_HEADERS,
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
 _EVERY_FILE = "/files"
 _JOB = re.compile("/v1/jobs/[0-9]{20}")
 

@@ -85,20 +85,26 @@ def test_a_key_that_was_given_back_can_be_used_again(store: Store) -> None:
     assert store.intend(job("2" * 20, key="k")) is None
 
 
-@pytest.mark.parametrize("callers", [8])
-def test_of_many_at_once_with_one_key_one_wins(store: Store, callers: int) -> None:
+def intended_at_once(store: Store, records: list[JobRecord]) -> list[JobRecord | None]:
+    """Intend jobs on as many threads, which begin together; return what each was told."""
     found: list[JobRecord | None] = []
-    start = threading.Barrier(callers)
+    start = threading.Barrier(len(records))
 
-    def intend(number: int) -> None:
+    def intend(record: JobRecord) -> None:
         start.wait()
-        found.append(store.intend(job(f"{number:020}", key="k")))
+        found.append(store.intend(record))
 
-    threads = [threading.Thread(target=intend, args=(number,)) for number in range(callers)]
+    threads = [threading.Thread(target=intend, args=(record,)) for record in records]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    return found
+
+
+@pytest.mark.parametrize("callers", [8])
+def test_of_many_at_once_with_one_key_one_wins(store: Store, callers: int) -> None:
+    found = intended_at_once(store, [job(f"{number:020}", key="k") for number in range(callers)])
 
     assert found.count(None) == 1
     assert len({record.jid for record in found if record}) == 1
@@ -257,18 +263,7 @@ def test_a_queued_job_that_needs_its_owner_is_passed_over(store: Store) -> None:
 
 @pytest.mark.parametrize("callers", [8])
 def test_of_many_at_once_in_one_group_one_goes_first(store: Store, callers: int) -> None:
-    found: list[JobRecord | None] = []
-    start = threading.Barrier(callers)
-
-    def intend(number: int) -> None:
-        start.wait()
-        found.append(store.intend(in_group(number)))
-
-    threads = [threading.Thread(target=intend, args=(number,)) for number in range(callers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = intended_at_once(store, [in_group(number) for number in range(callers)])
 
     assert found.count(None) == 1
     assert len(store.unfinished()) == 1

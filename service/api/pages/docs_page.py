@@ -7,15 +7,10 @@ from pathlib import Path
 
 import falcon
 
-from service.http.files import HTML, PAGE_HEADERS, Folder
+from service.http.files import HTML, OWN_PAGE_HEADERS, Folder
 
 # Swagger UI as npm has it, and what starts it; docs/decisions/0025-swagger-ui.md.
 FILES = Path(__file__).parent.parent.parent / "openapi" / "page"
-HEADERS = {
-    **PAGE_HEADERS,
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-}
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -52,4 +47,4 @@ class DocsResource:
             resp.data = self._page
             resp.content_type = f"{HTML};charset=utf-8"
             resp.set_header("Cache-Control", "no-cache")
-        resp.set_headers(HEADERS)
+        resp.set_headers(OWN_PAGE_HEADERS)

@@ -7,16 +7,11 @@ from pathlib import Path
 
 import falcon
 
-from service.http.files import HTML, PAGE_HEADERS, Folder
+from service.http.files import HTML, OWN_PAGE_HEADERS, Folder
 from service.http.media import vary
 
 FILES = Path(__file__).parent / "files"
 VIEWS = frozenset({"", "minions", "help"})
-HEADERS = {
-    **PAGE_HEADERS,
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-}
 
 
 class UiPage:
@@ -33,7 +28,7 @@ class UiPage:
         resp.set_header("Cache-Control", "no-cache")
         # Under the same URL others get the API.
         vary(resp, "Accept")
-        resp.set_headers(HEADERS)
+        resp.set_headers(OWN_PAGE_HEADERS)
 
 
 class UiResource:
@@ -51,4 +46,4 @@ class UiResource:
             self._page.serve(resp)
         else:
             self._files.serve(req, resp, name)
-            resp.set_headers(HEADERS)
+            resp.set_headers(OWN_PAGE_HEADERS)

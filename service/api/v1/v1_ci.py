@@ -26,7 +26,7 @@ class V1CiResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with the file; its `ETag` is its SHA-256."""
-        tag = hashlib.sha256(application()).hexdigest()
+        tag = _tag()
         resp.etag = tag
         resp.set_header("Cache-Control", "no-cache")
         if tag in (req.if_none_match or ()):
@@ -50,3 +50,8 @@ def application() -> bytes:
         for name, text in {"__main__.py": MAIN, **texts}.items():
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), text, zipfile.ZIP_DEFLATED)
     return made.getvalue()
+
+
+@functools.cache
+def _tag() -> str:
+    return hashlib.sha256(application()).hexdigest()

@@ -35,7 +35,7 @@ from service.jobs.stores.sqlite_rows import (
     put_parts,
     remove_jobs,
 )
-from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, answered, text_of
+from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, answered, conditions_of, text_of
 
 BALLAST_BYTES = 2 * 1024 * 1024
 BUSY_SECONDS = 10.0
@@ -203,12 +203,7 @@ class SqliteStore:
 
     def search(self, search: Search) -> list[JobRecord]:
         """See Store."""
-        where = "since >= ? AND status = ifnull(?, status)"
-        values: list[str | float | None] = [search.since, search.status]
-        if search.owner is not None:
-            where, values = f"{where} AND owner = ?", [*values, search.owner]
-        if search.before is not None:
-            where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = ?)", [*values, search.before]
+        where, values = conditions_of(search, "?")
         with self._reading() as db:
             return [job_of(row) for row in db.execute(f"{SELECT} WHERE {where} ORDER BY since DESC, jid DESC LIMIT ?", (*values, search.limit))]
 

@@ -243,6 +243,17 @@ def unpacked(kept: bytes) -> bytes:
     return zlib.decompress(kept) if kept[:1] == _ZLIB else kept
 
 
+def conditions_of(search: Search, mark: str) -> tuple[str, list[str | float | None]]:
+    """Return a search as conditions of SQL, with the values for its marks. mark: how a database's driver writes the place of a value."""
+    where = f"since >= {mark} AND status = coalesce({mark}, status)"
+    values: list[str | float | None] = [search.since, search.status]
+    if search.owner is not None:
+        where, values = f"{where} AND owner = {mark}", [*values, search.owner]
+    if search.before is not None:
+        where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = {mark})", [*values, search.before]
+    return where, values
+
+
 def answered(done: Future[T], what: str, seconds: float = ANSWER_SECONDS) -> T:
     """Return what a thread answers, or raise what it could not do. Raises StorageUnavailable, which names *what*, if it answers nothing for so long."""
     try:

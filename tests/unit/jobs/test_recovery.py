@@ -129,12 +129,17 @@ def test_what_was_being_published_when_we_were_killed_is_found_or_stays_in_the_o
     again.kill()
 
 
-def test_what_a_runner_came_to_while_we_were_away_is_looked_up_until_it_is_there(tmp_path: Path) -> None:
-    sidecar = Sidecar(tmp_path)
+def leave_a_runner(folder: Path) -> None:
+    """Let a process die while the master runs a function for it."""
+    sidecar = Sidecar(folder)
     sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
     sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
     sidecar.jobs.started(JID, "7" * 20)
     sidecar.kill()
+
+
+def test_what_a_runner_came_to_while_we_were_away_is_looked_up_until_it_is_there(tmp_path: Path) -> None:
+    leave_a_runner(tmp_path)
     again = recovered(tmp_path, may_look=True, now=1010.0)
     again.until(lambda: again.asked.look_ups)
     again.asked.look_ups[0](Cached(known=False, complete=True))  # It still runs.
@@ -153,11 +158,7 @@ def test_what_a_runner_came_to_while_we_were_away_is_looked_up_until_it_is_there
 
 
 def test_a_runner_of_which_the_job_cache_has_nothing_is_unknown_and_not_missing(tmp_path: Path) -> None:
-    sidecar = Sidecar(tmp_path)
-    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
-    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
-    sidecar.jobs.started(JID, "7" * 20)
-    sidecar.kill()
+    leave_a_runner(tmp_path)
     again = recovered(tmp_path, may_look=True, now=1010.0)
     again.until(lambda: again.asked.look_ups)
     again.asked.look_ups[0](Cached(known=False, complete=True))
@@ -174,11 +175,7 @@ def test_a_runner_of_which_the_job_cache_has_nothing_is_unknown_and_not_missing(
 
 
 def test_a_runner_that_may_have_been_announced_while_we_were_away_is_unknown(tmp_path: Path) -> None:
-    sidecar = Sidecar(tmp_path)
-    sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
-    sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
-    sidecar.jobs.started(JID, "7" * 20)
-    sidecar.kill()
+    leave_a_runner(tmp_path)
     again = recovered(tmp_path, now=1010.0)
     again.now += 61
     again.until(lambda: again.status == ("unknown", None))

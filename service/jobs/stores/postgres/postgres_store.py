@@ -12,7 +12,19 @@ from typing import Any
 from service.errors import StorageUnavailable
 from service.jobs.outcome import CORRECTABLE
 from service.jobs.stores.postgres.server_link import CHANNEL, LOCKS, Database, ServerLink
-from service.jobs.stores.store import BODY_LIMIT_BYTES, JOB_LIMIT_BYTES, Change, Happening, JobRecord, PartRecord, Search, packed, text_of, unpacked
+from service.jobs.stores.store import (
+    BODY_LIMIT_BYTES,
+    JOB_LIMIT_BYTES,
+    Change,
+    Happening,
+    JobRecord,
+    PartRecord,
+    Search,
+    conditions_of,
+    packed,
+    text_of,
+    unpacked,
+)
 
 # Columns are what is searched for; a record has everything, so that a new field of it needs no migration. JSON is in text, as `jsonb` takes no \u0000.
 MIGRATIONS = (
@@ -197,12 +209,7 @@ class PostgresStore:
 
     def search(self, search: Search) -> list[JobRecord]:
         """See Store."""
-        where = "since >= %s AND status = coalesce(%s, status)"
-        values: list[str | float | None] = [search.since, search.status]
-        if search.owner is not None:
-            where, values = f"{where} AND owner = %s", [*values, search.owner]
-        if search.before is not None:
-            where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = %s)", [*values, search.before]
+        where, values = conditions_of(search, "%s")
         with self._link.connected() as db:
             return [_job(*row) for row in db.execute(f"{_JOBS} WHERE {where} ORDER BY since DESC, jid DESC LIMIT %s", [*values, search.limit])]
 
