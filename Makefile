@@ -95,21 +95,25 @@ AGAIN = -m tests.again -q
 
 # The mark `hypothesis` is on every test with @given: `check` tried few examples.
 test: check clients ## Everything: `check`, then the slow tests, those on a real master and the properties; what fails is tried once more.
-	@$(MAKE) -j slow-jobs slow-real slow-rest
+	@$(MAKE) -j slow-jobs slow-real slow-contract slow-rest
 
-# Side by side: the first two mostly wait, for masters and sidecars that are stopped, frozen or away, and for alerts.
+# Side by side: the first three mostly wait, for masters and sidecars that are stopped, frozen or away, for alerts, and for minions.
 SLOW = $(BIN)/python $(AGAIN) -m "slow or master or hypothesis" $(1) $(PYTEST_ARGS) $(OTHER_HALF)
 JOBS = tests/real/jobs
 WAITING = tests/real tests/observe
-.PHONY: slow-jobs slow-real slow-rest
+CONTRACT = tests/contract
+.PHONY: slow-jobs slow-real slow-contract slow-rest
 slow-jobs: $(STAMP)
 	@$(call SLOW,$(JOBS))
 
 slow-real: $(STAMP)
 	@$(call SLOW,$(WAITING) --ignore $(JOBS))
 
+slow-contract: $(STAMP)
+	@$(call SLOW,$(CONTRACT))
+
 slow-rest: $(STAMP)
-	@$(call SLOW,tests $(WAITING:%=--ignore %))
+	@$(call SLOW,tests $(WAITING:%=--ignore %) --ignore $(CONTRACT))
 
 $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/test-$(SALT_SERIES).txt $(INSTALL)
 	@grep -q '^salt==$(SALT) ' $< || { echo "SALT=$(SALT): the lock files know" $$(cd requirements; grep -ho '^salt==[0-9.]*' $(TEST_LOCKS)); exit 1; }
@@ -118,6 +122,13 @@ $(SALT_VENV)/.stamp: requirements/runtime-$(SALT_SERIES).txt requirements/test-$
 
 test-salt: $(SALT_VENV)/.stamp ## The contract and equivalence suites with another Salt: SALT=3007.15 or 3006.28; SHORT=1 leaves the slow ones out.
 	@$(SALT_VENV)/bin/python $(AGAIN) tests/contract $(if $(SHORT),-m "not slow") $(PYTEST_ARGS)
+
+OLDER_SALTS = 3007.15 3006.28
+.PHONY: test-salts $(OLDER_SALTS:%=test-salt-%)
+test-salts: $(OLDER_SALTS:%=test-salt-%) ## The short form of `test-salt` with each older Salt that we support; with -j side by side.
+
+$(OLDER_SALTS:%=test-salt-%): test-salt-%:
+	@$(MAKE) test-salt SALT=$* SHORT=1
 
 PYTHON ?= python3
 OTHER_VENV = .venv-$(notdir $(PYTHON))
