@@ -297,6 +297,24 @@ JOBS = Row(
             width=6,
         ),
         Panel(
+            "Waves",
+            "cps",
+            "Of rolling jobs: waves begun, what they came to, and minions whose turn never came.",
+            (
+                Query("sum(rate(salt_api_jobs_waves_begun_total{@}[$__rate_interval]))", "begun"),
+                Query("sum by (outcome) (rate(salt_api_jobs_waves_ended_total{@}[$__rate_interval]))", "{{outcome}}"),
+                Query("sum by (why) (rate(salt_api_jobs_not_run_total{@}[$__rate_interval]))", "not run: {{why}}"),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Notices",
+            "cps",
+            "Tries to tell of jobs that are over; a notice that is dropped is given up.",
+            (Query("sum by (result) (rate(salt_api_jobs_notices_total{@}[$__rate_interval]))", "{{result}}"),),
+            width=6,
+        ),
+        Panel(
             "Time in each status",
             "s",
             "95th percentile, and of the whole job.",

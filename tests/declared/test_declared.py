@@ -13,6 +13,7 @@ from service.observe.log.event_names import EVENTS
 from service.observe.metrics import domains
 from service.observe.metrics.catalogue import CATALOGUE
 from service.observe.metrics.metrics import Metrics
+from service.observe.metrics.v1_metrics import V1Metrics
 from service.observe.report.job_report import JobReport
 from service.observe.report.master_report import MasterReport
 from service.observe.report.report import Report
@@ -73,7 +74,10 @@ def test_every_metric_is_declared_and_fed() -> None:
     assert {metric for name in feeding_files() for metric in fed_metrics(name)} == METRIC_NAMES
 
 
-@pytest.mark.parametrize(("owner", "called"), [(Metrics, {"metrics"}), (JobReport, {"observer", "jobs"}), (Report, {"report"}), (MasterReport, {"observer"})])
+@pytest.mark.parametrize(
+    ("owner", "called"),
+    [(Metrics, {"metrics"}), (V1Metrics, {"v1"}), (JobReport, {"observer", "jobs"}), (Report, {"report"}), (MasterReport, {"observer"})],
+)
 def test_every_verb_that_feeds_metrics_or_logs_is_called(owner: type, called: set[str]) -> None:
     """called: what those who have one call it; verbs of the same name on something else do not count."""
     verbs = {name for name, member in vars(owner).items() if inspect.isfunction(member) and not name.startswith("_")}

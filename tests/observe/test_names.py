@@ -54,7 +54,7 @@ def test_every_alert_says_how_bad_it_is_and_has_a_page_that_the_index_lists() ->
         assert set(annotations) == {"summary", "description", "runbook_url"}, name
         assert annotations["runbook_url"] == f"{{{{ $externalURL }}}}/user/runbooks/{name}.md"
         assert f"| [{name}]({name}.md) | {labels['severity']} |" in index
-    assert len(ALERTS) == 15
+    assert len(ALERTS) == 16
     assert {path.stem for path in RUNBOOKS.glob("Salt*.md")} == {alert["alert"] for alert in ALERTS}
 
 

@@ -110,11 +110,12 @@ class JobAccount:
         self._held.difference_update(minions)
         self._started, self._ask_at = now, now + self._patience.first
 
-    def leave_out(self, why: LeftOut) -> None:
-        """The turn of those that are held never comes."""
-        for minion in self._held:
+    def leave_out(self, why: LeftOut) -> int:
+        """The turn of those that are held never comes; return how many they are."""
+        left, self._held = self._held, set()
+        for minion in left:
             self._change(minion, Part("not_run", why=why))
-        self._held.clear()
+        return len(left)
 
     @property
     def holds_some(self) -> bool:

@@ -17,7 +17,7 @@ from service.jobs.outcome import OPEN, REVISABLE, STARTING, Cause, SuccessPolicy
 from service.jobs.running.account import MASTER, Heard, JobAccount, Source, Waits, Why
 from service.jobs.running.findings import TRIMMED, findings
 from service.jobs.running.inquiries import Cached, Credentials
-from service.jobs.running.rolling import Rolling
+from service.jobs.running.rolling import Rolling, WavesReport
 from service.jobs.stores.store import BODY_LIMIT_BYTES, Change, Happening, HappeningKind, JobRecord, PartRecord
 
 # Those whose return would still be news when their job is over.
@@ -30,7 +30,7 @@ KEPT_ARGUMENTS = 4096
 MOST_HAPPENINGS = 10_000
 
 
-class JobsReport(Protocol):
+class JobsReport(WavesReport, Protocol):
     """Hears what happens to jobs of `/v1`. Called from the thread `jobs`."""
 
     def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
@@ -41,12 +41,6 @@ class JobsReport(Protocol):
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         """A return of another function came under a job's jid."""
-
-    def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
-        """The master has taken a wave of a job, one of so many."""
-
-    def wave_in_doubt(self, jid: str, wave: int) -> None:
-        """Nobody can say whether the master has taken a wave of a job."""
 
     def jobs_recovered(self, count: int) -> None:
         """Jobs that were not over are followed again, after a start."""

@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, Protocol
 
 from service.clients import Client
 from service.gateway.low import Low
 from service.jobs.job_request import JobRequest
-from service.jobs.outcome import OVER, MinionStatus
+from service.jobs.outcome import OPEN, OVER, LeftOut, MinionStatus
 from service.jobs.running.account import JobAccount
 from service.jobs.running.inquiries import Credentials
 from service.jobs.stores.store import JobRecord, PartRecord
 from service.jobs.wave_plan import is_too_many
+
+# All minions of a wave were well, some were not, or so many that no other wave began.
+WaveEnd = Literal["ok", "failed", "stopped"]
+
+
+class WavesReport(Protocol):
+    """Hears what happens to waves. Called from the thread `jobs`."""
+
+    def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
+        """The master has taken a wave of a job, one of so many."""
+
+    def wave_in_doubt(self, jid: str, wave: int) -> None:
+        """Nobody can say whether the master has taken a wave of a job."""
+
+    def wave_over(self, outcome: WaveEnd) -> None:
+        """A wave of a job is over."""
+
+    def minions_not_run(self, why: LeftOut, count: int) -> None:
+        """The turn of so many minions of a job never comes."""
 
 
 @dataclasses.dataclass
@@ -24,6 +44,7 @@ class Rolling:
     request: what is published; after a restart nobody has its arguments, until its owner brings them. refused_with: credentials with which the master did not take a wave.
     over_at: since when the last wave is over, on the monotonic clock; retry_at: when one that was certainly not published is tried again.
     begun: a wave is published as soon as that is stored. publishing: it is under way. doubted_at: since when nobody can say whether the master took it.
+    reported: how many have ended, as far as it was reported.
     """
 
     waves: list[list[str]]
@@ -34,6 +55,7 @@ class Rolling:
     begun: bool = False
     publishing: bool = False
     doubted_at: float | None = None
+    reported: int = 0
 
     def __post_init__(self) -> None:
         """Number them, from 1."""
@@ -60,6 +82,14 @@ class Rolling:
     def has_ended(self, wave: int, account: JobAccount) -> bool:
         """Say whether nothing more is expected of a wave."""
         return all(account.parts[minion].status in OVER for minion in self.waves[wave - 1])
+
+    def new_ends(self, record: JobRecord, account: JobAccount) -> Iterator[WaveEnd]:
+        """Yield what those of the waves that the master has taken came to that have ended since the last time, in their order; with the job all have."""
+        while self.reported < record.taken and (record.status not in OPEN or self.has_ended(self.reported + 1, account)):
+            self.reported += 1
+            is_well = all(account.parts[minion].status == "ok" for minion in self.waves[self.reported - 1])
+            is_last = self.reported == record.taken and account.left_out == "stopped_by_failures"
+            yield "ok" if is_well else "stopped" if is_last else "failed"
 
     def has_failed(self, wave: int, account: JobAccount, limit: int | str | None) -> bool:
         """Say whether too many of the waves up to this one have failed for another."""

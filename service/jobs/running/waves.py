@@ -18,8 +18,8 @@ from service.jobs.job_request import JobRequest
 from service.jobs.outcome import STARTING, LeftOut
 from service.jobs.running.account import JobAccount
 from service.jobs.running.inquiries import DOUBTFUL, SETTLED_SECONDS, Cached, Credentials, Inquiries
-from service.jobs.running.opened import JobsReport, OpenJob, Terms
-from service.jobs.running.rolling import Rolling
+from service.jobs.running.opened import OpenJob, Terms
+from service.jobs.running.rolling import Rolling, WavesReport
 from service.jobs.running.watched_jobs import WatchedJobs
 from service.jobs.wave_plan import Turns
 
@@ -40,7 +40,7 @@ class Waves:
         self,
         inquiries: Inquiries,
         watched: WatchedJobs,
-        report: JobsReport,
+        report: WavesReport,
         terms: Terms,
         touched: set[str],
         *,
@@ -105,6 +105,8 @@ class Waves:
         self._own(job.record.jid, job.record.owner)
         if job.record.status == "running" and job.record.taken < job.record.wave:
             rolling.doubted_at = self._monotonic()
+        # What had ended by then, that process has reported.
+        list(rolling.new_ends(job.record, account))
 
     def lend(self, job: OpenJob, request: JobRequest | None) -> None:
         """Take what the owner of a job has brought beside a token: what it runs, perhaps."""
@@ -159,13 +161,19 @@ class Waves:
             return
         if rolling.begun:
             self._undo(job, rolling, account)
-        account.leave_out("needs_owner" if why == "deadline" and job.record.needs_owner else why)
+        self._leave_out(account, "needs_owner" if why == "deadline" and job.record.needs_owner else why)
         job.record = dataclasses.replace(job.record, needs_owner=False)
         self._touched.add(job.record.jid)
 
+    def _leave_out(self, account: JobAccount, why: LeftOut) -> None:
+        self._report.minions_not_run(why, account.leave_out(why))
+
     def stored(self, job: OpenJob) -> None:
-        """Publish a wave whose beginning is stored now."""
-        rolling = job.rolling
+        """Report the waves whose end is stored now, and publish one whose beginning is."""
+        rolling, account = job.rolling, job.account
+        if rolling is not None and account is not None:
+            for end in rolling.new_ends(job.record, account):
+                self._report.wave_over(end)
         if rolling is None or not rolling.begun or self._watched.get(job.record.jid) is not job:
             return
         low, credentials, wave = rolling.low(job.record.jid, job.record.wave), job.credentials, job.record.wave
@@ -214,7 +222,7 @@ class Waves:
                 rolling.retry_at = now + RETRY_SECONDS
         else:
             self._undo(job, rolling, account)
-            account.leave_out("cancelled" if job.record.cancelled else "deadline")
+            self._leave_out(account, "cancelled" if job.record.cancelled else "deadline")
 
     def _clear_up(self, job: OpenJob, rolling: Rolling, account: JobAccount, now: float) -> None:
         """Find out whether a wave was published."""

@@ -24,6 +24,7 @@ from service.observe.metrics.domains import (
     LEVELS,
     LIMITED,
     MISSING,
+    NOT_RUN,
     NOTICE_ENDS,
     ODDITIES,
     ORIGINS,
@@ -41,6 +42,7 @@ from service.observe.metrics.domains import (
     STREAM_ENDS,
     TRACE_RESULTS,
     TRANSPORTS,
+    WAVE_ENDS,
 )
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -354,6 +356,9 @@ _SELF = (
     Declaration("salt_api_job_duration_seconds", "histogram", "Time from the request for a job of /v1 to its end.", buckets=_JOB),
     Declaration("salt_api_jobs_foreign_returns_total", "counter", "Returns of another function or other arguments that came under the jid of a job of /v1."),
     Declaration("salt_api_jobs_not_stored_total", "counter", "Times that what was learned of jobs of /v1 could not be stored; it is tried again."),
+    Declaration("salt_api_jobs_waves_begun_total", "counter", "Waves of jobs of /v1 that the master has taken."),
+    Declaration("salt_api_jobs_waves_ended_total", "counter", "Waves of jobs of /v1 that are over; stopped: no other began.", ("outcome",), (WAVE_ENDS,)),
+    Declaration("salt_api_jobs_not_run_total", "counter", "Minions of jobs of /v1 in waves whose turn never came, by why.", ("why",), (NOT_RUN,)),
     Declaration("salt_api_jobs_notices_total", "counter", "Tries to tell of jobs of /v1 that are over; dropped: the last one.", ("result",), (NOTICE_ENDS,)),
     Declaration("salt_api_jobs_store_up", "gauge", "1 if the store takes new jobs of /v1; absent where jobs.store is empty.", optional=True),
     Declaration("salt_api_jobs_store_bytes", "gauge", "Size of the store of the jobs of /v1."),

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from service.errors import ConfigFault, InvalidConfiguration
 from service.observe.metrics import domains
 from service.observe.metrics.families import Families, UnderWay
+from service.observe.metrics.v1_metrics import V1Metrics
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 _CODES = ("200", "400", "401", "404", "405", "406", "413", "429", "500", "503", "504")
@@ -63,6 +64,7 @@ class Metrics:
         self._routes = frozenset((*routes, "unmatched"))
         self._eauths = frozenset((*eauths, "token", "unknown"))
         self.families = Families()
+        self.v1 = V1Metrics(self.families)
         self._settled = threading.Lock()
         self._streaming = 0  # guarded by _settled
         self._bus_lost: tuple[float, str | None] | None = (clock(), None)  # since when and why; guarded by _settled
@@ -264,49 +266,6 @@ class Metrics:
     def stream_lag(self, seconds: float) -> None:
         """Observe how old an event was when a stream's connection had it."""
         self.families["salt_api_stream_delivery_lag_seconds"].histogram().observe(seconds)
-
-    # The jobs of /v1.
-
-    def job_over(self, client: str, status: str, seconds: float, *, revised: bool) -> None:
-        """Count a job that has come to something; one that a late return corrected counts once more, as a revision."""
-        if revised:
-            self.families["salt_api_jobs_revised_total"].counter(status).inc()
-        else:
-            self.families["salt_api_jobs_ended_total"].counter(client, status).inc()
-            self.families["salt_api_job_duration_seconds"].histogram().observe(max(0.0, seconds))
-
-    def job_left(self, status: str, seconds: float) -> None:
-        """Observe how long a job was in a status."""
-        self.families["salt_api_job_state_seconds"].histogram(status).observe(max(0.0, seconds))
-
-    def jobs_recovered(self, count: int) -> None:
-        """Count jobs that are followed again after a start."""
-        self.families["salt_api_jobs_recovered_total"].counter().inc(count)
-
-    def jobs_not_stored(self) -> None:
-        """Count one failure to store what was learned of jobs."""
-        self.families["salt_api_jobs_not_stored_total"].counter().inc()
-
-    def job_foreign_return(self) -> None:
-        """Count a return of another function that came under a job's jid."""
-        self.families["salt_api_jobs_foreign_returns_total"].counter().inc()
-
-    def job_notice(self, result: str) -> None:
-        """Count a try to tell of a job that is over."""
-        self.families["salt_api_jobs_notices_total"].counter(result).inc()
-
-    def store_committed(self, seconds: float) -> None:
-        """Observe how long the store took for a group of changes."""
-        self.families["salt_api_jobs_store_commit_seconds"].histogram().observe(seconds)
-
-    def watch_jobs(self, by_status: Callable[[], Mapping[str, int]], size_bytes: Callable[[], float]) -> None:
-        """Read how many jobs are not over, and the size of their store, at each scrape."""
-        self.families.watch_gauge("salt_api_jobs_open", lambda: {(status,): float(count) for status, count in by_status().items()})
-        self.families["salt_api_jobs_store_bytes"].gauge().set_function(size_bytes)
-
-    def watch_store(self, takes_jobs: Callable[[], bool]) -> None:
-        """Read whether the store of jobs takes new ones at each scrape."""
-        self.families.watch_gauge("salt_api_jobs_store_up", lambda: {(): float(takes_jobs())})
 
     # Ourselves.
 

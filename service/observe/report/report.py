@@ -149,16 +149,16 @@ class Report:
 
     def job_over(self, record: FinishedRecord, seconds: float, *, revised: bool) -> None:
         """A job of `/v1` has come to something, or a late return has corrected what."""
-        self._metrics.job_over(record.request["client"], record.status, seconds, revised=revised)
+        self._metrics.v1.job_over(record.request["client"], record.status, seconds, revised=revised)
         self._log.info("job.over", jid=record.jid, status=record.status, cause=record.cause, revised=revised, duration_s=round(seconds, 3))
 
     def job_left(self, status: str, seconds: float) -> None:
         """A job of `/v1` is no longer in a status, after this long."""
-        self._metrics.job_left(status, seconds)
+        self._metrics.v1.job_left(status, seconds)
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         """A return of another function came under the jid of a job of `/v1`: somebody uses its id."""
-        self._metrics.job_foreign_return()
+        self._metrics.v1.job_foreign_return()
         if count := self._seldom.count("job.foreign_return"):
             seen = {"jid": jid, "minion": minion[:256], "count": count}
             self._log.warning("job.foreign_return", **seen)
@@ -166,31 +166,40 @@ class Report:
 
     def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
         """The master has taken a wave of a job of `/v1`."""
+        self._metrics.v1.wave_begun()
         self._log.info("job.wave", jid=jid, wave=wave, waves=waves, minions=minions)
 
     def wave_in_doubt(self, jid: str, wave: int) -> None:
         """The master's answer to the publish of a wave was lost; it is found out whether it was taken."""
         self._log.warning("job.wave_in_doubt", jid=jid, wave=wave)
 
+    def wave_over(self, outcome: str) -> None:
+        """A wave of a job of `/v1` is over."""
+        self._metrics.v1.wave_over(outcome)
+
+    def minions_not_run(self, why: str, count: int) -> None:
+        """The turn of so many minions of a job of `/v1` never comes."""
+        self._metrics.v1.minions_not_run(why, count)
+
     def jobs_recovered(self, count: int) -> None:
         """Jobs of `/v1` that were not over are followed again."""
-        self._metrics.jobs_recovered(count)
+        self._metrics.v1.jobs_recovered(count)
         self._log.info("job.recovered", count=count)
 
     def jobs_not_stored(self, reason: str) -> None:
         """What was learned of jobs could not be stored; it is tried again."""
-        self._metrics.jobs_not_stored()
+        self._metrics.v1.jobs_not_stored()
         if count := self._seldom.count("job.not_stored"):
             self._log.error("job.not_stored", message=reason, count=count)
 
     def job_notified(self, jid: str, to: str, tries: int) -> None:
         """It was told that a job of `/v1` is over."""
-        self._metrics.job_notice("sent")
+        self._metrics.v1.job_notice("sent")
         self._log.info("job.notified", jid=jid, to=to, tries=tries)
 
     def job_not_notified(self, jid: str, to: str, tries: int, reason: str, *, given_up: bool) -> None:
         """It could not be told that a job of `/v1` is over."""
-        self._metrics.job_notice("dropped" if given_up else "failed")
+        self._metrics.v1.job_notice("dropped" if given_up else "failed")
         self._log.warning("job.not_notified", jid=jid, to=to, tries=tries, message=reason, given_up=given_up)
 
     def store_unusable(self, fault: ConfigFault) -> None:
@@ -203,15 +212,15 @@ class Report:
 
     def store_committed(self, seconds: float) -> None:
         """The store of jobs has written a group of changes."""
-        self._metrics.store_committed(seconds)
+        self._metrics.v1.store_committed(seconds)
 
     def watch_jobs(self, by_status: Callable[[], Mapping[str, int]], size_bytes: Callable[[], float]) -> None:
         """Read how many jobs of `/v1` are open, and what their store takes, at each scrape."""
-        self._metrics.watch_jobs(by_status, size_bytes)
+        self._metrics.v1.watch_jobs(by_status, size_bytes)
 
     def watch_store(self, takes_jobs: Callable[[], bool]) -> None:
         """Read whether the store of jobs takes new ones at each scrape."""
-        self._metrics.watch_store(takes_jobs)
+        self._metrics.v1.watch_store(takes_jobs)
 
     def dropped(self, consumer: str) -> None:
         """An event had to be dropped, because nobody took the ones before it."""

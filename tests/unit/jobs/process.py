@@ -71,6 +71,8 @@ class Heard:
         self.crashes = 0
         self.waves: list[tuple[int, int, int]] = []
         self.doubted: list[int] = []
+        self.wave_ends: list[str] = []
+        self.not_run: list[tuple[str, int]] = []
 
     def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
         assert seconds >= 0
@@ -89,6 +91,12 @@ class Heard:
     def wave_in_doubt(self, jid: str, wave: int) -> None:
         assert jid
         self.doubted.append(wave)
+
+    def wave_over(self, outcome: str) -> None:
+        self.wave_ends.append(outcome)
+
+    def minions_not_run(self, why: str, count: int) -> None:
+        self.not_run.append((why, count))
 
     def jobs_recovered(self, count: int) -> None:
         self.recovered.append(count)

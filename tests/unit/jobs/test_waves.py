@@ -51,6 +51,8 @@ def test_a_wave_begins_when_the_one_before_it_is_over(sidecar: Sidecar) -> None:
     sidecar.until(lambda: sidecar.status == ("partial", None))
 
     assert sidecar.report.waves == [(1, 2, 1), (2, 2, 2)]
+    sidecar.until(lambda: sidecar.report.wave_ends == ["ok", "ok"])
+    assert sidecar.report.not_run == []
     told = sidecar.happened()
     assert [one["event"] for one in told] == ["status", "minion", "minion", "status", "wave", "minion", "wave", "minion", "minion", "status"]
     assert [one for one in told if one["event"] == "wave"] == [
@@ -84,6 +86,18 @@ def test_a_canary_that_fails_ends_the_job(sidecar: Sidecar) -> None:
     record = sidecar.store.job(JID)
     assert record is not None
     assert (record.waves, record.wave, record.taken, record.expected) == (3, 1, 1, 3)
+    sidecar.until(lambda: sidecar.report.wave_ends == ["stopped"])
+    assert sidecar.report.not_run == [("stopped_by_failures", 2)]
+
+
+def test_a_wave_that_went_ill_and_was_tolerated_is_reported_as_such(sidecar: Sidecar) -> None:
+    sidecar.roll(["a"], ["b"], stop_after_failures=2, fail_on="none")
+    sidecar.returns("a", retcode=1, success=False)
+    sidecar.publish(1)
+    sidecar.take()
+    sidecar.returns("b")
+    sidecar.until(lambda: sidecar.report.wave_ends == ["failed", "ok"])
+    assert sidecar.report.not_run == []
 
 
 def test_only_those_whose_turn_has_come_are_asked(sidecar: Sidecar) -> None:
@@ -114,6 +128,8 @@ def test_at_the_deadline_of_the_whole_job_no_turn_is_left(sidecar: Sidecar) -> N
     sidecar.until(lambda: sidecar.status == ("timed_out", None))
 
     assert why(sidecar, "b") == ("not_run", "deadline")
+    sidecar.until(lambda: sidecar.report.wave_ends == ["failed"])
+    assert sidecar.report.not_run == [("deadline", 1)]
 
 
 def test_who_is_cancelled_has_no_turn_any_more(sidecar: Sidecar) -> None:
@@ -273,6 +289,8 @@ def test_after_a_kill_the_owner_brings_token_and_arguments_and_it_goes_on(tmp_pa
     again.jobs.start()
     again.until(lambda: again.report.recovered == [1])
     assert again.owned == [(JID, "pam:ci")]
+    ended = ["ok"] * len(sidecar.report.wave_ends)
+    assert sidecar.report.wave_ends == ended
     last = "a" if when == "running" else "b"
     again.returns(last)
     again.until(lambda: needs_owner(again))
@@ -287,6 +305,8 @@ def test_after_a_kill_the_owner_brings_token_and_arguments_and_it_goes_on(tmp_pa
         again.take()
         again.returns(minion)
     again.until(lambda: again.status == ("succeeded", None))
+    # Each end is reported once, by the process that has seen it.
+    again.until(lambda: [*ended, *again.report.wave_ends] == ["ok"] * 3)
     again.jobs.stop()
     again.kill()
 

@@ -55,6 +55,18 @@ def test_what_happens_to_the_store_of_jobs_is_counted(clock: Clock) -> None:
     assert metrics.value("salt_api_job_state_seconds_sum", status="in_doubt") == 7
 
 
+def test_waves_are_counted_with_what_they_came_to(clock: Clock) -> None:
+    metrics = Metrics(environ={})
+    report = Report(metrics, log.get(), {}, monotonic=clock)
+    report.wave_taken("1", 1, 3, 10)
+    report.wave_over("stopped")
+    report.minions_not_run("stopped_by_failures", 20)
+
+    assert metrics.value("salt_api_jobs_waves_begun_total") == 1
+    assert metrics.value("salt_api_jobs_waves_ended_total", outcome="stopped") == 1
+    assert metrics.value("salt_api_jobs_not_run_total", why="stopped_by_failures") == 20
+
+
 class Changes(list[tuple[str, bool]]):
     def note(self, what: str, well: bool) -> None:
         self.append((what, well))
