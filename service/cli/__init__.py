@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     _add_policy(commands)
     _add_jobs(commands)
+    _add_identities(commands)
     _command(commands, "version", "service.cli:version", "Print our version, Salt's and Python's.")
     docs = _command(commands, "docs", "service.cli.docs:main", "Print the documentation that is generated from the code.")
     docs.add_argument("--write", action="store_true", help="write it to the repository's files instead")
@@ -114,6 +115,19 @@ def _add_jobs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     _jobs_command(asked, "check", purpose, "It reads the whole file, which may take a minute.")
     purpose = "Write a sound copy of the store, while jobs go on; a copy of its files would be none. It has all returns: keep it secret."
     _jobs_command(asked, "backup", purpose).add_argument("file", type=Path, metavar="FILE", help="the copy; it must not exist")
+
+
+def _add_identities(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    purpose = "Make the key by which the sidecar proves to the master whom it logs in, unless it is there, and print what the master's configuration needs."
+    key = _command(
+        commands, "identity-key", "service.cli.identity_key:key", purpose, "The file is for the sidecar alone (mode 0600); no other has the private key."
+    )
+    key.add_argument("file", type=Path, metavar="FILE", help="the private key (identities.key_file)")
+    key.add_argument(
+        "--audience", default="salt-master", metavar="NAME", help="the master's name: what is signed for it is good at no other (default: %(default)s)"
+    )
+    purpose = "Write the master's eauth module `sidecar` into a folder, and print what the master's configuration needs; restart the master afterwards."
+    _command(commands, "install-eauth", "service.cli.identity_key:install", purpose).add_argument("folder", type=Path, metavar="DIR", help="the folder")
 
 
 def _jobs_command(asked: argparse._SubParsersAction[argparse.ArgumentParser], name: str, purpose: str, epilog: str | None = None) -> argparse.ArgumentParser:

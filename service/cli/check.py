@@ -18,9 +18,10 @@ from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
 
 if TYPE_CHECKING:
-    from service.settings.settings import Settings
+    from service.settings.settings import IdentitySettings, Settings
 
 PING_SECONDS = 3.0
+LOGIN_SECONDS = 10.0
 CONNECT_SECONDS = 2.0
 
 
@@ -48,7 +49,7 @@ def find_faults(environ: dict[str, str]) -> tuple[list[ConfigFault], tuple[Confi
     settings, raw = found.settings, found.master
     faults = [*found.faults, *(_listener_faults(settings) if settings else ())]
     if raw:
-        faults += [*_option_faults(raw), *_master_faults(raw, settings.master.uri if settings else None)]
+        faults += [*_option_faults(raw), *_master_faults(raw, settings)]
     return faults, (*found.notes, *pam_notes(raw, environ), *(_store_notes(settings) if settings else ()))
 
 
@@ -61,10 +62,10 @@ def _store_notes(settings: Settings) -> list[ConfigFault]:
     return [dataclasses.replace(fault, problem=f"{fault.problem}, so `/v1/jobs` is answered 503 and everything else works") for fault in faults]
 
 
-def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]:
+def _master_faults(raw: Mapping[str, Any], settings: Settings | None) -> list[ConfigFault]:
     from service.gateway.master.options import MasterOptions  # noqa: PLC0415
 
-    faults = []
+    faults, uri = [], settings.master.uri if settings else None
     try:
         master = MasterOptions.of(raw, request_uri=uri)
     except InvalidConfiguration as exc:
@@ -72,7 +73,9 @@ def _master_faults(raw: Mapping[str, Any], uri: str | None) -> list[ConfigFault]
         # What is no number hides nothing else: Salt's defaults stand in for it.
         wrong = {fault.where.split()[0] for fault in faults}
         master = MasterOptions.of({name: value for name, value in raw.items() if name not in wrong}, request_uri=uri)
-    return [*faults, *_bus_faults(master.bus_path), *_ping_faults(master.request_uri)]
+    unheard = list(_ping_faults(master.request_uri))
+    logins = _login_faults(settings.identities, raw, master.request_uri) if settings and not unheard else ()
+    return [*faults, *_bus_faults(master.bus_path), *unheard, *logins]
 
 
 def _option_faults(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:
@@ -146,14 +149,37 @@ def _ping_faults(uri: str) -> Iterator[ConfigFault]:
         )
         return
     try:
-        asyncio.run(_ping(uri))
+        asyncio.run(_asked(uri, {"cmd": "ping"}, PING_SECONDS))
     except MasterTimeout:
         yield ConfigFault(
             "ret_port", f"{uri} is open, but no salt-master answers a ping there", "see whether another program has the port, and the master's log"
         )
 
 
-async def _ping(uri: str) -> None:
+def _login_faults(ours: IdentitySettings, raw: Mapping[str, Any], uri: str) -> Iterator[ConfigFault]:
+    """Log the test account in; nobody gets its token, which expires by itself."""
+    from service.auth.perms import perms_of  # noqa: PLC0415
+    from service.gateway.clients.tokens import is_token_data  # noqa: PLC0415
+    from service.identities.assertion import EAUTH, AssertionSigner  # noqa: PLC0415
+
+    account, rights = ours.test_account, raw.get("external_auth")
+    # What keeps us from signing was told with the settings.
+    if ours.key_file is None or account is None or not isinstance(rights, Mapping) or AssertionSigner(ours.key_file, raw).faults():
+        return
+    where = f"external_auth.{EAUTH}"
+    try:
+        answer = asyncio.run(_asked(uri, {"cmd": "mk_token", **AssertionSigner(ours.key_file, raw).credentials(account)}, LOGIN_SECONDS))
+    except MasterTimeout:
+        yield ConfigFault(where, f"the master did not answer a login of {account}", "see the master's log")
+        return
+    if not is_token_data(answer):
+        fix = f"add `{EAUTH}:` below `external_auth`, run `salt-sidecar install-eauth`, restart the master, and see its log"
+        yield ConfigFault(where, f"the master refuses to log {account} in (identities.test_account)", fix)
+    elif not perms_of(answer, rights):
+        yield ConfigFault(where, f"the master logs {account} in and lets it do nothing", f"list what `{account}` may do there")
+
+
+async def _asked(uri: str, load: dict[str, Any], seconds: float) -> Any:
     import zmq  # noqa: PLC0415
 
     from service.gateway.transport.wire import RequestSocket  # noqa: PLC0415
@@ -161,6 +187,6 @@ async def _ping(uri: str) -> None:
     with zmq.Context() as context:
         master = RequestSocket(context, uri)
         try:
-            await master.roundtrip({"cmd": "ping"}, PING_SECONDS)
+            return await master.roundtrip(load, seconds)
         finally:
             master.close()

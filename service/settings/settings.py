@@ -127,6 +127,21 @@ class SessionSettings(Group):
     )
 
 
+class IdentitySettings(Group):
+    """Logins at the master without passwords, by the eauth module `sidecar`; docs/identities.md."""
+
+    key_file: Path | None = Field(
+        None,
+        description="File with the private key by which the sidecar proves to the master whom it logs in; the command `identity-key` makes it. None: no such logins. Read again when it is replaced.",
+    )
+    test_account: str | None = Field(
+        None,
+        min_length=1,
+        max_length=256,
+        description="Account that `salt-sidecar check` logs in by the eauth module `sidecar`, to see whether the master lets it in; give it a small right, such as `test.ping`.",
+    )
+
+
 class EventSettings(Group):
     """The event stream, `GET /events`."""
 
@@ -283,6 +298,7 @@ class Settings(Group):
     audit: AuditSettings = AuditSettings()
     policy: PolicySettings = PolicySettings()
     session: SessionSettings = SessionSettings()
+    identities: IdentitySettings = IdentitySettings()
     events: EventSettings = EventSettings()
     hook: HookSettings = HookSettings()
     cors: CorsSettings = CorsSettings()

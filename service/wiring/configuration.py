@@ -14,6 +14,7 @@ from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
 from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_master_config
 from service.http.files import site_faults
+from service.identities.assertion import AssertionSigner
 from service.observe.trace import tracing
 from service.routes import url_faults
 from service.secrets.secret_file import BearerFile
@@ -63,6 +64,7 @@ def read_sources(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[s
     notes = from_master.notes + master_notes(raw)
     if settings is not None:
         faults += setting_faults(settings)
+        faults += AssertionSigner(key, raw).faults() if (key := settings.identities.key_file) and raw else []
         traces_to, missing = tracing.destination(settings.tracing.endpoint, environ)
         notes += () if settings.tracing.endpoint else missing
         notes += tuple(_bare_name_note("events.see_all", "sees all events", name) for name in settings.events.see_all if ":" not in name)

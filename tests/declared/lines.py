@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from tests.declared.code import outside, text_of
 
-# The declarations themselves, and ECS's name for the field `event`.
-NOT_LOGGING = ("service/observe/log/event_names.py", "service/observe/log/shapes.py")
+# The declarations themselves, ECS's name for the field `event`, and what writes into the master's log.
+NOT_LOGGING = ("service/observe/log/event_names.py", "service/observe/log/shapes.py", "service/identities/files/sidecar.py")
 LEVELS = frozenset({"debug", "info", "warning", "error", "critical", "exception"})
 EXCEPTION_FIELDS = frozenset({"error.type", "error.message", "error.causes", "frames"})  # what the log makes of `exc_info`
 
