@@ -94,6 +94,20 @@ def _decoded(body: bytes, parameters: str, media_type: str, share: Share) -> Any
     return _form(_utf8(body), share) if media_type == FORM else _yaml(_utf8(body), share)
 
 
+class AsWritten:
+    """A value as the JSON that `encode` has made of it, for a longer one to take in as it stands: it is never read, and is in memory once."""
+
+    __slots__ = ("json",)
+
+    def __init__(self, json: bytes) -> None:
+        self.json = json
+
+
+def read_for(req: falcon.Request) -> Callable[[bytes], object]:
+    """Return what makes a part of this request's answer of what `encode` has written."""
+    return json.loads if best_type(req) == YAML else AsWritten
+
+
 def respond(req: falcon.Request, resp: falcon.Response, value: object, status: int = 200) -> None:
     """
     Answer with *value* as JSON or YAML, compressed if the caller asks for it.
@@ -170,7 +184,7 @@ def encode(value: object) -> bytes:
     Raises Fault when a value is nested deeper than that one can.
     """
     try:
-        return orjson.dumps(value, default=_plain, option=_OPTIONS)
+        return orjson.dumps(value, default=_taken_in, option=_OPTIONS)
     except TypeError:
         return json.dumps(_plain_tree(value), default=_plain, ensure_ascii=True).encode("ascii")
 
@@ -292,7 +306,13 @@ def _fit(entries: dict[str, float], media_type: str) -> tuple[float, int]:
     return 0.0, 0
 
 
+def _taken_in(value: object) -> object:
+    return orjson.Fragment(value.json) if isinstance(value, AsWritten) else _plain(value)
+
+
 def _plain(value: object) -> object:
+    if isinstance(value, AsWritten):
+        return json.loads(value.json)
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "backslashreplace")
     if isinstance(value, (set, frozenset, tuple)):

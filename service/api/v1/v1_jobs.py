@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
@@ -12,7 +11,7 @@ from typing import Any, get_args
 import falcon
 
 from service.errors import BadRequest, Forbidden, NoSuchJob, Overloaded, Unprocessable
-from service.http.media import decode, moment, respond
+from service.http.media import decode, moment, read_for, respond
 from service.http.request_info import RequestInfo
 from service.jobs import JobStatus, sequences
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse, parse_sequence
@@ -127,7 +126,7 @@ class V1MinionResource:
         if part is None:
             raise NoSuchJob("the job was not sent to such a minion")
         resp.set_header("Cache-Control", "no-store")
-        respond(req, resp, {"minion": mid, **part_of(part, whole=True)})
+        respond(req, resp, {"minion": mid, **part_of(part, read_for(req))})
 
 
 def waited_for(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record: JobRecord, waits: Slots) -> JobRecord:
@@ -176,11 +175,12 @@ def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record:
         return
     recovering = {"recovering": True} if jobs.running.watched.is_recovering(record.jid) else {}
     fields = (req.get_param("fields") or "").split(",")
-    parts = jobs.store.parts(record.jid, bodies="return" in fields)
+    read = read_for(req) if "return" in fields else None
+    parts = jobs.store.parts(record.jid, bodies=read is not None)
     shown = {**head_of(record, prefix), **recovering, "counts": dict(Counter(part.status for part in parts.values()))}
     if record.request["client"] == "steps":
         shown["steps"] = [_step_of(step) for step in sequences.steps_of(jobs.store, record)]
-    shown["minions"] = {minion: part_of(part, whole="return" in fields) for minion, part in parts.items() if _is_wanted(req, minion, part)}
+    shown["minions"] = {minion: part_of(part, read) for minion, part in parts.items() if _is_wanted(req, minion, part)}
     wanted = {*fields} - {"return", ""}
     answer = {name: value for name, value in shown.items() if not wanted or name in {*wanted, "jid"}}
     respond(req, resp, answer, 202 if codes is None or record.status == "in_doubt" else codes[1] if strict else 200)
@@ -225,8 +225,8 @@ def head_of(record: JobRecord, prefix: str) -> dict[str, Any]:
     }
 
 
-def part_of(part: PartRecord, *, whole: bool) -> dict[str, Any]:
-    """Return what is shown of a minion. whole: with its return."""
+def part_of(part: PartRecord, read: Callable[[bytes], object] | None) -> dict[str, Any]:
+    """Return what is shown of a minion. read: what its return becomes, from its JSON; None: it is left out."""
     told: Mapping[str, Any] = {
         "wave": part.wave,
         "reason": part.reason,
@@ -239,8 +239,8 @@ def part_of(part: PartRecord, *, whole: bool) -> dict[str, Any]:
         shown |= {"retcode": part.retcode, "size": part.size}
         if part.source == "job_cache":
             shown["unverified"] = True
-        if whole:
-            shown |= {"omitted": True} if part.body is None else {"return": json.loads(part.body)}
+        if read is not None:
+            shown |= {"omitted": True} if part.body is None else {"return": read(part.body)}
     return shown
 
 

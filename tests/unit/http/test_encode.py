@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.media import encode
+from service.http.media import AsWritten, encode
 
 
 def refuse_constant(name: str) -> None:
@@ -115,6 +115,14 @@ def test_any_value_becomes_strict_json_of_the_same_shape(value: Any) -> None:
     assert isinstance(written, list) == isinstance(value, (list, tuple, frozenset))
     if isinstance(written, list):
         assert len(written) == len(value)
+
+
+@given(ANYTHING)
+def test_what_is_json_already_is_taken_in_as_it_stands(value: Any) -> None:
+    text = encode(value)
+
+    assert encode({"a": [AsWritten(text)]}) == b'{"a":[' + text + b"]}"
+    assert strict(encode([HUGE, AsWritten(text)])) == [HUGE, strict(text)]
 
 
 def nested(levels: int) -> Any:
