@@ -21,6 +21,7 @@ from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
 from service.jobs.names import Jids
 from service.jobs.notify.delivery import deliver, is_allowed
+from service.jobs.notify.look_ups import LookUps
 from service.jobs.notify.notifier import TRY_SECONDS, Notifier
 from service.jobs.rollout import Rollouts
 from service.jobs.running.account import Waits
@@ -241,7 +242,8 @@ def make_notifier(ours: JobSettings, store: Store, allowed: Callable[[str], bool
     if ours.notify_secret_file is None:
         return None
     secret = SecretFile(ours.notify_secret_file, "jobs.notify_secret_file", first_line, report.secret_unreadable)
-    return Notifier(store, lambda url, body: deliver(url, body, secret.value(), TRY_SECONDS), allowed, report)
+    look_ups = LookUps()
+    return Notifier(store, lambda url, body: deliver(url, body, secret.value(), TRY_SECONDS, look_ups.addresses), allowed, report)
 
 
 def make_terms(ours: JobSettings, master: MasterOptions) -> Terms:

@@ -13,10 +13,12 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from service import __version__
+from service.jobs.notify.look_ups import Found
 
 PORTS = {"https": 443, "http": 80}
 # Written so that proxies or servers could read another path than we do.
@@ -48,33 +50,48 @@ def _is_doubtful(asked: SplitResult) -> bool:
     return asked.scheme not in PORTS or "@" in asked.netloc or bool(asked.fragment) or climbs or any(text in path for text in _DOUBTFUL)
 
 
-def deliver(url: str, body: bytes, secret: bytes, seconds: float) -> str | None:
+def deliver(url: str, body: bytes, secret: bytes, seconds: float, look_up: Callable[[str, int, float], Found]) -> str | None:
     """
     Send JSON, signed as GitHub signs its webhooks. Returns None when it was taken (2xx), else why not. Redirects are not followed, and no proxy is used.
 
-    seconds: for all of it, but for looking up the name of the host.
+    seconds: for all of it. look_up: as LookUps.addresses.
     """
-    to = urlsplit(url)
+    ends_at, to = time.monotonic() + seconds, urlsplit(url)
     connection = _connection(to)
-    timer = threading.Timer(seconds, _cut, (connection,))
-    timer.daemon = True
     headers = {
         "Content-Type": "application/json",
         "User-Agent": f"salt-sidecar/{__version__}",
         "X-Hub-Signature-256": f"sha256={hmac.digest(secret, body, hashlib.sha256).hex()}",
     }
     try:
-        connection.sock = socket.create_connection((connection.host, connection.port), seconds)
-        timer.start()
-        _encrypt(connection, to)
-        connection.request("POST", f"{to.path or '/'}{'?' if to.query else ''}{to.query}", body, headers)
-        status = connection.getresponse().status
+        connection.sock = _connected(look_up(connection.host, connection.port, seconds), ends_at)
+        with _cut_at(ends_at, connection):
+            _encrypt(connection, to)
+            connection.request("POST", f"{to.path or '/'}{'?' if to.query else ''}{to.query}", body, headers)
+            status = connection.getresponse().status
     except (OSError, http.client.HTTPException, ValueError) as exc:
         return f"{type(exc).__name__}: {exc}"[:200]
     finally:
-        timer.cancel()
         connection.close()
     return None if 200 <= status < 300 else f"answered {status}"
+
+
+def _connected(found: Found, ends_at: float) -> socket.socket:
+    """Connect to the first of some addresses that takes it. Raises OSError of the last one, or TimeoutError."""
+    failure: OSError = TimeoutError("no address was tried in time")
+    for family, kind, protocol, _, address in found:
+        if (left := ends_at - time.monotonic()) <= 0:
+            break
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(left)
+            sock.connect(address)
+        except OSError as exc:
+            sock.close()
+            failure = exc
+        else:
+            return sock
+    raise failure
 
 
 def _connection(to: SplitResult) -> http.client.HTTPConnection:
@@ -89,8 +106,19 @@ def _encrypt(connection: http.client.HTTPConnection, to: SplitResult) -> None:
         encrypted.do_handshake()
 
 
+@contextlib.contextmanager
+def _cut_at(ends_at: float, connection: http.client.HTTPConnection) -> Iterator[None]:
+    """End what is done inside the block when its time is over: each wait of a socket has a deadline of its own, all together have none."""
+    timer = threading.Timer(ends_at - time.monotonic(), _cut, (connection,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def _cut(connection: http.client.HTTPConnection) -> None:
-    """End a try whose time is over: each wait of a socket has a deadline of its own, all together have none."""
     with contextlib.suppress(OSError, AttributeError):
         # Not `shutdown` of an encrypted socket, which takes away what the other thread is using.
         socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
