@@ -43,7 +43,7 @@ LARGE_JOB = Case(
 INTENTS = (Target("intents", 300, at_least=True),)
 INTENT_CALLERS = 64
 FINISHED_JOBS, OPEN_JOBS = 10_000, 200
-RESTART = (Target("start_s", 3),)
+RESTART = (Target("start_s", 3), Target("look_ups_at_once", 2), Target("look_ups", OPEN_JOBS, at_least=True))
 IDLE_STORE = (Target("idle_cpu_percent", 0.02, minus=NO_STORE),)
 
 

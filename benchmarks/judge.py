@@ -23,6 +23,8 @@ LABELS = {
     "return_us": "CPU per return",
     "intents": "intents",
     "start_s": "start",
+    "look_ups": "look-ups",
+    "look_ups_at_once": "look-ups at once",
     "idle_rss_mb": "idle memory",
     "idle_cpu_percent": "idle CPU",
     "rss_slope_mb": "memory per 10,000 requests",

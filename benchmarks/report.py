@@ -93,6 +93,8 @@ def _case(row: Mapping[str, Any]) -> str:
         "per_commit": ("intents in a commit", "{:.1f}"),
         "fsyncs": ("the disk's fdatasync", "{:,.0f}/s"),
         "start_s": ("start", "{:.1f} s"),
+        "look_ups": ("look-ups", "{:,.0f}"),
+        "look_ups_at_once": ("at once", "{:.0f}"),
         "idle_cpu_percent": ("idle CPU", "{:.2f} %"),
         "idle_rss_mb": ("idle memory", "{:.0f} MB"),
         "rss_mb": ("memory", "{:.0f} MB"),

@@ -25,10 +25,10 @@ from benchmarks.job_cases import DEADLINE_SECONDS, FOLLOWED_SECONDS, INTENT_CALL
 from benchmarks.load import Load
 from benchmarks.peers import Peer
 from benchmarks.probes import BusWatch, cpu_seconds, owner_of, resident_bytes, threads_seconds
-from benchmarks.stored import fill
+from benchmarks.stored import RECOVERY, LookUps, fill
 from benchmarks.streams import OPEN_SECONDS, SETTLE_SECONDS, Watch
 from service.cli.demo import Asked, stoppable
-from service.demo.embedded import EmbeddedSalt
+from service.demo.embedded import EmbeddedSalt, until
 from service.demo.processes import session_members
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ LATE_SECONDS = 60.0
 QUIET_SHARE = 0.25
 QUIET_LOOK_SECONDS = 0.5
 QUIET_WITHIN_SECONDS = 45.0
+# Until the jobs that a restart has left open are looked up, two at a time, each by a process that the master forks.
+LOOK_UPS_SECONDS = 600.0
 
 
 class Rig:
@@ -51,7 +53,7 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.salt = EmbeddedSalt(folder / "salt", minions=0, runner=(sys.executable, str(running.ROOT / "benchmarks" / "adopting.py")))
+        self.salt = EmbeddedSalt(folder / "salt", minions=0, users=RECOVERY, runner=(sys.executable, str(running.ROOT / "benchmarks" / "adopting.py")))
         self.peers: dict[str, Peer] = {}
         self._fleet: running.Running | None = None
         self._minions = 0
@@ -230,14 +232,21 @@ class Rig:
         """Start a sidecar that finds a store full of jobs."""
         home = Path(tempfile.mkdtemp(dir=self.folder))
         fill(home / "jobs.db", finished=finished, open_jobs=OPEN_JOBS)
-        found = peers.sidecar(self.salt, "found", JOBS_STORE=f"sqlite://{home}/jobs.db")
+        (home / "password").write_text(self.salt.credentials_of("recovery")["password"])
+        account = {"JOBS_RECOVERY_USER": "file:recovery", "JOBS_RECOVERY_PASSWORD_FILE": home / "password"}
+        found = peers.sidecar(self.salt, "found", JOBS_STORE=f"sqlite://{home}/jobs.db", **account)
         self.settle()
-        started = time.monotonic()
         try:
-            found.start({})
-            return {"start_s": round(time.monotonic() - started, 2)}
+            with LookUps(self.salt.master_config) as look_ups:
+                started = time.monotonic()
+                found.start({})
+                took = time.monotonic() - started
+                for _ in until(LOOK_UPS_SECONDS):
+                    if look_ups.are_over(OPEN_JOBS):
+                        break
         finally:
             found.stop()
+        return {"start_s": round(took, 2), "look_ups": look_ups.made, "look_ups_at_once": look_ups.at_once}
 
     def _floor(self, name: str, load: Load) -> dict[str, Any]:
         with self.using(SIDECAR) as peer:  # whose token is as good as any

@@ -55,7 +55,7 @@ QUICK_EVENTS_SECONDS = 3.0
 IDLE_SECONDS = 10.0
 IDLE_STORE_SECONDS = 60.0
 INTENTS_SECONDS = 6.0
-SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s idle_rss_mb idle_cpu_percent intents per_commit fsyncs return_us".split()
+SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s look_ups look_ups_at_once idle_rss_mb idle_cpu_percent intents per_commit fsyncs return_us".split()
 
 Measure = Callable[[], dict[str, Any]]
 

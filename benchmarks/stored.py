@@ -1,21 +1,35 @@
-"""A store as a sidecar finds it after a restart."""
+"""A store as a sidecar finds it after a restart, and what it asks the master then."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+import yaml
 
 from benchmarks.behaviour import names
+from service.events.event import read
+from service.gateway.transport.wire import FrameReader
 from service.jobs.job_request import parse
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, JobRecord, PartRecord
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 AT_ONCE = 500
 MINIONS = 10
 OPEN_SECONDS = 3600
+LOOK_UP = "runner.jobs.list_job"
+READ_BYTES = 64 * 1024
+# The account that looks jobs up, and all that it may do.
+RECOVERY = {"recovery": [{"@runner": ["jobs.list_job$"]}]}
 
 
 def fill(path: Path, *, finished: int, open_jobs: int) -> None:
@@ -34,3 +48,48 @@ def _changes(count: int, status: Literal["succeeded", "running"]) -> Iterator[Ch
         jid = f"2026010100000{int(over)}{number:06}"
         job = JobRecord(jid, "sharedsecret:admin", None, jid, kept, "", now, now + OPEN_SECONDS, "an earlier one", 0.0, status, expected=MINIONS)
         yield Change(dataclasses.replace(job, finished=now if over else None, revision=1), dict.fromkeys(names(MINIONS), part))
+
+
+class LookUps:
+    """
+    Counts how often the master is asked inside the block what its job cache has of a job: it announces each such run on its event bus, and its end.
+
+    made: how many there were. at_once: the most that were under way at one time.
+    """
+
+    def __init__(self, master_config: Path) -> None:
+        self.made = self.at_once = 0
+        self._under_way: set[str | None] = set()
+        self._bus = socket.socket(socket.AF_UNIX)
+        self._bus.connect(f"{yaml.safe_load(master_config.read_text())['sock_dir']}/master_event_pub.ipc")
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(OSError):
+            self._bus.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._bus.close()
+
+    def are_over(self, count: int) -> bool:
+        """Say whether so many were made, and none is under way."""
+        return self.made >= count and not self._under_way
+
+    def _watch(self) -> None:
+        frames = FrameReader()
+        while chunk := self._bus.recv(READ_BYTES):
+            for raw in frames.feed(chunk):
+                self._take(raw)
+
+    def _take(self, raw: bytes) -> None:
+        event = read(raw)
+        if event.kind not in {"run_new", "run_ret"} or event.data().get("fun") != LOOK_UP:
+            return
+        if event.kind == "run_ret":
+            self._under_way.discard(event.jid)
+            return
+        self._under_way.add(event.jid)
+        self.made, self.at_once = self.made + 1, max(self.at_once, len(self._under_way))

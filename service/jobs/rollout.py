@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from service.errors import Fault
@@ -83,6 +83,11 @@ def turns_of(present: Present, asked: JobRequest) -> Turns:
     order = {minion: place for place, minion in reversed([*enumerate(_named(asked))])}
     minions = sorted(present.answered, key=lambda minion: (order.get(minion, len(order)), minion))
     return Turns(plan(minions, asked.batch or 1), present.silent, present.no_key)
+
+
+def without_key(asked: JobRequest, minions: Collection[str]) -> list[str]:
+    """Return whom a list names that the master does not know: of nobody else it says so."""
+    return sorted({*_named(asked)} - {*minions, ""})
 
 
 def _named(asked: JobRequest) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from service.auth.identity import Identity, Session, is_named
 from service.clients import Client, Kind
-from service.errors import Conflict, Fault, GroupBusy, KeyReused, NoSuchJob, Unprocessable
+from service.errors import Conflict, Fault, GroupBusy, KeyReused, NoSuchJob, Overloaded, Unprocessable
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
@@ -19,7 +19,7 @@ from service.jobs.inputs import kept, request_of
 from service.jobs.job_request import JobRequest, SequenceRequest, digest_of
 from service.jobs.names import owner_of
 from service.jobs.outcome import OPEN, STARTING, MinionStatus
-from service.jobs.rollout import Rollouts, RunLow
+from service.jobs.rollout import Rollouts, RunLow, without_key
 from service.jobs.running.inquiries import DOUBTFUL, SETTLED_SECONDS, Inquiries
 from service.jobs.running.opened import Begin
 from service.jobs.running.running_jobs import RunningJobs
@@ -275,7 +275,7 @@ class Submissions:
             return self.running.ran(jid, value["data"])
         if not value:
             return self.running.no_match(jid)
-        return self.running.published(jid, value["minions"], _without_key(request, value["minions"]))
+        return self.running.published(jid, value["minions"], without_key(request, value["minions"]))
 
     def _intend(self, intent: JobRecord, inputs: bytes | None) -> None:
         stored = False
@@ -373,7 +373,11 @@ class Submissions:
         if call.request.client != "local":
             return self.running.in_doubt(known.jid)
         self.pause(min(max(0.0, SETTLED_SECONDS - self._age_of(known)), SETTLED_SECONDS))
-        found = self._inquiries.cached(known.jid, call.session.credentials)
+        try:
+            found = self._inquiries.cached(known.jid, call.session.credentials)
+        except Overloaded:
+            self.running.in_doubt(known.jid)
+            raise
         if found is not None and found.known:
             return self.running.found(known.jid, found)
         certain = (found is not None and 0 <= self._age_of(known) < FORGOTTEN_SECONDS) or self._rollouts.is_unsent(known.jid, call.request)
@@ -390,11 +394,3 @@ class Submissions:
 
 def _blame(info: RequestInfo, fault: Fault) -> None:
     info.status, info.error, info.error_type = fault.status, fault.reason, fault.kind
-
-
-def _without_key(request: JobRequest, minions: list[str]) -> list[str]:
-    """Return whom a list names that the master does not know: of nobody else it says so."""
-    if request.tgt_type != "list":
-        return []
-    named = request.tgt if isinstance(request.tgt, list) else str(request.tgt).split(",")
-    return sorted({name.strip() for name in named} - {*minions, ""})

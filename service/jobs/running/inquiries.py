@@ -1,22 +1,31 @@
-"""What is asked about a job: the minions, whether they still run it, and the master's job cache, what came of it. Blocks, so two threads do it."""
+"""
+What is asked about a job: the minions, whether they still run it, and the master's job cache, what came of it.
+
+All of it blocks, and the master forks for each look-up, so two threads do it: after a restart with many open jobs it is asked about two at a time.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
+import itertools
+import queue
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, Protocol
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, TimeoutError  # noqa: A004 - before Python 3.11 it is not the built-in one
+from typing import Any, Literal, Protocol, TypeVar
 
 from service.clients import Client
-from service.errors import Fault, InvalidConfiguration, MasterRefused, MasterTimeout, MasterUnreachable, Unauthenticated
+from service.errors import Fault, InvalidConfiguration, MasterRefused, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
 
 THREADS = 2
 LOOK_UP_SECONDS = 30.0
+# Longest wait of a request for a look-up: until a thread is free, and then for the master.
+REQUEST_SECONDS = 45.0
 # A token is made anew this long before it dies.
 RENEW_SECONDS = 60.0
 
@@ -25,6 +34,15 @@ Credentials = Mapping[str, Any]
 DOUBTFUL = (MasterTimeout, MasterUnreachable, MasterRefused)
 # A publish may have waited in the master this long before it was taken.
 SETTLED_SECONDS = 5.0
+T = TypeVar("T")
+
+
+class Turn(enum.IntEnum):
+    """What goes first when all threads are busy: what a request waits for, then what a job does next, then what may have been missed."""
+
+    REQUEST = 0
+    JOB = 1
+    MISSED = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +112,22 @@ class Inquiries:
     new_jid: makes the jids of questions. What is handed to `ask` and `look_up` is called on one of the threads.
     """
 
-    def __init__(self, asker: Asker, identity: RecoveryIdentity | None, *, keeps_returns: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        identity: RecoveryIdentity | None,
+        *,
+        keeps_returns: bool,
+        monotonic: Callable[[], float] = time.monotonic,
+        request_seconds: float = REQUEST_SECONDS,
+    ) -> None:
         self._asker = asker
         self.identity = identity
         self._keeps_returns = keeps_returns
-        self._monotonic = monotonic
+        self._monotonic, self._request_seconds = monotonic, request_seconds
         self._threads = ThreadPoolExecutor(THREADS, "inquiries")
+        self._due: queue.PriorityQueue[tuple[Turn, int, Future[Any], Callable[[], Any]]] = queue.PriorityQueue()
+        self._numbers = itertools.count()
 
     @property
     def can_look_up(self) -> bool:
@@ -109,6 +137,9 @@ class Inquiries:
     def stop(self) -> None:
         """Drop what waits; what is being asked is not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._due.get_nowait()[2].cancel()
 
     def ask(self, question: Question, jid: str, credentials: Credentials | None, on_asked: Callable[[bool], None]) -> None:
         """
@@ -122,7 +153,7 @@ class Inquiries:
             low = Low(Client.LOCAL_ASYNC, question.fun, fields)
             on_asked(self._run(low, self._by_whom(credentials)) is not None)
 
-        self._begin(asking)
+        self._begin(asking, Turn.JOB)
 
     def publish(self, low: Low, credentials: Credentials, on_answer: Callable[[LowResult | Fault], None]) -> None:
         """Publish what belongs to a job, as its owner and nobody else. on_answer: gets what the master made of it."""
@@ -133,19 +164,41 @@ class Inquiries:
             except Fault as fault:
                 on_answer(fault)
 
-        self._begin(publishing)
+        self._begin(publishing, Turn.JOB)
 
     def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
         """Look a job up in the job cache. on_answer: gets None if nobody's credentials let us look, or the master is away."""
-        self._begin(lambda: on_answer(self.cached(jid, credentials)))
-
-    def _begin(self, what: Callable[[], None]) -> None:
-        """Do something on one of the threads; nothing any more once they are stopped."""
-        with contextlib.suppress(RuntimeError):
-            self._threads.submit(what)
+        self._begin(lambda: on_answer(self._look(jid, credentials)), Turn.MISSED)
 
     def cached(self, jid: str, credentials: Credentials | None) -> Cached | None:
-        """Look a job up, and wait for that; see `look_up`."""
+        """Look a job up for a request, and wait for that; see `look_up`. Raises Overloaded if there is no answer in time."""
+        looking = self._begin(lambda: self._look(jid, credentials), Turn.REQUEST)
+        try:
+            return looking.result(self._request_seconds)
+        except (TimeoutError, CancelledError):
+            looking.cancel()
+            raise Overloaded("the job cache is being asked about other jobs; come back", retry_after_seconds=5) from None
+
+    def _begin(self, what: Callable[[], T], turn: Turn) -> Future[T]:
+        """Do something on one of the threads; nothing any more once they are stopped."""
+        done: Future[T] = Future()
+        self._due.put((turn, next(self._numbers), done, what))
+        try:
+            self._threads.submit(self._do_next)
+        except RuntimeError:
+            done.cancel()
+        return done
+
+    def _do_next(self) -> None:
+        """Do what goes first of all that is due; there is one of these for each."""
+        _, _, done, what = self._due.get_nowait()
+        if done.set_running_or_notify_cancel():
+            try:
+                done.set_result(what())
+            except Exception as exc:
+                done.set_exception(exc)
+
+    def _look(self, jid: str, credentials: Credentials | None) -> Cached | None:
         low = Low(Client.RUNNER, "jobs.list_job", {"kwarg": {"jid": jid}, "timeout": LOOK_UP_SECONDS})
         result = self._run(low, list(reversed(self._by_whom(credentials))))
         return self._cached(result.value) if isinstance(result, LowResult) else None

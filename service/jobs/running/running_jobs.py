@@ -341,7 +341,7 @@ class RunningJobs:
     def _take_credentials(self, job: OpenJob, credentials: Credentials, request: JobRequest | None) -> None:
         job.credentials, job.refused = dict(credentials), False
         self.waves.lend(job, request)
-        if job.interrupted and not job.looked_up and job.cached_as is not None:
+        if job.interrupted and not job.looked_up and job.cached_as is not None and not (job.looking and self._inquiries.can_look_up):
             self._look_up(job, self._monotonic())
 
     def _cut(self) -> None:

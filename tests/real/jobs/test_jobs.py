@@ -11,17 +11,26 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.stored import LookUps
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt
+from service.jobs.job_request import digest_of, parse
+from service.jobs.names import Jids
+from service.jobs.running.inquiries import SETTLED_SECONDS
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import JobRecord
 from tests.real.conftest import MakeSidecar
 from tests.real.jobs.pipeline import USERS, Pipeline
 from tests.real.sidecar import Answer, ask
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
+# Those that a restart leaves open, and those who ask for some of them again at the same time.
+OPEN_JOBS, CALLERS = 40, 8
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +63,25 @@ def test_a_job_that_outlives_its_sidecar_is_judged_by_what_the_master_kept(pipel
     assert (job["status"], job["exit_code"], job["counts"]) == ("succeeded", 0, {"ok": 2})
     assert sorted(part["source"] for part in job["minions"].values()) == ["bus", "job_cache"]
     assert pipeline.runs == 2
+
+
+def test_open_jobs_are_looked_up_two_at_a_time_after_a_restart_whoever_asks_for_them_again(piped: EmbeddedSalt, pipeline: Pipeline, tmp_path: Path) -> None:
+    asked, made = pipeline.marking(), Jids(time.time)
+    pipeline.sidecar.kill()
+    with contextlib.closing(SqliteStore(tmp_path / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)) as store:
+        request, since = parse({"tgt": "*", **asked}), time.time() - SETTLED_SECONDS
+        for number in range(OPEN_JOBS):
+            ends = since + request.deadline
+            arguments = digest_of(asked["arg"])
+            store.intend(JobRecord(made.new(), "file:ci", f"k{number}", request.fingerprint, request.kept(), arguments, since, ends, "before", ends))
+    with LookUps(piped.master_config) as look_ups, ThreadPoolExecutor(CALLERS) as callers:
+        pipeline.again()
+        jobs = list(callers.map(lambda number: pipeline.post("?wait=60", key=f"k{OPEN_JOBS - number}", **asked).json(), range(1, CALLERS + 1)))
+        pipeline.sidecar.wait(lambda: look_ups.are_over(OPEN_JOBS), "looked up")
+
+    assert [job["status"] for job in jobs] == ["succeeded"] * CALLERS
+    assert pipeline.runs == CALLERS * len(piped.minions)
+    assert (look_ups.at_once, OPEN_JOBS <= look_ups.made <= OPEN_JOBS + CALLERS) == (2, True)
 
 
 def test_without_a_right_to_look_what_was_missed_is_unknown(piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:

@@ -38,8 +38,11 @@ class Cache(Inquiries):
 
     def __init__(self, answer: Cached | None) -> None:
         self.answer = answer
+        self.is_busy = False
 
     def cached(self, jid: str, credentials: object) -> Cached | None:
+        if self.is_busy:
+            raise Overloaded("busy", retry_after_seconds=5)
         return self.answer
 
 
@@ -61,11 +64,12 @@ class Desk:
         self.begun: list[RequestInfo] = []  # of queued jobs, when their turn has come
         self.cancelling: Exception | None = None
         self.terminated: list[str] = []
+        self.cache = Cache(cache)
         self.desk = Submissions(
             self.command,
             self.sidecar.store,
             self.sidecar.jobs,
-            Cache(cache),
+            self.cache,
             Rollouts(self, self.sidecar.jobs),
             new_jid=Jids(self.sidecar.time_of_day).new,
             boot="boot",
@@ -220,6 +224,20 @@ def test_after_a_publish_of_which_nothing_is_known(tmp_path: Path, cache: Cached
     assert desk.paused == [5.0]
     assert desk.submit(on_doubt=on_doubt)[:2] == (jid, status)
     assert len(desk.executed) == executed + (on_doubt == "republish" and status == "in_doubt")
+    desk.close()
+
+
+def test_who_comes_while_too_many_jobs_are_looked_up_publishes_nothing_and_may_come_back(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, MasterTimeout("no answer"), cache=UNKNOWN)
+    jid, _, _ = desk.submit(on_doubt="republish")
+    desk.cache.is_busy = True
+    with pytest.raises(Overloaded):
+        desk.submit(on_doubt="republish")
+    assert desk.executed == []
+    desk.cache.is_busy = False
+
+    assert desk.submit(on_doubt="republish") == (jid, "running", True)
+    assert desk.executed == [jid]
     desk.close()
 
 
