@@ -92,6 +92,11 @@ class Batcher(Generic[T]):
         return self._bytes
 
     @property
+    def fill(self) -> float:
+        """How full it is, from 0 to 1."""
+        return max(self._items / self.limit_items, self._bytes / self._limit_bytes)
+
+    @property
     def running(self) -> bool:
         """Whether the thread was started and has not ended."""
         thread = self._thread

@@ -287,12 +287,13 @@ JOBS = Row(
         Panel(
             "Ends",
             "cps",
-            "What jobs came to, and how many a late return corrected.",
+            "What jobs came to, how many a late return corrected, and what became of events of single states.",
             (
                 Query("sum by (client, status) (rate(salt_api_jobs_ended_total{@}[$__rate_interval])) > 0", "{{client}} {{status}}"),
                 Query("sum(rate(salt_api_jobs_revised_total{@}[$__rate_interval]))", "corrected"),
                 Query("sum(rate(salt_api_jobs_recovered_total{@}[$__rate_interval]))", "recovered"),
                 Query("sum(rate(salt_api_jobs_foreign_returns_total{@}[$__rate_interval]))", "foreign returns"),
+                Query("sum by (what) (rate(salt_api_jobs_state_events_total{@}[$__rate_interval])) > 0", "states {{what}}"),
             ),
             width=6,
         ),

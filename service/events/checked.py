@@ -39,6 +39,7 @@ _FUNCTION: Fit = (str, _texts)
 _FIELDS: Mapping[str, Mapping[str, Fit]] = {
     "job_new": {"fun": _FUNCTION, "minions": _TEXTS, "missing": _TEXTS, "user": _TEXT},
     "job_ret": {"id": _TEXT, "fun": _FUNCTION, "retcode": _or_several(int, type(None)), "success": _or_several(bool, type(None)), "out": _TEXT},
+    "job_prog": {"id": _TEXT, "data": (dict, _never)},
     "run_new": {"fun": _TEXT, "user": _TEXT},
     "run_ret": {"fun": _TEXT, "success": _TRUTH},
     "auth": {"id": _TEXT, "act": _TEXT, "result": _TRUTH},
@@ -47,7 +48,7 @@ _FIELDS: Mapping[str, Mapping[str, Fit]] = {
     "stats": {"stats": (dict, _never)},
 }
 # Without these an event is not what its tag says.
-_NEEDED = {"job_ret": "return", "run_ret": "return"}
+_NEEDED = {"job_ret": "return", "job_prog": "data", "run_ret": "return"}
 
 
 class Odd(Exception):
@@ -67,9 +68,15 @@ def checked(event: Event, fields: dict[str, Any], names: Collection[object] | No
     kind, jid = event.origin
     fits = _FIELDS.get(kind, {})
     wrong = [name for name, (types, fit) in fits.items() if name in fields and not (isinstance(fields[name], types) or fit(fields[name]))]
-    if fields.get("jid", jid) != jid or (kind == "job_ret" and (fields.get("resource_id") or fields.get("id")) != event.minion):
+    if fields.get("jid", jid) != jid or not _is_about_its_minion(kind, event, fields):
         raise Odd("identity")
     needed = _NEEDED.get(kind)
     if needed in wrong or (needed is not None and needed not in (fields if names is None else names)):
         raise Odd("field")
     return {name: value for name, value in fields.items() if name not in wrong} if wrong else fields
+
+
+def _is_about_its_minion(kind: str, event: Event, fields: Mapping[str, Any]) -> bool:
+    if kind == "job_prog":
+        return bool(fields.get("id") == event.state[0])
+    return kind != "job_ret" or bool((fields.get("resource_id") or fields.get("id")) == event.minion)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import salt.payload
 from salt.exceptions import SaltDeserializationError
 
-from service.events.tags import origin, returner, split
+from service.events.tags import origin, returner, split, state_of
 
 TAG_END = b"\n\n"
 OnUndecodable = Callable[[str, int], None]  # takes the tag and the size in bytes
@@ -50,6 +50,11 @@ class Event(NamedTuple):
     def minion(self) -> str:
         """Return whose return a `job_ret` is, as its tag says."""
         return returner(self.tag)
+
+    @property
+    def state(self) -> tuple[str, str]:
+        """Return whose state a `job_prog` is about, and its number there, as its tag says; takes anybody's tags."""
+        return state_of(self.tag)
 
     def data(self, on_undecodable: OnUndecodable | None = None) -> dict[str, Any]:
         """Decode the payload; one that is no mapping, or cannot be decoded (Salt logs that), counts as empty."""

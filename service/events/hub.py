@@ -249,7 +249,8 @@ class Hub:
         for take in self._subscribers:
             take(event)
         jid = event.jid
-        if jid is None:
+        if jid is None or event.kind == "job_prog":
+            # Who waits for a job wants its returns, and is not woken for each of its states.
             return
         with self._lock:
             waiters = self._watched.get(jid)

@@ -65,6 +65,12 @@ def returner(tag: str) -> str:
     return (inner_tag(tag) if tag.startswith("syndic/") else tag).split("/", 4)[-1]
 
 
+def state_of(tag: str) -> tuple[str, str]:
+    """Return ID and NUMBER of `salt/job/JID/prog/ID/NUMBER`, whatever syndics put before it; empty where there is none."""
+    minion, _, number = returner(tag).partition("/")
+    return minion, number
+
+
 def inner_tag(tag: str) -> str:
     """Return the tag without what syndics put before it, `syndic/ID/` each. Takes any text."""
     before = _SYNDICS.match(tag)

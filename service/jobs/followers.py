@@ -129,14 +129,27 @@ def _sse(happening: Happening) -> bytes:
 def line_of(happening: Happening) -> bytes:
     """Return a line for people; what minions have sent stays on it."""
     told = happening.body
+    if happening.kind == "state":
+        return _state_line(happening)
     whose = happening.minion if happening.minion is not None else f"step {told['step']}" if happening.kind == "step" else "job"
     what = f"{whose}: {told.get('status') or _wave(told) or happening.kind}"
     reason = told.get("reason") or told.get("cause") or (told["why"] if told.get("status") == "not_run" else None)
     why = f" ({reason})" if reason else ""
     failed = [f"    {one['fun']} {one['name']}: {one['comment']}" for one in told.get("failures", ())]
-    moment = time.strftime("%H:%M:%S", time.gmtime(happening.at))
-    lines = [f"{moment} {what}{why}", *failed]
+    lines = [f"{_moment(happening)} {what}{why}", *failed]
     return "".join(f"{' '.join(line.split())}\n" if line is lines[0] else f"    {' '.join(line.split())}\n" for line in lines).encode("utf-8", "replace")
+
+
+def _moment(happening: Happening) -> str:
+    return time.strftime("%H:%M:%S", time.gmtime(happening.at))
+
+
+def _state_line(happening: Happening) -> bytes:
+    told = happening.body
+    names = ": ".join(dict.fromkeys(told[name] for name in ("id", "name") if name in told))
+    took = f" ({told['seconds']:.1f} s)" if "seconds" in told else ""
+    line = f"{_moment(happening)} {happening.minion}: state {told['number']} {told['result']}: {names}{took}"
+    return f"{' '.join(line.split())}\n".encode("utf-8", "replace")
 
 
 def _wave(told: Mapping[str, Any]) -> str | None:

@@ -22,11 +22,14 @@ MOST_LISTED = 1000
 MOST_FAULTS = 20
 MOST_STEPS = 50
 MOST_SIZES = 100
+# Those that take `state_events`. Source: salt/modules/state.py.
+TELLING_FUNCTIONS = frozenset({"state.apply", "state.highstate", "state.sls", "state.sls_id"})
 # What the function gets: it may hold secrets.
 INPUTS = ("arg", "kwarg", "metadata")
 # Fields that mean something to minions only.
 _OF_MINIONS = frozenset(
-    {"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run", "batch", "batch_wait", "stop_after_failures"}
+    {"tgt", "tgt_type", "metadata", "timeout", "fail_on", "missing", "min_success", "on_doubt", "dry_run", "state_events", "batch", "batch_wait"}
+    | {"stop_after_failures"}
 )
 
 # What a wheel's low may have beside the arguments of its function.
@@ -94,6 +97,9 @@ class JobRequest(BaseModel):
         description="What a repeated request does when nobody can tell whether the master took the first: nothing, or publish again under the same jid.",
     )
     dry_run: bool = Field(False, description="Run states with `test=True`; for `state.*` only.")
+    state_events: bool = Field(
+        False, description="Tell those who follow the job of each state as it ends; for `state.apply`, `state.highstate`, `state.sls` and `state.sls_id` only."
+    )
     concurrency: Concurrency | None = Field(None, description="Run it only while no other job of a group is under way.")
     cause_url: CauseUrl | None = Field(None, description="Where the job comes from, such as a pipeline's page.")
 
@@ -103,6 +109,8 @@ class JobRequest(BaseModel):
     def _check(self) -> JobRequest:
         if self.dry_run and not all(name.startswith("state.") for name in self.functions):
             raise ValueError("dry_run is for state functions only")
+        if self.state_events and not TELLING_FUNCTIONS.issuperset(self.functions):
+            raise ValueError(f"state_events is for {', '.join(sorted(TELLING_FUNCTIONS))} only")
         if self.batch is None and (self.batch_wait or self.stop_after_failures is not None):
             raise ValueError("batch_wait and stop_after_failures need a batch")
         return self
@@ -144,7 +152,7 @@ class JobRequest(BaseModel):
         if self.client != "local":
             return {"fun": self.fun, "arg": self.arg, "kwarg": self.kwarg}
         fields: dict[str, Any] = {"tgt": self.tgt, "tgt_type": self.tgt_type, "fun": self.fun, "arg": self.arg, "jid": jid}
-        kwarg = {**self.kwarg, "test": True} if self.dry_run else self.kwarg
+        kwarg = {**self.kwarg, **({"test": True} if self.dry_run else {}), **({"state_events": True} if self.state_events else {})}
         optional = {"kwarg": kwarg, "metadata": self.metadata, "timeout": self.timeout}
         return {**fields, **{name: value for name, value in optional.items() if value not in ({}, None)}}
 

@@ -142,6 +142,11 @@ class JobAccount:
         """Those of whom more is expected now."""
         return [minion for minion, part in self.parts.items() if part.status not in OVER and minion not in self._held]
 
+    def awaits(self, minion: str) -> bool:
+        """Say whether more is expected of a minion now."""
+        part = self.parts.get(minion)
+        return part is not None and part.status not in OVER and minion not in self._held
+
     # What is heard.
 
     def returned(self, minion: str, event: Mapping[str, Any], arguments: str | None, source: Source = "bus") -> Heard:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from service.gateway.clients.verdict import chunks_of
+from service.observe.metrics.domains import Oddity, StateEventEnd
 
 MOST_FAILURES = 100
 LONGEST_COMMENT = 2000
 # What the master puts in the place of a value that made an event too large. Source: salt/utils/dicttrim.py.
 TRIMMED = b"VALUE_TRIMMED"
+
+
+class StatesReport(Protocol):
+    """Hears what became of what minions say of single states while they run. Called from any thread."""
+
+    def job_state_event(self, what: StateEventEnd, odd: Oddity | None = None) -> None:
+        """One of them has said something of a job. odd: in what respect it cannot be believed."""
 
 
 def findings(value: object, body: bytes) -> dict[str, Any]:
@@ -25,15 +33,16 @@ def findings(value: object, body: bytes) -> dict[str, Any]:
     chunks = list(chunks_of(value, 3))
     if not chunks:
         return found
-    ends = Counter(_end_of(chunk) for _, chunk in chunks)
-    failures = [_failure(name, chunk) for name, chunk in chunks if _end_of(chunk) in {"failed", "not_run"}][:MOST_FAILURES]
+    ends = Counter(end_of(chunk) for _, chunk in chunks)
+    failures = [_failure(name, chunk) for name, chunk in chunks if end_of(chunk) in {"failed", "not_run"}][:MOST_FAILURES]
     found |= {"states": dict(ends)}
     if ends["would_change"]:
         found["dry_run"] = True
     return {**found, "failures": failures} if failures else found
 
 
-def _end_of(chunk: Mapping[str, Any]) -> str:
+def end_of(chunk: Mapping[str, Any]) -> str:
+    """Return how a state has ended: `would_change`, `not_run`, `failed`, `changed` or `unchanged`."""
     if chunk["result"] is None:
         return "would_change"
     if not chunk["result"]:

@@ -15,7 +15,7 @@ from service.jobs import JobStatus
 from service.jobs.job_request import digest_of
 from service.jobs.outcome import OPEN, REVISABLE, STARTING, Cause, SuccessPolicy, codes_of, conclude
 from service.jobs.running.account import MASTER, Heard, JobAccount, Source, Waits, Why
-from service.jobs.running.findings import TRIMMED, findings
+from service.jobs.running.findings import TRIMMED, StatesReport, findings
 from service.jobs.running.inquiries import Cached, Credentials
 from service.jobs.running.rolling import Rolling, WavesReport
 from service.jobs.stores.store import BODY_LIMIT_BYTES, Change, Happening, HappeningKind, JobRecord, PartRecord
@@ -30,7 +30,7 @@ KEPT_ARGUMENTS = 4096
 MOST_HAPPENINGS = 10_000
 
 
-class JobsReport(WavesReport, Protocol):
+class JobsReport(WavesReport, StatesReport, Protocol):
     """Hears what happens to jobs of `/v1`. Called from the thread `jobs`."""
 
     def job_over(self, record: JobRecord, seconds: float, *, revised: bool) -> None:
@@ -101,7 +101,7 @@ class OpenJob:
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
     looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it. rolling: its waves, if it has any.
-    interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; noted_wave: the last wave that was, and whether the next one needs its owner; unstored: what they have to be told; happened: the number of the last one; told_up_to: of the last that is stored, whose change `news` tells. digested: the last return's arguments as a text, and their digest. kill_at: when what was asked to stop, and has not, is killed. told: the end that was reported last. over: set when its end is stored.
+    interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; noted_wave: the last wave that was, and whether the next one needs its owner; unstored: what they have to be told; happened: the number of the last one; told_up_to: of the last that is stored, whose change `news` tells. digested: the last return's arguments as a text, and their digest. kill_at: when what was asked to stop, and has not, is killed. states_told: the numbers of the states that were told of each minion. told: the end that was reported last. over: set when its end is stored.
     """
 
     record: JobRecord
@@ -135,6 +135,7 @@ class OpenJob:
     told_up_to: int = 0
     happened: int = 0
     digested: tuple[str, str] = ("", "")
+    states_told: dict[str, set[int]] = dataclasses.field(default_factory=dict)
     news: threading.Condition = dataclasses.field(default_factory=threading.Condition)
     told: tuple[str, str | None] | None = None
     over: threading.Event = dataclasses.field(default_factory=threading.Event)
@@ -343,6 +344,12 @@ class OpenJob:
         """Note what there is to tell of a step of a sequence."""
         self._note_status(at)
         self._happened("step", told, at)
+
+    def note_state(self, minion: str, told: Mapping[str, Any], at: float) -> None:
+        """Note that a minion has said how a state of its own has ended."""
+        self._note_status(at)
+        self._note_waves(self.record.wave, at)
+        self._happened("state", told, at, minion)
 
     def _note_some(self, kind: HappeningKind, body: Mapping[str, Any], at: float, minion: str | None = None) -> None:
         """Note what is not told any more when there was too much of it."""

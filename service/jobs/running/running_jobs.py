@@ -21,6 +21,7 @@ from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Quest
 from service.jobs.running.opened import Begin, JobsReport, Keeping, OpenJob, Terms
 from service.jobs.running.queueing import GroupQueue
 from service.jobs.running.recovery import Recovery
+from service.jobs.running.state_events import StateEvents
 from service.jobs.running.stops import Stops
 from service.jobs.running.watched_jobs import WatchedJobs
 from service.jobs.running.waves import Waves
@@ -28,9 +29,8 @@ from service.jobs.stores.store import JobRecord, Store, answered, answering
 
 QUEUE_EVENTS = 20_000
 QUEUE_BYTES = 128 * 1024 * 1024
-TICK_SECONDS = 1.0
+TICK_SECONDS, PRUNE_SECONDS = 1.0, 60.0
 PACE_SECONDS = 0.1  # minions return one by one, and each group that is stored costs a transaction; no request is held back
-PRUNE_SECONDS = 60.0
 LOOK_UP_PAUSE_SECONDS = 30.0
 
 
@@ -62,7 +62,7 @@ class RunningJobs:
         self._new_jid, self._bus_open = new_jid, bus_open
         self._monotonic, self._now, self._tick_seconds, self._pace_seconds = monotonic, now, tick_seconds, pace_seconds
         self._touched: set[str] = set()  # the thread's, like all that is inside a job
-        self.watched = WatchedJobs()
+        self.watched, self._states = WatchedJobs(), StateEvents(report, self._touched)
         self.waves = Waves(
             inquiries, self.watched, report, terms, self._touched, do=self._do, tell=self._tell, look=self._look_up, own=own, monotonic=monotonic
         )
@@ -88,7 +88,7 @@ class RunningJobs:
 
     def take(self, event: Event) -> None:
         """Take an event if it is about one of our jobs."""
-        if self.watched.wants(event) and not self._batcher.put(event, size=event.size):
+        if self.watched.wants(event) and self._states.fits(event, self._batcher) and not self._batcher.put(event, size=event.size):
             self._missed = True
 
     def cut(self) -> None:
@@ -148,8 +148,7 @@ class RunningJobs:
 
         def open_account(job: OpenJob) -> None:
             self._open_run(job, dataclasses.replace(job.record, master_jid=str(data.get("jid", ""))))
-            said = {name: value for name, value in data.items() if name != "fun"}
-            self._booked(job, MASTER, job.book(MASTER, said, None, "bus", self._now()))
+            self._booked(job, MASTER, job.book(MASTER, {name: value for name, value in data.items() if name != "fun"}, None, "bus", self._now()))
 
         return self._do(jid, open_account)
 
@@ -236,7 +235,7 @@ class RunningJobs:
         job.record = dataclasses.replace(job.record, status="running", expected=len(minions))
         early, job.early = job.early, []
         for event in early:
-            self._booked(job, event.minion, job.take_return(event, self._now()))
+            self._handle_event(event)
 
     def _open_run(self, job: OpenJob, record: JobRecord) -> None:
         job.publishing = False
@@ -261,6 +260,8 @@ class RunningJobs:
             job.take_answer(event, self._monotonic())
         elif bearing == "run":
             self._booked(job, MASTER, job.take_run(event, self._now()))
+        elif bearing == "state":
+            self._states.take(job, event, self._now())
         elif job.account is None:
             job.keep(event)
         else:
@@ -331,8 +332,7 @@ class RunningJobs:
             self._booked(job, MASTER, job.book_run(found, self._now()))
             return
         job.answered = True
-        if job.record.status in STARTING and found.known and not job.publishing:
-            # Asked for before we were away, and taken by the master.
+        if job.record.status in STARTING and found.known and not job.publishing:  # asked for before we were away, and taken by the master
             self._open(job, found.minions, ())
         job.looked_up = found.complete
         for minion, data in found.returns.items():

@@ -16,7 +16,7 @@ from service.jobs.running.opened import OpenJob
 EARLY_RUNS = 1000
 RUN_KINDS = frozenset({"run_new", "run_ret"})
 # What an event is to a job.
-Bearing = Literal["return", "answer", "run"]
+Bearing = Literal["return", "answer", "run", "state"]
 
 
 class WatchedJobs:
@@ -48,10 +48,14 @@ class WatchedJobs:
             if job is None:
                 self._early_runs[jid] = [*self._early_runs.get(jid, []), event]
             return None if job is None else (job, "run")
-        if event.origin[0] != "job_ret":
+        kind = event.origin[0]
+        if kind not in {"job_ret", "job_prog"}:
             return None
+        is_answer = jid in self._questions
         job = self.get(self._questions.get(jid, jid))
-        return None if job is None else (job, "answer" if jid in self._questions else "return")
+        if job is None or (is_answer and kind == "job_prog"):
+            return None
+        return job, "state" if kind == "job_prog" else "answer" if is_answer else "return"
 
     def get(self, jid: str) -> OpenJob | None:
         """Return a job."""

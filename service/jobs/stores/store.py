@@ -23,7 +23,7 @@ _JSON = json.JSONEncoder(default=str, skipkeys=True)
 # Longest wait of a request for a thread that stores.
 ANSWER_SECONDS = 30.0
 T = TypeVar("T")
-HappeningKind = Literal["status", "wave", "minion", "step", "gap"]
+HappeningKind = Literal["status", "wave", "minion", "state", "step", "gap"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Happening:
     """
     Something that those who follow a job are told. seq: its number, from 1. at: seconds since 1970.
 
-    kind: `status` of the job, `wave`: one begins, or waits for the job's owner, `minion`: what is known of one, `step`: what became of a step of a sequence, `gap`: there were too many, and only the job's status is told from here on.
+    kind: `status` of the job, `wave`: one begins, or waits for the job's owner, `minion`: what is known of one, `state`: how one of its states ended, `step`: what became of a step of a sequence, `gap`: there were too many, and only the job's status is told from here on.
     """
 
     seq: int

@@ -37,6 +37,7 @@ from service.observe.metrics.domains import (
     RPC_FAILURES,
     RPCS,
     SEEN_WINDOWS,
+    STATE_EVENT_ENDS,
     STATE_RESULTS,
     STREAM_DROPS,
     STREAM_ENDS,
@@ -314,11 +315,7 @@ _MASTER = (
     ),
     Declaration("salt_master_probe_duration_seconds", "histogram", "Round trip of an answered ping.", buckets=_FAST),
     Declaration(
-        "salt_master_worker_requests_total",
-        "counter",
-        "Requests that the master's workers handled, by command (needs master_stats).",
-        ("cmd",),
-        ((OTHER,),),
+        "salt_master_worker_requests_total", "counter", "Requests that the master's workers handled, by command (needs master_stats).", ("cmd",), ((OTHER,),)
     ),
     Declaration(
         "salt_master_worker_busy_seconds_total",
@@ -355,6 +352,7 @@ _SELF = (
     Declaration("salt_api_jobs_revised_total", "counter", "Jobs of /v1 that a late return corrected, by what they came to then.", ("status",), (JOB_ENDS,)),
     Declaration("salt_api_job_duration_seconds", "histogram", "Time from the request for a job of /v1 to its end.", buckets=_JOB),
     Declaration("salt_api_jobs_foreign_returns_total", "counter", "Returns of another function or other arguments that came under the jid of a job of /v1."),
+    Declaration("salt_api_jobs_state_events_total", "counter", "Events of states in jobs of /v1, by what became of them.", ("what",), (STATE_EVENT_ENDS,)),
     Declaration("salt_api_jobs_not_stored_total", "counter", "Times that what was learned of jobs of /v1 could not be stored; it is tried again."),
     Declaration("salt_api_jobs_waves_begun_total", "counter", "Waves of jobs of /v1 that the master has taken."),
     Declaration("salt_api_jobs_waves_ended_total", "counter", "Waves of jobs of /v1 that are over; stopped: no other began.", ("outcome",), (WAVE_ENDS,)),

@@ -58,6 +58,8 @@ JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "cancelle
 # What became of a wave of such a job (stopped: no other began after it), and why the turn of a minion never came.
 WAVE_ENDS = ("ok", "failed", "stopped")
 NOT_RUN = ("stopped_by_failures", "cancelled", "deadline", "needs_owner")
+StateEventEnd = Literal["told", "repeated", "late", "dropped", "odd"]
+STATE_EVENT_ENDS: tuple[StateEventEnd, ...] = get_args(StateEventEnd)
 NOTICE_ENDS = ("sent", "failed", "dropped")
 STATE_RESULTS = ("unchanged", "changed", "failed", "test")
 EVICTIONS = ("capacity", "memory")

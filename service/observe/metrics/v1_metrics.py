@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from service.observe.metrics.domains import StateEventEnd
 from service.observe.metrics.families import Families
 
 
@@ -36,6 +37,10 @@ class V1Metrics:
     def job_foreign_return(self) -> None:
         """Count a return of another function that came under a job's jid."""
         self._families["salt_api_jobs_foreign_returns_total"].counter().inc()
+
+    def job_state_event(self, what: StateEventEnd) -> None:
+        """Count what a minion said of a state of a job."""
+        self._families["salt_api_jobs_state_events_total"].counter(what).inc()
 
     def wave_begun(self) -> None:
         """Count a wave of a job."""

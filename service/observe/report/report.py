@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from structlog.typing import FilteringBoundLogger
 
 from service.errors import ConfigFault
+from service.observe.metrics.domains import Oddity, StateEventEnd
 from service.observe.metrics.metrics import Metrics
 
 # Pause between two lines about something that may happen thousands of times a second.
@@ -163,6 +164,12 @@ class Report:
             seen = {"jid": jid, "minion": minion[:256], "count": count}
             self._log.warning("job.foreign_return", **seen)
             self._record("foreign_return", {"action": "job", **seen})
+
+    def job_state_event(self, what: StateEventEnd, odd: Oddity | None = None) -> None:
+        """A minion has said something of a state of a job of `/v1`; what became of that."""
+        self._metrics.v1.job_state_event(what)
+        if odd is not None:
+            self._metrics.bus_odd(odd)
 
     def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
         """The master has taken a wave of a job of `/v1`."""

@@ -204,6 +204,35 @@ def test_a_state_that_fails_is_told_with_its_comment(pipeline: Pipeline) -> None
         assert part["failures"][0]["comment"]
 
 
+def test_each_state_is_seen_as_it_ends_and_a_forged_one_is_not(piped: EmbeddedSalt, pipeline: Pipeline, tmp_path: Path) -> None:
+    gate, sls = tmp_path / "gate", piped.master_config.parents[1] / "files" / "states" / "gated.sls"
+    held = f"while [ ! -e {gate} ]; do sleep 0.2; done"
+    sls.write_text(
+        f"one:\n  test.succeed_with_changes\ntwo:\n  cmd.run:\n    - name: '{held}'\nthree:\n  test.fail_without_changes\nfour:\n  test.nop:\n    - require: [test: three]\n"
+    )
+    jid = pipeline.post(fun="state.apply", arg=["gated"], state_events=True).json()["jid"]
+    with pipeline.following(jid) as happenings:
+        live: list[dict[str, Any]] = []
+        while [one["event"] for one in live].count("state") < 2:
+            live.append(next(happenings))
+        assert pipeline.get(f"/{jid}").json()["status"] == "running"
+        lie = [{"ret": {"result": True, "name": "a lie"}, "len": 1}, f"salt/job/{jid}/prog/minion-2/7"]
+        pipeline.sidecar.post({**piped.credentials, "client": "local", "tgt": "minion-1", "fun": "event.fire_master", "arg": lie})
+        gate.touch()
+        live += happenings
+    late = [json.loads(line) for line in pipeline.get(f"/{jid}/events", accept="application/x-ndjson").body.splitlines() if line]
+
+    for minion in ("minion-1", "minion-2"):
+        told = [one for one in live if one.get("minion") == minion]
+        states = [(one["id"], one["result"]) for one in told if one["event"] == "state"]
+        assert states == [("one", "changed"), ("two", "changed"), ("three", "failed"), ("four", "not_run")]
+        assert (told[-1]["status"], told[-1]["states"]) == ("failed", {"changed": 2, "failed": 1, "not_run": 1})
+    assert late == live
+    assert (live[-1]["status"], pipeline.get(f"/{jid}").json()["foreign_returns"]) == ("failed", 0)
+    assert pipeline.sidecar.metric("salt_api_jobs_state_events_total", what="told") == 8
+    assert pipeline.sidecar.metric("salt_api_jobs_state_events_total", what="odd") == 1
+
+
 def test_a_command_that_the_minion_stopped_is_a_failure(pipeline: Pipeline) -> None:
     job = pipeline.post("?wait=60", fun="cmd.run", arg=["sleep 30"], kwarg={"timeout": 1}, tgt="minion-1").json()
 

@@ -182,6 +182,19 @@ def test_early_events_that_fill_the_inbox_are_dropped_and_counted() -> None:
         assert (len(tags(waiter)), heard.drops) == (1, 1)
 
 
+def test_states_that_end_wake_nobody_and_take_no_room() -> None:
+    heard = Heard()
+    taken: list[str] = []
+    heard.hub.subscribe(lambda event: taken.append(event.kind))
+    with heard.hub.listen() as waiter, heard.hub.keep_early():
+        waiter.watch(JID)
+        for jid in (JID, OTHER_JID):
+            heard.hub.deliver(raw(f"salt/job/{jid}/prog/a/0"))
+        waiter.watch(OTHER_JID)
+
+        assert (waiter.waiting, heard.bells[0].empty(), taken) == (0, True, ["job_prog"] * 2)
+
+
 def test_an_interruption_wakes_every_waiter_even_one_whose_inbox_is_full() -> None:
     hub = Heard(inbox_limit_bytes=0).hub
     with hub.listen() as first, hub.listen() as second:

@@ -69,6 +69,8 @@ class Heard:
         self.recovered: list[int] = []
         self.not_stored: list[str] = []
         self.crashes = 0
+        self.states: list[str] = []
+        self.odd: list[str] = []
         self.waves: list[tuple[int, int, int]] = []
         self.doubted: list[int] = []
         self.wave_ends: list[str] = []
@@ -83,6 +85,10 @@ class Heard:
 
     def job_foreign_return(self, jid: str, minion: str) -> None:
         self.foreign.append(f"{jid} {minion}")
+
+    def job_state_event(self, what: str, odd: str | None = None) -> None:
+        self.states.append(what)
+        self.odd += [] if odd is None else [odd]
 
     def wave_taken(self, jid: str, wave: int, waves: int, minions: int) -> None:
         assert jid

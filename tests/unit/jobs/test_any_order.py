@@ -21,6 +21,7 @@ from service.jobs.running.inquiries import Cached
 from service.jobs.stores.store import Change, JobRecord
 from tests.unit.jobs.kept import JID
 from tests.unit.jobs.process import TOKEN, Sidecar
+from tests.unit.jobs.test_state_events import said
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,10 @@ class JobInTime(RuleBasedStateMachine):
         said = GOOD if self.said.setdefault(minion, good) else BAD
         self.returned = True
         self.sidecar.returns(minion, **{name: value for name, value in said.items() if name != "return"})
+
+    @rule(minion=minions, number=st.integers(0, 3), result=st.sampled_from([True, False, None, "x"]))
+    def says_of_a_state(self, minion: str, number: int, result: object) -> None:
+        self.sidecar.jobs.take(said(minion, number, result=result))
 
     @rule(minion=minions)
     def is_forged(self, minion: str) -> None:

@@ -48,6 +48,10 @@ def pointers(body: object) -> list[str]:
         ({**PING, "fail_on": "some", "missing": "maybe", "fail_on_false": 1, "on_doubt": None}, ["/fail_on", "/fail_on_false", "/missing", "/on_doubt"]),
         ({**PING, "cause_url": "javascript:alert(1)"}, ["/cause_url"]),
         ({**PING, "dry_run": True}, [""]),
+        ({**PING, "state_events": True}, [""]),
+        ({**PING, "fun": ["state.apply", "state.single"], "state_events": True}, [""]),
+        ({**PING, "fun": "state.apply", "state_events": 1}, ["/state_events"]),
+        ({"client": "runner", "fun": "state.apply", "state_events": True}, ["/state_events"]),
     ],
 )
 def test_what_cannot_be_taken_is_named_by_a_pointer(body: object, wrong: list[str]) -> None:
@@ -84,6 +88,14 @@ def test_a_dry_run_is_a_state_run_that_changes_nothing() -> None:
     low = parse({"tgt": "*", "fun": "state.apply", "dry_run": True, "kwarg": {"test": False, "mods": "x"}, "timeout": 3}).low("77")
 
     assert low == {"tgt": "*", "tgt_type": "glob", "fun": "state.apply", "arg": [], "jid": "77", "kwarg": {"test": True, "mods": "x"}, "timeout": 3}
+
+
+@pytest.mark.parametrize("fun", ["state.apply", "state.highstate", "state.sls", "state.sls_id"])
+def test_who_wants_to_hear_of_each_state_has_the_function_told_so(fun: str) -> None:
+    request = parse({**PING, "fun": fun, "state_events": True, "kwarg": {"mods": "x"}})
+
+    assert request.low("77")["kwarg"] == {"mods": "x", "state_events": True}
+    assert request.fingerprint != parse({**PING, "fun": fun, "kwarg": {"mods": "x"}}).fingerprint
 
 
 @pytest.mark.parametrize(
