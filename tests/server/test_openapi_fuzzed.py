@@ -86,6 +86,6 @@ def test_what_a_job_is_answered_with_leads_to_all_that_can_be_done_with_it(api: 
     config = "[phases.stateful.inference]\nalgorithms = []\n"
     said = fuzzed(tmp_path, listen(app=api.process.api, threads=4, body_limit_bytes=1_000_000), login(api, api.demo), "stateful", config, STATEFUL_EXAMPLES)
 
-    # Which ones it follows is chance, even when it makes up the same requests each time.
+    # Which ones it follows is chance, even when it makes up the same requests each time; tests/contract/test_links.py follows them all.
     (covered,) = re.findall(r"(\d+) covered", said)
     assert int(covered) > 0, said[-5000:]
