@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -168,12 +167,44 @@ def test_who_waits_on_one_sidecar_is_woken_by_another(join: Join) -> None:
 def test_nobody_waits_when_the_process_is_stopping(join: Join) -> None:
     store = join()
     store.intend(job())
-    waiting = threading.Thread(target=store.wait, args=(JID, is_over, math.inf))
+    looked = threading.Event()
+
+    def is_news(record: JobRecord) -> bool:
+        looked.set()
+        return is_over(record)
+
+    waiting = threading.Thread(target=store.wait, args=(JID, is_news, PATIENCE_SECONDS * 10))
     waiting.start()
+    assert looked.wait(PATIENCE_SECONDS)
     store.end_waits()
     waiting.join(PATIENCE_SECONDS)
 
     assert not waiting.is_alive()
+
+
+def test_a_process_that_stops_while_somebody_begins_to_wait_is_not_missed(url: str, postgres_server: PostgresServer) -> None:
+    ending = [lambda: None]
+
+    def monotonic() -> float:
+        ending.pop()() if ending else None
+        return time.monotonic()
+
+    store = PostgresStore(url, postgres_server.password.encode, on_commit=lambda _seconds: None, monotonic=monotonic)
+    heard = threading.Event()
+    store.intend(job())
+    # Whoever waits when the server is first reached is woken for that too.
+    store.on_news(heard.set)
+    store.ask_to_end(JID, "2" * 20)
+    assert heard.wait(PATIENCE_SECONDS)
+    # The first is asked for the time at which the wait ends, the second for what is left of it.
+    ending[:] = [store.end_waits, lambda: None]
+    waiting = threading.Thread(target=store.wait, args=(JID, is_over, PATIENCE_SECONDS * 10))
+    waiting.start()
+    waiting.join(PATIENCE_SECONDS)
+    is_waiting = waiting.is_alive()
+    store.close()
+
+    assert (is_waiting, ending) == (False, [])
 
 
 def test_all_is_on_the_servers_disk_whatever_is_usual_there_and_every_statement_has_a_deadline(postgres_server: PostgresServer, url: str) -> None:

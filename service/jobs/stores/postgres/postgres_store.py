@@ -126,8 +126,11 @@ class PostgresStore:
         """See Store."""
         ends = self._monotonic() + seconds
         with self._bell_of(jid) as bell:
-            while not self._is_ending and (left := ends - self._monotonic()) > 0:
+            while True:
+                # What rings from here on is heard: an end, as news are.
                 bell.clear()
+                if self._is_ending or (left := ends - self._monotonic()) <= 0:
+                    return
                 job = self.job(jid)
                 if job is None or is_news(job):
                     return
