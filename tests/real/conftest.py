@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,12 @@ def held(tmp_path: Path) -> Iterator[Held]:
 def make_sidecar(tmp_path: Path) -> Iterator[MakeSidecar]:
     """Make sidecars, not yet started; end them afterwards."""
     made: list[Sidecar] = []
+    numbers = itertools.count()  # of several threads too
 
     def make(master_config: Path, environ: dict[str, str] | None = None, **settings: Any) -> Sidecar:
-        made.append(Sidecar(master_config, tmp_path / f"sidecar-{len(made)}", environ, **settings))
-        return made[-1]
+        sidecar = Sidecar(master_config, tmp_path / f"sidecar-{next(numbers)}", environ, **settings)
+        made.append(sidecar)
+        return sidecar
 
     yield make
     for sidecar in made:

@@ -26,7 +26,7 @@ from service.jobs.wave_plan import Turns
 from tests.unit.jobs.kept import JID, job
 
 TOKEN = {"token": "ab" * 32}
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
 
 
 class Asked(Inquiries):
