@@ -216,8 +216,9 @@ class JobAccount:
         return not self._awaited and (self._open_until is None or now >= self._open_until)
 
     def seem_lost(self) -> list[str]:
-        """Return who denied twice that they run the job, long enough apart for a return to come. Who may queue it never seems so."""
-        return [] if self._queues else [minion for minion in self._denied if self.parts[minion].status not in OVER]
+        """Return who denied twice that they run the job, long enough apart for a return to come. Who may queue it never seems so, nor who has stopped it."""
+        denied = ((minion, self.parts[minion]) for minion in self._denied)
+        return [] if self._queues else [minion for minion, part in denied if part.status not in OVER and part.stopped_at is None]
 
     def lose(self, minions: Collection[str], unless: Why | None) -> None:
         """Give up minions that do not run the job and have not returned. unless: why a return of theirs may have been missed; then nothing is known."""

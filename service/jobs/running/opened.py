@@ -100,7 +100,7 @@ class OpenJob:
 
     account: None until the master has taken it; what comes before waits in `early`. credentials: its owner's, lent by a request; never stored.
     ends_at: its deadline, on the monotonic clock. refused: nobody's credentials let us ask the minions. looking: its look-up is under way.
-    looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions: jids of the last ones that were asked about it. rolling: its waves, if it has any.
+    looked_at: when the job cache was last asked; permitted: somebody's credentials let us; answered: it has told all that it has; looked_up: and that is who has returned. questions, orders: jids of the last ones that were asked about it, and of those to end it. rolling: its waves, if it has any.
     interrupted: events may have been missed. publishing: a request of this process is at it. begin: of a queued job, with what its function gets and its owner's token, in memory only; None if that needs them again. recovering: it was begun by a process before this one. expired: its deadline has passed, and all is known that can be. entered: its status and since when (Unix time), None if that was in a process before this one; left: those it had before, with the seconds, until they are reported. noted: the last end or state that was noted for followers; noted_wave: the last wave that was, and whether the next one needs its owner; unstored: what they have to be told; happened: the number of the last one; told_up_to: of the last that is stored, whose change `news` tells. digested: the last return's arguments as a text, and their digest. kill_at: when what was asked to stop, and has not, is killed. states_told: the numbers of the states that were told of each minion. told: the end that was reported last. over: set when its end is stored.
     """
 
@@ -120,6 +120,7 @@ class OpenJob:
     answered: bool = False
     looked_up: bool = False
     questions: list[str] = dataclasses.field(default_factory=list)
+    orders: list[str] = dataclasses.field(default_factory=list)
     publishing: bool = False
     begin: Begin | None = dataclasses.field(default=None, repr=False)
     recovering: bool = False

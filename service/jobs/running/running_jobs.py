@@ -310,7 +310,7 @@ class RunningJobs:
 
     def _ask(self, job: OpenJob, fun: Literal["saltutil.find_job", "saltutil.kill_job"], minions: list[str]) -> None:
         question = Question(fun, minions, self._new_jid())
-        self.watched.answers(job, question.jid)
+        self.watched.answers(job, question.jid, is_order=fun == "saltutil.kill_job")
 
         def asked(permitted: bool) -> None:
             job.refused = not permitted

@@ -79,7 +79,7 @@ class Stops:
 
     def _expect(self, job: OpenJob, question: str) -> None:
         job.record = dataclasses.replace(job.record, cancelled=True)
-        self._watched.answers(job, question)
+        self._watched.answers(job, question, is_order=True)
         self._waves.stop(job, "cancelled")
 
 

@@ -139,13 +139,15 @@ class WatchedJobs:
             known.publishing, known.credentials = True, dict(credentials)
             return True
 
-    def answers(self, job: OpenJob, question: str) -> None:
-        """Take the answers to this question for a job, and to the two before it."""
+    def answers(self, job: OpenJob, question: str, *, is_order: bool = False) -> None:
+        """Take the answers to this question for a job, and to the two before it. is_order: to end it; to that a minion may answer long after others."""
         with self._lock:
             self._questions[question] = job.record.jid
-            for old in job.questions[:-2]:
+            kept = job.orders if is_order else job.questions
+            kept.append(question)
+            for old in kept[:-3]:
                 self._questions.pop(old, None)
-            job.questions = [*job.questions[-2:], question]
+            del kept[:-3]
 
     def runs_as(self, job: OpenJob, master_jid: str) -> list[Event]:
         """Take the events of one of the master's runs for a job; return those that came already."""
@@ -164,5 +166,5 @@ class WatchedJobs:
         with self._lock:
             self._jobs.pop(job.record.jid, None)
             self._runs.pop(job.record.master_jid or "", None)
-            for question in job.questions:
+            for question in (*job.questions, *job.orders):
                 self._questions.pop(question, None)

@@ -94,6 +94,11 @@ class Cluster(WhileNeeded):
         for master in self.masters:
             master.start_minion("minion-1", START_SECONDS)
 
+    def asked(self, fun: str, jid: str) -> int:
+        """Return how often minions were asked something about a job, as the job cache of both masters has it."""
+        loads = [path.read_bytes() for path in Path(self._folder.name).rglob(".load.p")]
+        return sum(fun.encode() in load and jid.encode() in load for load in loads)
+
     def _end(self) -> None:
         for master in self.masters:
             master.stop()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from service.demo.embedded import EmbeddedSalt
 from tests.installed import where
 from tests.real.jobs.pipeline import USERS, Pipeline
-from tests.real.sidecar import ANSWER_SECONDS, JSON, Answer, Sidecar, ask
+from tests.real.sidecar import ANSWER_SECONDS, Answer, Sidecar, ask
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -192,8 +192,7 @@ def relaunched(stage: Stage) -> Outcome:
     stage.gate().touch()
     first = stage.pipeline.post(WAIT, **job).json()
     mended.touch()
-    headers = {**JSON, "X-Auth-Token": stage.pipeline.token}
-    again = ask(stage.pipeline.sidecar.api_port, "POST", f"/v1/jobs/{first['jid']}/relaunch{WAIT}", b'{"minions": "failed"}', headers)
+    again = stage.pipeline.relaunch(first["jid"], "failed", WAIT)
     return stage.outcome(again, f"before: {first['status']}, {first['counts']}; again on: {', '.join(again.json()['minions'])}")
 
 

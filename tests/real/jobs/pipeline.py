@@ -49,6 +49,10 @@ class Pipeline:
         headers = {**JSON, "X-Auth-Token": self.token, **({"Idempotency-Key": key} if key else {})}
         return ask(self.sidecar.api_port, "POST", f"/v1/jobs{query}", json.dumps(body).encode(), headers)
 
+    def relaunch(self, jid: str, minions: str, query: str = "") -> Answer:
+        headers = {**JSON, "X-Auth-Token": self.token}
+        return ask(self.sidecar.api_port, "POST", f"/v1/jobs/{jid}/relaunch{query}", json.dumps({"minions": minions}).encode(), headers)
+
     def get(self, path: str, accept: str = "*/*") -> Answer:
         return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token, "Accept": accept})
 

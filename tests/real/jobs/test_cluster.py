@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.real.callers import frozen
 from tests.real.conftest import MakeSidecar
 from tests.real.jobs.cluster import Cluster
 from tests.real.jobs.pipeline import Pipeline
@@ -61,6 +62,10 @@ def together(*calls: Callable[[], Answer]) -> list[Answer]:
     return [answers[number] for number in range(len(calls))]
 
 
+def cancel(pipeline: Pipeline, jid: str) -> Answer:
+    return ask(pipeline.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": pipeline.token})
+
+
 def test_one_key_that_is_sent_to_both_at_once_runs_once(pair: Pair) -> None:
     here = pair[0]
     for number in range(5):
@@ -79,7 +84,7 @@ def test_a_job_of_one_is_read_followed_and_cancelled_through_the_other(pair: Pai
     seen = there.get(f"/{jid}").json()
     followed, cancelled = together(
         lambda: there.get(f"/{jid}/events", accept="application/x-ndjson"),
-        lambda: ask(there.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": there.token}),
+        lambda: cancel(there, jid),
     )
     told = [json.loads(line) for line in followed.body.splitlines() if line]
 
@@ -93,15 +98,43 @@ def test_a_job_of_one_is_read_followed_and_cancelled_through_the_other(pair: Pai
     assert here.runs == len(MINIONS)
 
 
-def test_the_jobs_of_a_sidecar_that_is_killed_are_closed_by_the_other(pair: Pair) -> None:
+def test_what_goes_on_is_killed_through_the_other_and_runs_again_there(cluster: Cluster, pair: Pair, tmp_path: Path) -> None:
     here, there = pair
+    asked = here.marking(f"[ -e {tmp_path}/mended ] || {{ sleep 100; echo late >> {here.ran}; }}")
+    jid = here.post(**asked).json()["jid"]
+    here.sidecar.wait(lambda: here.runs == len(MINIONS), "begun")
+    # What runs the job is a process of its own; the one that would be asked to end it hears nothing until it is asked again.
+    with frozen([cluster.masters[1].pids["minion-1"]]):
+        assert cancel(there, jid).status == 202
+        here.sidecar.wait(lambda: cluster.asked("saltutil.kill_job", jid) == 1, "killed")
+    killed = here.end_of(jid)
+    (tmp_path / "mended").touch()
+    again = there.relaunch(jid, "not_ok", "?wait=60").json()
+
+    assert (killed["status"], killed["counts"], there.get(f"/{jid}").json()["counts"]) == ("cancelled", {"cancelled": 2}, {"cancelled": 2})
+    assert (again["parent"], again["status"], again["counts"]) == (jid, "succeeded", {"ok": 2})
+    assert here.get(f"/{again['jid']}").json()["minions"] == again["minions"]
+    assert here.runs == 2 * len(MINIONS)
+
+
+def test_the_jobs_of_a_sidecar_that_is_killed_are_closed_by_the_other_and_rolled_on(pair: Pair, tmp_path: Path) -> None:
+    here, there = pair
+    rolled, gate = tmp_path / "rolled", tmp_path / "gate"
+    turn = f"echo {{{{ grains.id }}}} >> {rolled}; while [ ! -e {gate} ]; do sleep 0.2; done"
+    rolling = here.post(fun="cmd.run", arg=[turn], kwarg={"template": "jinja"}, batch=1).json()["jid"]
     good, bad = (here.post(**here.marking(then)).json()["jid"] for then in ("sleep 10", "sleep 10; false"))
-    here.sidecar.wait(lambda: here.runs == 2 * len(MINIONS), "begun")
+    here.sidecar.wait(lambda: here.runs == 2 * len(MINIONS) and rolled.exists(), "begun")
     here.sidecar.kill()
+    gate.touch()
 
     assert (there.get(f"/{good}").json()["status"], there.end_of(good)["counts"]) == ("running", {"ok": 2})
     assert (there.end_of(bad)["status"], there.end_of(bad)["counts"]) == ("failed", {"failed": 2})
     assert here.runs == 2 * len(MINIONS)
+    # Its owner, who looks at it, lends the token that the next wave needs.
+    whole = there.end_of(rolling)
+    assert (whole["status"], whole["counts"], whole["waves"]) == ("succeeded", {"ok": 2}, 2)
+    assert {minion: part["wave"] for minion, part in whole["minions"].items()} == {"minion-of-1": 1, "minion-of-2": 2}
+    assert rolled.read_text().split() == [*MINIONS]
 
 
 @pytest.mark.parametrize("point", ["before-publish", "in-flight", "taken"])

@@ -102,6 +102,19 @@ def test_who_may_queue_the_job_never_seems_lost() -> None:
     assert statuses(account) == {"a": "lost"}
 
 
+def test_who_has_stopped_the_job_does_not_seem_lost_before_it_counts_as_cancelled() -> None:
+    account = opened("a", "b")
+    for minion in "ab":
+        account.idles(minion, 0)
+    account.stopped("a", 44)
+    for minion in "ab":
+        account.idles(minion, 46)
+    assert account.seem_lost() == ["b"]
+    account.cancel_stopped(49)
+
+    assert statuses(account) == {"a": "cancelled", "b": "waiting"}
+
+
 def test_at_the_deadline_each_silence_is_called_what_it_is() -> None:
     account = opened("dead", "idle", "busy")
     account.idles("idle", 5)

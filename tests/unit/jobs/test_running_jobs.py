@@ -222,6 +222,23 @@ def test_a_job_that_was_stopped_is_cancelled_and_one_that_goes_on_is_killed(side
     sidecar.until(lambda: sidecar.status == ("succeeded", None))
 
 
+def test_who_says_long_after_others_that_it_has_stopped_the_job_is_cancelled_and_not_lost(sidecar: Sidecar) -> None:
+    sidecar.begin("a")
+    sidecar.jobs.cancel(JID, "8" * 20, TOKEN)
+    for number in range(1, 5):
+        sidecar.now += 120
+        sidecar.until(lambda number=number: sum(question.fun == "saltutil.find_job" for question, _, _ in sidecar.asked.questions) == number)  # type: ignore[misc]
+    sidecar.answers("a", {})
+    sidecar.returns("a", "Signal 15 sent to job 1 at pid 2", "8" * 20, fun="saltutil.term_job", fun_args=[JID])
+    sidecar.jobs.published(JID, ())
+    sidecar.now += 4.9
+    sidecar.answers("a", {})
+    sidecar.now += 0.2
+    sidecar.until(lambda: sidecar.status == ("cancelled", None))
+
+    assert sidecar.statuses() == {"a": "cancelled"}
+
+
 def test_a_runner_is_awaited_under_the_masters_own_id(sidecar: Sidecar) -> None:
     sidecar.store.intend(job(request={"client": "runner", "fun": "test.arg"}))
     sidecar.jobs.begin(job(request={"client": "runner", "fun": "test.arg"}), TOKEN)
