@@ -15,7 +15,7 @@ from service.audit.records import Act
 from service.audit.trail import Audit
 from service.auth.call_policy import CallPolicy, KnownCaller, PolicyCall
 from service.auth.guard import Guard
-from service.auth.identity import Identity, Proof
+from service.auth.identity import Identity, Proof, Scope
 from service.clients import Client
 from service.errors import Fault, Overloaded, Throttled, Unauthenticated
 from service.gateway.clients.local import Request, nobody_keeps
@@ -145,14 +145,20 @@ class Commands:
                     self._may_call(low.credentials, info.address)
         if self._rules is not None and any(map(self._rules.concerns, lows)):
             self._judge(self._rules, lows, info, proof)
+        scope = None if proof is None else proof.scope
+        if scope is not None:
+            self._judge(scope, lows, info, proof)
         slots = self.sync_jobs if run_low is not None or any(low.client.slot == "sync_jobs" for low in lows) else self.quick_calls
         slot = slots.take(self._holder(lows, info, proof))
         with _CountedSlot(slot, functools.partial(self._count_refused, lows)) as welcome:
             if any(low.is_compound for low in lows):
                 self._check_rights(lows, info, welcome)
+            if ready is not None:
+                ready(lows)
+            if scope is not None:
+                scope.use()
             if ready is None:
                 return self._run_all(lows, info, welcome, self._gateway.run)
-            ready(lows)
             run = run_low or self._gateway.run
             return self._run_all(lows, info, welcome, lambda low, request: run(low, dataclasses.replace(request, is_kept=nobody_keeps)))
 
@@ -163,8 +169,8 @@ class Commands:
         holders = [self._holder_of(low.proof, info.address) for low in lows]
         return next((holder for holder in holders if holder.proven), holders[0])
 
-    def _judge(self, rules: CallPolicy, lows: list[Low], info: RequestInfo, proof: Proof | None) -> None:
-        """Refuse the whole lowstate, before any of it runs or takes a slot, for a low that the policy refuses."""
+    def _judge(self, rules: CallPolicy | Scope, lows: list[Low], info: RequestInfo, proof: Proof | None) -> None:
+        """Refuse the whole lowstate, before any of it runs or takes a slot, for a low that the policy refuses, or the scope of a token."""
         with self._refusing(lows, info):
             for low in lows:
                 call = PolicyCall.of(low, info.address, functools.partial(self._caller, low, info, proof))

@@ -85,6 +85,10 @@ class NoSuchJob(Fault, status=404, outcome="invalid"):
     """The caller has no job of this id, or the job has no such minion."""
 
 
+class NoSuchToken(Fault, status=404, outcome="invalid"):
+    """The caller has no scoped token of this id."""
+
+
 class MethodNotAllowed(Fault, status=405, outcome="invalid"):
     """The URL exists, the method does not."""
 

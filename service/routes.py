@@ -32,6 +32,7 @@ from service.api.v1.v1_ci import V1CiResource
 from service.api.v1.v1_events import V1EventsResource
 from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource, V1RelaunchResource
 from service.api.v1.v1_reports import V1JunitResource, V1LogResource
+from service.api.v1.v1_tokens import V1TokenResource, V1TokensResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions, still_holds
@@ -64,6 +65,7 @@ from service.readiness import Readiness
 from service.secrets.secret_file import BearerFile
 from service.settings.settings import Settings
 from service.streaming.fanout import Streams
+from service.tokens.scoped_tokens import ScopedTokens
 
 Parts = TypeVar("Parts")
 
@@ -77,9 +79,10 @@ class Needs(enum.Enum):
 
     NOTHING = "nothing: the answer holds no secret"
     SESSION = "a session, of whatever user; while the master cannot be asked, one that it knew lately (`session.offline_seconds`)"
+    WHOLE_SESSION = "as SESSION, and not by a scoped token"
     HEADER_SESSION = "as SESSION, by `X-Auth-Token`"
-    URL_SESSION = "a session; with `events.query_token` its token may stand in the URL"
-    STATS_SESSION = "as SESSION, unless `stats.require_login` is off"
+    URL_SESSION = "a session, and not by a scoped token; with `events.query_token` its token may stand in the URL"
+    STATS_SESSION = "as WHOLE_SESSION, unless `stats.require_login` is off"
     RIGHT = "a session, and the master lets its user do this"
     WEBHOOK = "the session, signature, token and network that `hook.require_login` and `hook.endpoints` ask for"
     # The contract puts credentials inside what the resource runs, so it is the resource that gives them to Commands or Sessions, which refuse a call without.
@@ -128,6 +131,7 @@ class ApiParts:
     traffic: Traffic
     jobs: Callable[[], Submissions]
     fleet: Fleet
+    tokens: ScopedTokens
 
     @functools.cached_property
     def page(self) -> Page | None:
@@ -216,6 +220,8 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/ci.py", V1CiResource, lambda _: V1CiResource(), {"GET": Needs.NOTHING}, pageless=True),
     Route("/v1/session", V1SessionResource, lambda _: V1SessionResource(), {"GET": Needs.SESSION}),
     Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
+    Route("/v1/tokens", V1TokensResource, lambda parts: V1TokensResource(parts.tokens, parts.audit), {"GET": Needs.WHOLE_SESSION, "POST": Needs.WHOLE_SESSION}),
+    Route("/v1/tokens/{tid}", V1TokenResource, lambda parts: V1TokenResource(parts.tokens, parts.audit), {"DELETE": Needs.WHOLE_SESSION}),
     Route("/v1/minions", V1MinionsResource, lambda parts: V1MinionsResource(parts.commands, parts.fleet), {"GET": Needs.RIGHT}),
     Route("/openapi.json", OpenApiResource, lambda parts: OpenApiResource(functools.partial(api_document, parts.settings)), {"GET": Needs.NOTHING}),
     Route(
@@ -284,15 +290,16 @@ def api_gates(parts: ApiParts, may_share: Callable[[str], bool]) -> dict[Needs, 
     ours, sessions = parts.settings, parts.sessions
     webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable, judging=parts.guard.judging)
     of, of_lately, find = (gates.by_consent(one, ours.session.cookie_name, may_share) for one in (sessions.of, sessions.of_lately, sessions.find))
-    session, lately = gates.session(of), gates.session(of_lately)
+    session, lately, whole = gates.session(of), gates.session(of_lately), gates.unscoped(of)
     return {
         Needs.NOTHING: gates.nothing,
         Needs.SESSION: lately,
+        Needs.WHOLE_SESSION: gates.session(gates.unscoped(of_lately)),
         Needs.HEADER_SESSION: gates.header_session(of_lately),
-        Needs.URL_SESSION: gates.url_session(of) if ours.events.query_token else session,
-        Needs.STATS_SESSION: lately if ours.stats.require_login else gates.nothing,
+        Needs.URL_SESSION: gates.url_session(whole) if ours.events.query_token else gates.session(whole),
+        Needs.STATS_SESSION: gates.session(gates.unscoped(of_lately)) if ours.stats.require_login else gates.nothing,
         Needs.RIGHT: session,
-        Needs.WEBHOOK: gates.webhook(webhooks, of, ours.hook.body_limit_bytes),
+        Needs.WEBHOOK: gates.webhook(webhooks, whole, ours.hook.body_limit_bytes),
         Needs.BODY: gates.nothing,
         Needs.SESSION_OR_BODY: gates.session(find),
     }

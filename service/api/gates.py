@@ -10,7 +10,7 @@ import falcon
 from service.auth.identity import Session
 from service.auth.sessions import is_cookie_alone
 from service.auth.webhook import Webhooks, segments_of
-from service.errors import TooLarge, Unauthenticated
+from service.errors import Forbidden, TooLarge, Unauthenticated
 from service.http.app import Gate
 from service.http.media import read_body
 from service.http.request_info import RequestInfo
@@ -60,6 +60,18 @@ def _is_ours(origin: str, host: str) -> bool:
     scheme, _, name = origin.partition("://")
     port = _DEFAULT_PORTS.get(scheme)
     return port is not None and bool(host) and name.removesuffix(port) == host.removesuffix(port)
+
+
+def unscoped(find: Find) -> Find:
+    """Find sessions, but none by a scoped token: what is not a call that its scope could cover is not for it."""
+
+    def found(environ: Mapping[str, Any]) -> Session | None:
+        found = find(environ)
+        if found is not None and found.scope is not None:
+            raise Forbidden("a scoped token runs what its scope names and reads its own jobs; this needs a session")
+        return found
+
+    return found
 
 
 def session(find: Find) -> Gate:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from service.http.addresses import HOLDERS
 from service.limits import Holder
+
+if TYPE_CHECKING:
+    from service.auth.call_policy import PolicyCall
+
+# Its beginning tells tools that look for secrets what it is; the rest has 256 bits.
+SCOPED_TOKEN = re.compile(r"saltscope_[A-Za-z0-9_-]{43}")
 
 
 def slots_name(eauth: str, user: str) -> str:
@@ -25,7 +32,7 @@ class Identity:
     """
     Who somebody is to the master, whatever they proved it with.
 
-    perms: a list, or {} when empty. sees_everything: may read the whole event bus.
+    perms: a list, or {} when empty. sees_everything: may read the whole event bus. token: the id of the scoped token that they use, None for all that they may.
     """
 
     user: str
@@ -33,6 +40,7 @@ class Identity:
     groups: tuple[str, ...]
     perms: list[Any] | dict[str, Any]
     sees_everything: bool
+    token: str | None = None
 
     @property
     def slots_name(self) -> str:
@@ -42,6 +50,25 @@ class Identity:
     def holder_at(self, address: str) -> Holder:
         """Return whose share of the slots something counts to that the user does from an address."""
         return Holder(HOLDERS.of(address), self.slots_name)
+
+
+class Scope(Protocol):
+    """What a scoped token is for. id: of the token. entries: as its owner wrote them."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def entries(self) -> Sequence[str]: ...
+
+    def check(self, call: PolicyCall, asked: Mapping[str, Any]) -> None:
+        """Raise Forbidden for what is not in it. asked: what the log says of the call."""
+
+    def use(self) -> None:
+        """Count one use of the token. Raises Forbidden if there is none left."""
+
+    def revoke(self) -> None:
+        """End the token; the login that it was made from stays."""
 
 
 class Proof(Protocol):
@@ -58,6 +85,10 @@ class Proof(Protocol):
     def log_fields(self) -> Mapping[str, str]:
         """Who it was, for the log line; no credentials."""
 
+    @property
+    def scope(self) -> Scope | None:
+        """What it is for, None: for all that the master allows."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Session:
@@ -65,7 +96,7 @@ class Session:
     The proof by a Salt token that the master knows.
 
     digest: keyed, of the token, for the log. start, expire: seconds since 1970.
-    offline: the master could not be asked now; it knew the token a short while ago.
+    offline: the master could not be asked now; it knew the token a short while ago. scope: of the scoped token that stands for it.
     """
 
     identity: Identity
@@ -74,6 +105,12 @@ class Session:
     start: float
     expire: float
     offline: bool = False
+    scope: Scope | None = None
+
+    def within(self, scope: Scope, expire: float) -> Session:
+        """Return what a scoped token that was made from this session is good for. expire: the token's."""
+        identity = dataclasses.replace(self.identity, sees_everything=False, token=scope.id)
+        return dataclasses.replace(self, identity=identity, expire=min(expire, self.expire), scope=scope)
 
     @property
     def credentials(self) -> dict[str, str]:
@@ -83,4 +120,5 @@ class Session:
     @property
     def log_fields(self) -> dict[str, str]:
         """Who it was, and in which session."""
-        return {"user.name": self.identity.user, "auth.eauth": self.identity.eauth, "auth.session": self.digest}
+        who = {"user.name": self.identity.user, "auth.eauth": self.identity.eauth, "auth.session": self.digest}
+        return who if self.identity.token is None else {**who, "auth.scoped": self.identity.token}

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
 from service.auth.guard import Guard
-from service.auth.identity import Identity, Session, is_named, slots_name
+from service.auth.identity import SCOPED_TOKEN, Identity, Scope, Session, is_named, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
 from service.errors import BadRequest, Fault, MasterTimeout, MasterUnreachable, Overloaded, Unauthenticated
@@ -49,6 +49,13 @@ class TokenStore(Protocol):
 
     def is_revoked(self, token: str) -> bool:
         """Say whether `revoke` was told of it."""
+
+
+class TokenOpener(Protocol):
+    """Opens scoped tokens; see tokens/scoped_tokens.py."""
+
+    def opened(self, token: str) -> tuple[str, Scope, float]:
+        """Return the Salt token behind one, what it is for, and when it expires. Raises Unauthenticated, and StorageUnavailable when nobody can say."""
 
 
 class UserAccess(Protocol):
@@ -105,10 +112,15 @@ class Sessions:
         self._monotonic = monotonic
         self._time_of_day = time_of_day
         self._digests = Digests()
+        self._scoped: TokenOpener | None = None
         self._lock = threading.Lock()
         # Whom the master knew, and when it said so; the oldest first; both guarded by _lock.
         self._alive: Bounded[bytes, tuple[Session, float]] = Bounded(most_remembered)
         self._dead: Bounded[bytes, float] = Bounded(most_remembered)
+
+    def take_scoped(self, tokens: TokenOpener) -> None:
+        """Take scoped tokens too."""
+        self._scoped = tokens
 
     def login(self, credentials: object, environ: Mapping[str, Any]) -> Session:
         """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""
@@ -157,10 +169,17 @@ class Sessions:
         if token is None:
             raise Unauthenticated("No session: log in first, or send credentials to /run")
         with info.timeline.stage("auth"):
-            session = look_up(token, info.address)
+            session = (
+                self._within(self._scoped, token, info.address, look_up) if self._scoped and SCOPED_TOKEN.fullmatch(token) else look_up(token, info.address)
+            )
         info.who.update(session.log_fields)
         self._access.admit(info.address, session.identity.user)
         return session
+
+    def _within(self, scoped: TokenOpener, token: str, address: str, look_up: Callable[[str, str], Session]) -> Session:
+        """Return the session that a scoped token was made from, with no more rights than the token has."""
+        inner, scope, expire = scoped.opened(token)
+        return look_up(inner, address).within(scope, expire)
 
     def find(self, environ: Mapping[str, Any]) -> Session | None:
         """Return whose request this is, None when it names no session at all. Raises as `of`."""
@@ -224,9 +243,13 @@ class Sessions:
         return sum(session.expire > now for session, _ in known)
 
     def logout(self, session: Session, environ: Mapping[str, Any]) -> str:
-        """End a session: here at once, at the master now or when it is back, as far as it lets us; return how."""
+        """End a session: here at once, at the master now or when it is back, as far as it lets us; return how. Of a scoped token only that ends, everywhere."""
         who = session.identity
         self._audit(RequestInfo.of(environ), [Act("logout", user=who.user, eauth=who.eauth, groups=who.groups)])
+        if session.scope is not None:
+            session.scope.revoke()
+            self._on_revoked(session, "store")
+            return "store"
         self._bury(self._digests.of(session.token))
         settled = functools.partial(self._on_revoked, session)
         how = self._revoke(session, RequestInfo.of(environ).address, settled)
@@ -337,7 +360,7 @@ def _header_token(environ: Mapping[str, Any]) -> str | None:
     if not authorization:
         return None
     scheme, _, value = authorization.strip().partition(" ")
-    return value.strip() if scheme.lower() == "bearer" and TOKEN.fullmatch(value.strip()) else None
+    return value.strip() if scheme.lower() == "bearer" and (TOKEN.fullmatch(value.strip()) or SCOPED_TOKEN.fullmatch(value.strip())) else None
 
 
 def _cookies(header: str, name: str) -> Iterator[str]:

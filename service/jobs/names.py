@@ -20,6 +20,11 @@ def owner_of(identity: Identity) -> str:
     return f"{identity.eauth}:{identity.user}"
 
 
+def owns(identity: Identity, owner: str, token: str | None) -> bool:
+    """Say whether somebody's own is what has an owner, and was asked for with a scoped token, if with one: of who uses one themselves nothing else is."""
+    return owner == owner_of(identity) and identity.token in {None, token}
+
+
 class Jids:
     """
     Makes job ids as Salt has them. May be called from any thread.

@@ -13,7 +13,7 @@ from service.errors import Fault, Forbidden, GroupBusy, KeyReused, MasterTimeout
 from service.http.request_info import RequestInfo
 from service.jobs import JobStatus
 from service.jobs.job_request import SequenceRequest
-from service.jobs.names import owner_of, step_key
+from service.jobs.names import owner_of, owns, step_key
 from service.jobs.outcome import OPEN, Conclusion, conclude_steps
 from service.jobs.stores.store import JobRecord, Store
 from service.jobs.submission import Call, Submissions
@@ -45,7 +45,7 @@ def submit(jobs: Submissions, asked: SequenceCall, key: str | None) -> tuple[Job
     known = jobs.store.keyed(owner, key) if key is not None else None
     if known is None:
         _check(jobs, asked)
-        record = dataclasses.replace(jobs.new_record(asked.request, owner, key), status="running", expected=len(asked.request.steps))
+        record = dataclasses.replace(jobs.new_record(asked.request, asked.session.identity, key), status="running", expected=len(asked.request.steps))
         known = jobs.running.sequences.begin(record)
         if known is None:
             record = jobs.running.sequences.update(record.jid, lambda _job: {})
@@ -100,8 +100,8 @@ def _placing(place: str) -> Iterator[None]:
 
 def _again(jobs: Submissions, known: JobRecord, asked: SequenceCall) -> JobRecord:
     """Answer a request whose key was used, and let a sequence go on that needs its owner."""
-    if known.fingerprint != asked.request.fingerprint:
-        raise KeyReused("the Idempotency-Key was used for another request", jid=known.jid)
+    if known.fingerprint != asked.request.fingerprint or not owns(asked.session.identity, known.owner, known.token):
+        raise KeyReused("the Idempotency-Key was used for another request, or with another token", jid=known.jid)
     if known.needs_owner and jobs.running.sequences.adopt(known):
         _begin(jobs, known, asked)
     return jobs.store.job(known.jid) or known

@@ -17,7 +17,7 @@ from service.gateway.low import Low
 from service.http.request_info import RequestInfo
 from service.jobs.inputs import kept, request_of
 from service.jobs.job_request import JobRequest, SequenceRequest, digest_of
-from service.jobs.names import owner_of
+from service.jobs.names import owner_of, owns
 from service.jobs.outcome import OPEN, STARTING, MinionStatus
 from service.jobs.rollout import Rollouts, RunLow, without_key
 from service.jobs.running.inquiries import DOUBTFUL, SETTLED_SECONDS, Inquiries
@@ -126,14 +126,13 @@ class Submissions:
 
         Raises what Commands.run raises, Unprocessable, KeyReused, Conflict while the first request with the key is still at it, Overloaded, StorageUnavailable.
         """
-        owner = owner_of(call.session.identity)
-        known = self.store.keyed(owner, key) if key is not None else None
+        known = self.store.keyed(owner_of(call.session.identity), key) if key is not None else None
         if known is not None:
             return self._again(known, call), True
         self.check_notice(call.request)
         self.running.check_room()
         record = dataclasses.replace(
-            self.new_record(call.request, owner, key), fingerprint=call.fingerprint, parent=call.parent, concurrency_group=call.request.group
+            self.new_record(call.request, call.session.identity, key), fingerprint=call.fingerprint, parent=call.parent, concurrency_group=call.request.group
         )
         try:
             return self._publish(record, call, intends=True), False
@@ -162,10 +161,10 @@ class Submissions:
         if request.notify is not None and not self._may_notify(request.notify):
             raise Unprocessable("no notice may be sent there", errors=[{"pointer": "/notify", "detail": "jobs.notify_urls does not allow it"}])
 
-    def new_record(self, request: JobRequest | SequenceRequest, owner: str, key: str | None) -> JobRecord:
+    def new_record(self, request: JobRequest | SequenceRequest, who: Identity, key: str | None) -> JobRecord:
         """Return what is stored of a request."""
-        now, seconds = self._now(), request.deadline
-        return JobRecord(self.new_jid(), owner, key, request.fingerprint, request.kept(), "", now, now + seconds, self._boot, self._monotonic() + seconds)
+        now, ends_at, kept_of = self._now(), self._monotonic() + request.deadline, (request.fingerprint, request.kept(), "")
+        return JobRecord(self.new_jid(), owner_of(who), key, *kept_of, now, now + request.deadline, self._boot, ends_at, token=who.token)
 
     def is_overdue(self, record: JobRecord) -> bool:
         """Say whether a job's deadline has passed."""
@@ -173,12 +172,12 @@ class Submissions:
 
     def reads_all(self, identity: Identity) -> bool:
         """Say whether somebody may read everybody's jobs."""
-        return identity.sees_everything or is_named(self._readers, identity.eauth, identity.user)
+        return identity.token is None and (identity.sees_everything or is_named(self._readers, identity.eauth, identity.user))
 
     def of(self, jid: str, identity: Identity, *, to_end: bool = False) -> JobRecord:
         """Return a job that somebody may read, or, to_end, may cancel. Raises NoSuchJob for others' jobs too."""
         record = self.store.job(jid)
-        is_theirs = record is not None and (record.owner == owner_of(identity) or (identity.sees_everything if to_end else self.reads_all(identity)))
+        is_theirs = record is not None and (owns(identity, record.owner, record.token) or (identity.sees_everything if to_end else self.reads_all(identity)))
         if record is None or not is_theirs:
             raise NoSuchJob("there is no such job of yours")
         return record
@@ -189,7 +188,7 @@ class Submissions:
 
     def lend(self, record: JobRecord, session: Session) -> None:
         """Ask in the name of a job's owner, if it is they who look at it now, and go on with its waves, if what it runs was kept."""
-        if record.owner != owner_of(session.identity) or session.offline:
+        if not owns(session.identity, record.owner, record.token) or session.offline:
             return
         inputs = self.store.inputs(record.jid) if self.running.waves.lacks_request(record.jid) else None
         self.running.lend(record.jid, session.credentials, None if inputs is None else request_of(record.request, json.loads(inputs)))
@@ -295,8 +294,8 @@ class Submissions:
         """Do what a request wants done while another job of its group goes first."""
         first, when_busy = busy.first, busy.intent.request["concurrency"]["when_busy"]
         is_cancelling = when_busy == "cancel_running" and first.status != "queued"
-        if when_busy == "refuse" or (is_cancelling and first.owner != busy.intent.owner):
-            may_see = first.owner == busy.intent.owner or self.reads_all(call.session.identity)
+        if when_busy == "refuse" or (is_cancelling and not owns(call.session.identity, first.owner, first.token)):
+            may_see = owns(call.session.identity, first.owner, first.token) or self.reads_all(call.session.identity)
             reason = f"another job of the group {first.concurrency_group} is not over"
             raise GroupBusy(reason, retry_after_seconds=BUSY_SECONDS, jid=first.jid if may_see else None)
         try:
@@ -349,8 +348,8 @@ class Submissions:
 
     def _again(self, known: JobRecord, call: Call) -> JobRecord:
         """Answer a request whose key was used: with its job, or by finding out whether that was ever published."""
-        if known.fingerprint != call.fingerprint:
-            raise KeyReused("the Idempotency-Key was used for another request", jid=known.jid)
+        if known.fingerprint != call.fingerprint or not owns(call.session.identity, known.owner, known.token):
+            raise KeyReused("the Idempotency-Key was used for another request, or with another token", jid=known.jid)
         if known.status == "queued":
             return self.running.queue.adopt(known, call.session.credentials, self._when_free(call))
         if known.status not in STARTING:

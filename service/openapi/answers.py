@@ -150,6 +150,32 @@ class CallerSession(Shown):
     expires: str
     expires_in: int = Field(description="Seconds until then.")
     offline: bool = Field(description="The master could not be asked now; it knew the session a short while ago.")
+    token: str | None = Field(description="The id of the scoped token that was sent, null if it was none.")
+    scope: list[str] | None = Field(description="What that is for: of the rights no more than this counts.")
+
+
+class TokenView(Shown):
+    """A scoped token, without itself."""
+
+    id: str
+    scope: list[str] = Field(description="What it is for, an entry each.")
+    created: str
+    expires: str
+    max_uses: int | None = Field(description="How often something may be run with it; null: any number.")
+    uses: int = Field(description="How often something was run with it.")
+    last_used: str | None
+
+
+class TokenList(Shown):
+    """Scoped tokens."""
+
+    tokens: list[TokenView]
+
+
+class MadeToken(TokenView):
+    """A new scoped token."""
+
+    token: str = Field(description="The token; it is shown this once.")
 
 
 class Versions(Shown):

@@ -19,6 +19,7 @@ from service.errors import (
     MasterTimeout,
     MasterUnreachable,
     NoSuchJob,
+    NoSuchToken,
     NotAcceptable,
     NotFound,
     NothingLeft,
@@ -39,7 +40,8 @@ from service.jobs.followers import FORMS
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, JobRequest, SequenceRequest
 from service.jobs.outcome import CODES, MISSING_CODES
 from service.jobs.relaunch import Relaunch
-from service.openapi.answers import CallerSession, Capabilities, JobList, JobView, MinionList, MinionReturn, ReturnedValue
+from service.openapi.answers import CallerSession, Capabilities, JobList, JobView, MadeToken, MinionList, MinionReturn, ReturnedValue, TokenList
+from service.tokens.token_scope import TokenRequest
 
 Schema = Mapping[str, Any]
 Method = Literal["GET", "POST", "DELETE"]
@@ -123,6 +125,11 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     "/jobs/{jid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/v1/session": {"GET": Operation({200: CallerSession})},
     "/v1/capabilities": {"GET": Operation({200: Capabilities})},
+    "/v1/tokens": {
+        "GET": Operation({200: TokenList}, faults=_STORED),
+        "POST": Operation({201: MadeToken}, body=TokenRequest, faults=(*_STORED, Conflict, Unprocessable)),
+    },
+    "/v1/tokens/{tid}": {"DELETE": Operation({204: ()}, faults=(*_STORED, NoSuchToken))},
     "/v1/minions": {
         "GET": Operation(
             {200: MinionList},

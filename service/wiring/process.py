@@ -31,8 +31,9 @@ from service.secrets.secret_file import BearerFile
 from service.settings.audit_settings import AuditSettings
 from service.settings.limit_settings import LimitSettings
 from service.settings.settings import Settings
+from service.tokens.scoped_tokens import ScopedTokens
 from service.wiring.configuration import Configuration
-from service.wiring.durable import make_jobs
+from service.wiring.durable import DurableJobs, make_jobs
 from service.wiring.following import make_follower, make_owners, make_streams
 from service.wiring.master import Connect, Skew, connect_gateway, make_hub, make_observer
 from service.wiring.reloading import Reloading, make_appliers
@@ -88,11 +89,12 @@ class Process:
         commands = make_commands(
             configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
         )
-        self.jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report, audit=self.audit)
+        self.jobs = jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report, audit=self.audit)
+        tokens = make_tokens(self.sessions, jobs, self.report)
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         told = (self.audit, self.report, self.metrics, self.traffic)
-        parts = ApiParts(ours, commands, guard, self.sessions, self.gateway.fire, self.streams, *told, self.jobs.submissions, self.follower.fleet)
+        parts = ApiParts(ours, commands, guard, self.sessions, self.gateway.fire, self.streams, *told, self.jobs.submissions, self.follower.fleet, tokens)
         proxies = Proxies(ours.access.trusted_proxies, ours.access.proxy_header)
         self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)
@@ -204,6 +206,13 @@ def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, qu
         on_revoked=lambda session, how: report.revoked(session.log_fields, how),
         audit=audit.begin,
     )
+
+
+def make_tokens(sessions: Sessions, jobs: DurableJobs, report: Report) -> ScopedTokens:
+    """Make the scoped tokens, for sessions that take them too."""
+    tokens = ScopedTokens(lambda: jobs.submissions().store.tokens, report.policy_refused)
+    sessions.take_scoped(tokens)
+    return tokens
 
 
 def make_commands(

@@ -36,7 +36,7 @@ CARRIERS: dict[str, Carry] = {
 
 def doors(route: Route[Any]) -> Iterator[tuple[str, str, Needs]]:
     """Return method, URL and what a caller must show, for each method of a route; what answers GET answers HEAD."""
-    url = route.template.format(mid="minion-1", jid="20260101000000000000")
+    url = route.template.format(mid="minion-1", jid="20260101000000000000", tid="0123456789abcdef")
     for method, needs in route.access.items():
         yield method, url, needs
         if method == "GET":
@@ -45,7 +45,7 @@ def doors(route: Route[Any]) -> Iterator[tuple[str, str, Needs]]:
 
 DOORS = [door for route in API for door in doors(route)]
 GUARDED = [url for method, url, needs in DOORS if method == "GET" and needs is not Needs.NOTHING]
-ANY_SESSION = frozenset({Needs.SESSION, Needs.HEADER_SESSION, Needs.URL_SESSION, Needs.STATS_SESSION})
+ANY_SESSION = frozenset({Needs.SESSION, Needs.WHOLE_SESSION, Needs.HEADER_SESSION, Needs.URL_SESSION, Needs.STATS_SESSION})
 FOR_ANY_SESSION = frozenset(url for method, url, needs in DOORS if method == "GET" and needs in ANY_SESSION)
 # Whatever the URL, enough to get past all but the credentials.
 STRANGER = {**LOWS["local"], "username": "demo", "password": "wrong", "eauth": "sharedsecret", "mid": "stolen"}

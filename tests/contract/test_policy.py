@@ -23,7 +23,7 @@ RUNS = {"publish", "runner", "wheel"}
 PING = {"client": "local", "tgt": "minion-1", "fun": "test.ping"}
 # A GET of /events never ends; a logout removes the token, which is no low of its caller's.
 DOORS = [
-    (method, route.template.format(mid="minion-1", jid="20260101000000000000"))
+    (method, route.template.format(mid="minion-1", jid="20260101000000000000", tid="0123456789abcdef"))
     for route in API
     for method in route.access
     if (method, route.template) != ("GET", "/events") and route.template != "/logout"

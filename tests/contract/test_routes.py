@@ -71,7 +71,7 @@ def test_every_url_is_logged_under_the_name_in_the_table(api: Api) -> None:
     with capture_logs() as lines:
         for url, _ in urls:
             # Nobody serves PUT, so nothing happens anywhere.
-            api.caller.request("PUT", url.format(mid="a", jid="1", path="b", rest="c", name="d"), b"")
+            api.caller.request("PUT", url.format(mid="a", jid="1", tid="2", path="b", rest="c", name="d"), b"")
 
     assert [line["http.route"] for line in requests_of(lines)] == [template for _, template in urls]
 
@@ -125,7 +125,7 @@ OPEN = frozenset({Needs.NOTHING, Needs.BODY, Needs.SESSION_OR_BODY})
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: route.template)
 def test_a_resource_that_forgets_to_ask_is_called_only_as_the_table_says(forgetful: Api, route: Route[Any], method: str) -> None:
     caller = Caller(forgetful.process.ops if route in OPS else forgetful.process.api)
-    url = route.urls(forgetful.process.reloading.settings)[0].replace("{name:path}", "a").format(mid="a", jid="1")
+    url = route.urls(forgetful.process.reloading.settings)[0].replace("{name:path}", "a").format(mid="a", jid="1", tid="2")
     access: Mapping[Any, Needs] = route.access
     needs = access.get("GET" if method == "HEAD" else method)
 

@@ -12,7 +12,7 @@ import pytest
 from service.audit.records import Act
 from service.audit.trail import Audit
 from service.auth.guard import Guard
-from service.auth.identity import Identity
+from service.auth.identity import Identity, Scope
 from service.clients import CLIENTS
 from service.commands import Commands, Policy
 from service.errors import (
@@ -105,6 +105,7 @@ class Assertion:
     identity: Identity
     credentials: Mapping[str, str]
     log_fields: Mapping[str, str]
+    scope: Scope | None = None
 
 
 class Desk:

@@ -39,6 +39,8 @@ class V1SessionResource:
             expires=moment(session.expire),
             expires_in=max(0, int(session.expire - time.time())),
             offline=session.offline,
+            token=who.token,
+            scope=None if session.scope is None else list(session.scope.entries),
         )
         resp.set_header("Cache-Control", "no-store")
         respond(req, resp, shown.model_dump())

@@ -59,7 +59,8 @@ class V1JobsResource:
         if status is not None and status not in get_args(JobStatus):
             raise BadRequest(f"status must be one of {', '.join(get_args(JobStatus))}", field="status")
         limit = int(_number_of(req, "limit", 100, MOST_LISTED)) or 1
-        search = Search(_owner_of(req, jobs), _number_of(req, "since", 0, 1e11), status, req.get_param("after"), limit)  # type: ignore[arg-type]
+        whose, token = _owner_of(req, jobs), req.context.session.identity.token
+        search = Search(whose, _number_of(req, "since", 0, 1e11), status, req.get_param("after"), limit, token)  # type: ignore[arg-type]
         found = jobs.store.search(search)
         resp.set_header("Cache-Control", "no-store")
         respond(req, resp, {"jobs": [head_of(record, self._prefix) for record in found], "next": found[-1].jid if len(found) == limit else None})

@@ -49,6 +49,14 @@ MIGRATIONS = (
     ALTER TABLE job ADD COLUMN taken INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE part ADD COLUMN wave INTEGER;
     """,
+    """
+    ALTER TABLE job ADD COLUMN token TEXT;
+    CREATE TABLE token (
+        id TEXT PRIMARY KEY, digest TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, scope TEXT NOT NULL, sealed BLOB NOT NULL,
+        since REAL NOT NULL, expires REAL NOT NULL, max_uses INTEGER, uses INTEGER NOT NULL, used_at REAL
+    );
+    CREATE INDEX token_owner ON token (owner);
+    """,
 )
 
 

@@ -35,6 +35,7 @@ from service.jobs.stores.sqlite_rows import (
     put_parts,
     remove_jobs,
 )
+from service.jobs.stores.sqlite_tokens import SqliteTokens
 from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, answered, conditions_of, text_of
 
 BALLAST_BYTES = 2 * 1024 * 1024
@@ -90,6 +91,7 @@ class SqliteStore:
         self._readers: list[sqlite3.Connection] = []  # idle ones; guarded by _lock
         self._lock = threading.Lock()
         self._writer: Batcher[_Write] = Batcher("store", self._write_group, limit_items=MOST_WAITING, on_crash=_fail)
+        self.tokens = SqliteTokens(self._written, self._reading)
 
     def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """See Store."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from service.errors import Fault, StorageUnavailable
 from service.jobs import JobStatus
 from service.jobs.outcome import Cause, MinionStatus
+from service.jobs.stores.token_shelf import TokenShelf
 
 # Of each minion's return, and of all those of one job; a larger one is judged, and not kept.
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -39,6 +40,7 @@ class JobRecord:
     happened: the number of its last happening. parent: the job that it repeats, or is a part of.
     concurrency_group: of its jobs one is under way at a time. needs_owner: it goes on only with its owner's next request. queued_seconds: until its turn in the group came.
     waves: how many its minions are dealt out to, 0 if they all run it at once; wave: how many of them have begun; taken: of how many the master has said so.
+    token: the id of the scoped token that it was asked for with, None if that was none.
     """
 
     jid: str
@@ -67,6 +69,7 @@ class JobRecord:
     waves: int = 0
     wave: int = 0
     taken: int = 0
+    token: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +120,14 @@ class Change:
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """Which jobs of whom (None: of all): since a time, with a status, before a jid; the newest first."""
+    """Which jobs of whom (None: of all): since a time, with a status, before a jid, of a scoped token; the newest first."""
 
     owner: str | None
     since: float = 0.0
     status: JobStatus | None = None
     before: str | None = None
     limit: int = 100
+    token: str | None = None
 
 
 class Store(Protocol):
@@ -132,6 +136,10 @@ class Store(Protocol):
 
     Each returns when what it wrote is in the store. Raises StorageFull when there is no room for more, StorageUnavailable when the store fails.
     """
+
+    @property
+    def tokens(self) -> TokenShelf:
+        """The scoped tokens that are kept beside the jobs."""
 
     def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """
@@ -249,6 +257,8 @@ def conditions_of(search: Search, mark: str) -> tuple[str, list[str | float | No
     values: list[str | float | None] = [search.since, search.status]
     if search.owner is not None:
         where, values = f"{where} AND owner = {mark}", [*values, search.owner]
+    if search.token is not None:
+        where, values = f"{where} AND token = {mark}", [*values, search.token]
     if search.before is not None:
         where, values = f"{where} AND (since, jid) < (SELECT since, jid FROM job WHERE jid = {mark})", [*values, search.before]
     return where, values

@@ -255,7 +255,7 @@ class Report:
         self._log.warning("secret.unreadable", where=fault.where, problem=fault.problem, fix=fault.fix)
 
     def revoked(self, who: Mapping[str, str], how: str) -> None:
-        """A token was revoked; how: `file`, `runner`, `later` or `here`. Says once that the last reaches no further than this process."""
+        """A token was revoked; how: `file`, `runner`, `later`, `here` or `store`. Says once that the last reaches no further than this process."""
         self._log.info("auth.token.revoked", **who, by=how)
         with self._lock:
             told, self._told_local = self._told_local, self._told_local or how == "here"

@@ -11,6 +11,7 @@ from typing import Any
 
 from service.errors import StorageUnavailable
 from service.jobs.outcome import CORRECTABLE
+from service.jobs.stores.postgres.postgres_tokens import PostgresTokens
 from service.jobs.stores.postgres.server_link import CHANNEL, LOCKS, Database, ServerLink
 from service.jobs.stores.store import (
     BODY_LIMIT_BYTES,
@@ -55,6 +56,14 @@ MIGRATIONS = (
     ALTER TABLE job ADD COLUMN concurrency_group text, ADD COLUMN needs_owner boolean NOT NULL DEFAULT false;
     CREATE INDEX job_group ON job (concurrency_group) WHERE finished IS NULL;
     """,
+    """
+    ALTER TABLE job ADD COLUMN token text;
+    CREATE TABLE token (
+        id text PRIMARY KEY, digest text NOT NULL UNIQUE, owner text NOT NULL, scope text[] NOT NULL, sealed bytea NOT NULL,
+        since double precision NOT NULL, expires double precision NOT NULL, max_uses integer, uses integer NOT NULL, used_at double precision
+    );
+    CREATE INDEX token_owner ON token (owner);
+    """,
 )
 # Told instead of a jid: somebody was asked to end a job.
 AN_END = "end"
@@ -63,7 +72,7 @@ ROW_BYTES = 200
 # One statement removes at most so many jobs, to end in time; the next one comes in a minute.
 MOST_PRUNED = 5000
 _JOBS = "SELECT record, status FROM job"
-_COLUMNS = ("jid", "owner", "key", "since", "status", "finished", "follower", "bytes", "record", "concurrency_group", "needs_owner")
+_COLUMNS = ("jid", "owner", "key", "since", "status", "finished", "follower", "bytes", "record", "concurrency_group", "needs_owner", "token")
 _INSERT = f"INSERT INTO job ({', '.join(_COLUMNS)}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"
 _PUT_PART = "INSERT INTO part VALUES (%s, %s, %s, %s) ON CONFLICT (jid, minion) DO UPDATE SET record = excluded.record, body = excluded.body"
 _PUT_HAPPENING = "INSERT INTO happening VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
@@ -86,6 +95,7 @@ class PostgresStore:
         self._bells: dict[str, list[threading.Event]] = {}  # by jid; guarded by _lock
         self._tell: Callable[[], None] = lambda: None
         self._link = ServerLink(url, password, MIGRATIONS, self._heard, connections)
+        self.tokens = PostgresTokens(self._link)
 
     def intend(self, job: JobRecord, inputs: bytes | None = None) -> JobRecord | None:
         """See Store."""
@@ -297,7 +307,7 @@ class PostgresStore:
     def _row(self, job: JobRecord, inputs_bytes: int = 0) -> tuple[Any, ...]:
         record = json.dumps(dataclasses.asdict(job))
         columns = (job.jid, job.owner, job.key, job.since, job.status, job.finished, self._link.number, len(record) + ROW_BYTES + inputs_bytes, record)
-        return (*columns, job.concurrency_group, job.needs_owner)
+        return (*columns, job.concurrency_group, job.needs_owner, job.token)
 
     def _put(self, db: Database, change: Change) -> bool:
         """Store what has changed of a job that is ours, and tell the others; return whether it is."""
