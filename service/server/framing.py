@@ -16,12 +16,12 @@ MOST_FIELDS = 200
 MOST_CHUNK_LINE_BYTES = 1024
 MOST_TRAILER_BYTES = 8192
 
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Z-]+) ([!-~\x80-\xff]+) HTTP/(1\.[01])")
-_FIELD = re.compile(rb"(" + _TOKEN + rb"):([\t -~\x80-\xff]*)")
-_ABSOLUTE = re.compile(rb"https?://([^/?#]+)(.*)", re.IGNORECASE)
-_HOST = re.compile(rb"(?:[\w.~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*')
+_TCHARS = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_REQUEST_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Z-]+) ([!-~\x80-\xff]+) HTTP/(1\.[01])")
+_FIELD = re.compile(rf"({_TCHARS}):([\t -~\x80-\xff]*)")
+_ABSOLUTE = re.compile(r"https?://([^/?#]+)(.*)", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(r"(?:[\w.~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?", re.ASCII)
+_CHUNK = re.compile(rf"([0-9A-Fa-f]{{1,16}})(?:;{_TCHARS}(?:=(?:{_TCHARS}" + r'|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"))?)*')
 _BEGINS = re.compile(rb"(?:\r\n)*\r?(?:[!#$%&'*+.^_`|~0-9A-Za-z-]|\Z)")
 
 
@@ -45,7 +45,7 @@ class Head(NamedTuple):
     """
 
     method: str
-    target: bytes
+    target: str
     version: str
     fields: dict[str, str]
     length: int
@@ -60,7 +60,7 @@ def read(head: bytes) -> Head:
     those with `_` in their names, which could pass for others, are left out.
     Raises ParsingError, TransferEncodingNotImplemented, and ValueError for a Content-Length of thousands of digits. Source: RFC 9112, sections 2 to 6 and 9.6.
     """
-    first, *lines = head.removesuffix(b"\r\n\r\n").removesuffix(b"\r\n").split(b"\r\n")
+    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").removesuffix("\r\n").split("\r\n")
     request = _REQUEST_LINE.fullmatch(first)
     if request is None:
         raise ParsingError("the request line is not METHOD TARGET HTTP/1.1")
@@ -68,75 +68,75 @@ def read(head: bytes) -> Head:
         raise ParsingError(f"more than {MOST_FIELDS} header lines")
     method, target, version = request.groups()
     named = _fields(lines)
-    path, host = _target(method, target, _host(named.pop(b"HOST", []), version))
-    codings, lengths = named.pop(b"TRANSFER-ENCODING", []), named.get(b"CONTENT-LENGTH", [])
+    path, host = _target(method, target, _host(named.pop("HOST", []), version))
+    codings, lengths = named.pop("TRANSFER-ENCODING", []), named.get("CONTENT-LENGTH", [])
     _check_length(lengths, codings)
     chunked = _is_chunked(codings, version)
-    connection = _connection(named.pop(b"CONNECTION", []))
-    fields = {name.replace(b"-", b"_"): b", ".join(values) for name, values in named.items() if b"_" not in name}
-    fields |= {name: value for name, value in ((b"HOST", host), (b"CONNECTION", connection)) if value is not None}
-    text = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields.items()}
-    return Head(method.decode("latin-1"), path, version.decode("latin-1"), text, int(lengths[0]) if lengths else 0, chunked)
+    connection = _connection(named.pop("CONNECTION", []))
+    fields = {name.replace("-", "_"): ", ".join(values) for name, values in named.items() if "_" not in name}
+    fields |= {name: value for name, value in (("HOST", host), ("CONNECTION", connection)) if value is not None}
+    return Head(method, path, version, fields, int(lengths[0]) if lengths else 0, chunked)
 
 
-def _fields(lines: list[bytes]) -> dict[bytes, list[bytes]]:
+def _fields(lines: list[str]) -> dict[str, list[str]]:
     """Return the values of each field, without white space around them, by its name in capitals."""
-    named: dict[bytes, list[bytes]] = {}
+    named: dict[str, list[str]] = {}
     for line in lines:
         found = _FIELD.fullmatch(line)
         if found is None:
             raise ParsingError("a header line is not NAME: VALUE")
-        named.setdefault(found[1].upper(), []).append(found[2].strip(b" \t"))
+        name, value = found.groups()
+        named.setdefault(name.upper(), []).append(value.strip(" \t"))
     return named
 
 
-def _options(values: list[bytes]) -> list[bytes]:
+def _options(values: list[str]) -> list[str]:
     """Split comma-separated values into their words, in lower case."""
-    return [option.strip(b" \t").lower() for value in values for option in value.split(b",")]
+    return [option.strip(" \t").lower() for value in values for option in value.split(",")]
 
 
-def _host(hosts: list[bytes], version: bytes) -> bytes | None:
-    if len(hosts) > 1 or (not hosts and version == b"1.1"):
+def _host(hosts: list[str], version: str) -> str | None:
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
         raise ParsingError("a request has one Host")
     if hosts and not _HOST.fullmatch(hosts[0]):
         raise ParsingError("Host is not HOST or HOST:PORT")
     return hosts[0] if hosts else None
 
 
-def _target(method: bytes, target: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
+def _target(method: str, target: str, host: str | None) -> tuple[str, str | None]:
     """Return path and host; a target that names a host itself overrules the header."""
-    if target.startswith(b"/") or (target == b"*" and method == b"OPTIONS"):
+    if target.startswith("/") or (target == "*" and method == "OPTIONS"):
         return target, host
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or not _HOST.fullmatch(absolute[1]):
         raise ParsingError("the request's target is neither a path nor a URL")
-    return absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2], absolute[1]
+    return absolute[2] if absolute[2].startswith("/") else "/" + absolute[2], absolute[1]
 
 
-def _check_length(lengths: list[bytes], codings: list[bytes]) -> None:
+def _check_length(lengths: list[str], codings: list[str]) -> None:
     if lengths and codings:
         raise ParsingError("Content-Length and Transfer-Encoding exclude each other")
-    if len(lengths) > 1 or (lengths and not lengths[0].isdigit()):
+    if len(lengths) > 1 or (lengths and not lengths[0].isdecimal()):
         raise ParsingError("Content-Length is invalid")
 
 
-def _is_chunked(values: list[bytes], version: bytes) -> bool:
+def _is_chunked(values: list[str], version: str) -> bool:
     if not values:
         return False
     codings = _options(values)
-    if version == b"1.0" or len(values) > 1 or b"" in codings or b"chunked" in codings[:-1]:
+    if version == "1.0" or len(values) > 1 or "" in codings or "chunked" in codings[:-1]:
         raise ParsingError("Transfer-Encoding is invalid")
-    if codings != [b"chunked"]:
+    if codings != ["chunked"]:
         raise TransferEncodingNotImplemented("Transfer-Encoding other than chunked is not supported")
     return True
 
 
-def _connection(values: list[bytes]) -> bytes | None:
+def _connection(values: list[str]) -> str | None:
     """Return what waitress looks for, as the only word."""
     if not values:
         return None
     options = _options(values)
-    return next((word for word in (b"close", b"keep-alive") if word in options), b", ".join(values) or None)
+    return next((word for word in ("close", "keep-alive") if word in options), ", ".join(values) or None)
 
 
 class ChunkedBody:
@@ -193,12 +193,12 @@ class ChunkedBody:
         elif self._line.endswith(b"\n"):
             line, self._line = self._line, b""
             if line.endswith(b"\r\n"):
-                self._read_line(line[:-2])
+                self._read_line(line[:-2].decode("latin-1"))
             else:
                 self.error = BadRequest("a line of the chunked body ends without CR")
         return end
 
-    def _size(self, line: bytes) -> None:
+    def _size(self, line: str) -> None:
         chunk = _CHUNK.fullmatch(line)
         if chunk is None:
             self.error = BadRequest("a chunk's size is invalid")
@@ -206,12 +206,12 @@ class ChunkedBody:
         self._left = int(chunk[1], 16)
         self._read_line = self._after_chunk if self._left else self._trailer
 
-    def _after_chunk(self, line: bytes) -> None:
+    def _after_chunk(self, line: str) -> None:
         if line:
             self.error = BadRequest("a chunk is longer than its size")
         self._read_line = self._size
 
-    def _trailer(self, line: bytes) -> None:
+    def _trailer(self, line: str) -> None:
         self._trailer_bytes += len(line)
         if not line:
             self.completed = True
@@ -243,11 +243,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Take from the header what waitress' own method takes, in one pass. Raises ParsingError, also for a Content-Length of 5,000 digits."""
         try:
             head = read(header_plus)
-            self.proxy_scheme, self.proxy_netloc, self.path, self.query, self.fragment = split_uri(head.target)
+            self.proxy_scheme, self.proxy_netloc, self.path, self.query, self.fragment = split_uri(head.target.encode("latin-1"))
         except ValueError as exc:
             raise ParsingError("the request line or Content-Length is invalid") from exc
         self.command, self.version, self.headers = head.method, head.version, head.fields
-        self.request_uri = head.target.decode("latin-1")
+        self.request_uri = head.target
         self.url_scheme = self.adj.url_scheme
         connection = head.fields.get("CONNECTION", "").lower()
         self.connection_close = connection != "keep-alive" if head.version == "1.0" else connection == "close"
