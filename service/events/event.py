@@ -18,22 +18,18 @@ class Event(NamedTuple):
     """
     One event.
 
-    kind: one of tags.KINDS. jid: of the job or runner that somebody may wait for by this event. raw: as the bus carries it, tag and payload.
+    kind: one of tags.KINDS. jid: of the job or runner that somebody may wait for by this event. raw: as the bus carries it, tag and payload; size: its bytes.
     """
 
     kind: str
     jid: str | None
     tag: str
     raw: bytes
+    size: int
 
     def __repr__(self) -> str:
         """Show no payload: it may hold secrets."""
         return f"<event {self.tag}, {self.size} bytes>"
-
-    @property
-    def size(self) -> int:
-        """Return how many bytes the bus carried."""
-        return len(self.raw)
 
     @property
     def payload(self) -> bytes:
@@ -49,7 +45,7 @@ class Event(NamedTuple):
     @property
     def minion(self) -> str:
         """Return whose return a `job_ret` is, as its tag says."""
-        return returner(self.tag)
+        return self.tag.split("/", 4)[-1] if self.kind == "job_ret" else returner(self.tag)
 
     @property
     def state(self) -> tuple[str, str]:
@@ -73,4 +69,4 @@ def read(raw: bytes) -> Event:
     end = raw.find(TAG_END)
     tag = (raw if end < 0 else raw[:end]).decode("utf-8", "replace")
     kind, jid = split(tag)
-    return tuple.__new__(Event, (kind, jid, tag, raw))
+    return tuple.__new__(Event, (kind, jid, tag, raw, len(raw)))

@@ -98,7 +98,7 @@ class Follower:
     def take(self, event: Event) -> None:
         """Take an event of the bus if it matters. Never blocks."""
         if event.kind in _TAG_ALONE:
-            event = event._replace(raw=b"")
+            event = event._replace(raw=b"", size=0)
         elif event.kind not in _DECODED:
             if event.kind == "other" and event.jid is not None:
                 self._on_odd("tag")

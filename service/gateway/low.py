@@ -42,10 +42,11 @@ class Low:
     fun: str | list[str]
     fields: Mapping[str, Any]
 
-    @functools.cached_property
+    @property
     def credentials(self) -> dict[str, Any]:
         """Return the fields that say who asks, as the caller sent them."""
-        return {name: self.fields[name] for name in CREDENTIAL_FIELDS if name in self.fields}
+        fields = self.fields
+        return {name: fields[name] for name in CREDENTIAL_FIELDS if name in fields}
 
     @property
     def proof(self) -> dict[str, Any]:

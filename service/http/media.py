@@ -25,6 +25,7 @@ YAML = "application/x-yaml"
 FORM = "application/x-www-form-urlencoded"
 TEXT = "text/plain"
 YAML_IN = frozenset({YAML, "text/yaml", "application/yaml"})
+TYPES_IN = YAML_IN | {JSON, TEXT, FORM}
 # YAML takes a thousand times the work of JSON; rest_cherrypy reads no larger body of any kind by default.
 SLOW_BODY_BYTES = 1024 * 1024
 FORM_FIELDS = 1000
@@ -72,7 +73,7 @@ def decode(req: falcon.Request, *, required: str = "JSON, YAML or a form require
         return None
     media_type, _, parameters = (req.content_type or "").partition(";")
     media_type = media_type.strip().lower()
-    if media_type not in {JSON, TEXT, FORM, *YAML_IN}:
+    if media_type not in TYPES_IN:
         raise NotAcceptable(required)
     _check_uncompressed(req)
     takes_long = len(body) > (LONG_BYTES if media_type in {JSON, TEXT} else LONG_SLOW_BYTES)
@@ -163,8 +164,7 @@ def check_accept(req: falcon.Request) -> None:
 def vary(resp: falcon.Response, *names: str) -> None:
     """Add request headers that the answer depends on."""
     before = resp.get_header("Vary")
-    known = before.split(", ") if before else []
-    resp.set_header("Vary", ", ".join(dict.fromkeys([*known, *names])))
+    resp.set_header("Vary", ", ".join(dict.fromkeys((*before.split(", "), *names)) if before else names))
 
 
 def compress(req: falcon.Request, resp: falcon.Response) -> None:

@@ -65,8 +65,7 @@ class Canonical:
         if self._tracer is not None:
             self._tracer.begin(info.timeline)
         self._metrics.http_started()
-        # Lines of Salt and of other libraries tell the request too; waitress reuses threads.
-        log.clear()
+        # Lines of Salt and of other libraries tell the request too.
         log.bind(request_id=info.request_id, **({"trace_id": info.trace_id} if info.trace_id else {}))
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:

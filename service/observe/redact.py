@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Literal, cast
 
 MASK = "<redacted>"
@@ -29,6 +29,7 @@ _SECRET_TEXT = re.compile(
 _TEXT_FIELDS = frozenset({"message", "error.message", "exc_value", "exc_notes"})
 # Nearly all values of nearly all events; asking a type is much cheaper than asking whether it is a kind of one.
 _PLAIN_TYPES = frozenset({str, int, float, bool, bytes, type(None)})
+_COLLECTIONS = (list, tuple, set, frozenset)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -85,20 +86,21 @@ class _Copy:
         self._left -= 1
         if depth == 0 or self._left < 0:
             return CUT
-        if isinstance(value, Mapping):
-            return {
-                key: item if type(item) in _PLAIN_TYPES and type(key) is str and not _kind(key) else self._field(key, item, depth - 1)
-                for key, item in value.items()
-            }
-        if isinstance(value, list | tuple | set | frozenset):
-            return self._items(value, depth - 1)
+        if isinstance(value, _COLLECTIONS):
+            return [self.of(item, depth - 1) for item in value]
+        if isinstance(value, (dict, Mapping)):
+            return self._mapping(value, depth - 1)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             # orjson writes a dataclass field by field, so its secrets must go here.
             return {field.name: self._field(field.name, getattr(value, field.name), depth - 1) for field in dataclasses.fields(value)}
         return value
 
-    def _items(self, values: Iterable[object], depth: int) -> list[object]:
-        return [self.of(item, depth) for item in values]
+    def _mapping(self, fields: Mapping[Any, object], depth: int) -> dict[Any, object]:
+        copy = dict(fields)
+        for key, item in fields.items():
+            if type(item) not in _PLAIN_TYPES or type(key) is not str or _kind(key):
+                copy[key] = self._field(key, item, depth)
+        return copy
 
     def _field(self, key: object, value: object, depth: int) -> object:
         kind = _kind(name_of(key))

@@ -74,7 +74,10 @@ def read(head: bytes) -> Head:
     chunked = _is_chunked(codings, version)
     connection = _connection(named.pop("CONNECTION", []))
     fields = {name.replace("-", "_"): ", ".join(values) for name, values in named.items() if "_" not in name}
-    fields |= {name: value for name, value in (("HOST", host), ("CONNECTION", connection)) if value is not None}
+    if host is not None:
+        fields["HOST"] = host
+    if connection is not None:
+        fields["CONNECTION"] = connection
     return Head(method, path, version, fields, int(lengths[0]) if lengths else 0, chunked)
 
 

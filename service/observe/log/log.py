@@ -33,7 +33,7 @@ Event = MutableMapping[str, Any]
 SERVICE_NAME: Final = "salt-sidecar"
 # In Kubernetes the name of the pod.
 INSTANCE: Final = socket.gethostname()
-_SERVICE: Final = MappingProxyType({"service.name": SERVICE_NAME, "service.version": __version__, "service.instance.id": INSTANCE})
+_SERVICE: Final = {"service.name": SERVICE_NAME, "service.version": __version__, "service.instance.id": INSTANCE}
 _FRAMES = 30
 _REPR_LIMIT = 500
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z
@@ -187,12 +187,12 @@ def set_level(level: str) -> None:
 
 
 def bind(**fields: object) -> None:
-    """Add fields to every line this thread logs from now on, also Salt's."""
-    _bound.set({**_bound.get(), **fields})
+    """Add these fields, and no others any more, to every line this thread logs from now on, also Salt's; waitress reuses threads."""
+    _bound.set(fields)
 
 
 def clear() -> None:
-    """Forget the fields bound; waitress reuses threads, so this comes first in each request."""
+    """Forget the fields bound."""
     _bound.set(_NOTHING)
 
 
@@ -227,8 +227,7 @@ def _head(_logger: object, method: str, event: Event) -> Event:
 
 def _exception(_logger: object, _method: str, event: Event) -> Event:
     """Turn `exc_info` into `error.type`, `error.message` and frames without local variables."""
-    exc_info = _exc_info(event.pop("exc_info", None))
-    if exc_info is None:
+    if "exc_info" not in event or (exc_info := _exc_info(event.pop("exc_info"))) is None:
         return event
     stack, *causes = _transform(exc_info)
     event["error.type"] = stack["exc_type"]

@@ -56,12 +56,12 @@ class Timeline:
 
     def passed(self, name: StageName, started: float) -> None:
         """Count the time since *started* to a stage."""
-        ended = self.now()
+        ended, stages = self.now(), self.stages
         self._sums[name] = self._sums.get(name, 0.0) + ended - started
-        if name == "auth" and self.stages and self.stages[-1].name == "auth":
-            self.stages[-1] = Stage(name, self.stages[-1].started, ended)  # an access list and the guard are one thing to whoever looks
-        elif len(self.stages) < MOST_STAGES:
-            self.stages.append(Stage(name, started, ended))
+        if name == "auth" and stages and stages[-1].name == "auth":
+            stages[-1] = Stage(name, stages[-1].started, ended)  # an access list and the guard are one thing to whoever looks
+        elif len(stages) < MOST_STAGES:
+            stages.append(Stage(name, started, ended))
         if name == "publish" and self._published is None:
             self._published = ended
 
@@ -111,8 +111,11 @@ class _Entering(Generic[Held]):
         self._block = block
 
     def __enter__(self) -> Held:
-        with self._timeline.stage(self._name):
+        started = self._timeline.now()
+        try:
             return self._block.__enter__()
+        finally:
+            self._timeline.passed(self._name, started)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> bool | None:
         return self._block.__exit__(kind, exc, traceback)
