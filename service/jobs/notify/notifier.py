@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -17,7 +17,8 @@ from service.http.media import encode, moment
 from service.jobs.outcome import codes_of
 from service.jobs.stores.store import JobRecord, Store
 
-THREADS = 4
+# That are sent at one time.
+MOST_SENT = 4
 # Between the tries; after the last one it is given up.
 PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0)
 TRIES = len(PAUSES_SECONDS) + 1
@@ -82,7 +83,7 @@ class Notifier:
         self._store, self._send, self._is_allowed, self._report = store, send, is_allowed, report
         self._monotonic = monotonic
         self._notices: dict[str, _Notice] = {}  # by jid; the thread's
-        self._senders = ThreadPoolExecutor(THREADS, "notices")
+        self._is_stopping = False
         self._batcher: Batcher[_Tried] = Batcher(
             "notify",
             self._handle,
@@ -97,7 +98,7 @@ class Notifier:
 
     def stop(self, timeout: float = 2.0) -> None:
         """Send no more; what is being sent is not waited for, and is sent again after the next start."""
-        self._senders.shutdown(wait=False, cancel_futures=True)
+        self._is_stopping = True
         self._batcher.stop(timeout)
 
     # The thread.
@@ -108,11 +109,10 @@ class Notifier:
             self._take(one, now)
         with contextlib.suppress(StorageUnavailable):
             self._exchange(now)
-        for jid in self._due(now):
-            # Refused once the process is stopping.
-            with contextlib.suppress(RuntimeError):
-                self._senders.submit(self._try, jid)
-                self._notices[jid].state = "sending"
+        for jid in () if self._is_stopping else self._due(now):
+            self._notices[jid].state = "sending"
+            # Not of a pool: the end of the process would wait for its threads.
+            threading.Thread(target=self._try, args=(jid,), name="notice", daemon=True).start()
 
     def _take(self, tried: _Tried, now: float) -> None:
         notice = self._notices[tried.jid]
@@ -143,7 +143,7 @@ class Notifier:
     def _due(self, now: float) -> list[str]:
         sending = sum(notice.state == "sending" for notice in self._notices.values())
         due = [(notice.due, jid) for jid, notice in self._notices.items() if notice.state == "waiting" and notice.due <= now]
-        return [jid for _, jid in sorted(due)[: THREADS - sending]]
+        return [jid for _, jid in sorted(due)[: MOST_SENT - sending]]
 
     # The threads that send.
 

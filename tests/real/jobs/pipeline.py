@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,24 @@ USERS: dict[str, list[Any]] = {"ci": ["cmd.run", "state.apply", "test.*", {"@run
 class Pipeline:
     """A caller of `/v1/jobs`, and the file in which its jobs leave a line for each time they run."""
 
-    def __init__(self, salt: EmbeddedSalt, make: MakeSidecar, folder: Path, *, recovers: bool = True, master_config: Path | None = None, **how: Any) -> None:
-        """recovers: there is an account that looks jobs up. master_config: another one than the master's own. how: what else Sidecar takes."""
-        password = folder / "password"
-        password.write_text(salt.credentials_of("recovery")["password"])
-        account = {"JOBS_RECOVERY_USER": "file:recovery", "JOBS_RECOVERY_PASSWORD_FILE": password} if recovers else {}
-        self._make = make
+    def __init__(
+        self,
+        salt: EmbeddedSalt,
+        make: MakeSidecar,
+        folder: Path,
+        *,
+        recovers: bool = True,
+        who: Mapping[str, str] | None = None,
+        master_config: Path | None = None,
+        **how: Any,
+    ) -> None:
+        """recovers: there is an account that looks jobs up. who: the credentials of the caller, if not `ci`. master_config: another one than the master's own. how: what else Sidecar takes."""
+        account: dict[str, object] = {}
+        if recovers:
+            password = folder / "password"
+            password.write_text(salt.credentials_of("recovery")["password"])
+            account = {"JOBS_RECOVERY_USER": "file:recovery", "JOBS_RECOVERY_PASSWORD_FILE": password}
+        self._make, self._who = make, who or salt.credentials_of("ci")
         self._settings = {"JOBS_STORE": f"sqlite://{folder}/jobs.db", "JOBS_LOST_SECONDS": 2, **account, **how}
         self._salt = salt
         self._master_config = master_config or salt.master_config
@@ -34,9 +46,7 @@ class Pipeline:
         self.token = self.login()
 
     def login(self) -> str:
-        body = json.dumps(self._salt.credentials_of("ci")).encode()
-        token: str = ask(self.sidecar.api_port, "POST", "/login", body, JSON).json()["return"][0]["token"]
-        return token
+        return self.sidecar.login(self._who)
 
     def again(self, **settings: object) -> None:
         """Start a process, perhaps in the place of one that is gone."""
@@ -55,6 +65,9 @@ class Pipeline:
 
     def get(self, path: str, accept: str = "*/*") -> Answer:
         return ask(self.sidecar.api_port, "GET", f"/v1/jobs{path}", headers={"X-Auth-Token": self.token, "Accept": accept})
+
+    def cancel(self, jid: str) -> Answer:
+        return ask(self.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": self.token})
 
     @contextlib.contextmanager
     def following(self, jid: str, after: int = 0) -> Iterator[Iterator[dict[str, Any]]]:
