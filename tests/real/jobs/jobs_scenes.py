@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from service.demo.embedded import EmbeddedSalt
 from tests.installed import where
 from tests.real.jobs.pipeline import USERS, Pipeline
-from tests.real.sidecar import ANSWER_SECONDS, Answer, Sidecar, ask
+from tests.real.sidecar import ANSWER_SECONDS, Answer, Sidecar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -178,7 +178,7 @@ def _cancelled(stage: Stage, by: Pipeline, other: Pipeline) -> Outcome:
     """Let one start a job, and another one, perhaps, cancel and follow it."""
     jid = by.post(**stage.held()).json()["jid"]
     stage.begun()
-    answer = ask(other.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": other.token})
+    answer = other.cancel(jid)
     last = list(_lines(other, jid))[-1]
     told = stage.end_of(jid, f"DELETE: {answer.status}; followed to: {_without_time(last)}", other)
     stage.gate().touch()

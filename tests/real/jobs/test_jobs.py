@@ -31,12 +31,15 @@ from tests.real.sidecar import Answer, ask
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 # Those that a restart leaves open, and those who ask for some of them again at the same time.
 OPEN_JOBS, CALLERS = 40, 8
+# For a login and a few requests on a slow machine, and then for a question that is refused.
+TOKEN_SECONDS, REFUSED_SECONDS = 10, 10
 
 
 @pytest.fixture(scope="module")
 def piped() -> Iterator[EmbeddedSalt]:
-    """Start a master and two minions with the accounts of a pipeline."""
-    with tempfile.TemporaryDirectory() as folder, EmbeddedSalt(Path(folder), threads=True, users=USERS) as salt:
+    """Start a master and two minions with the accounts of a pipeline, where a login may say how long its token lives."""
+    master = {"token_expire_user_override": True}
+    with tempfile.TemporaryDirectory() as folder, EmbeddedSalt(Path(folder), threads=True, users=USERS, master=master) as salt:
         yield salt
 
 
@@ -145,6 +148,39 @@ def test_a_token_that_dies_in_mid_job_takes_nothing_from_it(piped: EmbeddedSalt,
     pipeline.token = pipeline.login()
 
     assert pipeline.end_of(jid)["status"] == "succeeded"
+
+
+def test_a_token_that_expires_in_mid_job_costs_its_owner_the_stream_and_the_jobs_nothing(
+    piped: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(piped, make_sidecar, tmp_path, recovers=False, EVENTS_HEARTBEAT_SECONDS=1)
+    held = pipeline.marking(f"while [ ! -e {tmp_path}/gate ]; do sleep 0.2; done")
+    steps = {"steps": [{"tgt": "minion-1", **held}, {"tgt": "minion-2", **pipeline.marking()}]}
+    pipeline.token = pipeline.sidecar.login({**piped.credentials_of("ci"), "token_expire": str(TOKEN_SECONDS)})
+    # Of the second one the minion would have to be asked when the token is dead, and the step of the third one has to begin then.
+    late: dict[str, Any] = {"timeout": TOKEN_SECONDS + 1, "deadline": TOKEN_SECONDS + 1 + REFUSED_SECONDS}
+    heard, silent = (pipeline.post(tgt="minion-1", **held, **more).json()["jid"] for more in ({}, late))
+    sequence = pipeline.send(steps, key="k").json()["jid"]
+    with ThreadPoolExecutor() as callers:
+        waiting, following = callers.submit(pipeline.get, f"/{heard}?wait=60"), callers.submit(pipeline.get, f"/{heard}/events", "application/x-ndjson")
+        cut = following.result()
+        refused = [pipeline.get(f"/{heard}"), pipeline.cancel(heard), pipeline.send(steps, key="k")]
+        # Before the owner is back, who would be asked for.
+        judged = pipeline.sidecar.wait_for_line("job.over")
+        pipeline.token = pipeline.login()
+        unknown = pipeline.get(f"/{silent}").json()
+        (tmp_path / "gate").touch()
+        waited = waiting.result()
+
+    # Who was let in is told the end; a stream says less than that, and whoever comes anew is to log in.
+    assert (cut.status, b"succeeded" in cut.body, pipeline.sidecar.lines("stream.closed")[0]["reason"]) == (200, False, "token_expired")
+    assert [(answer.status, answer.json()["error"]) for answer in refused] == [(401, "Unauthenticated")] * 3
+    assert (waited.status, waited.json()["status"]) == (200, "succeeded")
+    assert (judged["jid"], unknown["status"], unknown["exit_code"], unknown["minions"]["minion-1"]["why"]) == (silent, "unknown", 6, "credentials")
+    pipeline.sidecar.wait(lambda: pipeline.get(f"/{silent}").json()["status"] == "succeeded", "corrected")
+    pipeline.sidecar.wait(lambda: pipeline.get(f"/{sequence}").json()["needs_owner"], "in need of its owner")
+    assert pipeline.send(steps, key="k").json()["jid"] == sequence
+    assert (pipeline.end_of(sequence)["status"], pipeline.runs) == ("succeeded", 4)
 
 
 @pytest.mark.parametrize(

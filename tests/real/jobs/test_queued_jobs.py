@@ -12,7 +12,6 @@ import pytest
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.jobs.pipeline import USERS, Pipeline
-from tests.real.sidecar import Answer, ask
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
@@ -45,10 +44,6 @@ def state(command: str, **kwarg: Any) -> dict[str, Any]:
     return {"fun": "state.single", "arg": ["cmd.run"], "kwarg": {"name": command, **kwarg}}
 
 
-def cancel(pipeline: Pipeline, jid: str) -> Answer:
-    return ask(pipeline.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": pipeline.token})
-
-
 def asked(salt: EmbeddedSalt, fun: str, jid: str) -> int:
     """Return how often minions were asked something about a job, as the master's job cache has it."""
     loads = [path.read_bytes() for path in salt.master_config.parent.parent.rglob(".load.p")]
@@ -58,12 +53,12 @@ def asked(salt: EmbeddedSalt, fun: str, jid: str) -> int:
 def test_a_job_that_is_cancelled_is_ended_on_its_minions(pipeline: Pipeline) -> None:
     jid = pipeline.post(**pipeline.marking(f"sleep 60; echo late >> {pipeline.ran}")).json()["jid"]
     pipeline.sidecar.wait(lambda: pipeline.runs == 1, "begun")
-    answer = cancel(pipeline, jid)
+    answer = pipeline.cancel(jid)
     job = pipeline.end_of(jid)
 
     assert answer.status == 202
     assert (job["status"], job["exit_code"], job["counts"]) == ("cancelled", 5, {"cancelled": 1})
-    assert (cancel(pipeline, jid).status, pipeline.runs) == (200, 1)
+    assert (pipeline.cancel(jid).status, pipeline.runs) == (200, 1)
 
 
 def test_a_job_that_waits_for_another_state_is_not_lost_and_an_end_that_does_not_reach_it_is_not_claimed(forking: EmbeddedSalt, pipeline: Pipeline) -> None:
@@ -71,7 +66,7 @@ def test_a_job_that_waits_for_another_state_is_not_lost_and_an_end_that_does_not
     pipeline.sidecar.wait(lambda: pipeline.runs == 1, "begun")
     second = pipeline.post(timeout=1, **state(f"echo run >> {pipeline.ran}", queue=True)).json()["jid"]
     pipeline.sidecar.wait(lambda: asked(forking, "saltutil.find_job", second) >= 2, "asked for twice")
-    waiting = cancel(pipeline, second)
+    waiting = pipeline.cancel(second)
     pipeline.sidecar.wait(lambda: asked(forking, "saltutil.kill_job", second) == 1, "killed, in vain")
     assert (waiting.status, waiting.json()["status"], waiting.json()["counts"]) == (202, "running", {"waiting": 1})
     assert pipeline.runs == 1

@@ -15,7 +15,6 @@ import pytest
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
 from tests.real.jobs.pipeline import USERS, Pipeline
-from tests.real.sidecar import ask
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
@@ -121,7 +120,7 @@ def test_a_sidecar_that_is_killed_while_it_publishes_a_wave_runs_nobody_twice(pi
 def test_a_job_that_is_cancelled_between_two_waves_goes_no_further(pipeline: Pipeline) -> None:
     jid = pipeline.post(**pipeline.marking(), batch=1, batch_wait=60).json()["jid"]
     pipeline.sidecar.wait(lambda: pipeline.get(f"/{jid}").json()["counts"].get("ok") == 1, "the first wave")
-    answer = ask(pipeline.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": pipeline.token})
+    answer = pipeline.cancel(jid)
     job = answer.json()
 
     assert (job["status"], job["exit_code"], job["counts"]) == ("cancelled", 5, {"ok": 1, "not_run": 2})
