@@ -32,7 +32,7 @@ from service.api.v1.v1_ci import V1CiResource
 from service.api.v1.v1_events import V1EventsResource
 from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource, V1RelaunchResource
 from service.api.v1.v1_reports import V1JunitResource, V1LogResource
-from service.api.v1.v1_tokens import V1TokenResource, V1TokensResource
+from service.api.v1.v1_tokens import V1ScopedTokenResource, V1ScopedTokensResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions, still_holds
@@ -220,8 +220,13 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/ci.py", V1CiResource, lambda _: V1CiResource(), {"GET": Needs.NOTHING}, pageless=True),
     Route("/v1/session", V1SessionResource, lambda _: V1SessionResource(), {"GET": Needs.SESSION}),
     Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
-    Route("/v1/tokens", V1TokensResource, lambda parts: V1TokensResource(parts.tokens, parts.audit), {"GET": Needs.WHOLE_SESSION, "POST": Needs.WHOLE_SESSION}),
-    Route("/v1/tokens/{tid}", V1TokenResource, lambda parts: V1TokenResource(parts.tokens, parts.audit), {"DELETE": Needs.WHOLE_SESSION}),
+    Route(
+        "/v1/tokens",
+        V1ScopedTokensResource,
+        lambda parts: V1ScopedTokensResource(parts.tokens, parts.audit),
+        {"GET": Needs.WHOLE_SESSION, "POST": Needs.WHOLE_SESSION},
+    ),
+    Route("/v1/tokens/{tid}", V1ScopedTokenResource, lambda parts: V1ScopedTokenResource(parts.tokens, parts.audit), {"DELETE": Needs.WHOLE_SESSION}),
     Route("/v1/minions", V1MinionsResource, lambda parts: V1MinionsResource(parts.commands, parts.fleet), {"GET": Needs.RIGHT}),
     Route("/openapi.json", OpenApiResource, lambda parts: OpenApiResource(functools.partial(api_document, parts.settings)), {"GET": Needs.NOTHING}),
     Route(

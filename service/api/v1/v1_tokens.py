@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from service.jobs.stores.token_shelf import TokenRecord
 
 
-class V1TokensResource:
+class V1ScopedTokensResource:
     """
     Tokens that stand for a session and are good for less: some functions, on some minions, for a while, a number of times.
 
@@ -45,7 +45,7 @@ class V1TokensResource:
         respond(req, resp, TokenList(tokens=[_view(record) for record in self._tokens.of(req.context.session)]).model_dump())
 
 
-class V1TokenResource:
+class V1ScopedTokenResource:
     """One of the caller's scoped tokens."""
 
     def __init__(self, tokens: ScopedTokens, audit: Audit) -> None:
