@@ -167,8 +167,14 @@ class SequenceRequest(BaseModel):
         "failure",
         description="Whether no further step is begun after one whose status is neither `succeeded` nor `partial`; one that is refused always is the last.",
     )
+    concurrency: Concurrency | None = Field(None, description="Run it only while no job of a group is under way; the whole sequence holds the group.")
     cause_url: CauseUrl | None = Field(None, description="As of a job.")
     notify: NoticeUrl | None = Field(None, description="As of a job: one notice when the sequence is over.")
+
+    @property
+    def group(self) -> str | None:
+        """Its concurrency group."""
+        return None if self.concurrency is None else self.concurrency.group
 
     @property
     def deadline(self) -> float:
@@ -184,7 +190,7 @@ class SequenceRequest(BaseModel):
         """Return what is stored of it, with the names that those of a job have."""
         functions = [name for step in self.steps for name in step.functions]
         whole = {"client": "steps", "fun": functions, "dry_run": all(step.dry_run for step in self.steps), "stop_on": self.stop_on}
-        return {**JobRequest(fun=functions).kept(), **whole, "cause_url": self.cause_url, "notify": self.notify}
+        return {**JobRequest(fun=functions).kept(), **whole, **self.model_dump(include={"concurrency", "cause_url", "notify"})}
 
 
 def parse(body: object) -> JobRequest:
@@ -197,8 +203,14 @@ def parse(body: object) -> JobRequest:
 def parse_sequence(body: object) -> SequenceRequest:
     """Check a request for several jobs. Raises Unprocessable with a JSON pointer for each fault."""
     request = validated(SequenceRequest, body)
-    _refuse({f"/steps/{number}{place}": fault for number, step in enumerate(request.steps) for place, fault in _of_another_client(step).items()})
+    _refuse({f"/steps/{number}{place}": fault for number, step in enumerate(request.steps) for place, fault in _of_a_step(step, request.group).items()})
     return request
+
+
+def _of_a_step(step: JobRequest, held: str | None) -> dict[str, str]:
+    """Return what a step cannot have, by pointer. held: the group of the sequence, for which it would wait forever."""
+    own = {"/concurrency/group": "The sequence itself holds this group"} if held is not None and step.group == held else {}
+    return {**own, **_of_another_client(step)}
 
 
 def validated(model: type[M], body: object) -> M:

@@ -9,7 +9,7 @@ from typing import Any
 
 from service.jobs.followers import AT_ONCE, line_of
 from service.jobs.outcome import OPEN
-from service.jobs.sequences import steps_of
+from service.jobs.running.followed_sequences import steps_of
 from service.jobs.stores.store import JobRecord, PartRecord, Store
 
 # What XML 1.0 has no way to write.

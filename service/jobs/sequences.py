@@ -5,25 +5,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.auth.identity import Session
 from service.errors import Fault, Forbidden, GroupBusy, KeyReused, MasterTimeout, MasterUnreachable, Overloaded, StorageUnavailable, Unauthenticated
 from service.http.request_info import RequestInfo
 from service.jobs import JobStatus
+from service.jobs.cancelling import KeyTaken, has_key_of
 from service.jobs.job_request import SequenceRequest
 from service.jobs.names import owner_of, owns, step_key
 from service.jobs.outcome import OPEN, Conclusion, conclude_steps
-from service.jobs.stores.store import JobRecord, Store
+from service.jobs.running.followed_sequences import Steps, steps_of
+from service.jobs.running.opened import Begin
+from service.jobs.stores.store import JobRecord
 from service.jobs.submission import Call, Submissions
 
 # Each that is under way has a thread, which sleeps while its step runs.
 MOST_SEQUENCES = 50
 # Longest sleep between two looks at a step that is under way, or between two tries to begin one.
 LOOK_SECONDS = 2.0
-
-Steps = Sequence[JobRecord | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,35 +46,37 @@ def submit(jobs: Submissions, asked: SequenceCall, key: str | None) -> tuple[Job
     known = jobs.store.keyed(owner, key) if key is not None else None
     if known is None:
         _check(jobs, asked)
-        record = dataclasses.replace(jobs.new_record(asked.request, asked.session.identity, key), status="running", expected=len(asked.request.steps))
-        known = jobs.running.sequences.begin(record)
-        if known is None:
-            record = jobs.running.sequences.update(record.jid, lambda _job: {})
-            _begin(jobs, record, asked)
-            return record, False
+        new = jobs.new_record(asked.request, asked.session.identity, key)
+        record = dataclasses.replace(new, status="running", expected=len(asked.request.steps), concurrency_group=asked.request.group)
+        first = jobs.running.sequences.begin(record)
+        if first is None:
+            _start(jobs, record, asked)
+            return jobs.store.job(record.jid) or record, False
+        if not has_key_of(first, record):
+            return _behind(jobs, first, record, asked)
+        known = first
     return _again(jobs, known, asked), True
 
 
-def cancel(jobs: Submissions, record: JobRecord, session: Session, info: RequestInfo) -> JobRecord:
-    """Cancel the step that is under way, and begin no other. Raises what Submissions.cancel does."""
-    if record.status not in OPEN:
-        return record
-    if jobs.running.watched.get(record.jid) is None:
-        jobs.running.stops.ask_elsewhere(record.jid, jobs.new_jid(), session.credentials)
-    else:
-        record = jobs.running.sequences.update(record.jid, lambda _job: {"cancelled": True})
-    for step in steps_of(jobs.store, record):
-        if step is not None and step.status in OPEN:
-            jobs.cancel(step, session, info)
-    return jobs.store.job(record.jid) or record
+def _behind(jobs: Submissions, first: JobRecord, record: JobRecord, asked: SequenceCall) -> tuple[JobRecord, bool]:
+    """Do what a sequence wants done while another job of its group goes first."""
+
+    def queue() -> JobRecord:
+        jobs.running.queue.check_room(record.concurrency_group or "")
+        taken = jobs.running.sequences.begin(dataclasses.replace(record, status="queued"), _when_free(jobs, asked))
+        if taken is not None:
+            raise KeyTaken(taken)
+        return jobs.running.queue.enter(record.jid)
+
+    try:
+        return jobs.cancelling.behind(first, record, asked.session, asked.info, queue), False
+    except KeyTaken as taken:
+        return _again(jobs, taken.job, asked), True
 
 
-def steps_of(store: Store, record: JobRecord) -> Steps:
-    """Return the job of each step, None for those that were not begun; they are begun in their order."""
-    steps: list[JobRecord | None] = []
-    while len(steps) < record.expected and (not steps or steps[-1] is not None):
-        steps.append(store.keyed(record.owner, step_key(record.jid, len(steps))))
-    return [*steps, *[None] * (record.expected - len(steps))]
+def _when_free(jobs: Submissions, asked: SequenceCall) -> Begin:
+    """Return what begins the first step of a queued sequence when its turn has come."""
+    return lambda record: _start(jobs, record, asked)
 
 
 def _check(jobs: Submissions, asked: SequenceCall) -> None:
@@ -102,12 +105,20 @@ def _again(jobs: Submissions, known: JobRecord, asked: SequenceCall) -> JobRecor
     """Answer a request whose key was used, and let a sequence go on that needs its owner."""
     if known.fingerprint != asked.request.fingerprint or not owns(asked.session.identity, known.owner, known.token):
         raise KeyReused("the Idempotency-Key was used for another request, or with another token", jid=known.jid)
+    if known.status == "queued":
+        return jobs.running.queue.adopt(known, asked.session.credentials, _when_free(jobs, asked))
     if known.needs_owner and jobs.running.sequences.adopt(known):
-        _begin(jobs, known, asked)
+        _drive(jobs, known, asked)
     return jobs.store.job(known.jid) or known
 
 
-def _begin(jobs: Submissions, record: JobRecord, asked: SequenceCall) -> None:
+def _start(jobs: Submissions, record: JobRecord, asked: SequenceCall) -> None:
+    """Tell those who follow a sequence that it is under way, and begin its steps."""
+    jobs.running.sequences.update(record.jid, lambda _job: {})
+    _drive(jobs, record, asked)
+
+
+def _drive(jobs: Submissions, record: JobRecord, asked: SequenceCall) -> None:
     threading.Thread(target=_Driver(jobs, record, asked).run, name="sequence", daemon=True).start()
 
 
@@ -135,6 +146,11 @@ class _Driver:
                 self._store(change)
 
     def _store(self, change: Mapping[str, Any]) -> None:
+        if change.get("needs_owner") and self._record.concurrency_group is not None and not self._told:
+            # Nothing of it has begun: others of its group go first until its owner is back.
+            with contextlib.suppress(Fault):
+                self._jobs.running.queue.put_back(self._record.jid, None)
+            return
         if change.get("needs_owner") and self._record.key is None:
             # Nobody can ask for it again.
             change = {"status": "cancelled", "cause": "not_run"}
@@ -179,7 +195,7 @@ class _Driver:
         if sequence is not None and sequence.cancelled:
             # Who cancelled it may have come before there was a step to be cancelled.
             with contextlib.suppress(Fault):
-                self._jobs.cancel(self._jobs.store.job(step.jid) or step, self._asked.session, self._asked.info)
+                self._jobs.cancelling.cancel(self._jobs.store.job(step.jid) or step, self._asked.session, self._asked.info)
         return None
 
     def _after(self, fault: Fault) -> Mapping[str, Any] | None:

@@ -7,23 +7,23 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from service.auth.identity import Identity, Session, is_named
 from service.clients import Client, Kind
-from service.errors import Conflict, Fault, GroupBusy, KeyReused, NoSuchJob, Overloaded, Unprocessable
+from service.errors import Conflict, Fault, KeyReused, NoSuchJob, Overloaded, Unprocessable
 from service.gateway.clients.publish import arguments_of
 from service.gateway.low import Low
 from service.http.request_info import RequestInfo
+from service.jobs.cancelling import Cancelling, KeyTaken, Run, has_key_of
 from service.jobs.inputs import kept, request_of
 from service.jobs.job_request import JobRequest, SequenceRequest, digest_of
 from service.jobs.names import owner_of, owns
 from service.jobs.outcome import OPEN, STARTING, MinionStatus
-from service.jobs.rollout import Rollouts, RunLow, without_key
+from service.jobs.rollout import Rollouts, without_key
 from service.jobs.running.inquiries import DOUBTFUL, SETTLED_SECONDS, Inquiries
 from service.jobs.running.opened import Begin
 from service.jobs.running.running_jobs import RunningJobs
-from service.jobs.running.stops import awaited_of
 from service.jobs.stores.store import JobRecord, Store
 from service.observe.trace.timeline import Timeline
 
@@ -32,25 +32,8 @@ PUBLISHING_SECONDS = 2.0
 LOOK_SECONDS = 0.1
 # The master forgets jobs after a while (`keep_jobs_seconds`); then not knowing one means nothing.
 FORGOTTEN_SECONDS = 3600.0
-# Who is refused since another job of the group is not over should not ask again before this.
-BUSY_SECONDS = 10.0
 # What starts a job and does not wait for it; a wheel function is over with the master's answer.
 CLIENTS: Mapping[Kind, Client] = {"local": Client.LOCAL_ASYNC, "runner": Client.RUNNER_ASYNC, "wheel": Client.WHEEL}
-Ready = Callable[[list[Low]], None]
-
-
-class Run(Protocol):
-    """The one way to the gateway; see Commands.run."""
-
-    def __call__(self, body: object, info: RequestInfo, *, proof: Session, client: Client, ready: Ready, run_low: RunLow | None = None) -> list[Any]: ...
-
-
-class _Taken(Exception):
-    """The key was used meanwhile, by another request."""
-
-    def __init__(self, job: JobRecord) -> None:
-        super().__init__()
-        self.job = job
 
 
 class _Checked(Exception):
@@ -119,6 +102,7 @@ class Submissions:
         self._boot, self._keep_secrets, self._readers, self._may_notify = boot, keep_secrets, readers, may_notify
         self._monotonic, self._now, self.pause = monotonic, now, pause
         self._on_begun = on_begun
+        self.cancelling = Cancelling(run, store, running, new_jid, self.reads_all)
 
     def submit(self, call: Call, key: str | None) -> tuple[JobRecord, bool]:
         """
@@ -136,7 +120,7 @@ class Submissions:
         )
         try:
             return self._publish(record, call, intends=True), False
-        except _Taken as taken:
+        except KeyTaken as taken:
             return self._again(taken.job, call), True
         except _Busy as busy:
             return self._behind(busy, call)
@@ -168,7 +152,7 @@ class Submissions:
 
     def is_overdue(self, record: JobRecord) -> bool:
         """Say whether a job's deadline has passed."""
-        return self._age_of(record) >= record.deadline - record.since
+        return self._age_of(record) + record.queued_seconds >= record.deadline - record.since
 
     def reads_all(self, identity: Identity) -> bool:
         """Say whether somebody may read everybody's jobs."""
@@ -199,38 +183,6 @@ class Submissions:
             self.store.wait(jid, lambda job: job.status not in OPEN, seconds)
         else:
             self.running.watched.wait(jid, seconds)
-
-    def cancel(self, record: JobRecord, session: Session, info: RequestInfo) -> JobRecord:
-        """
-        Have the minions of a job end it, as the caller, whichever sidecar follows it; one that is over, or was cancelled before, is as it is.
-
-        Raises what Commands.run raises, and Conflict while nobody knows whether it was published.
-        """
-        is_here = self.running.watched.get(record.jid) is not None
-        if record.status == "queued" and is_here:
-            record = self.running.queue.withdraw(record.jid, status="cancelled", cause="not_run", cancelled=True)
-        elif record.status == "queued":
-            self.running.stops.ask_elsewhere(record.jid, self.new_jid(), session.credentials)
-            return self.store.job(record.jid) or record
-        if record.status in STARTING:
-            raise Conflict("the job is being published; come back", jid=record.jid)
-        minions = self.running.watched.awaited(record.jid) if is_here else awaited_of(record, self.store.parts(record.jid, bodies=False))
-        if record.status not in OPEN or record.cancelled or not (minions or record.wave < record.waves):
-            return record
-        if record.request["client"] != "local":
-            raise Conflict("what runs on the master cannot be cancelled", jid=record.jid)
-        stopping = self.new_jid()
-        low = {"tgt": minions, "tgt_type": "list", "fun": "saltutil.term_job", "arg": [record.jid], "jid": stopping}
-
-        def ready(_lows: list[Low]) -> None:
-            begin = self.running.cancel if is_here else self.running.stops.ask_elsewhere
-            begin(record.jid, stopping, session.credentials)
-
-        if minions:
-            self._run([low], info, proof=session, client=Client.LOCAL_ASYNC, ready=ready)
-        else:  # Between two waves nobody runs it.
-            ready([])
-        return self.store.job(record.jid) or record
 
     def _publish(self, record: JobRecord, call: Call, *, intends: bool, back: Callable[[Fault], JobRecord] | None = None) -> JobRecord:
         """
@@ -286,30 +238,15 @@ class Submissions:
                 self.running.watched.forget(intent.jid)
         if taken is None:
             return
-        if (taken.owner, taken.key) == (intent.owner, intent.key) and taken.key is not None:
-            raise _Taken(taken)
+        if has_key_of(taken, intent):
+            raise KeyTaken(taken)
         raise _Busy(taken, intent)
 
     def _behind(self, busy: _Busy, call: Call) -> tuple[JobRecord, bool]:
-        """Do what a request wants done while another job of its group goes first."""
-        first, when_busy = busy.first, busy.intent.request["concurrency"]["when_busy"]
-        is_cancelling = when_busy == "cancel_running" and first.status != "queued"
-        if when_busy == "refuse" or (is_cancelling and not owns(call.session.identity, first.owner, first.token)):
-            may_see = owns(call.session.identity, first.owner, first.token) or self.reads_all(call.session.identity)
-            reason = f"another job of the group {first.concurrency_group} is not over"
-            raise GroupBusy(reason, retry_after_seconds=BUSY_SECONDS, jid=first.jid if may_see else None)
         try:
-            queued = self._queue(busy.intent, call)
-        except _Taken as taken:
+            return self.cancelling.behind(busy.first, busy.intent, call.session, call.info, lambda: self._queue(busy.intent, call)), False
+        except KeyTaken as taken:
             return self._again(taken.job, call), True
-        if is_cancelling:
-            try:
-                self.cancel(self.store.job(first.jid) or first, call.session, call.info)
-            except Fault:
-                queued = self.running.queue.withdraw(queued.jid, status="refused", key=None)
-                if queued.status == "refused":
-                    raise
-        return queued, False
 
     def _queue(self, intent: JobRecord, call: Call) -> JobRecord:
         """Store a job that is published when its turn comes."""

@@ -135,6 +135,31 @@ def test_a_group_is_one_for_both(sidecars: Sidecars) -> None:
     assert published(there) == [second["jid"]]
 
 
+def test_a_sequence_holds_its_group_on_both(sidecars: Sidecars) -> None:
+    here, there = sidecars(), sidecars()
+    there.process.jobs.start()
+    group: dict[str, Any] = {"concurrency": {"group": "g"}}
+    gateway_of(here).master.silent = {"minion-2"}
+    ping: dict[str, Any] = {"tgt": "*", "fun": "test.ping"}
+
+    def begun(api: Api, jid: str, count: int) -> list[str]:
+        """Wait until so many steps run or have run; return their jids."""
+        while len(found := [step["jid"] for step in get(api, f"/{jid}?wait=0.1").json()["steps"] if step["status"] not in {"not_begun", "publishing"}]) < count:
+            pass
+        return found
+
+    first = here.caller.post({"steps": [ping] * 2, **group}, "/v1/jobs", x_auth_token=token_of(here)).json()["jid"]
+    queued = there.caller.post({"steps": [ping], **group}, "/v1/jobs", x_auth_token=token_of(there)).json()
+    assert queued["status"] == "queued"
+    for number in (1, 2):
+        assert get(there, f"/{queued['jid']}").json()["status"] == "queued"
+        gateway_of(here).hub.deliver(returned(begun(here, first, number)[-1], "minion-2"))
+
+    assert get(there, f"/{first}?wait=30").json()["status"] == "succeeded"
+    over = get(here, f"/{queued['jid']}?wait=30").json()
+    assert (over["status"], published(there)) == ("succeeded", [over["steps"][0]["jid"]])
+
+
 def test_steps_of_one_go_on_and_are_cancelled_on_the_other(sidecars: Sidecars) -> None:
     here = sidecars()
     ping: dict[str, Any] = {"tgt": "*", "fun": "test.ping"}

@@ -261,6 +261,19 @@ def test_a_queued_job_that_needs_its_owner_is_passed_over(store: Store) -> None:
     assert turn(store, absent)
 
 
+def test_a_sequence_holds_its_group_while_it_needs_its_owner_too(store: Store) -> None:
+    sequence, queued = in_group(1, status="running"), in_group(2, status="queued")
+    assert store.intend(sequence) is None
+    waiting = dataclasses.replace(sequence, needs_owner=True)
+    store.save([Change(waiting, {})])
+
+    assert (store.intend(in_group(3)), store.intend(queued)) == (waiting, None)
+    assert not store.advance(dataclasses.replace(queued, status="running"))
+    store.save([over(waiting)])
+    assert store.advance(dataclasses.replace(queued, status="running"))
+    assert store.intend(in_group(3)) == dataclasses.replace(queued, status="running")
+
+
 @pytest.mark.parametrize("callers", [8])
 def test_of_many_at_once_in_one_group_one_goes_first(store: Store, callers: int) -> None:
     found = intended_at_once(store, [in_group(number) for number in range(callers)])

@@ -61,6 +61,8 @@ def test_the_first_step_that_is_not_well_says_what_came_of_all(api: Api) -> None
         ({"steps": [PING, {"steps": [PING]}]}, "/steps/1/steps"),
         ({"steps": [PING], "tgt": "*"}, "/tgt"),
         ({"steps": [PING], "stop_on": "x"}, "/stop_on"),
+        ({"steps": [PING], "concurrency": {"group": "a b"}}, "/concurrency/group"),
+        ({"steps": [PING, {**PING, "concurrency": {"group": "g"}}], "concurrency": {"group": "g"}}, "/steps/1/concurrency/group"),
     ],
 )
 def test_a_step_that_cannot_be_taken_is_422_and_nothing_is_stored(api: Api, body: dict[str, Any], pointer: str) -> None:
@@ -121,3 +123,35 @@ def test_a_step_waits_for_its_group(fake: Api) -> None:
     gateway_of(fake).hub.deliver(returned(first, "minion-2"))
 
     assert get(fake, f"/{whole}?wait=30").json()["status"] == "succeeded"
+
+
+def test_a_sequence_waits_for_its_group_and_holds_it(fake: Api) -> None:
+    master = gateway_of(fake).master
+    group: dict[str, Any] = {"concurrency": {"group": "g", "when_busy": "queue"}}
+    master.silent = {"minion-2"}
+    first = fake.caller.post({**PING, **group}, "/v1/jobs", x_auth_token=token_of(fake)).json()["jid"]
+    master.silent = set()
+    answer = post_steps(fake, PING, PING, query="", key="k", **group)
+    whole = answer.json()
+    assert (answer.status, whole["status"], whole["concurrency"]) == (202, "queued", group["concurrency"])
+    assert [step["status"] for step in whole["steps"]] == ["not_begun", "not_begun"]
+    assert post_steps(fake, PING, PING, query="", key="k", **group).headers["idempotency-replayed"] == "true"
+    refused = post_steps(fake, PING, query="", concurrency={"group": "g", "when_busy": "refuse"})
+    assert (problem(refused), refused.json()["jid"]) == ((409, "GroupBusy"), first)
+    gateway_of(fake).hub.deliver(returned(first, "minion-2"))
+    over = get(fake, f"/{whole['jid']}?wait=30").json()
+
+    assert (over["status"], [step["status"] for step in over["steps"]]) == ("succeeded", ["succeeded", "succeeded"])
+    statuses = [one["status"] for one in told(follow(fake, whole["jid"])) if one["event"] == "status"]
+    assert statuses == ["queued", "running", "succeeded"]
+
+
+def test_a_queued_sequence_is_cancelled_before_its_turn(fake: Api) -> None:
+    group: dict[str, Any] = {"concurrency": {"group": "g"}}
+    gateway_of(fake).master.silent = {"minion-2"}
+    fake.caller.post({**PING, **group}, "/v1/jobs", x_auth_token=token_of(fake))
+    jid = post_steps(fake, PING, query="", **group).json()["jid"]
+    cancelled = fake.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(fake)).json()
+
+    assert (cancelled["status"], cancelled["cause"], cancelled["cancel_asked"]) == ("cancelled", "not_run", True)
+    assert cancelled["steps"][0]["jid"] is None

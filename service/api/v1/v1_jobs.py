@@ -18,6 +18,7 @@ from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, parse, pars
 from service.jobs.names import key_of, owner_of
 from service.jobs.outcome import OPEN, codes_of
 from service.jobs.relaunch import again
+from service.jobs.running.followed_sequences import steps_of
 from service.jobs.running.opened import said
 from service.jobs.stores.store import JobRecord, PartRecord, Search
 from service.jobs.submission import Call, Submissions
@@ -91,8 +92,7 @@ class V1JobResource:
         """Cancel it: 202 while its minions are being stopped, 200 when it is over."""
         jobs, session = self._find(), req.context.session
         record = jobs.of(jid, session.identity, to_end=True)
-        cancel = sequences.cancel if record.request["client"] == "steps" else Submissions.cancel
-        _show(req, resp, jobs, cancel(jobs, record, session, RequestInfo.of(req.env)), self._prefix)
+        _show(req, resp, jobs, jobs.cancelling.cancel(record, session, RequestInfo.of(req.env)), self._prefix)
 
 
 class V1RelaunchResource:
@@ -180,7 +180,7 @@ def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record:
     parts = jobs.store.parts(record.jid, bodies=read is not None)
     shown = {**head_of(record, prefix), **recovering, "counts": dict(Counter(part.status for part in parts.values()))}
     if record.request["client"] == "steps":
-        shown["steps"] = [_step_of(step) for step in sequences.steps_of(jobs.store, record)]
+        shown["steps"] = [_step_of(step) for step in steps_of(jobs.store, record)]
     shown["minions"] = {minion: part_of(part, read) for minion, part in parts.items() if _is_wanted(req, minion, part)}
     wanted = {*fields} - {"return", ""}
     answer = {name: value for name, value in shown.items() if not wanted or name in {*wanted, "jid"}}

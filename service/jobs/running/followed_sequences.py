@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from service.jobs.names import step_key
 from service.jobs.outcome import OPEN
-from service.jobs.running.opened import OpenJob, said
+from service.jobs.running.opened import Begin, OpenJob, said
 from service.jobs.running.watched_jobs import WatchedJobs
 from service.jobs.stores.store import JobRecord, Store
+
+Steps = Sequence[JobRecord | None]
+
+
+def steps_of(store: Store, record: JobRecord) -> Steps:
+    """Return the job of each step of a sequence, None for those that were not begun; they are begun in their order."""
+    steps: list[JobRecord | None] = []
+    while len(steps) < record.expected and (not steps or steps[-1] is not None):
+        steps.append(store.keyed(record.owner, step_key(record.jid, len(steps))))
+    return [*steps, *[None] * (record.expected - len(steps))]
 
 
 class FollowedSequences:
@@ -32,9 +43,10 @@ class FollowedSequences:
         """How many are not over."""
         return sum(job.is_sequence and not job.is_over for job in self._watched.all())
 
-    def begin(self, record: JobRecord) -> JobRecord | None:
-        """Store a new one and follow it. Returns the job that has its key already; then nothing is stored."""
+    def begin(self, record: JobRecord, when_free: Begin | None = None) -> JobRecord | None:
+        """Store a new one and follow it; when_free begins one that is queued. Returns what Store.intend does; then nothing is stored."""
         job = self._left_open(record)
+        job.begin = when_free
         self._watched.add(job)
         taken: JobRecord | None = record
         try:

@@ -113,7 +113,7 @@ class GroupQueue:
 
     def _begin(self, job: OpenJob) -> None:
         waited = self._monotonic() - job.ends_at + (job.record.deadline - job.record.since)
-        begun, begin = dataclasses.replace(job.record, status="publishing", queued_seconds=waited), job.begin
+        begun, begin = dataclasses.replace(job.record, status="running" if job.is_sequence else "publishing", queued_seconds=waited), job.begin
         try:
             if begin is None or not self._store.advance(begun):
                 return
@@ -121,7 +121,7 @@ class GroupQueue:
             self._report.jobs_not_stored(fault.reason)
             return
         job.record, job.begin = begun, None
-        job.publishing, job.recovering, job.interrupted = True, False, not self._bus_open()
+        job.publishing, job.recovering, job.interrupted = not job.is_sequence, False, not self._bus_open()
         self._threads.submit(self._run, begin, begun)
 
     def _run(self, begin: Begin, record: JobRecord) -> None:

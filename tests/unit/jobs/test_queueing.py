@@ -99,7 +99,7 @@ def test_the_same_key_gets_the_queued_job(desk: Desk) -> None:
 def test_a_queued_job_that_is_cancelled_runs_nothing(desk: Desk) -> None:
     first, *_ = grouped(desk)
     second, *_ = grouped(desk, "k")
-    cancelled = desk.desk.cancel(record_of(desk, second), SESSION, desk.infos[-1])
+    cancelled = desk.desk.cancelling.cancel(record_of(desk, second), SESSION, desk.infos[-1])
     desk.sidecar.returns("a", jid=first)
     becomes(desk, first, "succeeded")
 

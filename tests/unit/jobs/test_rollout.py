@@ -104,5 +104,5 @@ def test_a_job_is_cancelled_between_two_waves(desk: Desk) -> None:
     record = desk.sidecar.store.job(jid)
     assert record is not None
 
-    assert desk.desk.cancel(record, SESSION, new_info({"REQUEST_METHOD": "DELETE"})).status == "cancelled"
+    assert desk.desk.cancelling.cancel(record, SESSION, new_info({"REQUEST_METHOD": "DELETE"})).status == "cancelled"
     assert len(desk.executed) == 1

@@ -15,8 +15,9 @@ from service.http.request_info import new_info
 from service.jobs import JobStatus, sequences
 from service.jobs.job_request import parse_sequence
 from service.jobs.outcome import OPEN, Conclusion, conclude_steps
+from service.jobs.running.followed_sequences import steps_of
 from service.jobs.running.inquiries import Cached
-from service.jobs.sequences import SequenceCall, steps_of
+from service.jobs.sequences import SequenceCall
 from service.jobs.stores.store import JobRecord
 from tests.unit.jobs.test_queueing import becomes, record_of
 from tests.unit.jobs.test_submission import FOUND, SESSION, UNKNOWN, Desk
@@ -111,7 +112,7 @@ def test_a_sequence_that_is_cancelled_begins_no_other_step(desk: Desk) -> None:
     step = step_of(desk, jid, 0)
     # Until it has been told of, who began it may cancel it as well.
     desk.sidecar.until(lambda: "step" in [one.kind for one in desk.sidecar.store.happenings(jid, 0, 100)])
-    sequences.cancel(desk.desk, record_of(desk, jid), SESSION, new_info({"REQUEST_METHOD": "DELETE"}))
+    desk.desk.cancelling.cancel(record_of(desk, jid), SESSION, new_info({"REQUEST_METHOD": "DELETE"}))
     assert desk.terminated == [step]
     desk.sidecar.returns("a", jid=step)
 
@@ -125,7 +126,7 @@ def test_a_step_that_begins_while_the_sequence_is_cancelled_is_cancelled_too(des
 
     def cancelled() -> None:
         with pytest.raises(Conflict):
-            sequences.cancel(desk.desk, record_of(desk, jid), SESSION, new_info({"REQUEST_METHOD": "DELETE"}))
+            desk.desk.cancelling.cancel(record_of(desk, jid), SESSION, new_info({"REQUEST_METHOD": "DELETE"}))
 
     desk.publishes = [cancelled]
     goes(desk, jid, 0)
