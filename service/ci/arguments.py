@@ -29,6 +29,8 @@ exit codes:
   10 the server could not be reached: the same command again is safe    11 refused: again is pointless    64 wrong use
   130 interrupted: the job goes on
 """
+# Those of which minions can tell state by state.
+STATE_FUNCTIONS = ("state.apply", "state.highstate", "state.sls", "state.sls_id")
 TARGETS = {"E": "pcre", "L": "list", "G": "grain", "I": "pillar", "N": "nodegroup", "C": "compound", "S": "ipcidr", "R": "range"}
 
 
@@ -100,6 +102,7 @@ def _add_job(command: argparse.ArgumentParser) -> None:
     command.add_argument("--missing", choices=("fail", "ignore"), help="what minions without a return are (fail)")
     command.add_argument("--min-success", type=_number, metavar="N|N%", help="how many minions have to be well")
     command.add_argument("--fail-on-false", action="store_true", help="a bare `false` is a failure")
+    command.add_argument("--no-state-events", action="store_true", help="do not have minions tell of each state as it ends")
     command.add_argument("--dry-run", action="store_true", help="states say what they would change")
     command.add_argument("--batch", type=lambda text: [_number(one) for one in text.split(",")], metavar="N|N%,...", help="in waves: 1,10%%,50%%")
     command.add_argument("--batch-wait", type=float, metavar="SECONDS", help="between two waves")
@@ -128,6 +131,7 @@ def request_of(options: argparse.Namespace, cause_url: str | None) -> dict[str, 
     }
     if request["client"] == "local":
         request["tgt"] = options.target.split(",") if options.tgt_type == "list" else options.target
+        request["state_events"] = fun in STATE_FUNCTIONS and "state_events" not in named and not options.no_state_events
     optional = "tgt_type timeout fail_on missing min_success fail_on_false dry_run batch batch_wait stop_after_failures"
     request.update({name: getattr(options, name) for name in optional.split()})
     if options.concurrency:

@@ -15,7 +15,9 @@ def harmless(text: Any) -> str:
 
 
 class Log:
-    """A pipeline's log, as people read it anywhere."""
+    """A pipeline's log, as people read it anywhere. folds: lines that belong together can be shown as one."""
+
+    folds = False
 
     def __init__(self, out: IO[str], environ: dict[str, str]) -> None:
         self._out = out
@@ -29,8 +31,18 @@ class Log:
 
     def group(self, title: str, lines: list[str]) -> None:
         """Write lines that belong together."""
-        for line in (title, *lines):
+        self.begin(title)
+        for line in lines:
             self.line(line)
+        self.end()
+
+    def begin(self, title: str, *, live: bool = False) -> None:
+        """Begin a group; no other is open. live: its lines are still to come, and are to be seen."""
+        del live
+        self.line(title)
+
+    def end(self) -> None:
+        """End the group."""
 
     def mask(self, secret: str) -> None:
         """Have the platform hide a secret."""
@@ -45,8 +57,14 @@ class Log:
 class GitHub(Log):
     """The log of GitHub Actions. Source: docs.github.com, "Workflow commands for GitHub Actions"."""
 
-    def group(self, title: str, lines: list[str]) -> None:
-        super().group(f"::group::{title}", [*lines, "::endgroup::"])
+    folds = True
+
+    def begin(self, title: str, *, live: bool = False) -> None:
+        del live
+        self.line(f"::group::{title}")
+
+    def end(self) -> None:
+        self.line("::endgroup::")
 
     def mask(self, secret: str) -> None:
         self.line(f"::add-mask::{secret}")
@@ -64,10 +82,17 @@ class GitHub(Log):
 class GitLab(Log):
     """The log of GitLab CI. Source: docs.gitlab.com, "Collapse and expand job log sections"."""
 
-    def group(self, title: str, lines: list[str]) -> None:
+    folds = True
+
+    def begin(self, title: str, *, live: bool = False) -> None:
         self._groups += 1
-        begin, end = (f"\x1b[0Ksection_{what}:{int(time.time())}:salt_{self._groups}" for what in ("start", "end"))
-        super().group(f"{begin}[collapsed=true]\r\x1b[0K{title}", [*lines, f"{end}\r\x1b[0K"])
+        self.line(f"{self._mark('start')}{'' if live else '[collapsed=true]'}\r\x1b[0K{title}")
+
+    def end(self) -> None:
+        self.line(f"{self._mark('end')}\r\x1b[0K")
+
+    def _mark(self, what: str) -> str:
+        return f"\x1b[0Ksection_{what}:{int(time.time())}:salt_{self._groups}"
 
 
 def log_of(environ: dict[str, str], out: IO[str]) -> Log:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
-from tests.real.jobs.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline, gated_states
 from tests.real.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -104,6 +104,10 @@ class CiStage(contextlib.ExitStack):
         """Return the arguments of a job that is over when its gate is there."""
         return ["run", "*", "cmd.run", f"echo run >> {self.pipeline.ran}; while [ ! -e {self.gate} ]; do sleep 0.2; done; echo done"]
 
+    def gated(self) -> str:
+        """Return the name of states that end when the gate is there."""
+        return gated_states(self._salt, self.gate)
+
     def begun(self) -> None:
         """Wait until both minions have begun with the held job."""
         for _ in until(PATIENCE_SECONDS):
@@ -130,6 +134,19 @@ def cancelled(stage: CiStage, environ: Mapping[str, str]) -> tuple[int, str]:
     return process.returncode, log
 
 
+def seen_live(stage: CiStage, environ: Mapping[str, str]) -> tuple[int, str]:
+    """The gate opens when the first state of each minion is in the log."""
+    process = stage.begin(environ, "apply", "*", stage.gated(), "--deadline", "120")
+    assert process.stdout is not None
+    lines: list[str] = []
+    while sum(line.startswith("minion-") and "changed  one" in line for line in lines) < 2:
+        lines.append(process.stdout.readline())
+        assert lines[-1], lines
+    stage.gate.touch()
+    log, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    return process.returncode, "".join(lines) + log
+
+
 def followed_over_a_kill(stage: CiStage, environ: Mapping[str, str]) -> tuple[int, str]:
     process = stage.begin(environ, *stage.held())
     stage.begun()
@@ -152,6 +169,7 @@ def repeated(stage: CiStage, environ: Mapping[str, str]) -> tuple[int, str]:
 SCENES = [
     Scene("success", lambda stage, environ: stage.run(environ, "apply", "*", "good"), 0),
     Scene("a failing state", lambda stage, environ: stage.run(environ, "apply", "*", "failing"), 1),
+    Scene("states are seen as they end", seen_live, 1),
     Scene("a minion that is missing", lambda stage, environ: stage.run(environ, "run", "minion-1,gone", "-L", "test.ping"), 3),
     Scene("a cancelled pipeline", cancelled, 5, 2),
     Scene("kill -9 of the sidecar", followed_over_a_kill, 0, 2),

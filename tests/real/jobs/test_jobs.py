@@ -25,7 +25,7 @@ from service.jobs.running.inquiries import SETTLED_SECONDS
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import JobRecord
 from tests.real.conftest import MakeSidecar
-from tests.real.jobs.pipeline import USERS, Pipeline
+from tests.real.jobs.pipeline import USERS, Pipeline, gated_states
 from tests.real.sidecar import Answer, ask
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
@@ -241,12 +241,8 @@ def test_a_state_that_fails_is_told_with_its_comment(pipeline: Pipeline) -> None
 
 
 def test_each_state_is_seen_as_it_ends_and_a_forged_one_is_not(piped: EmbeddedSalt, pipeline: Pipeline, tmp_path: Path) -> None:
-    gate, sls = tmp_path / "gate", piped.master_config.parents[1] / "files" / "states" / "gated.sls"
-    held = f"while [ ! -e {gate} ]; do sleep 0.2; done"
-    sls.write_text(
-        f"one:\n  test.succeed_with_changes\ntwo:\n  cmd.run:\n    - name: '{held}'\nthree:\n  test.fail_without_changes\nfour:\n  test.nop:\n    - require: [test: three]\n"
-    )
-    jid = pipeline.post(fun="state.apply", arg=["gated"], state_events=True).json()["jid"]
+    gate = tmp_path / "gate"
+    jid = pipeline.post(fun="state.apply", arg=[gated_states(piped, gate)], state_events=True).json()["jid"]
     with pipeline.following(jid) as happenings:
         live: list[dict[str, Any]] = []
         while [one["event"] for one in live].count("state") < 2:

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ci.arguments import parsed, request_of
+from service.ci.arguments import STATE_FUNCTIONS, parsed, request_of
+from service.ci.live_states import MOST_WELL_STATES
 from service.ci.pipeline_keys import PipelineKeys, cause_of
 from service.ci.pipeline_log import harmless, log_of
 from service.ci.remote import Remote
 from service.ci.telling import Telling, cell, lines_of
-from service.jobs.job_request import parse
+from service.jobs.job_request import TELLING_FUNCTIONS, parse
 
 GITHUB = {
     "GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY_ID": "42", "GITHUB_RUN_ID": "7", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "deploy", "RUNNER_NAME": "r 1",
@@ -173,6 +174,137 @@ def test_what_happens_to_a_step_or_a_wave_is_not_told_as_the_jobs_own_end() -> N
         f"step 0, job {'2' * 20}: succeeded", "wave 1 of 3: 5 minions", "wave 2 of 3: waits for its owner", f"job {'1' * 20}: failed (stopped)",
     ]  # fmt: skip
     assert telling.after == 4
+
+
+class Returned(Remote):
+    """Has what a minion has returned."""
+
+    def __init__(self, returned: Any) -> None:
+        self._returned = returned
+
+    def ask(self, *_args: Any, **_options: Any) -> Any:
+        return {"return": self._returned}
+
+
+def chunk(number: int, name: str, *, result: bool | None = True, **more: Any) -> dict[str, Any]:
+    return {"__run_num__": number, "__id__": name, "name": name, "result": result, "changes": {}, "comment": "said", "duration": 100.0, **more}
+
+
+RETURNED = {
+    "a": chunk(0, "one"),
+    "b": chunk(1, "two", changes={"x": 1}),
+    "c": chunk(2, "three", result=False),
+    "d": chunk(3, "four", changes={"pid": 1}),
+    "e": chunk(4, "five"),
+}
+
+
+def live(minion: str, chunk: dict[str, Any], result: str, **more: Any) -> dict[str, Any]:
+    """Return what is told of a state when it ends."""
+    told = {"number": chunk["__run_num__"], "of": 4, "id": chunk["__id__"], "name": chunk["name"], "seconds": 0.1, "comment": "said"}
+    return {"seq": 2, "event": "state", "minion": minion, "result": result, **told, **more}
+
+
+def told_live(environ: dict[str, str], *minions: str, of: dict[str, Any] = RETURNED) -> list[str]:
+    """Tell of a job of these minions, of which all but the last state are told of live; return the log."""
+    out = io.StringIO()
+    telling = Telling(Returned(of), log_of(environ, out), "1" * 20)
+    telling.happened({"seq": 1, "event": "status", "status": "running", "expected": len(minions)})
+    for state, result in zip(of.values(), ["unchanged", "changed", "failed", "started"], strict=False):
+        for minion in minions:
+            telling.happened(live(minion, state, result))
+    for minion in minions:
+        telling.happened({"seq": 3, "event": "minion", "minion": minion, "status": "failed", "reason": "state_failed"})
+    telling.summary({"status": "failed", "exit_code": 1, "counts": {"failed": len(minions)}}, "https://x")
+    return re.sub(r"\x1b\[0Ksection_(\w+):\d+:salt_\d+(\[collapsed=true\])?\r\x1b\[0K", r"\1\2 ", out.getvalue()).split("\n")[1:]
+
+
+ONE_BY_ONE = [
+    f"{minion}{line}"
+    for line in ["       ok  one (0.1 s)", "  changed  two (0.1 s)", "   FAILED  three (0.1 s)", "  started  four (0.1 s)"]
+    for minion in ("web1", "web2")
+]
+CHANGED, FAILED, LATE = (
+    ["  changed  two (0.1 s)", "           | said"],
+    ["   FAILED  three (0.1 s)", "           | said"],
+    ["  changed  four (0.1 s)", "           | said"],
+)
+FIRST, LAST = "       ok  one (0.1 s)", "       ok  five (0.1 s)"
+STARTED = ["  started  four (0.1 s)", "           | said"]
+
+
+def test_the_states_of_several_minions_are_told_one_by_one_and_once_more_in_their_groups() -> None:
+    whole = [FIRST, *CHANGED, *FAILED, *LATE, LAST]
+    title = "web1: FAILED (state_failed)"
+
+    assert told_live(GITHUB, "web1", "web2")[:8] == ONE_BY_ONE
+    assert told_live(GITHUB, "web1", "web2")[8:19] == [f"::group::{title}", *whole, "::endgroup::", "::group::web2: FAILED (state_failed)"]
+    assert told_live(GITLAB, "web1", "web2")[8:18] == [f"start[collapsed=true] {title}", *whole, "end "]
+    # Where nothing can be folded, what was told and is well is not written again.
+    assert told_live({}, "web1", "web2")[8:17] == [title, *CHANGED, *FAILED, *LATE, LAST, "web2: FAILED (state_failed)"]
+
+
+@pytest.mark.parametrize(("environ", "begin", "end"), [(GITHUB, ["::group::web1"], ["::endgroup::"]), ({}, ["web1"], []), (GITLAB, ["start web1"], ["end "])])
+def test_the_states_of_a_minion_alone_are_in_its_group_as_they_end(environ: dict[str, str], begin: list[str], end: list[str]) -> None:
+    whole = [*begin, FIRST, *CHANGED, *FAILED, *STARTED, *LATE, LAST, *end, "web1: FAILED (state_failed)", "FAILED on web1"]
+
+    assert told_live(environ, "web1")[: len(whole)] == whole
+
+
+def test_a_group_is_closed_before_anything_else_is_written() -> None:
+    out = io.StringIO()
+    telling = Telling(Returned({}), log_of(GITHUB, out), "1" * 20)
+    telling.happened({"seq": 1, "event": "status", "status": "running", "expected": 1})
+    telling.happened(live("web1", RETURNED["a"], "unchanged"))
+    telling.happened({"seq": 3, "event": "minion", "minion": "web1", "status": "running"})
+    telling.happened({"seq": 4, "event": "minion", "minion": "web1", "status": "no_return"})
+
+    assert out.getvalue().splitlines()[1:] == ["::group::web1", FIRST, "::endgroup::", "web1: no_return"]
+
+
+def test_a_state_that_was_told_otherwise_than_it_has_ended_is_written_as_it_has() -> None:
+    lie = {"a": chunk(0, "one", result=False)}
+
+    assert told_live({}, "web1", "web2", of=lie)[2:5] == ["web1: FAILED (state_failed)", "   FAILED  one (0.1 s)", "           | said"]
+    assert "   FAILED  one (0.1 s)" in told_live({}, "web1", of=lie)
+
+
+def test_of_very_many_states_those_that_are_not_well_are_told() -> None:
+    out = io.StringIO()
+    telling = Telling(Returned({}), log_of({}, out), "1" * 20)
+    for number in range(MOST_WELL_STATES + 5):
+        telling.happened(live("web1", {**RETURNED["a"], "__run_num__": number}, "unchanged"))
+    telling.happened(live("web1", RETURNED["c"], "failed"))
+
+    lines = out.getvalue().splitlines()
+    assert len(lines) == MOST_WELL_STATES + 2
+    assert lines[-1] == "web1   FAILED  three (0.1 s)"
+
+
+@pytest.mark.slow
+@given(text=PIECES.map("".join), alone=st.booleans(), seconds=st.none() | st.floats() | st.text(max_size=2))
+def test_no_state_that_is_told_live_is_a_command(text: str, alone: bool, seconds: object) -> None:
+    out = io.StringIO()
+    telling = Telling(Returned({}), log_of({}, out), "1" * 20)
+    telling.happened({"seq": 1, "event": "status", "status": "running", "expected": 1 if alone else 2})
+    telling.happened({**live(text, RETURNED["c"], "failed"), "id": text, "name": text, "comment": text, "seconds": seconds})
+
+    written = out.getvalue()
+    assert not [line for line in written.split("\n") if COMMAND.search(line) or "\x1b" in line or len(line.splitlines()) > 1]
+    assert alone or written.count("\n") == 2
+
+
+def test_minions_are_asked_to_tell_of_states_where_the_function_can_and_nobody_said_otherwise() -> None:
+    assert {*STATE_FUNCTIONS} == TELLING_FUNCTIONS
+    asked = [
+        ["apply", "*"],
+        ["run", "*", "state.sls", "app"],
+        ["apply", "*", "--no-state-events"],
+        ["run", "*", "state.sls", "app", "state_events=false"],
+        ["run", "*", "test.ping"],
+    ]
+
+    assert [request_of(parsed(line), None).get("state_events", False) for line in asked] == [True, True, False, False, False]
 
 
 @given(text=st.text(max_size=20))
