@@ -34,6 +34,18 @@ def _lines_of_chunk(state: dict[str, Any], told: Mapping[int, str]) -> list[str]
     return lines_of_state(word, [state.get("__id__"), state.get("name")], seconds, state.get("comment", ""))
 
 
+def _failures_in(lines: list[str]) -> list[str]:
+    """Return the lines of states that have failed, with their comments; all of what is no states."""
+    found: list[str] = []
+    has_failed = True
+    for line in lines:
+        if not line.lstrip().startswith("|"):
+            has_failed = line.lstrip().startswith("FAILED")
+        if has_failed:
+            found.append(line)
+    return found
+
+
 class Telling:
     """Tells a job as it happens, and what has become of it. after: the number of the last happening that was told."""
 
@@ -81,7 +93,7 @@ class Telling:
         lines = omitted or lines_of(part.get("return"))
         self._states.returned(minion, title, omitted or lines_of(part.get("return"), self._states.told(minion)))
         if event["status"] != "ok" and len(self._failures) < MOST_LINES:
-            self._failures.append((minion, [line for line in lines if "FAILED" in line or "|" in line][:20]))
+            self._failures.append((minion, _failures_in(lines)[:20]))
 
     def summary(self, job: dict[str, Any], url: str) -> None:
         """Write the failures once more, and what the job has come to."""

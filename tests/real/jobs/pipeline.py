@@ -100,10 +100,10 @@ def gated_states(salt: EmbeddedSalt, gate: Path) -> str:
     """Write states of which the second one ends when there is a file *gate*, and the third one fails; return their name."""
     held = f"while [ ! -e {gate} ]; do sleep 0.2; done"
     states = {
-        "one": ["test.succeed_with_changes"],
-        "two": [{"cmd.run": [{"name": held}]}],
-        "three": ["test.fail_without_changes"],
-        "four": [{"test.nop": [{"require": [{"test": "three"}]}]}],
+        "one": {"test.succeed_with_changes": []},
+        "two": {"cmd.run": [{"name": held}]},
+        "three": {"test.fail_without_changes": []},
+        "four": {"test.nop": [{"require": [{"test": "three"}]}]},
     }
     (salt.master_config.parents[1] / "files" / "states" / "gated.sls").write_text(f"#!json\n{json.dumps(states)}")
     return "gated"

@@ -246,9 +246,12 @@ def test_the_states_of_several_minions_are_told_one_by_one_and_once_more_in_thei
 
 @pytest.mark.parametrize(("environ", "begin", "end"), [(GITHUB, ["::group::web1"], ["::endgroup::"]), ({}, ["web1"], []), (GITLAB, ["start web1"], ["end "])])
 def test_the_states_of_a_minion_alone_are_in_its_group_as_they_end(environ: dict[str, str], begin: list[str], end: list[str]) -> None:
-    whole = [*begin, FIRST, *CHANGED, *FAILED, *STARTED, *LATE, LAST, *end, "web1: FAILED (state_failed)", "FAILED on web1"]
+    whole = [*begin, FIRST, *CHANGED, *FAILED, *STARTED, *LATE, LAST, *end, "web1: FAILED (state_failed)"]
+    lines = told_live(environ, "web1")
 
-    assert told_live(environ, "web1")[: len(whole)] == whole
+    assert lines[: len(whole)] == whole
+    assert lines[len(whole) : len(whole) + 3] == ["FAILED on web1", *FAILED]
+    assert "           | said" not in lines[len(whole) + 3 :]
 
 
 def test_a_group_is_closed_before_anything_else_is_written() -> None:
