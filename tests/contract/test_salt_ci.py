@@ -182,7 +182,8 @@ def begun(pipeline: Pipeline) -> str:
 
 
 def deliver(pipeline: Pipeline, jid: str, minion: str, **fields: Any) -> None:
-    gateway_of(pipeline.api).hub.deliver(returned(jid, minion, fun="state.apply", fun_args=[], **fields))
+    sent = [{"__kwarg__": True, "state_events": True}]
+    gateway_of(pipeline.api).hub.deliver(returned(jid, minion, fun="state.apply", fun_args=sent, **fields))
 
 
 FAILED = {
