@@ -26,7 +26,7 @@ THREADS = 2
 LOOK_UP_SECONDS = 30.0
 # Longest wait of a request for a look-up: until a thread is free, and then for the master.
 REQUEST_SECONDS = 45.0
-# A token is made anew this long before it dies.
+# A token is made anew this long before it dies by our clock; and when the master knows it no longer, but not more often than this.
 RENEW_SECONDS = 60.0
 
 Credentials = Mapping[str, Any]
@@ -75,6 +75,9 @@ class Cached:
     complete: bool = False
 
 
+_NO_TOKEN: Mapping[str, Any] = {"expire": 0.0}
+
+
 class RecoveryIdentity:
     """
     The account that may look jobs up, whoever owns them: it needs `jobs.list_job$`, and nothing else.
@@ -88,21 +91,37 @@ class RecoveryIdentity:
         user: str,
         password: Callable[[], bytes],
         mk_token: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        *,
         time_of_day: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._eauth, self._user, self._password = eauth, user, password
         self._mk_token = mk_token
-        self._time_of_day = time_of_day
-        self._token: Mapping[str, Any] = {"expire": 0.0}
+        self._time_of_day, self._monotonic = time_of_day, monotonic
+        self._token: Mapping[str, Any] = _NO_TOKEN
+        self._made_at = 0.0
 
     def credentials(self) -> Credentials | None:
         """Return a token of the account; None if it cannot log in."""
-        if self._token["expire"] < self._time_of_day() + RENEW_SECONDS:
+        token = self._token
+        if token["expire"] < self._time_of_day() + RENEW_SECONDS:
             try:
-                self._token = self._mk_token({"eauth": self._eauth, "username": self._user, "password": self._password().decode()})
+                token = self._mk_token({"eauth": self._eauth, "username": self._user, "password": self._password().decode()})
             except (Fault, InvalidConfiguration):
                 return None
-        return {"token": self._token["token"]}
+            self._token, self._made_at = token, self._monotonic()
+        return {"token": token["token"]}
+
+    def anew(self, refused: Credentials) -> Credentials | None:
+        """
+        Return a new token where the master refuses ours, as it does when it was restarted without its tokens, or the clocks differ.
+
+        None if it is not ours, or was made just now: then it is the account that may not look.
+        """
+        if refused.get("token") != self._token.get("token") or self._monotonic() < self._made_at + RENEW_SECONDS:
+            return None
+        self._token = _NO_TOKEN
+        return self.credentials()
 
 
 class Inquiries:
@@ -211,7 +230,8 @@ class Inquiries:
         try:
             return self._asker.run(dataclasses.replace(low, fields={**low.fields, **shown}), self._request())
         except Unauthenticated:
-            return self._run(low, others)
+            anew = self.identity and self.identity.anew(shown)
+            return self._run(low, [anew, *others] if anew else others)
         except Fault as fault:
             return fault
 

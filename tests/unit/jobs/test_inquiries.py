@@ -12,11 +12,11 @@ import pytest
 
 from service.clients import Client
 from service.demo.embedded import until
-from service.errors import Overloaded
+from service.errors import Overloaded, Unauthenticated
 from service.gateway.clients.local import Request
 from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
-from service.jobs.running.inquiries import THREADS, Inquiries, T, Turn
+from service.jobs.running.inquiries import RENEW_SECONDS, THREADS, Inquiries, RecoveryIdentity, T, Turn
 from tests.unit.jobs.kept import JID
 from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN
 
@@ -135,3 +135,35 @@ def test_who_waits_when_the_process_stops_is_told_at_once(asking: Counting, mast
         asking.stop()
         with pytest.raises(Overloaded):
             waiting.result(PATIENCE_SECONDS)
+
+
+class Forgetful:
+    """A master that knows the last token that it made, until it forgets that too, and lets its account look or not."""
+
+    def __init__(self, *, lets_look: bool = True) -> None:
+        self.lets_look, self.made, self.known = lets_look, 0, ""
+
+    def mk_token(self, _credentials: object) -> dict[str, Any]:
+        self.made += 1
+        self.known = f"token {self.made}"
+        return {"token": self.known, "expire": 9e9}
+
+    def run(self, low: Low, request: Request) -> LowResult:
+        assert request.deadline > 0
+        if not self.lets_look or low.fields["token"] != self.known:
+            raise Unauthenticated("no")
+        return LowResult({"Function": "test.ping", "Minions": ["a"]})
+
+
+@pytest.mark.parametrize(("lets_look", "found", "made"), [(True, [True, True, True], 2), (False, [False, False, False], 2)])
+def test_a_token_that_the_master_knows_no_longer_is_made_anew_but_not_all_the_time(lets_look: bool, found: list[bool], made: int) -> None:
+    now, master = [1000.0], Forgetful(lets_look=lets_look)
+    identity = RecoveryIdentity("file", "recovery", lambda: b"secret", master.mk_token, monotonic=lambda: now[0])
+    asking = Inquiries(master, identity, keeps_returns=True)
+    seen = [asking.cached(JID, None) is not None]
+    now[0] += RENEW_SECONDS
+    master.known = ""
+    seen += [asking.cached(JID, None) is not None for _ in range(2)]
+    asking.stop()
+
+    assert (seen, master.made) == (found, made)
