@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from service.blocks import Block
 from service.bounded import Bounded
@@ -22,8 +22,7 @@ def slots_together(limit: int, share: float) -> int:
     return math.ceil(math.ceil(limit / share) / share)
 
 
-@dataclasses.dataclass(frozen=True)
-class Holder:
+class Holder(NamedTuple):
     """
     Who holds a slot.
 

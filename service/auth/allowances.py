@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from service.bounded import Bounded
 from service.errors import Throttled, Unauthenticated
@@ -51,8 +50,7 @@ class Lately(Generic[K]):
             self._until.pop(key, None)
 
 
-@dataclasses.dataclass(frozen=True)
-class Caller:
+class Caller(NamedTuple):
     """Who tries to log in. address: or the network that it counts with. user: hashed."""
 
     address: str

@@ -68,7 +68,7 @@ class Rollouts:
         except Fault:
             self._running.waves.forget(jid)
             raise
-        return dataclasses.replace(done, value=done.value or {"jid": jid, "minions": []})
+        return done._replace(value=done.value or {"jid": jid, "minions": []})
 
 
 def _pinging(low: Low) -> Low:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -128,13 +129,13 @@ def test_a_refusal_is_counted_by_a_fault_that_exists_under_a_reason_that_is_decl
     assert set(REJECTIONS.values()) <= set(domains.REJECTIONS)
 
 
-def test_every_field_of_a_dataclass_is_read() -> None:
+def test_every_field_of_a_dataclass_and_of_a_named_tuple_is_read() -> None:
     read_somewhere = attributes_read()
     fields = {
         (name, node.name, field.target.id)
         for name, found in nodes().items()
         for node in found
-        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list)
+        if isinstance(node, ast.ClassDef) and re.search("dataclass|NamedTuple", " ".join(map(ast.unparse, (*node.decorator_list, *node.bases))))
         for field in node.body
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
     }

@@ -6,10 +6,9 @@ The owner of a Gatherer carries the steps out: it asks the minions of an `Ask`, 
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.events.event import Event
 from service.events.hub import Hub, Interruption, Waiter
@@ -148,30 +147,26 @@ class Gathering:
         return max(self._patience[minion] for minion in pending)
 
 
-@dataclasses.dataclass(frozen=True)
-class Returned:
+class Returned(NamedTuple):
     """A minion returned, for the first time; data: its return event's."""
 
     minion: str
     data: dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Ask:
+class Ask(NamedTuple):
     """Ask these minions whether they still run the job, before the next step is taken."""
 
     minions: list[str]
 
 
-@dataclasses.dataclass(frozen=True)
-class GivenUp:
+class GivenUp(NamedTuple):
     """A minion could not answer the question, and is not awaited any more."""
 
     minion: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Over:
+class Over(NamedTuple):
     """The wait for a group is over; why: for the minions it misses, a word and a sentence of result.py."""
 
     group: Gathering

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import salt.utils.args
 import salt.utils.minions
@@ -37,16 +36,14 @@ class Sender(Protocol):
         """Return the master's answer."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Target:
+class Target(NamedTuple):
     """Which minions: an expression and its type."""
 
     tgt: str | list[str]
     tgt_type: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A published job. minions: ids the master expects to answer; unknown: targets without a key."""
 
     jid: str

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 Outcome = Literal["ok", "partial", "failed", "no_match"]
 
 
-@dataclasses.dataclass(frozen=True)
-class LowResult:
+class LowResult(NamedTuple):
     """
     value: as NetapiClient.run returns it; for local_batch the list of what it yields.
     jid: the job's id where there is one. The counts are minions. reasons: how many returns failed for which `verdict.Reason`.
@@ -23,7 +22,7 @@ class LowResult:
     returned: int = 0
     failed: int = 0
     missing: int = 0
-    reasons: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    reasons: Mapping[str, int] = MappingProxyType({})
 
 
 def failed(data: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -12,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping, MutableMapping
 from contextvars import ContextVar
-from datetime import datetime, timezone
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, cast
 
@@ -220,9 +220,16 @@ def _head(_logger: object, method: str, event: Event) -> Event:
     """Put the fields people look for first at the front of the line, then what this thread's request has bound; what the event says itself counts."""
     name = event.pop("event", "log")
     line = {"timestamp": None, "level": "error" if method == "exception" else method, "event": None, **_bound.get(), **event, **_SERVICE}
-    line["timestamp"] = datetime.now(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    line["timestamp"] = f"{_second(seconds)}.{microseconds:06}Z"
     line["event"] = name
     return line
+
+
+@functools.lru_cache(maxsize=2)
+def _second(since_1970: int) -> str:
+    """Return a second as RFC 3339 writes it, for all lines of that second: it takes longer than the rest of their head."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_1970))
 
 
 def _exception(_logger: object, _method: str, event: Event) -> Event:
