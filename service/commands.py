@@ -7,14 +7,14 @@ import dataclasses
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
 from service.audit.records import Act
 from service.audit.trail import Audit
 from service.auth.call_policy import CallPolicy, KnownCaller, PolicyCall
-from service.auth.guard import Guard
+from service.auth.guard import Guard, Shown
 from service.auth.identity import Identity, Proof, Scope
 from service.clients import Client
 from service.errors import Fault, Overloaded, Throttled, Unauthenticated
@@ -29,6 +29,9 @@ from service.observe.redact import redact_text
 # Says that the caller, until then a stranger, is this user; None for who is none.
 Welcome = Callable[[str], None] | None
 RunLow = Callable[[Low, Request], LowResult]
+# Lets a low's credentials through to the master inside a block, which yields what to call when it has accepted them.
+Admitted = Callable[[], contextlib.AbstractContextManager[Callable[[], None]]]
+Admissions = Sequence[tuple[Low, Admitted]]
 
 
 class LowRunner(Protocol):
@@ -37,7 +40,7 @@ class LowRunner(Protocol):
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low."""
 
-    def check_rights(self, low: Low, admitted: Callable[[], contextlib.AbstractContextManager[Callable[[], None]]]) -> None:
+    def check_rights(self, low: Low, admitted: Admitted) -> None:
         """Raise Forbidden if the low does several things and not each of them is permitted. admitted: lets its credentials through to the master."""
 
 
@@ -71,7 +74,7 @@ class Commands:
     A caller that hangs up is not noticed: one that only closed its sending side looks the same, and waits for its answer.
 
     may_call(credentials, address): raises Unauthenticated for users who may not call from there.
-    holder_of(credentials, address): whose share of the slots a call with them counts to.
+    holder_of(shown, address): whose share of the slots a call with them counts to.
     audit: hears of every low before any of its request runs. rules: what may be asked of the master at all.
     whose(credentials, address): for both, who is behind a token, None without one; raises Unauthenticated for a dead one, and what the master's absence raises.
     """
@@ -86,7 +89,7 @@ class Commands:
         enabled_clients: tuple[str, ...],
         sync_jobs: Slots,
         quick_calls: Slots,
-        holder_of: Callable[[Mapping[str, Any], str], Holder],
+        holder_of: Callable[[Shown, str], Holder],
         may_call: Callable[[Mapping[str, Any], str], None] = lambda _credentials, _address: None,
         audit: Audit | None = None,
         rules: CallPolicy | None = None,
@@ -149,24 +152,26 @@ class Commands:
         if scope is not None:
             self._judge(scope, lows, info, proof)
         slots = self.sync_jobs if run_low is not None or any(low.client.slot == "sync_jobs" for low in lows) else self.quick_calls
-        slot = slots.take(self._holder(lows, info, proof))
+        shown = [self._guard.shown(low.proof) for low in lows]
+        slot = slots.take(self._holder(shown, info, proof))
         with _CountedSlot(slot, functools.partial(self._count_refused, lows)) as welcome:
+            admissions = [(low, functools.partial(self._admitted, low, one, info, welcome)) for low, one in zip(lows, shown, strict=True)]
             if any(low.is_compound for low in lows):
-                self._check_rights(lows, info, welcome)
+                self._check_rights(admissions, info)
             if ready is not None:
                 ready(lows)
             if scope is not None:
                 scope.use()
             if ready is None:
-                return self._run_all(lows, info, welcome, self._gateway.run)
+                return self._run_all(admissions, info, self._gateway.run)
             run = run_low or self._gateway.run
-            return self._run_all(lows, info, welcome, lambda low, request: run(low, dataclasses.replace(request, is_kept=nobody_keeps)))
+            return self._run_all(admissions, info, lambda low, request: run(low, dataclasses.replace(request, is_kept=nobody_keeps)))
 
-    def _holder(self, lows: list[Low], info: RequestInfo, proof: Proof | None) -> Holder:
+    def _holder(self, shown: list[Shown], info: RequestInfo, proof: Proof | None) -> Holder:
         """Return whose share of the slots a request counts to: that of the first of its lows' users who are proven, if there is one."""
         if proof is not None:
             return proof.identity.holder_at(info.address)
-        holders = [self._holder_of(low.proof, info.address) for low in lows]
+        holders = [self._holder_of(one, info.address) for one in shown]
         return next((holder for holder in holders if holder.proven), holders[0])
 
     def _judge(self, rules: CallPolicy | Scope, lows: list[Low], info: RequestInfo, proof: Proof | None) -> None:
@@ -184,11 +189,11 @@ class Commands:
         eauth = low.credentials.get("eauth")
         return KnownCaller(low.credentials.get("username") if eauth in EAUTH_MODULES else None, eauth, None)
 
-    def _check_rights(self, lows: list[Low], info: RequestInfo, welcome: Welcome) -> None:
+    def _check_rights(self, admissions: Admissions, info: RequestInfo) -> None:
         """Refuse the whole lowstate, before any of it runs, for a low that does more than its caller may."""
-        with self._refusing(lows, info):
-            for low in lows:
-                self._gateway.check_rights(low, functools.partial(self._admitted, low, info, welcome))
+        with self._refusing([low for low, _ in admissions], info):
+            for low, admitted in admissions:
+                self._gateway.check_rights(low, admitted)
 
     @contextlib.contextmanager
     def _refusing(self, lows: list[Low], info: RequestInfo) -> Iterator[None]:
@@ -235,14 +240,14 @@ class Commands:
             info.claimed.update(_named(body))
             raise
 
-    def _run_all(self, lows: list[Low], info: RequestInfo, welcome: Welcome, run_low: RunLow) -> list[Any]:
+    def _run_all(self, admissions: Admissions, info: RequestInfo, run_low: RunLow) -> list[Any]:
         values: list[Any] = []
         deadline = self._monotonic() + self.policy.deadline_seconds
-        for index, low in enumerate(lows):
+        for index, (low, admitted) in enumerate(admissions):
             try:
-                result = self._run_one(low, info, deadline, welcome, run_low)
+                result = self._run_one(low, admitted, info, deadline, run_low)
             except Fault as fault:
-                if values or len(lows) > 1:
+                if values or len(admissions) > 1:
                     fault.details["completed"] = values
                     fault.details["jids"] = [entry["jid"] for entry in info.lows if entry.get("jid")]
                 raise
@@ -252,7 +257,7 @@ class Commands:
             values += result.value if low.client is Client.LOCAL_BATCH else [result.value]
         return values
 
-    def _run_one(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, run_low: RunLow) -> LowResult:
+    def _run_one(self, low: Low, admitted: Admitted, info: RequestInfo, deadline: float, run_low: RunLow) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
         tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
         entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
@@ -263,7 +268,7 @@ class Commands:
         outcome = "error"
         self._metrics.client_started(low.client)
         try:
-            result = self._through_guard(low, info, deadline, welcome, run_low)
+            result = self._through_guard(low, admitted, info, deadline, run_low)
             outcome = result.outcome
             entry.update(_account(result))
         except Fault as fault:
@@ -276,8 +281,8 @@ class Commands:
             self._metrics.client_finished(low.client, outcome, seconds)
         return result
 
-    def _through_guard(self, low: Low, info: RequestInfo, deadline: float, welcome: Welcome, run_low: RunLow) -> LowResult:
-        with info.timeline.entering("auth", self._admitted(low, info, welcome)) as accepted:
+    def _through_guard(self, low: Low, admitted: Admitted, info: RequestInfo, deadline: float, run_low: RunLow) -> LowResult:
+        with info.timeline.entering("auth", admitted()) as accepted:
 
             def known() -> None:
                 info.who.update(_claimed(low.credentials))
@@ -286,14 +291,14 @@ class Commands:
             request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline, is_kept=self._is_kept)
             return run_low(low, request)
 
-    def _admitted(self, low: Low, info: RequestInfo, welcome: Welcome) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    def _admitted(self, low: Low, shown: Shown, info: RequestInfo, welcome: Welcome) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Let a low's credentials through to the master inside the block; yields what to call when it has accepted them."""
 
         def no_stranger() -> None:
             if welcome is not None:
-                welcome(self._holder_of(low.proof, info.address).user)
+                welcome(self._holder_of(shown, info.address).user)
 
-        return self._guard.admit(low.proof, info.address, _asked(low, info), on_accepted=no_stranger)
+        return self._guard.admit(shown, info.address, _asked(low, info), on_accepted=no_stranger)
 
 
 class _CountedSlot:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.auth.allowances import Allowances, Caller, Lately
 from service.errors import Fault, Forbidden, Throttled, Unauthenticated
@@ -100,6 +100,13 @@ class Gates:
     strangers: Gate
 
 
+class Shown(NamedTuple):
+    """Credentials as somebody shows them. digest: what `Proven` knows them by, worked out once for all that is done with them."""
+
+    credentials: Mapping[str, Any]
+    digest: bytes
+
+
 class Proven(Lately[bytes]):
     """The credentials that the master accepted lately, as digests; parameters as for `Lately`."""
 
@@ -125,7 +132,7 @@ class Attempt:
     good: the master accepted them, now or lately; known: lately, so that it need not judge them.
     """
 
-    credentials: Mapping[str, Any]
+    shown: Shown
     address: str
     allowances: Allowances
     gates: Gates
@@ -137,8 +144,7 @@ class Attempt:
     known: bool = False
 
     def __post_init__(self) -> None:
-        self._digest = self.proven.digest_of(self.credentials)
-        self._caller = _caller_of(self.credentials, self.address)
+        self._caller = _caller_of(self.shown.credentials, self.address)
         self._sent_at: float | None = None
         self._turn: contextlib.ExitStack | None = None
         self._paid: contextlib.ExitStack | None = None  # gives back, when it is closed
@@ -165,13 +171,13 @@ class Attempt:
         return self.gates.known if self.allowances.knows(self._caller) else self.gates.strangers
 
     def _is_known(self) -> bool:
-        self.good = self.known = self.proven.has(self._digest)
+        self.good = self.known = self.proven.has(self.shown.digest)
         return self.known
 
     def accepted(self) -> None:
         """Take the master's word that the credentials are good."""
         self._decided()
-        self.proven.add(self._digest)
+        self.proven.add(self.shown.digest)
         self.allowances.worked(self._caller)
         self.good = True
         self.leave()
@@ -181,7 +187,7 @@ class Attempt:
         self._decided()
         self._paid = None
         self.allowances.failed(self._caller)
-        return "expired_token" if self.good and _is_token(self.credentials) else "bad_credentials"
+        return "expired_token" if self.good and _is_token(self.shown.credentials) else "bad_credentials"
 
     def find_out(self, refusal: Unauthenticated) -> tuple[str, Unauthenticated]:
         """
@@ -191,7 +197,7 @@ class Attempt:
         """
         self._decided()
         try:
-            good = (self.good and not _is_token(self.credentials)) or self.are_good(self.credentials)
+            good = (self.good and not _is_token(self.shown.credentials)) or self.are_good(self.shown.credentials)
         except Fault:
             return "error", Unauthenticated(refusal.reason)
         if not good:
@@ -263,10 +269,14 @@ class Guard:
         self.proven.seconds = proven_seconds
         self._allowances.adjust(**allowances)
 
+    def shown(self, credentials: Mapping[str, Any]) -> Shown:
+        """Take credentials as somebody shows them."""
+        return Shown(credentials, self.proven.digest_of(credentials))
+
     @contextlib.contextmanager
     def admit(
         self,
-        credentials: Mapping[str, Any],
+        shown: Shown,
         address: str,
         asked: Mapping[str, Any] = NOTHING,
         *,
@@ -279,9 +289,10 @@ class Guard:
         asked: what they are used for, for the verdict; may still change inside the block. is_login: a success is always news.
         Yields a function to call when the master has accepted them, which calls on_accepted then. Raises Throttled.
         """
+        credentials = shown.credentials
         eauth = "token" if _is_token(credentials) else str(credentials.get("eauth", "unknown"))
         decided = functools.partial(self._on_decided, eauth)
-        attempt = Attempt(credentials, self._grouping.of(address), self._allowances, self.gates, self.proven, self._are_good, decided, self._monotonic)
+        attempt = Attempt(shown, self._grouping.of(address), self._allowances, self.gates, self.proven, self._are_good, decided, self._monotonic)
         result: str = "error"
         wait: float | None = None
 
@@ -317,14 +328,14 @@ class Guard:
         """Judge inside the block a secret that the master does not know, and that is guessed as passwords are; as `Allowances.judging`."""
         return self._allowances.judging(f"{what} from {self._grouping.of(address)}")
 
-    def knows(self, credentials: Mapping[str, Any]) -> bool:
+    def knows(self, shown: Shown) -> bool:
         """Say whether the master accepted these credentials lately, so that they need no turn."""
-        return self.proven.has(self.proven.digest_of(credentials))
+        return self.proven.has(shown.digest)
 
     def vouch(self, credentials: Mapping[str, Any]) -> None:
         """Let credentials pass that the master has just made: failures of a neighbour at the same address are not theirs."""
         self.proven.add(self.proven.digest_of(credentials))
 
-    def forget(self, credentials: Mapping[str, Any]) -> None:
+    def forget(self, shown: Shown) -> None:
         """Let credentials that the master has called dead pay like any others."""
-        self.proven.drop(self.proven.digest_of(credentials))
+        self.proven.drop(shown.digest)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
-from service.auth.guard import Guard
+from service.auth.guard import Guard, Shown
 from service.auth.identity import SCOPED_TOKEN, Identity, Scope, Session, is_named, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
@@ -138,10 +138,11 @@ class Sessions:
         entries = self._audit(info, [Act("login" if info.route == "/login" else "token", user=user, eauth=eauth)])
         self._access.admit(info.address, user)
         fields = login_fields(credentials)
+        shown = self._guard.shown(fields)
         with (
-            self._slots.take(self.holder_of(fields, info.address)),
+            self._slots.take(self.holder_of(shown, info.address)),
             info.timeline.stage("auth"),
-            self._guard.admit(fields, info.address, is_login=True) as accepted,
+            self._guard.admit(shown, info.address, is_login=True) as accepted,
         ):
             data = self._tokens.mk_token(fields)
             accepted()
@@ -198,17 +199,18 @@ class Sessions:
         token = credentials.get("token")
         self._access.admit(address, str(credentials.get("username", "")) if token is None else self._look_up(token, address).identity.user)
 
-    def holder_of(self, credentials: Mapping[str, Any], address: str) -> Holder:
+    def holder_of(self, shown: Shown, address: str) -> Holder:
         """Return whose share of the slots a call with these credentials counts to: a user's, if the master accepted them lately."""
+        credentials = shown.credentials
         token = credentials.get("token")
         if token is None or "eauth" in credentials:
             name = slots_name(str(credentials.get("eauth", "")), str(credentials.get("username", "")))
-            return Holder(HOLDERS.of(address), name, self._guard.knows(credentials))
+            return Holder(HOLDERS.of(address), name, self._guard.knows(shown))
         digest = self._digests.of(token)
         with self._lock:
             session, _ = self._alive.get(digest, (None, 0.0))
             dead = digest in self._dead
-        return Holder(HOLDERS.of(address), session.identity.slots_name if session else f"token {digest.hex()}", not dead and self._guard.knows(credentials))
+        return Holder(HOLDERS.of(address), session.identity.slots_name if session else f"token {digest.hex()}", not dead and self._guard.knows(shown))
 
     def _look_up(self, token: str, address: str) -> Session:
         check_token(token)
@@ -270,8 +272,9 @@ class Sessions:
         age = DEAD_SECONDS if died is None else self._monotonic() - died
         if age < self._cache_seconds:
             raise session_over()
-        with self._slots.take(self.holder_of({"token": token}, address)):
-            data = self._tokens.get_token(token, timeout) if age < DEAD_SECONDS else self._guarded(token, address, timeout)
+        shown = self._guard.shown({"token": token})
+        with self._slots.take(self.holder_of(shown, address)):
+            data = self._tokens.get_token(token, timeout) if age < DEAD_SECONDS else self._guarded(shown, token, address, timeout)
         if data is None:
             self._bury(digest)
             raise session_over()
@@ -279,16 +282,15 @@ class Sessions:
         self._remember(digest, session)
         return session
 
-    def _guarded(self, token: str, address: str, timeout: float | None) -> dict[str, Any] | None:
-        credentials = {"token": token}
+    def _guarded(self, shown: Shown, token: str, address: str, timeout: float | None) -> dict[str, Any] | None:
         told: dict[str, Any] = {}
         try:
-            with self._guard.admit(credentials, address, told) as accepted:
+            with self._guard.admit(shown, address, told) as accepted:
                 data = self._known(token, timeout)
                 told |= {"user.name": data["name"], "auth.eauth": data["eauth"]}
                 accepted()
         except Unauthenticated:
-            self._guard.forget(credentials)
+            self._guard.forget(shown)
             return None
         return data
 

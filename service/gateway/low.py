@@ -168,7 +168,7 @@ def _check_names(fields: Mapping[Any, Any], what: str, where: str) -> None:
 
 def _check_credentials(fields: dict[str, Any], where: str) -> None:
     """Check who asks, in place: a token is the only credential, and what stands beside it must not decide about its rights."""
-    if not CREDENTIAL_NAMES & fields.keys():
+    if CREDENTIAL_NAMES.isdisjoint(fields):
         raise no_credentials()
     if "token" in fields:
         check_token(fields["token"])
@@ -187,7 +187,7 @@ def check_token(token: object) -> None:
 
 def shows_credentials(body: object) -> bool:
     """Say whether any low of a lowstate has credentials, good or bad; whatever else it is."""
-    return any(isinstance(low, dict) and CREDENTIAL_NAMES & low.keys() for low in (body if isinstance(body, list) else [body]))
+    return any(isinstance(low, dict) and not CREDENTIAL_NAMES.isdisjoint(low) for low in (body if isinstance(body, list) else [body]))
 
 
 def no_credentials() -> Unauthenticated:

@@ -51,6 +51,7 @@ class Access:
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Turn the request away before anything of it is looked at."""
         self.admit_address(RequestInfo.of(req.env).address)
-        host = req.env.get("HTTP_HOST", "").lower()
-        if self._hosts and self._hosts.isdisjoint({host, _PORT.sub("", host)}):
-            raise BadRequest("this Host is not served (api.hosts)")
+        if self._hosts:
+            host = req.env.get("HTTP_HOST", "").lower()
+            if self._hosts.isdisjoint({host, _PORT.sub("", host)}):
+                raise BadRequest("this Host is not served (api.hosts)")

@@ -139,7 +139,7 @@ class Desk:
             enabled_clients=tuple(client for client in CLIENTS if client != "wheel"),
             sync_jobs=self.sync_jobs,
             quick_calls=self.quick_calls,
-            holder_of=lambda credentials, address: Holder(address, str(credentials), proven=self.proven),
+            holder_of=lambda shown, address: Holder(address, str(shown.credentials), proven=self.proven),
             audit=cast("Audit | None", audit),
             monotonic=self._monotonic,
         )

@@ -132,7 +132,7 @@ class Publisher:
             "fun": fun,
             "arg": arg,
             "key": "",
-            "ret": ",".join(part for part in (ret, self._options.ext_job_cache) if part),
+            "ret": ",".join(filter(None, (ret, self._options.ext_job_cache))),
             "jid": jid,
             "kwargs": dict(extra),
             "user": self._user,

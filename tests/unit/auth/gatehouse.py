@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -68,15 +69,18 @@ class Gatehouse:
             raise self.fault
         return credentials in self.good
 
+    def admit(self, credentials: Mapping[str, str], address: str) -> AbstractContextManager[Callable[[], None]]:
+        return self.guard.admit(self.guard.shown(credentials), address)
+
     def log_in(self, credentials: Mapping[str, str] = ME, address: str = "192.0.2.1") -> None:
         """Go to a master that accepts."""
-        with self.guard.admit(credentials, address) as accepted:
+        with self.admit(credentials, address) as accepted:
             accepted()
 
     def fail(self, credentials: Mapping[str, str] = WRONG, address: str = "192.0.2.1", fault: Exception | None = None) -> None:
         """Go to a master that refuses; what the guard itself raises comes out."""
         refusal = fault or Unauthenticated("no")
-        with pytest.raises(type(refusal)) as caught, self.guard.admit(credentials, address):
+        with pytest.raises(type(refusal)) as caught, self.admit(credentials, address):
             raise refusal
         if caught.value is not refusal:
             raise caught.value

@@ -138,7 +138,7 @@ class Siege:
     def attack(self, addresses: Iterator[str], every: float, users: Iterator[str]) -> None:
         """Try another password, and come again."""
         self.at(self.house.now + self.random.uniform(0, 2 * every), partial(self.attack, addresses, every, users))
-        attempt = self.house.guard.admit({**WRONG, "username": next(users)}, next(addresses))
+        attempt = self.house.admit({**WRONG, "username": next(users)}, next(addresses))
         try:
             attempt.__enter__()
         except Throttled:
@@ -153,7 +153,7 @@ class Siege:
         """Log in with a good password, again until it works or five seconds are over."""
         first = self.house.now if since is None else since
         self.tally.good += since is None
-        attempt = self.house.guard.admit({**ME, "username": user}, address)
+        attempt = self.house.admit({**ME, "username": user}, address)
         try:
             accepted = attempt.__enter__()
         except Throttled as fault:

@@ -20,7 +20,7 @@ def inside(house: Gatehouse, count: int, username: str = "me") -> Iterator[threa
     entered, release = threading.Semaphore(0), threading.Event()
 
     def hold(number: int) -> None:
-        with house.guard.admit({**ME, "username": username, "password": f"held-{number}"}, f"198.51.100.{number}"):
+        with house.admit({**ME, "username": username, "password": f"held-{number}"}, f"198.51.100.{number}"):
             entered.release()
             release.wait(10)
 
@@ -48,7 +48,7 @@ def test_only_a_few_logins_are_at_the_master_at_one_time() -> None:
     house = Gatehouse(burst=10, gate_wait_seconds=0.001)
     house.log_in()
     with inside(house, 2):
-        with pytest.raises(Throttled, match="too many logins at one time"), house.guard.admit(WRONG, "192.0.2.9"):
+        with pytest.raises(Throttled, match="too many logins at one time"), house.admit(WRONG, "192.0.2.9"):
             pass
         house.log_in()  # proven
 
@@ -78,7 +78,7 @@ def test_a_login_takes_its_turn_when_another_is_done() -> None:
 
 def test_a_login_leaves_the_gate_as_soon_as_the_master_has_accepted_it() -> None:
     house = Gatehouse(concurrency=1, gate_wait_seconds=0.001)
-    with house.guard.admit(ME, "192.0.2.1") as accepted:
+    with house.admit(ME, "192.0.2.1") as accepted:
         accepted()
         house.log_in({**ME, "username": "other"})
 
@@ -89,7 +89,7 @@ def test_a_login_that_finds_no_turn_costs_nothing() -> None:
     house = Gatehouse(burst=2, concurrency=1, gate_wait_seconds=0.0)
     with inside(house, 1):
         for _ in range(5):
-            with pytest.raises(Throttled, match="at one time"), house.guard.admit(ME, "192.0.2.1"):
+            with pytest.raises(Throttled, match="at one time"), house.admit(ME, "192.0.2.1"):
                 pass
 
     house.fail(ME)
@@ -139,6 +139,6 @@ def test_an_attempt_whose_allowance_was_used_up_while_it_waited_is_throttled_and
 def test_the_queue_before_the_gate_is_bounded() -> None:
     house = Gatehouse(gate_waiting=0)
 
-    with pytest.raises(Throttled, match="too many logins at one time") as caught, house.guard.admit(ME, "192.0.2.1"):
+    with pytest.raises(Throttled, match="too many logins at one time") as caught, house.admit(ME, "192.0.2.1"):
         pass
     assert caught.value.retry_after_seconds == GATE_WAIT_SECONDS

@@ -158,7 +158,7 @@ def test_a_fresh_token_passes_though_the_neighbours_have_used_up_the_allowance()
     here.clock.now += 6.0
 
     assert here.sessions.of(request(x_auth_token=OTHER)).identity.user == "alice"
-    with here.guard.admit({"token": OTHER}, "192.0.2.1"):
+    with here.guard.admit(here.guard.shown({"token": OTHER}), "192.0.2.1"):
         pass
 
 
@@ -237,16 +237,16 @@ def test_who_has_not_authenticated_takes_no_slot_from_who_has() -> None:
 
 def test_what_a_call_counts_to_is_the_user_behind_it_once_the_master_has_said_so() -> None:
     here = world(burst=10**6)
-    before = [here.sessions.holder_of(credentials, "2001:db8::1") for credentials in ({"token": TOKEN}, GOOD)]
+    before = [here.sessions.holder_of(here.guard.shown(credentials), "2001:db8::1") for credentials in ({"token": TOKEN}, GOOD)]
     here.sessions.of(request(x_auth_token=TOKEN))
     session = here.sessions.login({**GOOD, "username": " Alice"}, request())
 
     assert [holder.proven for holder in before] == [False, False]
     assert {holder.address for holder in before} == {"2001:db8::/64"}
     shown = [{"token": TOKEN}, {"token": session.token}, {**GOOD, "username": " Alice"}]
-    assert {here.sessions.holder_of(credentials, "192.0.2.1") for credentials in shown} == {Holder("192.0.2.1/32", "user pam:alice")}
+    assert {here.sessions.holder_of(here.guard.shown(credentials), "192.0.2.1") for credentials in shown} == {Holder("192.0.2.1/32", "user pam:alice")}
     here.sessions.logout(session, request())
-    assert not here.sessions.holder_of({"token": session.token}, "192.0.2.1").proven
+    assert not here.sessions.holder_of(here.guard.shown({"token": session.token}), "192.0.2.1").proven
 
 
 def test_what_is_remembered_has_an_end() -> None:
