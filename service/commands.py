@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from service.audit.records import Act
 from service.audit.trail import Audit
 from service.auth.call_policy import CallPolicy, KnownCaller, PolicyCall
-from service.auth.guard import Guard, Shown
+from service.auth.guard import Guard, ShownCredentials
 from service.auth.identity import Identity, Proof, Scope
 from service.clients import Client
 from service.errors import Fault, Overloaded, Throttled, Unauthenticated
@@ -89,7 +89,7 @@ class Commands:
         enabled_clients: tuple[str, ...],
         sync_jobs: Slots,
         quick_calls: Slots,
-        holder_of: Callable[[Shown, str], Holder],
+        holder_of: Callable[[ShownCredentials, str], Holder],
         may_call: Callable[[Mapping[str, Any], str], None] = lambda _credentials, _address: None,
         audit: Audit | None = None,
         rules: CallPolicy | None = None,
@@ -167,7 +167,7 @@ class Commands:
             run = run_low or self._gateway.run
             return self._run_all(admissions, info, lambda low, request: run(low, dataclasses.replace(request, is_kept=nobody_keeps)))
 
-    def _holder(self, shown: list[Shown], info: RequestInfo, proof: Proof | None) -> Holder:
+    def _holder(self, shown: list[ShownCredentials], info: RequestInfo, proof: Proof | None) -> Holder:
         """Return whose share of the slots a request counts to: that of the first of its lows' users who are proven, if there is one."""
         if proof is not None:
             return proof.identity.holder_at(info.address)
@@ -291,7 +291,7 @@ class Commands:
             request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline, is_kept=self._is_kept)
             return run_low(low, request)
 
-    def _admitted(self, low: Low, shown: Shown, info: RequestInfo, welcome: Welcome) -> contextlib.AbstractContextManager[Callable[[], None]]:
+    def _admitted(self, low: Low, shown: ShownCredentials, info: RequestInfo, welcome: Welcome) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Let a low's credentials through to the master inside the block; yields what to call when it has accepted them."""
 
         def no_stranger() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from service.blocks import Block
 from service.bounded import Bounded
@@ -22,7 +22,8 @@ def slots_together(limit: int, share: float) -> int:
     return math.ceil(math.ceil(limit / share) / share)
 
 
-class Holder(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Holder:
     """
     Who holds a slot.
 

@@ -100,7 +100,7 @@ class Gates:
     strangers: Gate
 
 
-class Shown(NamedTuple):
+class ShownCredentials(NamedTuple):
     """Credentials as somebody shows them. digest: what `Proven` knows them by, worked out once for all that is done with them."""
 
     credentials: Mapping[str, Any]
@@ -132,7 +132,7 @@ class Attempt:
     good: the master accepted them, now or lately; known: lately, so that it need not judge them.
     """
 
-    shown: Shown
+    shown: ShownCredentials
     address: str
     allowances: Allowances
     gates: Gates
@@ -269,14 +269,14 @@ class Guard:
         self.proven.seconds = proven_seconds
         self._allowances.adjust(**allowances)
 
-    def shown(self, credentials: Mapping[str, Any]) -> Shown:
+    def shown(self, credentials: Mapping[str, Any]) -> ShownCredentials:
         """Take credentials as somebody shows them."""
-        return Shown(credentials, self.proven.digest_of(credentials))
+        return ShownCredentials(credentials, self.proven.digest_of(credentials))
 
     @contextlib.contextmanager
     def admit(
         self,
-        shown: Shown,
+        shown: ShownCredentials,
         address: str,
         asked: Mapping[str, Any] = NOTHING,
         *,
@@ -328,7 +328,7 @@ class Guard:
         """Judge inside the block a secret that the master does not know, and that is guessed as passwords are; as `Allowances.judging`."""
         return self._allowances.judging(f"{what} from {self._grouping.of(address)}")
 
-    def knows(self, shown: Shown) -> bool:
+    def knows(self, shown: ShownCredentials) -> bool:
         """Say whether the master accepted these credentials lately, so that they need no turn."""
         return self.proven.has(shown.digest)
 
@@ -336,6 +336,6 @@ class Guard:
         """Let credentials pass that the master has just made: failures of a neighbour at the same address are not theirs."""
         self.proven.add(self.proven.digest_of(credentials))
 
-    def forget(self, shown: Shown) -> None:
+    def forget(self, shown: ShownCredentials) -> None:
         """Let credentials that the master has called dead pay like any others."""
         self.proven.drop(shown.digest)

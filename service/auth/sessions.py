@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
-from service.auth.guard import Guard, Shown
+from service.auth.guard import Guard, ShownCredentials
 from service.auth.identity import SCOPED_TOKEN, Identity, Scope, Session, is_named, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
@@ -199,7 +199,7 @@ class Sessions:
         token = credentials.get("token")
         self._access.admit(address, str(credentials.get("username", "")) if token is None else self._look_up(token, address).identity.user)
 
-    def holder_of(self, shown: Shown, address: str) -> Holder:
+    def holder_of(self, shown: ShownCredentials, address: str) -> Holder:
         """Return whose share of the slots a call with these credentials counts to: a user's, if the master accepted them lately."""
         credentials = shown.credentials
         token = credentials.get("token")
@@ -282,7 +282,7 @@ class Sessions:
         self._remember(digest, session)
         return session
 
-    def _guarded(self, shown: Shown, token: str, address: str, timeout: float | None) -> dict[str, Any] | None:
+    def _guarded(self, shown: ShownCredentials, token: str, address: str, timeout: float | None) -> dict[str, Any] | None:
         told: dict[str, Any] = {}
         try:
             with self._guard.admit(shown, address, told) as accepted:

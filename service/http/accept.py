@@ -32,8 +32,8 @@ def entries_of(header: str) -> Iterator[MediaRange]:
 def accepted(header: str) -> dict[str, float]:
     """Return the best quality of each name; a malformed one counts as 1."""
     found: dict[str, float] = {}
-    for name, _, quality in entries_of(header):
-        found[name] = max(1.0 if quality is None else quality, found.get(name, 0.0))
+    for entry in entries_of(header):
+        found[entry.name] = max(1.0 if entry.quality is None else entry.quality, found.get(entry.name, 0.0))
     return found
 
 

@@ -103,7 +103,7 @@ def test_strangers_change_nothing_for_who_has_authenticated(limit: int, share: f
     with alone.stack, crowded.stack:
         for address, user, times in asks:
             here = Holder(address, user)
-            crowded.ask(here._replace(proven=False), times)
+            crowded.ask(dataclasses.replace(here, proven=False), times)
 
             assert crowded.ask(here, times) == alone.ask(here, times)
 
@@ -152,7 +152,7 @@ def test_who_is_refused_is_told_why_and_when_to_come_back() -> None:
         with pytest.raises(ShareTaken, match=r"limits\.share") as over, here.slots.take(Holder("b", "another")):
             pass
         for each in strangers(50):
-            here.ask(each._replace(proven=True))
+            here.ask(dataclasses.replace(each, proven=True))
         with pytest.raises(Overloaded, match="all 8 slots for jobs are taken") as full, here.slots.take(Holder("b", "another")):
             pass
     (stranger,) = strangers(1)
