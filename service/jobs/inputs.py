@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from service.jobs.job_request import JobRequest
@@ -25,7 +25,7 @@ def kept(request: JobRequest, *, secrets_too: bool) -> bytes | None:
     except (TypeError, ValueError, RecursionError):
         return None
     # Looked through only if it is short: that takes time.
-    if len(text) > LIMIT_BYTES or json.loads(text) != inputs or (not secrets_too and looks_secret(request)):
+    if len(text) > LIMIT_BYTES or json.loads(text) != inputs or (not secrets_too and looks_secret(request.functions, inputs)):
         return None
     return text.encode()
 
@@ -35,10 +35,9 @@ def request_of(asked: Mapping[str, Any], inputs: Mapping[str, Any]) -> JobReques
     return JobRequest.model_validate({**{name: value for name, value in asked.items() if name in JobRequest.model_fields}, **inputs})
 
 
-def looks_secret(request: JobRequest) -> bool:
+def looks_secret(functions: Collection[str], inputs: Mapping[str, Any]) -> bool:
     """Say whether a function, a name or a text in what it gets, tells of a secret. What is nested deeper than `redact` looks counts as one."""
-    inputs = request.inputs
-    return any(map(is_secret, request.functions)) or redact(inputs) != inputs or any(map(_SUSPECT.search, _texts(inputs)))
+    return any(map(is_secret, functions)) or redact(inputs) != inputs or any(map(_SUSPECT.search, _texts(inputs)))
 
 
 def _texts(value: Any) -> Iterator[str]:

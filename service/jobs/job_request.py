@@ -42,6 +42,10 @@ _TARGETED: dict[str, Any] = {
     "else": {"properties": dict.fromkeys(sorted(_OF_MINIONS), False)},
 }
 
+# Made once, and what most values are: each request needs four digests.
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str)
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
 M = TypeVar("M", bound=BaseModel)
 Function = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*$"})]
 # A share of minions.
@@ -251,14 +255,16 @@ def policy_of(kept: Mapping[str, Any]) -> SuccessPolicy:
 def digest_of(value: object) -> str:
     """Return what two equal values have in common, such as the arguments of a job and those that come back in its returns."""
     try:
-        return hashlib.sha256(json.dumps(_plain(value), sort_keys=True, default=str).encode()).hexdigest()
+        return hashlib.sha256(_CANONICAL.encode(_plain(value)).encode()).hexdigest()
     except RecursionError:
         return ""  # Nested deeper than a request can be, so it is nobody's.
 
 
 def _plain(value: object) -> object:
     """Return a value whose names are all strings: others cannot be sorted among them."""
-    if isinstance(value, Mapping):
+    if type(value) in _ATOMS:
+        return value
+    if type(value) is dict or isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
 

@@ -46,8 +46,8 @@ def submit(jobs: Submissions, asked: SequenceCall, key: str | None) -> tuple[Job
     known = jobs.store.keyed(owner, key) if key is not None else None
     if known is None:
         _check(jobs, asked)
-        new = jobs.new_record(asked.request, asked.session.identity, key)
-        record = dataclasses.replace(new, status="running", expected=len(asked.request.steps), concurrency_group=asked.request.group)
+        begun = {"status": "running", "expected": len(asked.request.steps), "concurrency_group": asked.request.group}
+        record = jobs.new_record(asked.request, asked.session.identity, key, asked.request.fingerprint, **begun)
         first = jobs.running.sequences.begin(record)
         if first is None:
             _start(jobs, record, asked)

@@ -115,9 +115,8 @@ class Submissions:
             return self._again(known, call), True
         self.check_notice(call.request)
         self.running.check_room()
-        record = dataclasses.replace(
-            self.new_record(call.request, call.session.identity, key), fingerprint=call.fingerprint, parent=call.parent, concurrency_group=call.request.group
-        )
+        fingerprint, group = call.fingerprint, call.request.group
+        record = self.new_record(call.request, call.session.identity, key, fingerprint, parent=call.parent, concurrency_group=group)
         try:
             return self._publish(record, call, intends=True), False
         except KeyTaken as taken:
@@ -145,10 +144,10 @@ class Submissions:
         if request.notify is not None and not self._may_notify(request.notify):
             raise Unprocessable("no notice may be sent there", errors=[{"pointer": "/notify", "detail": "jobs.notify_urls does not allow it"}])
 
-    def new_record(self, request: JobRequest | SequenceRequest, who: Identity, key: str | None) -> JobRecord:
-        """Return what is stored of a request."""
-        now, ends_at, kept_of = self._now(), self._monotonic() + request.deadline, (request.fingerprint, request.kept(), "")
-        return JobRecord(self.new_jid(), owner_of(who), key, *kept_of, now, now + request.deadline, self._boot, ends_at, token=who.token)
+    def new_record(self, request: JobRequest | SequenceRequest, who: Identity, key: str | None, fingerprint: str, **known: Any) -> JobRecord:
+        """Return what is stored of a request. known: more of its fields."""
+        now, ends_at, kept_of = self._now(), self._monotonic() + request.deadline, (fingerprint, request.kept(), "")
+        return JobRecord(self.new_jid(), owner_of(who), key, *kept_of, now, now + request.deadline, self._boot, ends_at, token=who.token, **known)
 
     def is_overdue(self, record: JobRecord) -> bool:
         """Say whether a job's deadline has passed."""

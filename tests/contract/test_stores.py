@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +58,22 @@ def test_what_was_stored_is_there_after_a_restart(reopen: Open) -> None:
     assert again.part(JID, "b") == GOOD
     assert (again.job("1"), again.part(JID, "c"), again.keyed("pam:x", "k")) == (None, None, None)
     again.close()
+
+
+def test_a_jobs_minions_are_the_same_with_their_returns_and_without(store: Store) -> None:
+    failures = [{"id": 'ä\x00"\\', "comment": "\U0001f9c2"}]
+    told = dataclasses.replace(GOOD, status="failed", reason="no", why="x", retcode={"a": [1.5, None]}, flags={"failures": failures, "size": math.inf}, wave=3)
+    parts = {
+        f"minion-{number:04}": PartRecord("waiting") if number % 3 else dataclasses.replace(told, at=round(1.8e9 + number / 7, 6)) for number in range(1100)
+    }
+    parts |= {'ä"': dataclasses.replace(told, at=0.0), "\U0001f9c2": PartRecord("unknown", why="in_doubt")}
+    store.save([Change(job(), parts)])
+    whole, facts = store.parts(JID, bodies=True), store.parts(JID, bodies=False)
+
+    assert whole == parts
+    assert list(whole) == list(facts) == sorted(parts)
+    assert facts == {minion: dataclasses.replace(part, body=None) for minion, part in parts.items()}
+    assert store.parts("1", bodies=False) == {}
 
 
 def test_a_key_belongs_to_the_job_that_had_it_first(store: Store) -> None:

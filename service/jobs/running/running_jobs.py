@@ -116,7 +116,7 @@ class RunningJobs:
 
     def check_room(self) -> None:
         """Raise Overloaded when no further job can be followed."""
-        if len(self.watched.all()) >= self._terms.most <= self.watched.open_jobs:
+        if self.watched.count >= self._terms.most <= self.watched.open_jobs:
             raise Overloaded(f"{self._terms.most} jobs are under way (jobs.open)", retry_after_seconds=5)
 
     def claim(self, record: JobRecord, credentials: Credentials) -> bool:

@@ -62,6 +62,11 @@ class WatchedJobs:
         return self._jobs.get(jid)
 
     @property
+    def count(self) -> int:
+        """How many are watched."""
+        return len(self._jobs)
+
+    @property
     def open_jobs(self) -> int:
         """How many are not over."""
         return sum(not job.is_over for job in self.all())

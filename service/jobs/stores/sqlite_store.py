@@ -24,6 +24,7 @@ from service.jobs.stores.sqlite_rows import (
     PUT_JOB,
     SELECT,
     bytes_of,
+    facts_of,
     find_job,
     first_of_group,
     job_of,
@@ -177,10 +178,11 @@ class SqliteStore:
 
     def parts(self, jid: str, *, bodies: bool) -> dict[str, PartRecord]:
         """See Store."""
-        wanted = ", ".join(name if bodies or name != "body" else "NULL" for name in PART_FIELDS)
         with self._reading() as db:
-            rows = db.execute(f"SELECT minion, {wanted} FROM part WHERE jid = ? ORDER BY minion", (jid,)).fetchall()
-        return {row[0]: part_of(row[1:]) for row in rows}
+            if not bodies:
+                return dict(facts_of(db, jid))
+            rows = db.execute(f"SELECT minion, {', '.join(PART_FIELDS)} FROM part WHERE jid = ? ORDER BY minion", (jid,))
+            return {minion: part_of(row) for minion, *row in rows}
 
     def part(self, jid: str, minion: str) -> PartRecord | None:
         """See Store."""
@@ -332,6 +334,8 @@ class SqliteStore:
     # A full volume lets nothing be deleted, and jobs could not be closed; so some room is kept back. The writer's thread alone, after the start.
 
     def _need_room(self) -> None:
+        if self.takes_jobs():
+            return
         self._fill_ballast()
         if not self.takes_jobs():
             raise StorageFull(f"the volume of {self._path} is full: running jobs are closed, new ones are refused", retry_after_seconds=60)
