@@ -21,6 +21,7 @@ from tests.compat.browser import Browser, browser
 from tests.compat.conftest import ARTIFACTS
 from tests.contract.conftest import Api, Listens, fake_api
 from tests.contract.test_v1_jobs import fake, gateway_of, get, post, returned
+from tests.unit.jobs.test_state_events import said
 
 __all__ = ["fake"]
 AXE = Path(__file__).parents[1] / "compat" / "node" / "node_modules" / "axe-core" / "axe.min.js"
@@ -60,6 +61,22 @@ MANY = """async (prefix, number) => {
         await new Promise((resolve) => requestAnimationFrame(resolve));
     }
     return [document.querySelectorAll(".cell").length, Math.max(...took)];
+}"""
+# A state of many minions at once: how many of the one that is looked at are there, and the milliseconds of the longest update.
+MANY_STATES = """async (number) => {
+    const { LiveStates } = await import("/ui/live-states.js");
+    const states = new LiveStates();
+    document.getElementById("main").replaceChildren(states.element, states.of("minion-0"));
+    const took = [];
+    for (let state = 0; state < 5; state += 1) {
+        const began = performance.now();
+        for (let minion = 0; minion < number; minion += 1)
+            states.add({ minion: `minion-${minion}`, number: state, of: 5, result: "changed", id: "a", name: "b", seconds: 0.1, comment: "done" });
+        states.draw();
+        took.push(performance.now() - began);
+        await new Promise((resolve) => requestAnimationFrame(resolve));
+    }
+    return [document.querySelectorAll(".states li").length, Math.max(...took)];
 }"""
 AXE_FOUND = "return { violations: found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]), passes: found.passes.map((one) => one.id) };"
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script>"
@@ -186,6 +203,33 @@ def test_a_job_is_seen_while_it_happens_and_run_again_on_the_failed(fake: Api, l
     assert complaints(window) == []
 
 
+def deliver_state(api: Api, jid: str, minion: str, number: int, text: str) -> None:
+    gateway_of(api).hub.deliver(said(minion, number, jid=jid, result=False, name=text, comment=text, __id__=text).raw)
+
+
+@pytest.mark.slow
+def test_the_states_of_a_minion_appear_as_they_end(fake: Api, listens: Listens, window: Browser) -> None:
+    gateway_of(fake).master.silent = {"minion-1", "minion-2"}
+    jid = post(fake, "", fun="state.apply").json()["jid"]
+    deliver_state(fake, jid, "minion-1", 0, "before")
+    log_in(window, listens(fake), fake, f"/v1/jobs/{jid}")
+    see(window, ".latest", "minion-1: state 1 of 3, failed: before")
+    window.call(PRESS, ".grid", "Enter")
+    see(window, ".states li", "before")
+    deliver_state(fake, jid, "minion-1", 1, HOSTILE)
+    deliver_state(fake, jid, "minion-2", 0, "another's")
+    see(window, ".states li", HOSTILE)
+    see(window, ".latest", "another's")
+
+    assert window.call(COUNT, ".states li") == 2
+    assert window.call(COUNT, "#main img, #main script") == 0
+    # What it returns takes their place.
+    deliver(fake, jid, "minion-1", well=False)
+    see(window, ".states .diff", "new")
+    assert window.call(COUNT, ".states li") == 3
+    assert complaints(window) == []
+
+
 @pytest.mark.slow
 def test_a_job_is_cancelled(fake: Api, listens: Listens, window: Browser) -> None:
     gateway_of(fake).master.silent = {"minion-1", "minion-2"}
@@ -218,6 +262,7 @@ def test_everybody_can_use_it(fake: Api, listens: Listens, window: Browser, axe:
         gateway_of(fake).hub.deliver(
             returned(jid, "minion-1", fun="state.apply", fun_args=["app"], **{"return": states("app config"), "retcode": 2, "success": False})
         )
+    deliver_state(fake, jids[0], "minion-2", 0, "app config")
     url = listens(fake)
     window.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     window.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -226,6 +271,7 @@ def test_everybody_can_use_it(fake: Api, listens: Listens, window: Browser, axe:
         ("login", "/ui/", "form.login"),
         ("jobs", "/ui/", "table td"),
         ("job", f"/v1/jobs/{jids[0]}", ".cell"),
+        ("live", f"/v1/jobs/{jids[0]}", ".latest"),
         ("help", "/ui/help", ".help"),
     ):
         if view == "jobs":
@@ -237,6 +283,9 @@ def test_everybody_can_use_it(fake: Api, listens: Listens, window: Browser, axe:
         if view == "job":
             window.call(PRESS, ".grid", "Enter")
             see(window, ".return h2", "minion-1")
+        if view == "live":
+            window.call(PRESS, ".grid", "ArrowRight")
+            see(window, ".states li", "app config")
         window.screenshot(ARTIFACTS / f"ui-{view}-{scheme}-{width}.png")
         found = window.call(f"async () => {{ {axe}; const found = await axe.run(); {AXE_FOUND} }}")
         assert found["violations"] == [], json.dumps(found, indent=1)
@@ -252,6 +301,9 @@ def test_of_thousands_of_minions_only_those_that_can_be_seen_are_there(fake: Api
 
     print(f"an update of 2,000 minions took at most {longest:.1f} ms")
     assert 0 < cells < 1200
+    rows, longest = window.call(MANY_STATES, 2000)
+    print(f"a state of each of 2,000 minions took at most {longest:.1f} ms")
+    assert rows == 5
 
 
 def test_the_page_knows_every_status(tmp_path: Path) -> None:

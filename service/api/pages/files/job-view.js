@@ -2,10 +2,12 @@
 
 import { ask } from "./api.js";
 import { PREFIX, badge, duration, el, moment, say, words } from "./dom.js";
+import { LiveStates } from "./live-states.js";
 import { MinionGrid } from "./minion-grid.js";
 import { returnView } from "./return-view.js";
 
 const OPEN = new Set(["publishing", "in_doubt", "queued", "running"]);
+const RETURNED = new Set(["ok", "failed"]);
 
 export async function jobView(session, jid) {
   const url = `/v1/jobs/${jid}`;
@@ -13,6 +15,8 @@ export async function jobView(session, jid) {
   chips.className = "chips";
   actions.className = "actions";
   const grid = new MinionGrid((minion) => choose(minion));
+  const live = new LiveStates();
+  let chosen = null;
   let job = await ask("GET", url);
 
   function render() {
@@ -31,8 +35,10 @@ export async function jobView(session, jid) {
   }
 
   async function choose(minion) {
+    chosen = minion;
     try {
-      shown.replaceChildren(await returnView(jid, minion));
+      const view = await returnView(jid, minion, (id) => (id === chosen ? live.of(id) : null));
+      if (chosen === minion) shown.replaceChildren(view);
     } catch (fault) {
       shown.replaceChildren(el("p", { class: "fault", role: "alert" }, fault.message));
     }
@@ -55,11 +61,13 @@ export async function jobView(session, jid) {
   }
 
   render();
-  if (OPEN.has(job.status)) follow(url, { onMinion, onStatus: reload });
+  if (OPEN.has(job.status)) follow(url, { onMinion, onState: (event) => live.add(event), onStatus: reload });
 
   function onMinion(event) {
     grid.set({ [event.minion]: event.status });
     renderSoon();
+    if (RETURNED.has(event.status)) live.forget(event.minion);
+    if (event.minion === chosen) choose(chosen);
   }
 
   let waiting = null;
@@ -68,13 +76,14 @@ export async function jobView(session, jid) {
   }
 
   const files = el("p", { class: "line" }, el("a", { href: `${PREFIX}${url}/log`, download: `${jid}.log` }, "Log"), " ", el("a", { href: `${PREFIX}${url}/junit`, download: `${jid}.xml` }, "JUnit"));
-  return el("section", { class: "job" }, head, actions, chips, grid.element, shown, files);
+  return el("section", { class: "job" }, head, actions, chips, grid.element, live.element, shown, files);
 }
 
 // The browser connects again by itself, and says which event it had last.
-function follow(url, { onMinion, onStatus }) {
+function follow(url, { onMinion, onState, onStatus }) {
   const source = new EventSource(`${PREFIX}${url}/events`);
   source.addEventListener("minion", (event) => onMinion(JSON.parse(event.data)));
+  source.addEventListener("state", (event) => onState(JSON.parse(event.data)));
   source.addEventListener("status", async (event) => {
     const told = JSON.parse(event.data);
     say(`The job is ${told.status}.`);

@@ -23,8 +23,13 @@ export class MinionGrid {
 
   // statuses: of each minion, by id; only what changed is drawn again.
   set(statuses) {
-    for (const [id, status] of Object.entries(statuses)) this.statuses.set(id, status);
-    this.choose(this.filter);
+    let isSorted = !this.filter;
+    for (const [id, status] of Object.entries(statuses)) {
+      isSorted &&= this.statuses.has(id);
+      this.statuses.set(id, status);
+    }
+    if (isSorted) this.soon();
+    else this.choose(this.filter);
   }
 
   choose(filter) {

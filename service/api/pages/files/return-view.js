@@ -5,16 +5,17 @@ import { badge, duration, el } from "./dom.js";
 
 const MOST_STATES = 2000;
 
-export async function returnView(jid, minion) {
+// live: makes a list of the states that are told of while the minion has not returned.
+export async function returnView(jid, minion, live) {
   const part = await ask("GET", `/v1/jobs/${jid}/minions/${encodeURIComponent(minion)}`);
   const why = part.reason ?? part.why;
   const head = [el("h2", {}, minion), badge(part.status), why ? ` ${why.replaceAll("_", " ")}` : "", part.unverified ? " (from the job cache)" : ""];
-  return el("article", { class: "return", "aria-label": `Return of ${minion}` }, el("div", { class: "line" }, head), ...body(part));
+  return el("article", { class: "return", "aria-label": `Return of ${minion}` }, el("div", { class: "line" }, head), ...body(part, () => live(minion)));
 }
 
-function body(part) {
+function body(part, live) {
   if (part.omitted) return [el("p", {}, "Its return was too large to be kept.")];
-  if (!("return" in part)) return [el("p", {}, "It has not returned.")];
+  if (!("return" in part)) return [el("p", {}, "It has not returned."), live()];
   const raw = el("details", {}, el("summary", {}, "The return as it came"), el("pre", {}, JSON.stringify(part.return, null, 2)));
   const states = statesOf(part.return);
   return states ? [timeline(states), raw] : [el("pre", {}, typeof part.return === "string" ? part.return : JSON.stringify(part.return, null, 2)), raw];
@@ -40,9 +41,15 @@ function stateLine(state, longest) {
   const word = state.result === null ? "would change" : state.result === false ? "failed" : changes ? "changed" : "ok";
   const bar = el("meter", { min: 0, max: longest, value: took(state), title: duration(took(state)), "aria-label": "Duration" });
   const title = `${state.__id__ ?? ""}: ${state.name ?? ""}`;
-  const line = el("div", { class: "line" }, badge(word.replaceAll(" ", "_")), el("code", {}, title), bar, el("span", { class: "took" }, duration(took(state))));
-  const comment = word === "ok" ? [] : [el("p", {}, String(state.comment ?? ""))];
-  return el("li", {}, line, ...comment, ...(changes ? [el("pre", { class: "diff" }, ...diff(changes))] : []));
+  const row = stateRow(word.replaceAll(" ", "_"), title, duration(took(state)), String(state.comment ?? ""), bar);
+  if (changes) row.append(el("pre", { class: "diff" }, ...diff(changes)));
+  return row;
+}
+
+// A state as an item of a list: how it ended, and its comment where it says more than that all is well.
+export function stateRow(word, title, took, comment, bar = null) {
+  const line = el("div", { class: "line" }, badge(word), el("code", {}, title), bar, el("span", { class: "took" }, took));
+  return el("li", {}, line, word === "ok" ? null : el("p", {}, comment));
 }
 
 // A diff that a state made is coloured line by line; other changes are written as they are.
