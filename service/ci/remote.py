@@ -117,7 +117,8 @@ class Remote:
                 yield answer
         except urllib.error.HTTPError as fault:
             with fault:
-                self._met = True
+                # A proxy answers for a server that is not there, and not in JSON.
+                self._met = self._met or fault.code not in AGAIN or "json" in (fault.headers.get("Content-Type") or "")
                 raise refusal_of(fault) from None
         except (OSError, http.client.HTTPException) as fault:
             raise Away(f"{self.url} does not answer ({getattr(fault, 'reason', None) or fault or type(fault).__name__})") from None

@@ -13,6 +13,7 @@ import pytest
 from service.ci.program import main
 from tests.contract.conftest import Api, Listens
 from tests.contract.test_v1_jobs import fake, gateway_of, token_of
+from tests.receiver import receiving
 
 __all__ = ["fake"]
 Program = Callable[..., int]
@@ -91,3 +92,11 @@ def test_who_cannot_be_reached(program: Program, fake: Api, monkeypatch: pytest.
     assert program("run", "*", "test.ping", "--patience", "0") == 10
     assert "the same command with the same key is safe" in capsys.readouterr().err
     assert gateway_of(fake).master.published == {}
+
+
+def test_a_proxy_that_answers_for_a_server_that_is_away_is_no_server(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiving() as proxy:
+        proxy.answers = [502]
+        monkeypatch.setenv("SALT_API_URL", proxy.url)
+
+        assert program("run", "*", "test.ping", "--patience", "0") == 10

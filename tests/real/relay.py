@@ -1,10 +1,14 @@
-"""What stands between a server and its master: a relay of the event bus that a test can cut, and a gate before the request port that it can shut."""
+"""
+What stands between a server and its master, or its callers: a relay of the event bus and a cable that a test can cut, and a gate before the request port
+that it can shut.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -134,15 +138,52 @@ class Gate:
                 self._is_open.wait()
                 master = socket.create_connection(self._master)
                 for source, target in ((caller, master), (master, caller)):
-                    threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+                    threading.Thread(target=_pass_on, args=(source, target, self._is_open.wait), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+
+class Cable:
+    """Stands before a port on loopback: passes on what its callers send, and what they are answered, until it is cut."""
+
+    def __init__(self, port: int) -> None:
+        self._to = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []  # guarded by _lock
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        _break(self._listener)
+        self.cut()
+
+    def cut(self) -> None:
+        """Break every connection; new ones are passed on."""
+        with self._lock:
+            ends, self._open = self._open, []
+        for end in ends:
+            _break(end)
+
+    def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            while chunk := source.recv(CHUNK):
-                self._is_open.wait()
-                target.sendall(chunk)
-        _break(source)
-        _break(target)
+            while True:
+                caller, _ = self._listener.accept()
+                server = socket.create_connection(self._to)
+                with self._lock:
+                    self._open += [caller, server]
+                for source, target in ((caller, server), (server, caller)):
+                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket, wait: Callable[[], object] = bool) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := source.recv(CHUNK):
+            wait()
+            target.sendall(chunk)
+    _break(source)
+    _break(target)
 
 
 def _break(end: socket.socket) -> None:

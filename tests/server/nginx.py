@@ -88,13 +88,19 @@ class Seen:
         return [b"ok"]
 
 
-def compose_site(folder: Path, port: int, upstream: int) -> str:
-    """Return compose.yaml's nginx.conf, without TLS, with its ports and folders moved; its other half is in *folder* then."""
+def compose_site(folder: Path, port: int, upstream: int, pair: Path | None = None) -> str:
+    """
+    Return compose.yaml's nginx.conf with its ports and folders moved; its other half is in *folder* then, and its log goes there, to `access.log`.
+
+    pair: a file with the certificate and its key; without one it speaks no TLS.
+    """
     site, common = ((ROOT / "config" / "nginx" / name).read_text(encoding="utf-8") for name in ("tls.conf", "common.conf"))
     ports = {f"127.0.0.1:{ours}": f"127.0.0.1:{upstream}" for ours in (8001, 8002)}
-    (folder / "common.conf").write_text(_moved(common, {"/tmp/": f"{folder}/", "access_log /dev/stdout main;": "", **ports}))
-    site = re.sub(r"\n *ssl_certificate.*", "", site)
-    return _moved(site, {"/tmp/": f"{folder}/", "/etc/nginx/common.conf": f"{folder}/common.conf", "8443 ssl": f"127.0.0.1:{port}"})
+    (folder / "common.conf").write_text(_moved(common, {"/tmp/": f"{folder}/", "/dev/stdout": f"{folder}/access.log", **ports}))
+    site = site if pair else re.sub(r"\n *ssl_certificate.*", "", site)
+    listens = "listen 8443" if pair else "listen 8443 ssl"
+    site = _moved(site, {"/tmp/": f"{folder}/", "/etc/nginx/common.conf": f"{folder}/common.conf", listens: f"listen 127.0.0.1:{port}"})
+    return re.sub(r"/run/secrets/tls-\w+", str(pair), site)
 
 
 def chart_site(folder: Path, port: int, upstream: int) -> str:
@@ -136,7 +142,7 @@ def play(program: str, folder: Path, site: str, texts: Iterable[str]) -> Played:
     config = {"compose": compose_site, "chart": chart_site}[site](folder, port, listener.port)
     (folder / "nginx.conf").write_text(_moved(config, {"http {": "http {" + WORD.replace("FOLDER", str(folder))}))
     callers = {f"127.{1 + in_pieces}.{number // 200}.{number % 200 + 1}": (text, in_pieces) for number, text in enumerate(texts) for in_pieces in (False, True)}
-    with _running(program, folder, port), ThreadPoolExecutor(100) as pool:
+    with running(program, folder, port), ThreadPoolExecutor(100) as pool:
         list(pool.map(lambda caller: _send(port, caller, *callers[caller]), callers))
     listener.stop()
     said = [json.loads(line) for line in (folder / "meant.log").read_bytes().decode("latin-1").rstrip("\n").split("\n")]
@@ -145,8 +151,8 @@ def play(program: str, folder: Path, site: str, texts: Iterable[str]) -> Played:
 
 
 @contextlib.contextmanager
-def _running(program: str, folder: Path, port: int) -> Iterator[None]:
-    """Run nginx. At the end its workers stay until all their connections are over, so that every request is in the log."""
+def running(program: str, folder: Path, port: int) -> Iterator[None]:
+    """Run nginx with the `nginx.conf` of a folder. At the end its workers stay until all their connections are over, so that every request is in the log."""
     command: list[str | Path] = [program, "-p", folder, "-e", folder / "error.log", "-c", folder / "nginx.conf"]
     command += ["-g", f"daemon off;{' user root;' if os.getuid() == 0 else ''}"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as nginx:

@@ -6,14 +6,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.installed import where
 from tests.real.jobs.ci_scenes import PLATFORMS, SCENES, CiStage
 
 
 def main() -> int:
     """Return 0 if every step ended as it should."""
-    print("starting a salt-master, two minions and the sidecar", flush=True)
+    nginx = where("nginx")
+    if nginx is None:
+        print("there is no nginx: apt-get install nginx-light")
+        return 1
+    print("starting a salt-master, two minions, the sidecar and nginx before it", flush=True)
     rows = []
-    with tempfile.TemporaryDirectory() as folder, CiStage(Path(folder)) as stage:
+    with tempfile.TemporaryDirectory() as folder, CiStage(Path(folder), nginx) as stage:
         for platform in PLATFORMS:
             for scene in SCENES:
                 played = stage.play(scene, platform)

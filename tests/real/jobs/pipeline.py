@@ -49,8 +49,9 @@ class Pipeline:
         return self.sidecar.login(self._who)
 
     def again(self, **settings: object) -> None:
-        """Start a process, perhaps in the place of one that is gone."""
-        self.sidecar: Sidecar = self._make(self._master_config, **self._settings, **settings).__enter__()
+        """Start a process, perhaps in the place of one that is gone. settings: over the pipeline's own; None takes one away."""
+        chosen = {name: value for name, value in {**self._settings, **settings}.items() if value is not None}
+        self.sidecar: Sidecar = self._make(self._master_config, **chosen).__enter__()
 
     def post(self, query: str = "", key: str = "", **asked: Any) -> Answer:
         return self.send({"tgt": "*", **asked}, query, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +15,16 @@ pytestmark = [pytest.mark.master, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[CiStage]:
+def stage(program: Callable[[str, str], str]) -> Iterator[CiStage]:
+    nginx = program("nginx", "nginx-light")
     # pytest's own folders may be too long for the sockets.
-    with tempfile.TemporaryDirectory() as folder, CiStage(Path(folder)) as made:
+    with tempfile.TemporaryDirectory() as folder, CiStage(Path(folder), nginx) as made:
         yield made
 
 
-@pytest.mark.parametrize(("scene", "platform"), list(zip(SCENES, itertools.cycle(PLATFORMS), strict=False)), ids=lambda one: getattr(one, "title", one))
+@pytest.mark.parametrize(
+    ("scene", "platform"), list(zip(SCENES, itertools.cycle(PLATFORMS), strict=False)), ids=lambda one: one.title if isinstance(one, Scene) else one
+)
 def test_a_step_ends_as_it_should(stage: CiStage, scene: Scene, platform: str) -> None:
     played = stage.play(scene, platform)
 

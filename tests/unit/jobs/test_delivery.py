@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import hashlib
 import hmac
 import socket
@@ -13,21 +12,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import ValidationError
 
 from service.demo.embedded import PATIENCE_SECONDS, until
 from service.jobs.notify.delivery import deliver, is_allowed
 from service.jobs.notify.look_ups import LookUps
 from service.settings.job_settings import JobSettings
+from tests.certificate import certificate
 from tests.receiver import receiving
 
 
@@ -94,18 +89,6 @@ def test_a_notice_is_signed_and_taken_with_2xx_alone() -> None:
     assert [path for path, _, _ in receiver.got] == ["/hooks/a?b=c"] * 3
     assert (path, body, headers["content-type"]) == ("/hooks/a?b=c", b"{}", "application/json")
     assert headers["x-hub-signature-256"] == "sha256=" + hmac.new(b"secret", b"{}", hashlib.sha256).hexdigest()
-
-
-def certificate(folder: Path) -> Path:
-    """Make a certificate of 127.0.0.1, and its key, in one file."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
-    now = dt.datetime.now(dt.timezone.utc)
-    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(days=1))
-    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    file = folder / "pair.pem"
-    file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM) + private)
-    return file
 
 
 @pytest.mark.parametrize("trusted", [True, False])
