@@ -20,6 +20,10 @@ COPIES = {
     "files/scripts": ("config/compose", "master-ping.py"),
     "files/runbooks": ("docs/runbooks", "*.md"),
 }
+# What templates/monitoring.yaml replaces in the rules: several releases share one Prometheus, and each alerts of itself alone.
+OF_RELEASE = "OF_RELEASE"
+SERIES = re.compile(r"(?<![\w:\"])(up|ALERTS|(?:salt|process)_\w+|\w+:salt_[\w:]+)\b(?!\()(\{)?")
+KEY = re.compile(r"\s*(?:- )?(\w+):(?: |$)")
 TABLE = re.compile(r"(<!-- values -->\n).*?(<!-- /values -->)", re.DOTALL)
 TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
 
@@ -156,11 +160,26 @@ def generated() -> dict[Path, str]:
 
 def copies() -> dict[Path, str]:
     """Return what the chart has copies of."""
-    return {
+    found = {
         CHART / folder / path.name: path.read_text(encoding="utf-8")
         for folder, (source, pattern) in COPIES.items()
         for path in sorted((ROOT / source).glob(pattern))
     }
+    return {path: rules_of_a_release(text) if path.parent.name == "rules" else text for path, text in found.items()}
+
+
+def rules_of_a_release(text: str) -> str:
+    """Return a file of rules whose every selector says that its series are of one release; the template names that."""
+    lines, in_expr = [], False
+    for line in text.splitlines(keepends=True):
+        key = KEY.match(line)
+        in_expr = key[1] == "expr" if key else in_expr
+        lines.append(SERIES.sub(_of_release, line) if in_expr and not line.strip().startswith("#") else line)
+    return "".join(lines)
+
+
+def _of_release(match: re.Match[str]) -> str:
+    return f"{match[1]}{{{OF_RELEASE}{',' if match[2] else '}'}"
 
 
 def outdated(files: dict[Path, str]) -> list[Path]:

@@ -16,7 +16,8 @@ Json = dict[str, Any]
 COLUMNS = 24
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # In a query `@` stands for this: every series is of the chosen sidecars.
-CHOSEN = 'job=~"$job",instance=~"$instance"'
+TARGET_LABELS = ("cluster", "namespace", "release", "job", "instance")
+CHOSEN = ",".join(f'{label}=~"${label}"' for label in TARGET_LABELS)
 # Of a variable: Grafana takes the first value that it finds.
 FIRST: Json = {"current": {}, "includeAll": False}
 GOOD_WHEN_ONE = [{"color": "red", "value": None}, {"color": "green", "value": 1}]
@@ -91,25 +92,25 @@ def query_text(expr: str) -> str:
 
 def _variables(sidecars: Sidecars) -> list[Json]:
     source: Json = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "current": {}, "hide": 0, "refresh": 1}
-    return [
-        source,
-        _variable("job", "Job", "label_values(salt_api_build_info, job)"),
-        {**_variable("instance", "Instance", 'label_values(salt_api_build_info{job=~"$job"}, instance)'), **(FIRST if sidecars == "one" else {})},
-    ]
+    variables = [_variable(label, TARGET_LABELS[:place]) for place, label in enumerate(TARGET_LABELS)]
+    return [source, *variables[:-1], {**variables[-1], **(FIRST if sidecars == "one" else {})}]
 
 
-def _variable(name: str, label: str, query: str) -> Json:
+def _variable(name: str, chosen_before: Sequence[str]) -> Json:
+    """Return the choice of a label's values, of series that fit the choices before it. Away from Kubernetes there is no value of the first three, which is chosen by all."""
+    before = ",".join(f'{label}=~"${label}"' for label in chosen_before)
+    query = f"label_values(salt_api_build_info{{{before}}}, {name})" if before else f"label_values(salt_api_build_info, {name})"
     return {
         "type": "query",
         "name": name,
-        "label": label,
+        "label": name.capitalize(),
         "datasource": DATASOURCE,
         "definition": query,
         "query": {"query": query, "refId": "StandardVariableQuery"},
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "includeAll": True,
         "multi": True,
-        "allValue": ".+",
+        "allValue": ".*",
         "hide": 0,
         "refresh": 2,
         "sort": 1,

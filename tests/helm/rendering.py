@@ -59,11 +59,11 @@ def ci(name: str) -> dict[str, Any]:
     return load(CHART / "ci" / f"{name}-values.yaml")
 
 
-def render(values: Mapping[str, Any] | None = None) -> Rendered:
+def render(values: Mapping[str, Any] | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE) -> Rendered:
     """Check the values against the schema, and render."""
     with helm_python.Chart.load(CHART) as chart:
         chart.validate_schema(dict(values or {}))
-        files: dict[str, str] = chart.render(dict(values or {}), name=RELEASE, namespace=NAMESPACE)
+        files: dict[str, str] = chart.render(dict(values or {}), name=release, namespace=namespace)
     notes = "".join(text for path, text in files.items() if path.endswith("NOTES.txt"))
     documents = (item for path, text in files.items() if not path.endswith("NOTES.txt") for item in yaml.safe_load_all(text))
     return Rendered(notes, tuple(item for item in documents if item))

@@ -12,8 +12,8 @@ import yaml
 
 from service.observe.metrics.catalogue import CATALOGUE
 
-# What Prometheus and prometheus_client make, with their labels; our own metrics get `job` and `instance` at the scrape.
-TARGET = frozenset({"job", "instance"})
+# What Prometheus and prometheus_client make, with their labels; our own metrics get these at the scrape, the first three on Kubernetes.
+TARGET = frozenset({"cluster", "namespace", "release", "job", "instance"})
 FOREIGN = {
     **{f"process_{name}": TARGET for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds")},
     "up": TARGET,
@@ -89,7 +89,8 @@ def rules_of(path: Path) -> list[dict[str, Any]]:
 
 def variables_filled(expr: str) -> str:
     """Return a query as Grafana sends it, with everything chosen."""
-    for variable, value in (("$job", ".+"), ("$instance", ".+"), ("$__rate_interval", "1m"), ("$__range", "3h")):
+    everything = [(f"${name}", ".*") for name in ("cluster", "namespace", "release", "job", "instance")]
+    for variable, value in (*everything, ("$__rate_interval", "1m"), ("$__range", "3h")):
         expr = expr.replace(variable, value)
     return expr
 

@@ -109,7 +109,7 @@ def test_a_dashboard_has_its_variables_and_is_not_edited_in_place() -> None:
         dashboard = json.loads(text)
         places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
 
-        assert [variable["name"] for variable in dashboard["templating"]["list"]] == ["datasource", "job", "instance"]
+        assert [variable["name"] for variable in dashboard["templating"]["list"]] == ["datasource", "cluster", "namespace", "release", "job", "instance"]
         assert dashboard["editable"] is False
         assert {note["name"] for note in dashboard["annotations"]["list"]} == {"app.start", "bus.disconnected"}
         assert {panel["datasource"]["uid"] for panel in dashboard["panels"] if panel["type"] != "row"} == {"${datasource}"}
