@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any, get_args
 
 import pytest
@@ -19,6 +20,7 @@ from service.jobs import JobStatus
 from service.jobs.outcome import OPEN, MinionStatus
 from tests.compat.browser import Browser, browser
 from tests.compat.conftest import ARTIFACTS
+from tests.compat.ui_steps import FILL, log_in, paints, see
 from tests.contract.conftest import Api, Listens, fake_api
 from tests.contract.test_v1_jobs import fake, gateway_of, get, post, returned
 from tests.unit.jobs.test_state_events import said
@@ -27,19 +29,6 @@ __all__ = ["fake"]
 AXE = Path(__file__).parents[1] / "compat" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 NAVIGATES = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 JID = "20260101000000000000"
-# Waits for an element with such a text; gives the page's text, or what is there in its place.
-SEE = """async (selector, text) => {
-    for (let tries = 0; tries < 600; tries += 1) {
-        const found = [...document.querySelectorAll(selector)].find((one) => one.textContent.includes(text) || one.className?.includes?.(text));
-        if (found) return "seen";
-        await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-    return `no ${selector} with ${text}: ${document.body.innerText}`;
-}"""
-FILL = """async (fields) => {
-    for (const [name, value] of Object.entries(fields)) document.querySelector(`[name=${name}]`).value = value;
-    document.querySelector("form.login button").click();
-}"""
 CLICK = """async (selector, text) => [...document.querySelectorAll(selector)].find((one) => one.textContent.includes(text)).click()"""
 PRESS = """async (selector, key) => document.querySelector(selector).dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }))"""
 TEXT = """async (selector) => document.querySelector(selector).innerText"""
@@ -79,6 +68,7 @@ MANY_STATES = """async (number) => {
     return [document.querySelectorAll(".states li").length, Math.max(...took)];
 }"""
 AXE_FOUND = "return { violations: found.violations.map((one) => [one.id, one.nodes.map((node) => node.html)]), passes: found.passes.map((one) => one.id) };"
+PAINTINGS = 11
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(1)</script>"
 
 
@@ -126,22 +116,6 @@ def window(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str, str
         yield opened
 
 
-def see(window: Browser, selector: str, text: str = "") -> None:
-    assert window.call(SEE, selector, text) == "seen"
-
-
-def log_in(window: Browser, url: str, api: Api, path: str = "/ui/") -> None:
-    """Open a view of the page, and log in where it asks for that."""
-    # What the page of another test complains of, whose server is gone, is no news.
-    window.open("about:blank")
-    window.complaints()
-    window.devtools("Network.clearBrowserCookies")
-    window.open(f"{url}{path}")
-    see(window, "form.login")
-    window.call(FILL, {name: api.demo[name] for name in ("username", "password", "eauth")})
-    see(window, "#who", api.demo["username"])
-
-
 def complaints(window: Browser) -> list[str]:
     """Return what the browser complains of, but for the question who is there."""
     return [line for line in window.complaints() if "/v1/session" not in line]
@@ -150,7 +124,7 @@ def complaints(window: Browser) -> list[str]:
 @pytest.mark.slow
 def test_who_opens_a_jobs_link_logs_in_and_sees_what_each_minion_returned(api: Api, listens: Listens, window: Browser) -> None:
     jid, url = post(api, fun="test.echo", arg=["hi there"]).json()["jid"], listens(api)
-    log_in(window, url, api, f"/v1/jobs/{jid}")
+    log_in(window, url, api.demo, f"/v1/jobs/{jid}")
     see(window, "h1 .badge", "succeeded")
     see(window, ".cell", "ok")
     window.call(PRESS, ".grid", "ArrowRight")
@@ -185,7 +159,7 @@ def deliver(api: Api, jid: str, minion: str, *, well: bool) -> None:
 def test_a_job_is_seen_while_it_happens_and_run_again_on_the_failed(fake: Api, listens: Listens, window: Browser) -> None:
     gateway_of(fake).master.silent = {"minion-1", "minion-2"}
     jid = post(fake, "", fun="state.apply").json()["jid"]
-    log_in(window, listens(fake), fake, f"/v1/jobs/{jid}")
+    log_in(window, listens(fake), fake.demo, f"/v1/jobs/{jid}")
     see(window, "h1 .badge", "running")
     deliver(fake, jid, "minion-1", well=False)
     see(window, ".cell", "failed")
@@ -212,7 +186,7 @@ def test_the_states_of_a_minion_appear_as_they_end(fake: Api, listens: Listens, 
     gateway_of(fake).master.silent = {"minion-1", "minion-2"}
     jid = post(fake, "", fun="state.apply").json()["jid"]
     deliver_state(fake, jid, "minion-1", 0, "before")
-    log_in(window, listens(fake), fake, f"/v1/jobs/{jid}")
+    log_in(window, listens(fake), fake.demo, f"/v1/jobs/{jid}")
     see(window, ".latest", "minion-1: state 1 of 3, failed: before")
     window.call(PRESS, ".grid", "Enter")
     see(window, ".states li", "before")
@@ -234,7 +208,7 @@ def test_the_states_of_a_minion_appear_as_they_end(fake: Api, listens: Listens, 
 def test_a_job_is_cancelled(fake: Api, listens: Listens, window: Browser) -> None:
     gateway_of(fake).master.silent = {"minion-1", "minion-2"}
     jid = post(fake, "", fun="state.apply").json()["jid"]
-    log_in(window, listens(fake), fake, f"/v1/jobs/{jid}")
+    log_in(window, listens(fake), fake.demo, f"/v1/jobs/{jid}")
     see(window, ".actions button", "Cancel")
     window.call(CLICK, ".actions button", "Cancel")
 
@@ -272,10 +246,11 @@ def test_everybody_can_use_it(fake: Api, listens: Listens, window: Browser, axe:
         ("jobs", "/ui/", "table td"),
         ("job", f"/v1/jobs/{jids[0]}", ".cell"),
         ("live", f"/v1/jobs/{jids[0]}", ".latest"),
+        ("minions", "/ui/minions", ".minions td"),
         ("help", "/ui/help", ".help"),
     ):
         if view == "jobs":
-            log_in(window, url, fake)
+            log_in(window, url, fake.demo)
         elif view == "login":
             window.devtools("Network.clearBrowserCookies")
         window.open(f"{url}{path}")
@@ -295,8 +270,21 @@ def test_everybody_can_use_it(fake: Api, listens: Listens, window: Browser, axe:
 
 
 @pytest.mark.slow
+def test_how_long_a_page_shows_nothing_is_measured(fake: Api, listens: Listens, window: Browser) -> None:
+    jid, url = post(fake, fun="test.echo", arg=["hi"]).json()["jid"], listens(fake)
+    log_in(window, url, fake.demo)
+    lines = []
+    for view, path, there in (("/ui/", "/ui/", "table td"), ("a job", f"/v1/jobs/{jid}", ".cell")):
+        first, largest = zip(*(paints(window, url + path, there) for _ in range(PAINTINGS)), strict=True)
+        lines.append(f"{view}: first paint {median(first):.0f} ms (at most {max(first):.0f}), largest {median(largest):.0f} ms (at most {max(largest):.0f})\n")
+        assert min(first) > 0
+    ARTIFACTS.mkdir(exist_ok=True)
+    (ARTIFACTS / "ui-first-paint.txt").write_text("".join(lines))
+
+
+@pytest.mark.slow
 def test_of_thousands_of_minions_only_those_that_can_be_seen_are_there(fake: Api, listens: Listens, window: Browser) -> None:
-    log_in(window, listens(fake), fake, "/ui/help")
+    log_in(window, listens(fake), fake.demo, "/ui/help")
     cells, longest = window.call(MANY, "", 2000)
 
     print(f"an update of 2,000 minions took at most {longest:.1f} ms")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from service.demo.embedded import SCRIPTS, EmbeddedSalt
+from tests.compat.browser import browser
+from tests.compat.ui_steps import log_in, see
 from tests.real.conftest import MakeSidecar
 from tests.real.relay import Relay
 from tests.real.sidecar import Sidecar
@@ -19,6 +22,8 @@ from tests.real.sidecar import Sidecar
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 # What the metrics of fleet and workers need of a master.
 TALKATIVE = {"presence_events": True, "master_stats": True, "master_stats_event_iter": 1, "loop_interval": 2}
+# What the table of the page says of each minion.
+ROWS = """async () => [...document.querySelectorAll(".minions tbody tr")].map((row) => [...row.cells].map((cell) => cell.innerText))"""
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,22 @@ def test_the_fleet_is_known_from_the_bus_and_the_key_folders(talkative: Embedded
 
     sidecar.wait(lambda: sidecar.metric("salt_minion_starts_total") >= 1, "started")
     sidecar.wait(lambda: sidecar.metric("salt_minion_auth_events_total", act="accept", result="true") >= 1, "authenticated")
+
+
+def test_people_see_the_fleet_as_it_is(talkative: EmbeddedSalt, sidecar: Sidecar, program: Callable[[str, str], str], tmp_path: Path) -> None:
+    states = talkative.master_config.parents[1] / "files" / "states"
+    (states / "top.sls").write_text("base: {minion-1: [good], minion-2: [failing]}")
+    sidecar.post({**talkative.credentials, "client": "local", "tgt": "*", "fun": "state.highstate"})
+    wait_for(sidecar, 2, "salt_minions_connected")
+    wait_for(sidecar, 1, "salt_minions_state_status", status="failure")
+    (states / "top.sls").unlink()
+    with browser(program("chromedriver", "chromium-driver"), program("chromium", "chromium"), tmp_path) as window:
+        log_in(window, f"http://127.0.0.1:{sidecar.api_port}", talkative.credentials, "/ui/minions")
+        see(window, ".minions td", "minion-2")
+        rows = window.call(ROWS)
+
+    assert [(minion, connected, highstate) for minion, connected, _heard, highstate in rows] == [("minion-1", "yes", "ok"), ("minion-2", "yes", "failed")]
+    assert all(re.search(r"\d", heard) for _, _, heard, _ in rows)
 
 
 def test_what_a_cut_of_the_bus_hid_is_logged_and_not_counted(talkative: EmbeddedSalt, make_sidecar: MakeSidecar) -> None:
