@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +319,18 @@ def test_a_cell_of_a_table_is_text(text: str) -> None:
 def test_the_program_is_written_for_old_pythons() -> None:
     for path in (Path(__file__).parents[3] / "service" / "ci").glob("*.py"):
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["apply"], ["follow"], ["wait"], ["cancel"], ["relaunch"]])
+def test_the_help_is_text_whose_examples_may_be_copied(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed([*command, "--help"])
+    said = capsys.readouterr().out
+    examples = re.findall(r"^  salt-ci (.*)$", said, re.MULTILINE)
+
+    assert (ended.value.code, "%%" in said, len(examples)) == (0, False, 4)
+    for example in examples:
+        parsed(shlex.split(example))
 
 
 def test_nothing_secret_is_an_option() -> None:

@@ -21,5 +21,6 @@ export async function helpView() {
     el("p", {}, "Jobs that were started at /v1/jobs, by pipelines or by hand: yours, and with a link those that you may read. Each square is a minion; choose one, with the mouse or the arrow keys, to see what it returned, or its states as they end while it runs, where the job was asked to tell of them."),
     el("dl", {}, rows),
     el("p", {}, "Cancelling asks the minions to end the job. Running again starts a new job on the minions that failed."),
+    el("p", {}, "Of minions it is shown what the sidecar has heard since it started, for a day. Whether one is connected is unknown unless the master's presence_events are on."),
   );
 }

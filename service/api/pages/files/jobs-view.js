@@ -71,8 +71,8 @@ function chartOf(jobs) {
   });
   const most = Math.max(...bars.map((bar) => bar.good + bar.bad + bar.other));
   const drawn = bars.flatMap((bar, index) => stacked(bar, index, most));
-  const good = jobs.filter((job) => GROUPS[job.status] === "good").length;
-  const text = `${jobs.length} jobs: ${good} went well, ${jobs.filter((job) => GROUPS[job.status] === "bad").length} did not.`;
+  const [good, bad] = ["good", "bad"].map((group) => jobs.filter((job) => GROUPS[job.status] === group).length);
+  const text = `${jobs.length} jobs: ${good} went well, ${bad} did not, ${jobs.length - good - bad} run, were cancelled or are unknown.`;
   return [svg("svg", { viewBox: `0 0 ${BARS * 10} 60`, preserveAspectRatio: "none", role: "img", "aria-label": text }, ...drawn), el("figcaption", {}, text)];
 }
 

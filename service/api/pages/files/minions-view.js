@@ -13,15 +13,15 @@ export async function minionsView() {
   }
   match.addEventListener("change", load);
   await load();
-  const head = el("tr", {}, ["Minion", "Connected", "Heard of", "Last highstate"].map((one) => el("th", { scope: "col" }, one)));
+  const head = el("tr", {}, ["Minion", "Connected", "Last heard of", "Last highstate"].map((one) => el("th", { scope: "col" }, one)));
   const list = el("div", { class: "scrolled", tabindex: "0", role: "region", "aria-label": "Minions" }, el("table", { class: "minions" }, el("thead", {}, head), table));
   const filters = el("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, el("label", {}, "Id", match));
   return el("section", {}, el("h1", {}, "Minions"), filters, list);
 }
 
 function row(id, seen) {
-  const connected = seen.connected === null ? "the master does not say" : seen.connected ? "yes" : "no";
-  const heard = seen.last_seen === null ? "not since a day, or our start" : moment(seen.last_seen);
-  const highstate = seen.last_highstate === null ? "" : badge(seen.last_highstate === "success" ? "ok" : "failed");
+  const connected = seen.connected === null ? "unknown" : seen.connected ? "yes" : "no";
+  const heard = seen.last_seen === null ? "not in the last day, or since the sidecar started" : moment(seen.last_seen);
+  const highstate = seen.last_highstate === null ? "none heard of" : badge(seen.last_highstate === "success" ? "ok" : "failed");
   return el("tr", {}, [id, connected, heard, highstate].map((one) => el("td", {}, one)));
 }
