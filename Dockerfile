@@ -144,7 +144,8 @@ COPY --from=app /app/ /
 USER 450:450
 ARG REVISION
 # Shown in salt_api_build_info.
-ENV SALT_SIDECAR_REVISION="${REVISION}"
+ENV SALT_SIDECAR_REVISION="${REVISION}" \
+    GLIBC_TUNABLES=glibc.malloc.tcache_count=0
 LABEL org.opencontainers.image.title="salt-sidecar" \
       org.opencontainers.image.description="A sidecar for the salt-master that turns HTTP into Salt calls."
 EXPOSE 8001 9175

@@ -16,6 +16,7 @@ from benchmarks.running import Running
 from service.demo import calls
 from service.demo.embedded import SCRIPTS, EmbeddedSalt
 from service.demo.ports import free_ports
+from service.server.runtime import NO_THREAD_CACHE
 
 # Callers that wait for minions at one time: the default is 256, and one case has 500.
 SYNC_JOBS = 600
@@ -66,14 +67,14 @@ class Peer:
 
 
 def sidecar(salt: EmbeddedSalt, name: str = "sidecar", /, **settings: object) -> Peer:
-    """Make the sidecar with its defaults, but for the ports, three limits, a store of jobs, and an audit trail of everything."""
+    """Make the sidecar as its unit and image start it, with its defaults, but for the ports, three limits, a store of jobs, and an audit trail of everything."""
     port, ops_port = free_ports(2)
     home = salt.master_config.parent / name.replace(" ", "-")
     home.mkdir(exist_ok=True)
     audit = {"AUDIT_SINKS": "file", "AUDIT_FILE": home / "audit.jsonl", "AUDIT_RULES": EVERYTHING}
     jobs = {"JOBS_STORE": f"sqlite://{home}/jobs.db", "JOBS_OPEN": OPEN_JOBS}
     chosen = {"API_PORT": port, "OPS_PORT": ops_port, "LIMITS_SYNC_JOBS": SYNC_JOBS, "LIMITS_QUICK_CALLS": QUICK_CALLS, **audit, **jobs, **settings}
-    environ = {f"SIDECAR_{name}": str(value) for name, value in chosen.items()}
+    environ = {"GLIBC_TUNABLES": NO_THREAD_CACHE, **{f"SIDECAR_{name}": str(value) for name, value in chosen.items()}}
     argv = [sys.executable, "-m", "service", "serve", "--master-config", str(salt.master_config)]
     return Peer(name, port, Running(name, argv, environ, lambda: calls.get(f"http://127.0.0.1:{ops_port}/readyz") == 200), ops_port)
 

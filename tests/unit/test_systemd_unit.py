@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from service.server.runtime import NO_THREAD_CACHE
 from service.settings.settings import Settings
 from service.wiring.listeners import api_threads
 
@@ -39,6 +40,13 @@ def test_it_may_have_every_thread_and_every_connection_of_the_settings() -> None
 
     assert int(section("Service")["TasksMax"]) > api_threads(ours) + 100
     assert int(section("Service")["LimitNOFILE"]) > 3 * ours.api.connection_limit + 1000
+
+
+def test_it_starts_with_the_memory_of_threads_shared_as_the_image_does() -> None:
+    chosen = f"GLIBC_TUNABLES={NO_THREAD_CACHE}"
+
+    assert section("Service")["Environment"] == chosen
+    assert chosen in (UNIT.parents[2] / "Dockerfile").read_text(encoding="utf-8").partition(" AS sidecar\n")[2].split()
 
 
 def test_a_configuration_that_cannot_work_is_not_tried_again() -> None:

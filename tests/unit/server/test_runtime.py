@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service.server.runtime import tame_malloc, tell_systemd
+from service.server.runtime import NO_THREAD_CACHE, tame_malloc, tell_systemd
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from service.server.runtime import tame_malloc, tell_systemd
         ({}, [(-8, 2), (-3, 131072)]),
         ({"MALLOC_ARENA_MAX": "4"}, [(-3, 131072)]),
         ({"GLIBC_TUNABLES": "glibc.malloc.arena_max=4"}, []),
+        ({"GLIBC_TUNABLES": f"{NO_THREAD_CACHE}:glibc.malloc.arena_max=4"}, []),
+        ({"GLIBC_TUNABLES": NO_THREAD_CACHE}, [(-8, 2), (-3, 131072)]),
     ],
 )
 def test_malloc_is_kept_small_unless_the_operator_told_it_otherwise(environ: dict[str, str], told: list[tuple[int, int]]) -> None:
