@@ -114,9 +114,11 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
             with contextlib.suppress(OSError), server.accept()[0] as peer:
                 answer(peer)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"127.0.0.1:{server.getsockname()[1]}"
+        # Under load the deadline may pass before anybody calls.
+        server.shutdown(socket.SHUT_RDWR)
         thread.join(PATIENCE_SECONDS)
 
 
