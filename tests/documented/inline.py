@@ -27,7 +27,6 @@ INLINE: dict[str, dict[str, str]] = {
         "docker compose up init": "run: compose",
         "docker compose up --detach --force-recreate sidecar": _COMPOSED + '"--force-recreate", "--no-deps", "sidecar"',
         "docker compose exec salt-master salt-key -A": "run: compose",
-        "DATABASE_PASSWORD_FILE=FILE docker compose -f compose.yaml -f config/compose/database.yaml --profile tls up --detach --wait": "not run: PostgreSQL's image comes from a registry",
         "docker build": _A_NAME,
         "docker image inspect --format '{{.RootFS.Layers}}' salt:0.1.0-salt3008.3": "run by: tests/e2e/images.py: inspect",
         "docker run ... salt-sidecar check": "not run: an outline; what stands for ... is yours",

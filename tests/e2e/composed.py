@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.e2e import documented, monitored, operated
+from tests.e2e import documented, monitored, operated, shared
 from tests.e2e.engine import Engine
 from tests.e2e.load import HONEST, Api, Load
 from tests.e2e.report import Report
@@ -41,8 +41,9 @@ def everything(engine: Engine, report: Report) -> None:
         outages(stack, report)
         operated.reload(stack, report)
         monitoring(stack, report)
-        behind_tls(stack, report, secrets)
+        trusting = behind_tls(stack, report, secrets)
         monitored.full(stack, report)
+        shared.everything(stack, trusting, report)
         operated.stop_and_start_slowly(stack, report)
     finally:
         stack.down()
@@ -180,8 +181,8 @@ def monitoring(stack: Stack, report: Report) -> None:
     confinement(stack, report, "prometheus")
 
 
-def behind_tls(stack: Stack, report: Report, secrets: dict[str, Any]) -> None:
-    """Call through nginx, upgrade under load, then ask callers for certificates."""
+def behind_tls(stack: Stack, report: Report, secrets: dict[str, Any]) -> ssl.SSLContext:
+    """Call through nginx, upgrade under load, then ask callers for certificates; return what a caller then needs."""
     stack.profiles.append("tls")
     stack.up("nginx")
     trusting = ssl.create_default_context(cafile=str(secrets["ca.crt"]))
@@ -189,6 +190,7 @@ def behind_tls(stack: Stack, report: Report, secrets: dict[str, Any]) -> None:
     stack.await_minions(api)
     report.found("TLS through nginx", "200, the certificate verified")
     confinement(stack, report, "nginx", "sidecar-2")
+    shared.one_has_the_store(api, report)
     operated.upgrade(stack, api, report)
     stack.environ["NGINX_SITE"] = "mtls"
     stack.up("nginx")
@@ -198,6 +200,7 @@ def behind_tls(stack: Stack, report: Report, secrets: dict[str, Any]) -> None:
     stack.await_minions(api)
     report.found("mTLS through nginx", "400 without a certificate, 200 with one")
     _requests_are_logged_by_their_caller(stack, report)
+    return trusting
 
 
 def _ping_when_up(api: Api) -> tuple[int, Any]:

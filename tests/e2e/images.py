@@ -49,7 +49,7 @@ def lint(report: Report) -> None:
 def build(engine: Engine, report: Report) -> None:
     """Build both images as documented, on the stand-in base."""
     report.found("base image", f"{standins.BASE}, {standins.base(engine)}")
-    report.found("Prometheus, nginx, slapd, systemd", standins.others(engine))
+    report.found("Prometheus, nginx, PostgreSQL, slapd, systemd", standins.others(engine))
     began = time.monotonic()
     words = (f"DOCKER={engine.client}", f"SOURCE_URL={SOURCE_URL}", f"BUILD_ARGS=--build-arg PYTHON_IMAGE={standins.BASE}")
     run("make", "image", *words, environ=engine.environ, cwd=ROOT, timeout=2400)

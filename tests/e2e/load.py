@@ -22,8 +22,9 @@ HONEST = frozenset({"200 from all minions", "200 from some minions", "503", "504
 class Api:
     """The published port of a sidecar, or of nginx in front of two."""
 
-    def __init__(self, port: int, secret: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, port: int, secret: str, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1") -> None:
         self.port = port
+        self._address = address
         self._tls = tls
         self._credentials = {"eauth": "sharedsecret", "username": "admin", "sharedsecret": secret}
 
@@ -44,7 +45,7 @@ class Api:
         if self._tls:
             connection: http.client.HTTPConnection = http.client.HTTPSConnection("localhost", self.port, timeout=timeout, context=self._tls)
         else:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+            connection = http.client.HTTPConnection(self._address, self.port, timeout=timeout)
         try:
             connection.request(method, path, None if body is None else json.dumps(body), {"Content-Type": "application/json", **(headers or {})})
             answer = connection.getresponse()

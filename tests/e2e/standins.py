@@ -1,4 +1,4 @@
-"""Images that stand in for a registry's: a Python base and fresh machines out of Debian's archive; Prometheus, nginx and an LDAP server on the base."""
+"""Images that stand in for a registry's: a Python base and fresh machines out of Debian's archive; Prometheus, nginx, PostgreSQL and an LDAP server on the base."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 BASE = "standin/python:3.11-slim-bookworm"
 PROMETHEUS = "standin/prometheus:debian"
 NGINX = "standin/nginx:debian"
+POSTGRES = "standin/postgres:debian"
 SLAPD = "standin/slapd:debian"
 SYSTEMD = "standin/systemd:debian"
 DEBIAN = "bookworm"
@@ -56,14 +57,14 @@ def fresh_tag(suite: str) -> str:
 
 
 def others(engine: Engine) -> str:
-    """Have the images of Prometheus, nginx, slapd and systemd in the engine; return where they came from."""
-    tar = cache() / f"others-{_mark(Path(__file__), HERE / 'standins' / 'Dockerfile')}.tar"
+    """Have the images of Prometheus, nginx, PostgreSQL, slapd and systemd in the engine; return where they came from."""
+    tar = cache() / f"others-{_mark(Path(__file__), *(HERE / 'standins' / name for name in ('Dockerfile', 'postgres')))}.tar"
     if tar.exists():
         engine.docker("load", "--input", tar)
         return "cached"
-    for target, tag in (("prometheus", PROMETHEUS), ("nginx", NGINX), ("slapd", SLAPD), ("systemd", SYSTEMD)):
+    for target, tag in (("prometheus", PROMETHEUS), ("nginx", NGINX), ("postgres", POSTGRES), ("slapd", SLAPD), ("systemd", SYSTEMD)):
         engine.docker("build", "--build-arg", f"BASE={BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
-    engine.docker("save", "--output", f"{tar}.part", PROMETHEUS, NGINX, SLAPD, SYSTEMD)
+    engine.docker("save", "--output", f"{tar}.part", PROMETHEUS, NGINX, POSTGRES, SLAPD, SYSTEMD)
     Path(f"{tar}.part").rename(tar)
     return "from Debian's archive"
 

@@ -33,6 +33,8 @@ OPEN = frozenset({"anything", "container", "global"})
         ({"master": {"persistence": {"pki": {"sise": "1Gi"}}}}, "/master/persistence/pki"),
         ({"jobs": {"persistence": {"sise": "1Gi"}}}, "/jobs/persistence"),
         ({"jobs": {"database": {"url": "mysql://x"}}}, "/jobs/database/url"),
+        ({"jobs": {"notify": {"urls": ["https://user:pw@ci.example.org/"]}}}, "/jobs/notify/urls/0"),
+        ({"jobs": {"notify": {"urls": ["ci.example.org"]}}}, "/jobs/notify/urls/0"),
         ({"auth": {"users": {"api": ".*"}}}, "/auth/users/api"),
         ({"probes": {"liveness": {"periodSecond": 1}}}, "/probes/liveness"),
         ({"resources": {"request": {}}}, "/resources"),
@@ -51,6 +53,7 @@ def test_a_typing_error_is_found_by_the_schema(values: dict[str, Any], path: str
 
 ATTACH = ci("attach")
 DATABASE = "postgresql://sidecar@db.example.org/salt_jobs?sslmode=verify-full"
+HOOKS = "https://ci.example.org/hooks/"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,13 @@ DATABASE = "postgresql://sidecar@db.example.org/salt_jobs?sslmode=verify-full"
             "jobs.persistence.enabled: jobs are in the database",
         ),
         ({"jobs": {"database": {"url": DATABASE, "existingSecret": "x"}}, "existingConfigMap": "x"}, "jobs.database.url: the chart writes sidecar.yaml"),
+        ({"jobs": {"notify": {"urls": [HOOKS]}}}, "jobs.notify.existingSecret: name a Secret"),
+        ({"jobs": {"notify": {"existingSecret": "x"}}}, "jobs.notify.urls: is empty"),
+        (
+            {"config": {"jobs": {"notify_urls": [HOOKS], "notify_secret_file": "/x"}}, "jobs": {"notify": {"urls": [HOOKS], "existingSecret": "x"}}},
+            "config.jobs.notify_urls: there is",
+        ),
+        ({"jobs": {"notify": {"urls": [HOOKS], "existingSecret": "x"}}, "existingConfigMap": "x"}, "jobs.notify.urls: the chart writes sidecar.yaml"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
 )

@@ -158,6 +158,33 @@ def test_the_password_of_a_database_of_jobs_is_a_file_and_in_no_configmap(name: 
     assert not any("salt-sidecar-database" in str(container) for container in containers(pod) if container["name"] != "salt-sidecar")
 
 
+@pytest.mark.parametrize("name", ["default", "attach"])
+def test_the_key_that_signs_notices_is_a_file_and_in_no_configmap(name: str) -> None:
+    urls = ["https://ci.example.org/hooks/"]
+    notify = {"urls": urls, "existingSecret": "ci", "secretKey": "hmac"}
+    rendered = render({**ci(name), "config": {"jobs": {"open": 5}}, "jobs": {"notify": notify}})
+    settings = rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")
+    (pod, sidecar) = next((pod, container) for pod in rendered.pods() for container in containers(pod) if container["name"] == "salt-sidecar")
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "salt-sidecar-notify")
+
+    assert settings["jobs"] == {"open": 5, "notify_urls": urls, "notify_secret_file": "/etc/salt-sidecar/notify/secret"}
+    assert {"name": "salt-sidecar-notify", "mountPath": "/etc/salt-sidecar/notify", "readOnly": True} in sidecar["volumeMounts"]
+    assert volume["secret"] == {"secretName": "ci", "defaultMode": 0o440, "items": [{"key": "hmac", "path": "secret"}]}
+    assert not any("salt-sidecar-notify" in str(container) for container in containers(pod) if container["name"] != "salt-sidecar")
+    assert "salt-sidecar-notify" not in str([*render(ci(name)).pods()])
+
+
+def test_with_several_sidecars_every_path_goes_to_all_of_them() -> None:
+    database = {"url": "postgresql://sidecar@db.example.org/salt_jobs", "existingSecret": "db"}
+    rendered = render({**ci("attach"), "replicas": 3, "jobs": {"database": database}, "ingress": {"enabled": True, "hosts": ["salt.example.org"]}})
+    (rule,) = rendered.of("Ingress")["spec"]["rules"]
+    service = rendered.of("Service", f"{RELEASE}-salt-sidecar")["spec"]
+
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/"]
+    assert service.get("sessionAffinity") is None
+    assert {"port", "targetPort"} <= service["ports"][0].keys()
+
+
 def test_tls_hides_the_plain_port_and_nginx_is_believed() -> None:
     rendered = render(ci("tls"))
     settings = rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")

@@ -14,6 +14,7 @@ from service.wiring.listeners import api_threads
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 DATABASE = yaml.safe_load((ROOT / "config" / "compose" / "database.yaml").read_text(encoding="utf-8"))
+NOTIFY = yaml.safe_load((ROOT / "config" / "compose" / "notify.yaml").read_text(encoding="utf-8"))
 SETTINGS = load({"SIDECAR_CONFIG": str(ROOT / "config" / "compose" / "sidecar.yaml")})
 
 IDLE_BYTES = 110_000_000  # docs/performance.md holds it to that
@@ -83,13 +84,32 @@ def test_the_store_of_jobs_is_in_a_volume_that_its_user_may_write_to() -> None:
 def test_one_of_two_sidecars_has_the_store_of_jobs_and_gets_its_requests() -> None:
     second = COMPOSE["services"]["sidecar-2"]["environment"]
     nginx = ROOT / "config" / "nginx"
-    upstream = re.search(r"upstream jobs \{\s+server (\S+)", (nginx / "common.conf").read_text(encoding="utf-8"))
+    upstream = re.fullmatch(r"# .*\nupstream jobs \{\s+server (\S+) max_fails=0;\s+\}\n", (nginx / "jobs.conf").read_text(encoding="utf-8"))
 
     assert load({"SIDECAR_CONFIG": str(ROOT / "config/compose/sidecar.yaml"), **second}).jobs.store == ""
     assert upstream
     assert upstream[1] == f"127.0.0.1:{SETTINGS.api.port}"
     for site in ("tls.conf", "mtls.conf"):
         assert re.search(r"location /v1/ \{\s+proxy_pass http://jobs;", (nginx / site).read_text(encoding="utf-8")), site
+
+
+def test_nginx_sends_the_jobs_to_both_where_they_have_one_database() -> None:
+    nginx = ROOT / "config" / "nginx"
+    sidecars, jobs = (re.findall(r"upstream \w+ \{([^}]*)\}", (nginx / name).read_text(encoding="utf-8")) for name in ("common.conf", "jobs-shared.conf"))
+    mounted = [volume for volume in COMPOSE["services"]["nginx"]["volumes"] if volume.endswith(":/etc/nginx/jobs.conf:ro")]
+
+    assert jobs == sidecars
+    assert mounted == ["./config/nginx/jobs.conf:/etc/nginx/jobs.conf:ro"]
+    assert DATABASE["services"]["nginx"] == {"volumes": ["./config/nginx/jobs-shared.conf:/etc/nginx/jobs.conf:ro"]}
+
+
+def test_both_sidecars_have_the_key_that_signs_notices_as_a_secret() -> None:
+    assert NOTIFY["services"].keys() == {"sidecar", "sidecar-2"}
+    for service in NOTIFY["services"].values():
+        environ = {**service["environment"], "SIDECAR_JOBS_NOTIFY_URLS": "https://ci.example.org/hooks/,https://chat.example.org/one"}
+        jobs = load({"SIDECAR_CONFIG": str(ROOT / "config/compose/sidecar.yaml"), **environ}).jobs
+        assert jobs.notify_urls == ("https://ci.example.org/hooks/", "https://chat.example.org/one")
+        assert (str(jobs.notify_secret_file), service["secrets"]) == ("/run/secrets/notify", ["notify"])
 
 
 def test_both_sidecars_have_one_database_and_its_password_is_a_secret() -> None:
@@ -102,7 +122,7 @@ def test_both_sidecars_have_one_database_and_its_password_is_a_secret() -> None:
     assert stores[0] == stores[1]
     assert stores[0].store == f"postgresql://{server['environment']['POSTGRES_USER']}@database/{server['environment']['POSTGRES_DB']}"
     assert str(stores[0].store_password_file) == server["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/database"
-    assert {name for name, service in DATABASE["services"].items() if service["secrets"] == ["database"]} == {"sidecar", "sidecar-2", "database"}
+    assert {name for name, service in DATABASE["services"].items() if service.get("secrets") == ["database"]} == {"sidecar", "sidecar-2", "database"}
 
 
 def test_every_variable_of_compose_is_explained() -> None:

@@ -16,6 +16,12 @@
 {{- $database := dict "store" .Values.jobs.database.url "store_password_file" "/etc/salt-sidecar/database/password" -}}
 {{- $settings = merge (dict "jobs" (merge $database ($settings.jobs | default dict))) $settings -}}
 {{- end -}}
+{{- with .Values.jobs.notify -}}
+{{- if .urls -}}
+{{- $notify := dict "notify_urls" .urls "notify_secret_file" "/etc/salt-sidecar/notify/secret" -}}
+{{- $settings = merge (dict "jobs" (merge $notify ($settings.jobs | default dict))) $settings -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml $settings -}}
 {{- end -}}
 

@@ -104,6 +104,11 @@ volumeMounts:
     mountPath: /etc/salt-sidecar/database
     readOnly: true
   {{- end }}
+  {{- if .Values.jobs.notify.urls }}
+  - name: salt-sidecar-notify
+    mountPath: /etc/salt-sidecar/notify
+    readOnly: true
+  {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
@@ -200,6 +205,17 @@ volumeMounts:
     items:
       - key: {{ .secretKey }}
         path: password
+{{- end }}
+{{- end }}
+{{- with .Values.jobs.notify }}
+{{- if .urls }}
+- name: salt-sidecar-notify
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .secretKey }}
+        path: secret
 {{- end }}
 {{- end }}
 {{- include "sidecar.tokenVolume" . }}
