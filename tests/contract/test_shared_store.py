@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.demo.embedded import PATIENCE_SECONDS, until
 from tests.caller import Response
 from tests.contract.conftest import Api, fake_api
 from tests.contract.test_v1_events import follow, told
@@ -34,8 +35,12 @@ def sidecars(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Sideca
     def make() -> Api:
         folder = tmp_path / str(len(made))
         folder.mkdir()
-        made.append(fake_api(folder, **ours))
-        return made[-1]
+        made.append(api := fake_api(folder, **ours))
+        # A request waits a few seconds for the first contact with the server, which may take longer here.
+        for _ in until(PATIENCE_SECONDS):
+            if api.process.jobs.takes_jobs():
+                return api
+        raise AssertionError("the server was not reached")
 
     yield make
     for api in made:
