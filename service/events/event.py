@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import salt.payload
-from salt.exceptions import SaltDeserializationError
-
+from service.events.payload import Undecodable, whole
 from service.events.tags import origin, returner, split, state_of
 
 TAG_END = b"\n\n"
@@ -55,8 +53,8 @@ class Event(NamedTuple):
     def data(self, on_undecodable: OnUndecodable | None = None) -> dict[str, Any]:
         """Decode the payload; one that is no mapping, or cannot be decoded (Salt logs that), counts as empty."""
         try:
-            data = salt.payload.loads(self.payload, encoding="utf-8")
-        except SaltDeserializationError:
+            data = whole(self.payload)
+        except Undecodable:
             if on_undecodable is not None:
                 on_undecodable(self.tag, self.size)
             return {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from service.batcher import Batcher
 from service.blocks import Block
@@ -33,15 +34,12 @@ _BATCH_ENDS = {"batch_complete": "complete", "batch_halted": "halted", "batch_re
 _MAY_BE_TRIMMED = frozenset({"job_new", "job_ret", "run_ret"})
 
 
-class FollowedEvent:
+class FollowedEvent(NamedTuple):
     """An event handed from the bus thread to ours. publishing: one of our publishes was under way when it came."""
 
-    __slots__ = ("at", "event", "publishing")
-
-    def __init__(self, event: Event, at: float, *, publishing: bool) -> None:
-        self.event = event
-        self.at = at
-        self.publishing = publishing
+    event: Event
+    at: float
+    publishing: bool
 
 
 Item = FollowedEvent | Callable[[], None]
@@ -103,7 +101,7 @@ class Follower:
             if event.kind == "other" and event.jid is not None:
                 self._on_odd("tag")
             return
-        followed = FollowedEvent(event, self._monotonic(), publishing=self._publishes > 0)
+        followed = FollowedEvent(event, self._monotonic(), self._publishes > 0)
         size = event.size
         if not self._batcher.put(followed, size=size, urgent=self._batcher.waiting_bytes + size > HURRY_BYTES):
             self._on_drop()
