@@ -43,7 +43,8 @@ BALLAST_BYTES = 2 * 1024 * 1024
 BUSY_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 MOST_WAITING = 10_000
-MOST_IDLE_READERS = 8
+# Connections that read at one time, each with three descriptors: when a job ends that a thousand follow, all of them look at once.
+MOST_READERS = 8
 
 
 @dataclasses.dataclass
@@ -59,7 +60,7 @@ class SqliteStore:
     """
     A Store in one file, which one process has at a time. Raises InvalidConfiguration if it cannot be had.
 
-    on_commit(seconds): a group of writes is stored. monotonic: measures that.
+    on_commit(seconds): a group of writes is stored. monotonic: measures that. busy_seconds: longest wait for a turn to read.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class SqliteStore:
         on_commit: Callable[[float], None],
         monotonic: Callable[[], float],
         ballast_bytes: int = BALLAST_BYTES,
+        busy_seconds: float = BUSY_SECONDS,
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
         free_bytes: Callable[[Path], int] = free_bytes_on,
     ) -> None:
@@ -89,6 +91,8 @@ class SqliteStore:
             held.pop_all()
         self._has_told_of_correctable = False  # what is over from now on this process follows itself
         self._synchronous = ""  # what the writer's commits were last
+        self._busy_seconds = busy_seconds
+        self._turns = threading.Semaphore(MOST_READERS)
         self._readers: list[sqlite3.Connection] = []  # idle ones; guarded by _lock
         self._lock = threading.Lock()
         self._writer: Batcher[_Write] = Batcher("store", self._write_group, limit_items=MOST_WAITING, on_crash=_fail)
@@ -310,19 +314,27 @@ class SqliteStore:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
+        if not self._turns.acquire(timeout=self._busy_seconds):
+            raise StorageUnavailable("too many wait to read the store of jobs", retry_after_seconds=1)
+        try:
+            with self._connected() as db:
+                yield db
+        except sqlite3.Error as exc:
+            raise StorageUnavailable(f"the store of jobs cannot be read: {exc}", retry_after_seconds=1) from None
+        finally:
+            self._turns.release()
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that is idle, or a new one, which is kept unless something goes wrong."""
         with self._lock:
             idle = self._readers.pop() if self._readers else None
         with contextlib.ExitStack() as held:
-            try:
-                db = idle or self._connect()
-                held.callback(db.close)
-                yield db
-            except sqlite3.Error as exc:
-                raise StorageUnavailable(f"the store of jobs cannot be read: {exc}", retry_after_seconds=1) from None
+            db = held.enter_context(contextlib.closing(idle or self._connect()))
+            yield db
             with self._lock:
-                if len(self._readers) < MOST_IDLE_READERS:
-                    self._readers.append(db)
-                    held.pop_all()
+                self._readers.append(db)
+            held.pop_all()
 
     def _connect(self) -> sqlite3.Connection:
         with contextlib.ExitStack() as held:

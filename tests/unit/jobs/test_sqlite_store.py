@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from service.demo.embedded import until
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.stores.place import MOUNTS, place_of
 from service.jobs.stores.sqlite_rows import JOB_FIELDS, MIGRATIONS, job_row, marks
-from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.sqlite_store import MOST_READERS, SqliteStore
 from service.jobs.stores.store import Change, PartRecord, answered, packed, text_of, unpacked
 from service.wiring.durable import size_of
 from tests.unit.jobs.kept import JID, job
@@ -196,6 +197,34 @@ def test_a_store_that_cannot_be_read_has_no_size_and_costs_no_scrape(tmp_path: P
     (tmp_path / "jobs.db").write_text("this is no database, and it is long enough to be looked at" * 100)
 
     assert math.isnan(size_of(store))
+
+
+def test_so_many_connections_read_at_once_and_no_more(tmp_path: Path) -> None:
+    made, go = list[int](), threading.Event()
+
+    def connect(*asked: Any, **options: Any) -> sqlite3.Connection:
+        made.append(1)
+        if len(made) > 1:  # than the writer's
+            go.wait(60)
+        db: sqlite3.Connection = sqlite3.connect(*asked, **options)
+        return db
+
+    store = opened(tmp_path, connect=connect, busy_seconds=0.0)
+    readers = [threading.Thread(target=store.job, args=(JID,)) for _ in range(MOST_READERS)]
+    for reader in readers:
+        reader.start()
+    for _ in until(60):
+        if len(made) == 1 + MOST_READERS:
+            break
+    with pytest.raises(StorageUnavailable, match="too many wait to read"):
+        store.job(JID)
+    go.set()
+    for reader in readers:
+        reader.join()
+
+    assert store.job(JID) is None
+    assert len(made) == 1 + MOST_READERS
+    store.close()
 
 
 def test_who_waits_for_a_thread_that_does_not_answer_is_told_for_what() -> None:
