@@ -63,11 +63,12 @@ RUN --mount=type=cache,target=/root/.cache \
     && find /extras -exec touch --no-dereference --date=1980-01-01Z {} +
 
 FROM build AS app
-# For a `jobs.store` in PostgreSQL, which a process imports only when its settings name one.
-COPY requirements/postgres.txt requirements/
+# For a `jobs.store` in PostgreSQL, and for id tokens; a process imports each only when its settings ask for it.
+COPY requirements/postgres.txt requirements/oidc.txt requirements/
 RUN --mount=type=cache,target=/root/.cache \
-    .uv/bin/uv pip install --python /opt/venv/bin/python --prefix /app/opt/venv --no-deps --require-hashes --only-binary :all: -r requirements/postgres.txt \
-    && PYTHONPATH="$(echo /app/opt/venv/lib/python3*/site-packages)" /opt/venv/bin/python -B -c 'import psycopg, psycopg_pool'
+    .uv/bin/uv pip install --python /opt/venv/bin/python --prefix /app/opt/venv --no-deps --require-hashes --only-binary :all: \
+        -r requirements/postgres.txt -r requirements/oidc.txt \
+    && PYTHONPATH="$(echo /app/opt/venv/lib/python3*/site-packages)" /opt/venv/bin/python -B -c 'import psycopg, psycopg_pool, jwt'
 ARG VERSION
 COPY pyproject.toml README.md LICENSE ./
 COPY service service

@@ -61,6 +61,10 @@ class Unauthenticated(Fault, status=401, outcome="authn_error"):
     """The master, or the shape of the credentials, says no: bad password, dead token, or a right that is missing."""
 
 
+class IdentityRefused(Unauthenticated):
+    """The id token is not good, or no rule gives it an account; `why` says which."""
+
+
 class Forbidden(Unauthenticated, outcome="authz_error"):
     """
     The credentials are good but do not allow this function.
@@ -158,7 +162,11 @@ class AuditUnavailable(Fault, status=503, retry_after="always"):
 
 
 class SecretUnavailable(Fault, status=503, retry_after="always"):
-    """The file of the secret that the webhook's path asks for cannot be read."""
+    """The file of a secret that the request needs, of a webhook or of `identities.key_file`, cannot be read or used."""
+
+
+class KeysUnavailable(Fault, status=503, retry_after="always"):
+    """The keys of an id token's issuer cannot be had, so nobody can say whether the token is good."""
 
 
 class StorageUnavailable(Fault, status=503, retry_after="always"):

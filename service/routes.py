@@ -32,6 +32,7 @@ from service.api.v1.v1_ci import V1CiResource
 from service.api.v1.v1_events import V1EventsResource
 from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResource, V1RelaunchResource
 from service.api.v1.v1_reports import V1JunitResource, V1LogResource
+from service.api.v1.v1_token import V1TokenResource
 from service.api.v1.v1_tokens import V1ScopedTokenResource, V1ScopedTokensResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
@@ -54,6 +55,7 @@ from service.errors import (
 from service.fleet.minion_tracker import Fleet
 from service.http.app import Gate, Renderer, problem, rest_wsgi
 from service.http.files import Folder, Page
+from service.identities.exchange import IdTokenExchange
 from service.jobs.submission import Submissions
 from service.limits import Slots
 from service.observe.metrics.metrics import Metrics
@@ -132,6 +134,7 @@ class ApiParts:
     jobs: Callable[[], Submissions]
     fleet: Fleet
     tokens: ScopedTokens
+    exchange: IdTokenExchange | None
 
     @functools.cached_property
     def page(self) -> Page | None:
@@ -218,6 +221,7 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/jobs/{jid}/junit", V1JunitResource, lambda parts: V1JunitResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/ci.py", V1CiResource, lambda _: V1CiResource(), {"GET": Needs.NOTHING}, pageless=True),
+    Route("/v1/token", V1TokenResource, lambda parts: V1TokenResource(parts.exchange), {"POST": Needs.BODY}),
     Route("/v1/session", V1SessionResource, lambda _: V1SessionResource(), {"GET": Needs.SESSION}),
     Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
     Route(
@@ -295,14 +299,15 @@ def api_gates(parts: ApiParts, may_share: Callable[[str], bool]) -> dict[Needs, 
     ours, sessions = parts.settings, parts.sessions
     webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable, judging=parts.guard.judging)
     of, of_lately, find = (gates.by_consent(one, ours.session.cookie_name, may_share) for one in (sessions.of, sessions.of_lately, sessions.find))
-    session, lately, whole = gates.session(of), gates.session(of_lately), gates.unscoped(of)
+    whole = gates.unscoped(of)
+    session, lately, whole_lately = (gates.exchanging(gates.session(one), parts.exchange) for one in (of, of_lately, gates.unscoped(of_lately)))
     return {
         Needs.NOTHING: gates.nothing,
         Needs.SESSION: lately,
-        Needs.WHOLE_SESSION: gates.session(gates.unscoped(of_lately)),
+        Needs.WHOLE_SESSION: whole_lately,
         Needs.HEADER_SESSION: gates.header_session(of_lately),
         Needs.URL_SESSION: gates.url_session(whole) if ours.events.query_token else gates.session(whole),
-        Needs.STATS_SESSION: gates.session(gates.unscoped(of_lately)) if ours.stats.require_login else gates.nothing,
+        Needs.STATS_SESSION: whole_lately if ours.stats.require_login else gates.nothing,
         Needs.RIGHT: session,
         Needs.WEBHOOK: gates.webhook(webhooks, whole, ours.hook.body_limit_bytes),
         Needs.BODY: gates.nothing,

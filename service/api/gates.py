@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import falcon
 
@@ -14,6 +14,7 @@ from service.errors import Forbidden, TooLarge, Unauthenticated
 from service.http.app import Gate
 from service.http.media import read_body
 from service.http.request_info import RequestInfo
+from service.secrets.secret_file import sent_token
 
 _TOKEN_PARAMETERS = ("token", "salt_token")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -93,6 +94,40 @@ def header_session(find: Find) -> Gate:
         inner(req, resp, params)
 
     return gate
+
+
+class Bearers(Protocol):
+    """Exchanges id tokens; see identities/exchange.py."""
+
+    def token_of(self, id_token: str, environ: Mapping[str, Any]) -> str:
+        """Return the Salt token for an id token."""
+
+    def forget(self, id_token: str) -> None:
+        """Take no Salt token for it that was taken before."""
+
+
+def exchanging(gate: Gate, bearers: Bearers | None) -> Gate:
+    """Let an id token pass at `/v1` in the place of a Salt token, in either header: the Salt token that it is exchanged for stands for `X-Auth-Token`. bearers: None: none passes."""
+
+    def exchanged(req: falcon.Request, resp: falcon.Response, params: Mapping[str, str]) -> None:
+        id_token = _id_token(req)
+        if id_token is None or bearers is None:
+            gate(req, resp, params)
+            return
+        req.env["HTTP_X_AUTH_TOKEN"] = bearers.token_of(id_token, req.env)
+        try:
+            gate(req, resp, params)
+        except Unauthenticated:
+            bearers.forget(id_token)
+            raise
+
+    return exchanged
+
+
+def _id_token(req: falcon.Request) -> str | None:
+    """Return what stands for a token if it has a JWT's three parts, which no Salt token has."""
+    token = (req.get_header("X-Auth-Token") or "").strip() or sent_token(req.get_header("Authorization") or "")
+    return token if token.count(".") == 2 and RequestInfo.of(req.env).route.startswith("/v1/") else None
 
 
 def url_session(find: Find) -> Gate:

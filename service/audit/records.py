@@ -34,7 +34,7 @@ class Act:
     Something that a caller asks for.
 
     action: `run`, `login`, `token`, `logout` or `hook`. fields: what else was sent, credentials left out; only HMACs of it are ever written.
-    user, eauth: as claimed, where the master has not said yet whether it believes them.
+    user, eauth: as claimed, where the master has not said yet whether it believes them. identity: who was proven elsewhere, by the names of the record's fields.
     """
 
     action: str
@@ -47,6 +47,7 @@ class Act:
     tgt_type: str | None = None
     tag: str | None = None
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    identity: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Entry:
@@ -87,6 +88,7 @@ def describe(act: Act, level: int, key: HmacKey | None) -> dict[str, Any]:
         "salt.tag": _cut(act.tag),
         "tgt": _target(act.tgt, act.tgt_type, key),
         "tgt_type": act.tgt_type,
+        **act.identity,
     }
     if key is not None:
         fields["key_id"] = key.id

@@ -130,9 +130,10 @@ class Audit:
         return entries
 
     def returned(self, account: Account, index: int, value: object) -> None:
-        """Hear what one of a request's acts gave; only its HMACs are kept, and only if the level asks for them."""
-        if index < len(account.audited):
-            account.audited[index].returned(value)
+        """Hear what one of a request's lows gave; only its HMACs are kept, and only if the level asks for them."""
+        runs = [entry for entry in account.audited if entry.action == "run"]
+        if index < len(runs):
+            runs[index].returned(value)
 
     def completed(self, request: Closed, seconds: float) -> None:
         """Record how a request ended, and one that was refused before anything began. seconds: its whole duration."""
@@ -140,7 +141,10 @@ class Audit:
             return
         records = self._held_back()
         if request.audited:
-            records += [record for index, entry in enumerate(request.audited) if (record := _completion(entry, index, request, seconds))]
+            # A login may come before the lows.
+            lows = iter(request.lows)
+            of_lows = [next(lows, {"outcome": "not_run"}) if entry.action == "run" else {} for entry in request.audited]
+            records += [record for entry, low in zip(request.audited, of_lows, strict=True) if (record := _completion(entry, low, request, seconds))]
         elif request.status in DENIED or (is_malformed(request.status) and self._refusals.admit(request.address)):
             records.append(_refusal(request))
         if records:
@@ -212,11 +216,10 @@ def _of_request(account: Account) -> dict[str, Any]:
     return {"request_id": account.request_id, "trace_id": account.trace_id, "client.address": account.address, "http.route": account.route}
 
 
-def _completion(entry: Entry, index: int, request: Closed, seconds: float) -> bytes | None:
-    """Return the last record of an act; None where its level wants none and nobody was denied."""
+def _completion(entry: Entry, low: Mapping[str, Any], request: Closed, seconds: float) -> bytes | None:
+    """Return the last record of an act; None where its level wants none and nobody was denied. low: the account of what was run."""
     known: dict[str, Any] = {}
     if entry.action == "run":
-        low = request.lows[index] if index < len(request.lows) else {"outcome": "not_run"}
         known = {name: low.get(name) for name in _ACCOUNT}
     else:
         known = {"outcome": "ok" if entry.done else outcome_of(request.status), "duration_s": round(seconds, 6)}

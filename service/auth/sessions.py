@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from service.audit.records import Act, Entry
 from service.audit.trail import Account
-from service.auth.guard import Guard, ShownCredentials
+from service.auth.guard import NOTHING, Guard, ShownCredentials
 from service.auth.identity import SCOPED_TOKEN, Identity, Scope, Session, is_named, slots_name
 from service.auth.perms import EVERYTHING, perms_of
 from service.bounded import Bounded
@@ -122,20 +122,24 @@ class Sessions:
         """Take scoped tokens too."""
         self._scoped = tokens
 
-    def login(self, credentials: object, environ: Mapping[str, Any]) -> Session:
-        """Open a session with what a login carries. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises."""
-        session = self._session(self.mk_token(credentials, environ))
+    def login(self, credentials: object, environ: Mapping[str, Any], identity: Mapping[str, str] = NOTHING) -> Session:
+        """
+        Open a session with what a login carries.
+
+        identity: who was proven elsewhere, for the audit trail. Raises BadRequest, Unauthenticated, Throttled, and what the master's absence raises.
+        """
+        session = self._session(self.mk_token(credentials, environ, identity))
         self._remember(self._digests.of(session.token), session)
         RequestInfo.of(environ).who.update(session.log_fields)
         return session
 
-    def mk_token(self, credentials: object, environ: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a new token's data as the master gives it. Raises as `login`."""
+    def mk_token(self, credentials: object, environ: Mapping[str, Any], identity: Mapping[str, str] = NOTHING) -> dict[str, Any]:
+        """Return a new token's data as the master gives it. Parameters and faults as of `login`."""
         if not isinstance(credentials, dict):
             raise BadRequest("a login is an object with username, password and eauth")
         info = RequestInfo.of(environ)
         user, eauth = (str(credentials.get(name, "")) for name in ("username", "eauth"))
-        entries = self._audit(info, [Act("login" if info.route == "/login" else "token", user=user, eauth=eauth)])
+        entries = self._audit(info, [Act("login" if info.route == "/login" else "token", user=user, eauth=eauth, identity=identity)])
         self._access.admit(info.address, user)
         fields = login_fields(credentials)
         shown = self._guard.shown(fields)

@@ -18,7 +18,8 @@ from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, MasterTimeout
 
 if TYPE_CHECKING:
-    from service.settings.settings import IdentitySettings, Settings
+    from service.settings.identity_settings import IdentitySettings
+    from service.settings.settings import Settings
 
 PING_SECONDS = 3.0
 LOGIN_SECONDS = 10.0

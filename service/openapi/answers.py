@@ -52,6 +52,15 @@ class ReturnedValue(BaseModel):
     returned: Any = Field(alias="return")
 
 
+class ExchangedToken(Shown):
+    """The token that an id token was exchanged for (RFC 8693)."""
+
+    access_token: str = Field(description="A Salt token, as of /login.")
+    issued_token_type: str
+    token_type: Literal["Bearer"] = Field("Bearer")
+    expires_in: int = Field(description="Seconds that it is good for.")
+
+
 class JobSummary(Shown):
     """A job, without its minions."""
 

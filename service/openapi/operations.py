@@ -14,8 +14,10 @@ from service.errors import (
     Fault,
     Forbidden,
     GroupBusy,
+    IdentityRefused,
     JobTimeout,
     KeyReused,
+    KeysUnavailable,
     MasterTimeout,
     MasterUnreachable,
     NoSuchJob,
@@ -26,6 +28,7 @@ from service.errors import (
     NotOffered,
     Overloaded,
     RangeBeyondEnd,
+    SecretUnavailable,
     StorageUnavailable,
     TooLarge,
     Unauthenticated,
@@ -40,7 +43,7 @@ from service.jobs.followers import FORMS
 from service.jobs.job_request import MOST_LISTED, MOST_WAIT_SECONDS, JobRequest, SequenceRequest
 from service.jobs.outcome import CODES, MISSING_CODES
 from service.jobs.relaunch import Relaunch
-from service.openapi.answers import CallerSession, Capabilities, JobList, JobView, MadeToken, MinionList, MinionReturn, ReturnedValue, TokenList
+from service.openapi.answers import CallerSession, Capabilities, ExchangedToken, JobList, JobView, MadeToken, MinionList, MinionReturn, ReturnedValue, TokenList
 from service.tokens.token_scope import TokenRequest
 
 Schema = Mapping[str, Any]
@@ -85,6 +88,12 @@ SCHEMAS: Mapping[str, Schema] = {
 _LOW: Schema = {"$ref": "#/components/schemas/Low"}
 _LOWS: Schema = {"anyOf": [_LOW, {"type": "array", "items": _LOW, "minItems": 1}]}
 _LOGIN: Schema = {"type": "object", "required": ["username", "eauth"], "properties": {name: {"type": "string"} for name in ("username", "password", "eauth")}}
+_EXCHANGE: Schema = {
+    "type": "object",
+    "required": ["grant_type", "subject_token", "subject_token_type"],
+    "properties": {name: {"type": "string"} for name in ("grant_type", "subject_token", "subject_token_type", "requested_token_type")},
+    "additionalProperties": False,
+}
 _KEYS: Schema = {"type": "object", "required": ["mid"], "properties": {"mid": {"type": "string"}, "keysize": {"type": "integer"}, "force": {"type": "boolean"}}}
 _TEXT: Schema = {"type": "string"}
 _YES: Schema = {"type": "boolean"}
@@ -123,6 +132,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     "/minions/{mid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/jobs": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/jobs/{jid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
+    "/v1/token": {"POST": Operation({200: ExchangedToken}, body=_EXCHANGE, faults=(IdentityRefused, Forbidden, KeysUnavailable, SecretUnavailable))},
     "/v1/session": {"GET": Operation({200: CallerSession})},
     "/v1/capabilities": {"GET": Operation({200: Capabilities})},
     "/v1/tokens": {

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from service.settings import locations
 from service.settings.audit_settings import AuditSettings
+from service.settings.identity_settings import IdentitySettings
 from service.settings.job_settings import JobSettings
 from service.settings.limit_settings import LimitSettings
 from service.settings.option_types import RELOADABLE, FromText, Group, Networks, Origins, Port, Seconds, Slots, Words
@@ -124,21 +125,6 @@ class SessionSettings(Group):
         ge=0,
         le=86_400,
         description="Seconds that a token which the master confirmed is accepted at `/stats` and `/logout`, which need no master, while the master cannot be asked; 0: not at all.",
-    )
-
-
-class IdentitySettings(Group):
-    """Logins at the master without passwords, by the eauth module `sidecar`; docs/identities.md."""
-
-    key_file: Path | None = Field(
-        None,
-        description="File with the private key by which the sidecar proves to the master whom it logs in; the command `identity-key` makes it. None: no such logins. Read again when it is replaced.",
-    )
-    test_account: str | None = Field(
-        None,
-        min_length=1,
-        max_length=256,
-        description="Account that `salt-sidecar check` logs in by the eauth module `sidecar`, to see whether the master lets it in; give it a small right, such as `test.ping`.",
     )
 
 

@@ -14,11 +14,13 @@ from service.clients import CLIENTS
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
 from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_master_config
 from service.http.files import site_faults
+from service.identities.account_rules import identity_faults
 from service.identities.assertion import AssertionSigner
 from service.observe.trace import tracing
 from service.routes import url_faults
 from service.secrets.secret_file import BearerFile
 from service.settings import inherited, sources
+from service.settings.identity_settings import IdentitySettings
 from service.settings.locations import master_config_path
 from service.settings.settings import Settings
 
@@ -88,7 +90,19 @@ def setting_faults(ours: Settings) -> list[ConfigFault]:
     """Return what is wrong with settings that are each well-formed."""
     lacking = tracing.lacking() if ours.tracing.endpoint else None
     faults = ([lacking] if lacking else []) + BearerFile(ours.ops.token_file).faults() + site_faults(ours.site) + url_faults(ours)
-    return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit) + policy_faults(ours.policy.rules)
+    return faults + endpoint_faults(ours.hook.endpoints) + audit_faults(ours.audit) + policy_faults(ours.policy.rules) + issuer_faults(ours.identities)
+
+
+def issuer_faults(ours: IdentitySettings) -> list[ConfigFault]:
+    """Return what is wrong with issuers, rules, and the files of keys that they name."""
+    if faults := identity_faults(ours):
+        return faults
+    files = {name: issuer for name, issuer in ours.issuers.items() if issuer.jwks_file is not None}
+    if not files:
+        return []
+    from service.identities.id_tokens import file_keys  # noqa: PLC0415 - needs PyJWT, which is there now
+
+    return [fault for name, issuer in files.items() for fault in file_keys(name, issuer).faults()]
 
 
 def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:

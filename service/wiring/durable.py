@@ -21,7 +21,6 @@ from service.gateway.gateway import Runner
 from service.gateway.master.options import MasterOptions
 from service.jobs.names import Jids
 from service.jobs.notify.delivery import deliver, is_allowed
-from service.jobs.notify.look_ups import LookUps
 from service.jobs.notify.notifier import TRY_SECONDS, Notifier
 from service.jobs.rollout import Rollouts
 from service.jobs.running.account import Waits
@@ -33,6 +32,7 @@ from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Store
 from service.jobs.submission import Submissions
 from service.observe.report.report import Report
+from service.outgoing.look_ups import LookUps
 from service.secrets.reading import first_line
 from service.secrets.secret_file import SecretFile
 from service.settings.job_settings import JobSettings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from collections.abc import Mapping
@@ -20,11 +21,15 @@ from service.http.access import Access
 from service.http.addresses import Grouping, Proxies
 from service.http.cors import Cors
 from service.http.middleware import Canonical
+from service.identities.account_rules import AccountRules
+from service.identities.assertion import AssertionSigner
+from service.identities.exchange import IdTokenExchange
 from service.limits import Brake, Shares, Slots
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
+from service.outgoing.look_ups import LookUps
 from service.readiness import Readiness, Since
 from service.routes import API_TEMPLATES, ApiParts, OpsParts
 from service.secrets.secret_file import BearerFile
@@ -90,16 +95,15 @@ class Process:
             configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
         )
         self.jobs = jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report, audit=self.audit)
-        tokens = make_tokens(self.sessions, jobs, self.report)
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         told = (self.audit, self.report, self.metrics, self.traffic)
-        parts = ApiParts(ours, commands, guard, self.sessions, self.gateway.fire, self.streams, *told, self.jobs.submissions, self.follower.fleet, tokens)
+        lent = (make_tokens(self.sessions, jobs, self.report), make_exchange(configuration, self.sessions, guard, quick_calls, self.report))
+        parts = ApiParts(ours, commands, guard, self.sessions, self.gateway.fire, self.streams, *told, self.jobs.submissions, self.follower.fleet, *lent)
         proxies = Proxies(ours.access.trusted_proxies, ours.access.proxy_header)
         self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)
         self.ops = Canonical(ops_app(probes, ours, requests.crashed), Unmeasured(), requests.probed)
-
         self.reloading = Reloading(ours, master.raw, make_appliers(self.audit, commands, guard, self.report, rules=rules, access=access, cors=cors), self.audit)
 
     def start(self) -> None:
@@ -213,6 +217,21 @@ def make_tokens(sessions: Sessions, jobs: DurableJobs, report: Report) -> Scoped
     tokens = ScopedTokens(lambda: jobs.submissions().store.tokens, report.policy_refused)
     sessions.take_scoped(tokens)
     return tokens
+
+
+def make_exchange(configuration: Configuration, sessions: Sessions, guard: Guard, quick_calls: Slots, report: Report) -> IdTokenExchange | None:
+    """Make what turns id tokens into sessions; None when none is taken."""
+    ours = configuration.settings.identities
+    if not ours.issuers or ours.key_file is None:
+        return None
+    from service.identities.id_tokens import IdTokens  # noqa: PLC0415 - needs PyJWT: only for those who take id tokens
+    from service.identities.issuer_keys import fetched  # noqa: PLC0415
+
+    look_ups = LookUps()
+    fetch = functools.partial(fetched, look_up=look_ups.addresses)
+    id_tokens = IdTokens(ours.issuers, fetch=fetch, on_failure=report.issuer_keys_unavailable, on_fault=report.secret_unreadable)
+    signer = AssertionSigner(ours.key_file, configuration.master.raw)
+    return IdTokenExchange(id_tokens.verify, AccountRules(ours.rules), signer, sessions, slots=quick_calls, judging=guard.judging, report=report)
 
 
 def make_commands(

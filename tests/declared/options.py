@@ -17,6 +17,7 @@ from tests.declared.code import nodes
 DECLARED_IN = (
     "service/settings/settings.py",
     "service/settings/audit_settings.py",
+    "service/settings/identity_settings.py",
     "service/settings/limit_settings.py",
     "service/settings/policy_settings.py",
 )

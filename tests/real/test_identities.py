@@ -1,19 +1,23 @@
-"""The master's eauth module under a real master: it logs accounts in that the sidecar signs for, with the rights of `external_auth`, and nobody else."""
+"""Identities under a real master: its eauth module lets accounts in that the sidecar signs for, with the rights of `external_auth`, and nobody else."""
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.api.v1.v1_token import FIELDS, GRANT
 from service.cli import main
 from service.cli.check import find_faults
 from service.demo.embedded import EmbeddedSalt
 from service.wiring.configuration import read_configuration
-from tests.contract.conftest import LENIENT, Api, real_sidecar
+from tests.caller import Response
+from tests.contract.conftest import LENIENT, Api, a_store, real_sidecar
+from tests.issuing import AUDIENCE, URL, KeyServer, SigningKey, github, jwks, plain
 from tests.unit.identities.assertions import MasterSide
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
@@ -63,6 +67,30 @@ def test_an_account_may_do_what_the_master_says_and_no_more(api: Api, master: Ma
     assert [ran(api, token, fun="test.ping") for token in (alone, grouped)] == [200, 200]
     assert [ran(api, token, fun="test.arg", arg=["x"]) for token in (alone, grouped)] == [401, 200]
     assert [ran(api, token, fun="test.ping", tgt="minion-2") for token in (alone, grouped)] == [401, 401]
+
+
+def test_a_pipeline_with_an_id_token_may_do_what_its_account_may(salt: EmbeddedSalt, master: MasterSide, tmp_path: Path) -> None:
+    """The token has GitHub's shape, its keys come over HTTP, and there is no password anywhere."""
+    key = SigningKey("key-1")
+    with KeyServer(plain(jwks(key))) as server:
+        issuers = {"github": {"url": URL, "audiences": [AUDIENCE], "jwks_url": server.url}}
+        rule = {"issuer": "github", "claims": {"repository_id": ["74"], "ref": ["refs/heads/main"]}, "account": "ci:group/app"}
+        ours = {"SIDECAR_IDENTITIES_ISSUERS": json.dumps(issuers), "SIDECAR_IDENTITIES_RULES": json.dumps([rule]), **a_store(tmp_path)}
+        with real_sidecar(salt, read_configuration({**environ(salt, master, "checked"), **ours})) as api:
+            ping = {"tgt": "minion-1", "fun": "test.ping"}
+
+            def job(token: str, **asked: Any) -> Response:
+                return api.caller.post({**ping, **asked}, "/v1/jobs?wait=60&fail=1", authorization=f"Bearer {token}")
+
+            done = job(key.sign(github()))
+            assert (done.status, done.json()["owner"], done.json()["exit_code"]) == (200, "sidecar:ci:group/app", 0)
+            assert [job(key.sign(github()), **other).status for other in ({"tgt": "*"}, {"fun": "test.arg"})] == [403, 403]
+            refused = [key.sign(github(ref="refs/heads/other")), SigningKey("key-1").sign(github()), key.sign(github(exp=1)), key.sign(github(aud="x"))]
+            assert [job(token).json()["why"] for token in refused] == ["rule", "signature", "expired", "audience"]
+
+            fields = {"grant_type": GRANT, "subject_token_type": FIELDS["subject_token_type"][0], "subject_token": key.sign(github())}
+            token = api.caller.post(fields, "/v1/token").json()["access_token"]
+            assert (ran(api, token, fun="test.ping"), ran(api, token, fun="test.arg")) == (200, 401)
 
 
 def test_the_real_master_refuses_what_the_sidecar_did_not_sign_for_it_now(api: Api, master: MasterSide, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ STATUSES = {
     "NotAcceptable": 406, "TooLarge": 413, "UnknownEncoding": 415, "Throttled": 429, "Fault": 500, "MasterRefused": 500, "Overloaded": 503, "ShareTaken": 503, "Draining": 503, "MasterUnreachable": 503,
     "MasterTimeout": 504, "JobTimeout": 504, "AddressRefused": 403, "Conflict": 409, "NothingLeft": 409, "GroupBusy": 409, "NotOffered": 501, "BusNotWritable": 503, "AuditUnavailable": 503, "SecretUnavailable": 503,
     "Unprocessable": 422, "KeyReused": 422, "RangeBeyondEnd": 416, "NoSuchJob": 404, "NoSuchToken": 404, "StorageUnavailable": 503, "StorageFull": 503,
+    "IdentityRefused": 401, "KeysUnavailable": 503,
 }  # fmt: skip
 
 

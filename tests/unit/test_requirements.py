@@ -32,9 +32,10 @@ def test_what_goes_beside_an_installed_salt_is_everything_but_salts() -> None:
     assert needed - {pin.split("==")[0] for pin in pins("beside.txt")} == {"salt", "pyyaml"}, "run `make lock`"
 
 
+@pytest.mark.parametrize("extra_lock", ["postgres.txt", "oidc.txt"])
 @pytest.mark.parametrize("tested", ["dev", "test-3007", "test-3006"])
-def test_what_a_store_in_postgresql_needs_is_what_is_tested(tested: str) -> None:
-    extra, whole = pins("postgres.txt"), pins(f"{tested}.txt")
+def test_what_an_extra_needs_is_what_is_tested(extra_lock: str, tested: str) -> None:
+    extra, whole = pins(extra_lock), pins(f"{tested}.txt")
 
     assert extra
     assert {pin: whole.get(pin) for pin in extra} == extra, "run `make lock`"

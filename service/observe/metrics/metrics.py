@@ -62,7 +62,7 @@ class Metrics:
         self._clock = clock
         self._now = now
         self._routes = frozenset((*routes, "unmatched"))
-        self._eauths = frozenset((*eauths, "token", "unknown"))
+        self._eauths = frozenset((*eauths, "token", "id_token", "unknown"))
         self.families = Families()
         self.v1 = V1Metrics(self.families)
         self._settled = threading.Lock()

@@ -108,6 +108,22 @@ class Report:
         self._metrics.policy_refused(str(asked["salt.client"]))
         self._log.warning("policy.refused", rule=rule, **asked)
 
+    def identity_proven(self, request_id: str, who: Mapping[str, str], identity: Mapping[str, str]) -> None:
+        """An id token was good, and the master let its account in. who, identity: the session, and who was proven, as the log names them."""
+        self._metrics.auth_attempt("id_token", "success")
+        self._log.info("identity.proven", request_id=request_id, **who, **identity)
+
+    def identity_refused(self, result: str, why: str, reason: str) -> None:
+        """An id token was not taken. result: as the metric has it."""
+        self._metrics.auth_attempt("id_token", result)
+        if count := self._seldom.count(f"identity.{why}"):
+            self._log.warning("identity.refused", why=why, message=reason, count=count)
+
+    def issuer_keys_unavailable(self, issuer: str, reason: str) -> None:
+        """The keys of an issuer could not be fetched."""
+        if count := self._seldom.count(f"identity.keys.{issuer}"):
+            self._log.warning("identity.keys.unavailable", issuer=issuer, message=reason, count=count)
+
     def traces(self, result: str, count: int, reason: str) -> None:
         """*count* spans were `exported`, `failed` or `dropped`."""
         self._metrics.trace_spans(result, count)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from service.demo.embedded import PATIENCE_SECONDS, until
 from service.jobs.notify.delivery import deliver, is_allowed
-from service.jobs.notify.look_ups import LookUps
+from service.outgoing.look_ups import LookUps
 from service.settings.job_settings import JobSettings
 from tests.certificate import certificate
 from tests.receiver import receiving
@@ -204,7 +204,7 @@ def test_a_name_that_does_not_exist_or_has_no_address_is_told_apart() -> None:
 HUNG = """
 import socket, sys, time
 from service.jobs.notify.delivery import deliver
-from service.jobs.notify.look_ups import LookUps
+from service.outgoing.look_ups import LookUps
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 53))
 started = time.monotonic()

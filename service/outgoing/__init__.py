@@ -1,0 +1,1 @@
+"""Requests outwards: to URLs that the settings allow, each within a deadline."""
