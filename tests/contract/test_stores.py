@@ -74,6 +74,9 @@ def test_a_jobs_minions_are_the_same_with_their_returns_and_without(store: Store
     assert list(whole) == list(facts) == sorted(parts)
     assert facts == {minion: dataclasses.replace(part, body=None) for minion, part in parts.items()}
     assert store.parts("1", bodies=False) == {}
+    parts |= {"minion-0000": PartRecord("lost"), "minion-0001": dataclasses.replace(told, at=1.0), "minion-0002": PartRecord("not_run", why="x", wave=2)}
+    store.save([Change(job(), {minion: parts[minion] for minion in ("minion-0000", "minion-0001", "minion-0002")})])
+    assert store.parts(JID, bodies=True) == parts
 
 
 def test_a_key_belongs_to_the_job_that_had_it_first(store: Store) -> None:

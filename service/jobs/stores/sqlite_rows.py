@@ -6,6 +6,7 @@ import dataclasses
 import json
 import operator
 import sqlite3
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,11 @@ SELECT = f"SELECT {', '.join(JOB_FIELDS)} FROM job"
 # Not replaced as a whole: that writes every index again.
 PUT_JOB = f"INSERT INTO job VALUES ({marks(JOB_FIELDS)}) ON CONFLICT (jid) DO UPDATE SET {_taken_over(JOB_FIELDS, but={'jid', 'owner', 'since'})}"
 _PUT_PART = f"INSERT INTO part VALUES (?, ?, {marks(PART_FIELDS)}) ON CONFLICT (jid, minion) DO UPDATE SET {_taken_over(PART_FIELDS)}"
+# Of minions of whom the same is known, and nothing was returned, in one step.
+_PUT_ALIKE = f"""
+    INSERT INTO part (jid, minion, status, reason, why, retcode, flags, size, wave) SELECT ?, value, ?, ?, ?, 'null', '{{}}', 0, ? FROM json_each(?) WHERE true
+    ON CONFLICT (jid, minion) DO UPDATE SET {_taken_over(PART_FIELDS)}
+"""
 # Of one step of SQLite's, for each of which Python's lock goes to somebody else who waits for it.
 FACTS_AT_ONCE = 500
 # Without returns. A time has its microseconds: SQLite writes no float to the last digit.
@@ -143,10 +149,14 @@ def job_of(row: tuple[Any, ...]) -> JobRecord:
 
 def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:
     """Write what is known of some minions, with the returns that still have room."""
+    alike = defaultdict[tuple[str | int | None, ...], list[str]](list)
     room, rows = 0, []
     if any(part.body is not None for part in parts.values()):
         (room,) = db.execute("SELECT ? - total(length(body)) FROM part WHERE jid = ?", (JOB_LIMIT_BYTES, jid)).fetchone()
     for minion, part in parts.items():
+        if _has_said_nothing(part):
+            alike[part.status, part.reason, part.why, part.wave].append(minion)
+            continue
         body = packed(part.body) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
         room -= len(body or b"")
         row = (
@@ -165,6 +175,12 @@ def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord])
         )
         rows.append(row)
     db.executemany(_PUT_PART, rows)
+    for facts, minions in alike.items():
+        db.execute(_PUT_ALIKE, (jid, *facts, json.dumps(minions)))
+
+
+def _has_said_nothing(part: PartRecord) -> bool:
+    return (part.source, part.at, part.retcode, part.body, part.size) == (None, None, None, None, 0) and not part.flags
 
 
 def facts_of(db: sqlite3.Connection, jid: str) -> Iterator[tuple[str, PartRecord]]:
