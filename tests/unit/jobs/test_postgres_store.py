@@ -238,6 +238,19 @@ def test_a_server_that_goes_away_and_comes_back_loses_nothing(tmp_path: Path, pr
         store.close()
 
 
+def test_the_number_of_a_living_sidecar_is_not_given_again_by_a_database_that_was_restored(join: Join, postgres_server: PostgresServer, url: str) -> None:
+    import psycopg  # noqa: PLC0415 - an extra
+
+    here = join()
+    here.intend(job())
+    with psycopg.connect(url, password=postgres_server.password, autocommit=True) as db:
+        db.execute("ALTER SEQUENCE follower RESTART")  # As an older backup has it.
+    there = join()
+
+    assert jids(there.unfinished()) == []
+    assert there.takes_jobs()
+
+
 def test_what_a_dead_sidecar_had_to_tell_another_one_tells(join: Join) -> None:
     here, there = join(), join()
     here.save([Change(job(status="failed", finished=1001.0), {}, notice=True)])

@@ -161,8 +161,8 @@ class ServerLink:
         bound(db)
         self._migrate(db)
         if self._number is None:
-            self._number = _one(db, "SELECT nextval('follower')")
-        if not _one(db, "SELECT pg_try_advisory_lock(%s, %s)", LOCKS, self._number):
+            self._number = _free_number(db)
+        elif not _is_locked(db, self._number):
             raise psycopg.OperationalError("the server has not noticed yet that our last connection is gone")
         db.execute(f"LISTEN {CHANNEL}")
         self._fault = None
@@ -229,3 +229,14 @@ def said(exc: Exception) -> str:
 def _one(db: Database, query: str, *values: Any) -> Any:
     row = db.execute(query, values).fetchone()
     return row[0] if row else None
+
+
+def _free_number(db: Database) -> int:
+    """Take the next number, locked; one that a living sidecar has is passed over: it is older than the backup from which the database was restored."""
+    while not _is_locked(db, number := _one(db, "SELECT nextval('follower')")):
+        pass
+    return int(number)
+
+
+def _is_locked(db: Database, number: int) -> bool:
+    return bool(_one(db, "SELECT pg_try_advisory_lock(%s, %s)", LOCKS, number))
