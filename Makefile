@@ -15,6 +15,8 @@ PYTEST_ARGS ?=
 TEST_LOCKS := runtime-3007.txt runtime-3006.txt
 PEPPER := .venv-pepper/.stamp
 OPENAPI := .venv-openapi/.stamp
+PIPELINES := .venv-pipelines/.stamp
+NEXT_PYTHON := .venv-python3.14/.stamp
 E2E := .venv-e2e/.stamp
 NODE := tests/compat/node
 NODE_CLIENT := $(NODE)/node_modules/.package-lock.json
@@ -179,11 +181,15 @@ compat: $(STAMP) ## Send the same requests to rest_cherrypy and to the sidecar, 
 fuzz: $(STAMP) ## Send made-up bodies of every media type to a sidecar while somebody asks /livez; print time and memory per byte, and the longest wait.
 	@$(BIN)/python -m tests.server.fuzz_table
 
-clients: $(PEPPER) $(OPENAPI) $(NODE_CLIENT) ## Install the clients that the tests run: pepper and schemathesis from PyPI, salt-api from npm.
+clients: $(PEPPER) $(OPENAPI) $(PIPELINES) $(NODE_CLIENT) $(NEXT_PYTHON) ## Install what the tests run besides: pepper, schemathesis and check-jsonschema from PyPI, salt-api from npm, a newer Python from Debian.
 
-.venv-pepper/.stamp .venv-openapi/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)
+.venv-pepper/.stamp .venv-openapi/.stamp .venv-pipelines/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)
 	@requirements/install .venv-$* $*.txt
 	@touch $@
+
+# salt-ci is for Pythons that this machine may not have; without this one its test is skipped.
+$(NEXT_PYTHON): requirements/debian-python
+	@requirements/debian-python 3.14 forky $(@D) && mkdir -p $(@D) && touch $@
 
 # Without npm the tests of its package are skipped, and fail in CI.
 $(NODE_CLIENT): $(NODE)/package.json $(NODE)/package-lock.json

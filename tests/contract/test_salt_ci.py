@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,19 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from service.api.v1.v1_ci import application
 from service.demo.embedded import PATIENCE_SECONDS, until
 from tests.contract.conftest import Api, Listens
 from tests.contract.test_v1_jobs import fake, gateway_of, returned, token_of
 from tests.fakes import SECRET
+from tests.installed import python_of
 
 __all__ = ["fake"]
 pytestmark = pytest.mark.slow
-PYTHONS = ("python3.8", "python3.9", "python3.10", "python3.12", "python3.13", "python3.14")
+PYTHONS = [f"3.{minor}" for minor in range(8, 15)]
 CANARY = "CANARY-password"
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @dataclasses.dataclass
@@ -107,15 +105,17 @@ def test_the_file_is_the_same_for_everybody_and_is_sent_once(api: Api) -> None:
     assert api.caller.get("/v1/ci.py", if_none_match=answer.headers["etag"]).status == 304
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_it_runs_on_pythons_of_many_ages(alone: Pipeline, python: str) -> None:
-    found = shutil.which(python)
-    if found is None or subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode:
-        pytest.skip(f"there is no {python} on this machine")
-    run = alone("run", "*", "test.echo", "hi", python=found)
+@pytest.mark.parametrize("version", PYTHONS)
+def test_it_runs_on_pythons_of_many_ages(alone: Pipeline, version: str) -> None:
+    python = python_of(version)
+    if python is None:
+        pytest.skip(f"there is no Python {version} on this machine")
+    how = {"PYTHONWARNINGS": "error", "GITHUB_ACTIONS": "true", "RUNNER_TEMP": str(alone.folder)}
+    run = alone("run", "*", "test.echo", "hi", "--json", "--junit", "report.xml", python=python, **how)
+    lines = (["follow", run.jid], ["cancel", run.jid], ["run", "*", "test.nothing"], ["apply", "web*"], ["run", "*"], ["run", "*", "test.ping", "--dry-run"])
 
-    assert (run.code, run.err) == (0, "")
-    assert "minion-1: ok\n  | hi\n" in run.out
+    assert (run.code, run.err.count("  | hi\n"), json.loads(run.out)["status"]) == (0, 2, "succeeded"), run
+    assert [alone(*line, python=python, **how).code for line in lines] == [0, 0, 1, 2, 64, 11]
 
 
 def test_a_job_that_is_well(pipeline: Pipeline) -> None:
@@ -326,43 +326,3 @@ def test_a_step_that_is_tried_again_gets_the_job_of_the_first_try(alone: Pipelin
 
     assert (run.code, run.jid) == (0, jid)
     assert alone("run", "*", "test.ping", **gitlab).jid != jid
-
-
-def script_of(example: str) -> tuple[str, dict[str, str]]:
-    """Return what an example of config/ci has a shell run, and what it puts into the environment."""
-    text = (ROOT / "config" / "ci" / example).read_text(encoding="utf-8")
-    if example == "Jenkinsfile":
-        (script,) = re.findall("sh '''(.*?)'''", text, re.DOTALL)
-        return script, {"SALT_API_USR": "demo", "SALT_API_PSW": SECRET}
-    if example == "gitlab-ci.yml":
-        return "set -e\n" + "\n".join(yaml.safe_load(text)["deploy"]["script"]), {}
-    (step,) = yaml.safe_load(text)["runs"]["steps"]
-    (used,) = [one["with"] for one in yaml.safe_load((ROOT / "config" / "ci" / "github-actions.yml").read_text())["jobs"]["deploy"]["steps"] if "with" in one]
-    inputs = {name: used.get(name, given.get("default", "")) for name, given in yaml.safe_load(text)["inputs"].items()}
-    environ = {name: re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: str(inputs[found[1]]), value) for name, value in step["env"].items()}
-    return step["run"], {name: value for name, value in environ.items() if "secrets." not in value}
-
-
-@pytest.mark.parametrize("example", ["action.yml", "gitlab-ci.yml", "Jenkinsfile"])
-@pytest.mark.parametrize(("target", "code"), [("web*", 2), ("minion-1", 1)])
-def test_the_examples_run(alone: Pipeline, example: str, target: str, code: int) -> None:
-    script, environ = script_of(example)
-    account = {"SALT_TOKEN": "", "SALT_API_USER": "demo", "SALT_API_PASSWORD": SECRET, "RUNNER_TEMP": str(alone.folder)}
-    given = {**alone.environ, **account, **environ, "SALT_API_EAUTH": "sharedsecret"}
-
-    run = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", script.replace("web*", target)],
-        cwd=alone.folder, env={name: value.replace("web*", target) for name, value in given.items()}, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS,
-    )  # fmt: skip
-
-    assert run.returncode == code, run
-    assert re.search(r"^job \d{20}: (no_match|failed)", run.stdout, re.MULTILINE), run
-
-
-@pytest.mark.parametrize(("target", "code", "said"), [("minion-1", 1, '"status":"failed"'), ("web*", 1, "no_match"), ('x","fun":"cmd.run', 64, "quotes")])
-def test_curl_alone_fails_when_the_job_does(alone: Pipeline, target: str, code: int, said: str) -> None:
-    command = [str(ROOT / "config" / "ci" / "curl.sh"), "step-1", target, "app"]
-    run = subprocess.run(command, cwd=alone.folder, env=alone.environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
-
-    assert run.returncode == code, run
-    assert said in (run.stdout + run.stderr).replace(" ", ""), run
