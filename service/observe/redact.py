@@ -22,8 +22,9 @@ _SECRET_KEY = re.compile(
 )
 
 # `'password': 'x'` or `password=x` inside a text: Salt writes whole loads into its log messages and exceptions.
+# Nothing is looked for in front of these words, which would be looked for again at each letter: minions choose texts too.
 _SECRET_TEXT = re.compile(
-    r"""(?ix) ( (?: [\w.-]{0,40} (?:password|passwd|passphrase|secret|token|authorization|cookie|priv) [\w.-]{0,40} | (?<!\w) (?:[\w.-]{0,40}_)? key ) ["']? \s* [:=] \s* )
+    r"""(?ix) ( (?: (?:password|passwd|passphrase|secret|token|authorization|cookie|priv) [\w.-]{0,40} | (?<![^\W_]) key ) ["']? \s* [:=] \s* )
         ( b?" (?:[^"\\]|\\.)* "? | b?' (?:[^'\\]|\\.)* '? | (?:Bearer|Basic)\s+[^\s,;}\])]+ | [^\s,;}\])"']+ )"""
 )
 _TEXT_FIELDS = frozenset({"message", "error.message", "exc_value", "exc_notes"})

@@ -116,6 +116,8 @@ def test_a_cycle_ends() -> None:
         f"{{b'key': b'{CANARY}'}}",
         f"{{'priv_key': '{CANARY}, cut in the mid",
         f"sharedsecret: {CANARY}, eauth: pam",
+        f"{'a' * 50}_key={CANARY}",
+        f"{'a' * 50}_password_of_{'b' * 30}={CANARY}",
     ],
 )
 def test_a_pair_inside_a_text_is_masked(text: str) -> None:
