@@ -13,7 +13,7 @@ from service.bounded import Bounded
 from service.http.media import encode
 from service.jobs.outcome import OPEN
 from service.jobs.running.watched_jobs import WatchedJobs
-from service.jobs.stores.store import Happening, Store
+from service.jobs.stores.store import Happening, JobRecord, Store
 
 # Of one look into the store; a slow reader falls behind there, not in memory.
 AT_ONCE = 200
@@ -80,16 +80,17 @@ class JobFollower:
     """
     The happenings of one job, for one stream. after: the number of the last one that is known already. readings: those of all followers.
 
+    lend(record): told when the job's owner can help it on, who may be the one that follows it.
     ended: why there will be no more: the job is `over`, or the process stops.
     """
 
     last_message = b""
 
-    def __init__(self, store: Store, watched: WatchedJobs, readings: Readings, jid: str, *, after: int, form: Form) -> None:
+    def __init__(self, store: Store, watched: WatchedJobs, readings: Readings, jid: str, *, after: int, form: Form, lend: Callable[[JobRecord], None]) -> None:
         self._store, self._watched, self._readings = store, watched, readings
         self._jid = jid
         self._after = after
-        self._form = form
+        self._form, self._lend = form, lend
         self.ended: Literal["over", "shutdown"] | None = None
 
     def next(self, timeout: float) -> Written | None:
@@ -113,6 +114,8 @@ class JobFollower:
             self.ended = "over"
         elif self._watched.is_ending:
             self.ended = "shutdown"
+        elif record.lacks_owner:
+            self._lend(record)
         return self.ended is not None
 
 

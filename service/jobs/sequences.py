@@ -180,7 +180,7 @@ class _Driver:
         if step is None or (gives_up is None and (is_doubtful or number not in self._begun)):
             self._doubted.update([number] if is_doubtful else [])
             return self._begin_step(number)
-        self._jobs.wait(step.jid, LOOK_SECONDS)
+        self._jobs.wait(step.jid, self._asked.session, LOOK_SECONDS)
         return None
 
     def _begin_step(self, number: int) -> Mapping[str, Any] | None:

@@ -72,8 +72,7 @@ class Submissions:
     """
     Takes jobs in. Called from request threads.
 
-    boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. readers: who may read everybody's jobs. may_notify(url): a notice may be sent there. pause(seconds): sleeps.
-    on_begun(info, seconds): a queued job was published, or refused, after its request was answered.
+    boot: tells one run of the machine from another. keep_secrets: inputs of jobs are kept even if they look secret. readers: who may read everybody's jobs. may_notify(url): a notice may be sent there. pause(seconds): sleeps. on_begun(info, seconds): a queued job was published, or refused, after its request was answered.
     """
 
     def __init__(
@@ -169,19 +168,24 @@ class Submissions:
         """Return what is known of a job's minions."""
         return {minion: part.status for minion, part in self.store.parts(jid, bodies=False).items()}
 
-    def lend(self, record: JobRecord, session: Session) -> None:
+    def lend(self, record: JobRecord | None, session: Session) -> None:
         """Ask in the name of a job's owner, if it is they who look at it now, and go on with its waves, if what it runs was kept."""
-        if not owns(session.identity, record.owner, record.token) or session.offline:
+        if record is None or not owns(session.identity, record.owner, record.token) or session.offline:
             return
-        inputs = self.store.inputs(record.jid) if self.running.waves.lacks_request(record.jid) else None
-        self.running.lend(record.jid, session.credentials, None if inputs is None else request_of(record.request, json.loads(inputs)))
+        inputs = self.store.inputs(record.jid) if self.running.lending.lacks_request(record) else None
+        self.running.lending.lend(record, session.credentials, None if inputs is None else request_of(record.request, json.loads(inputs)))
 
-    def wait(self, jid: str, seconds: float) -> None:
-        """Sleep until a job is over, whichever sidecar follows it, at most *seconds*, and not at all when the process is stopping."""
+    def wait(self, jid: str, session: Session, seconds: float) -> None:
+        """Sleep until a job is over, whichever sidecar follows it, at most *seconds*, and not at all when the process is stopping; lend what it needs meanwhile."""
+        ends = self._monotonic() + seconds
         if self.running.watched.get(jid) is None:
-            self.store.wait(jid, lambda job: job.status not in OPEN, seconds)
+            self.store.wait(jid, lambda job: job.status not in OPEN or job.lacks_owner, seconds)
+            self.lend(self.store.job(jid), session)
+        left = max(0.0, ends - self._monotonic())
+        if self.running.watched.get(jid) is None:
+            self.store.wait(jid, lambda job: job.status not in OPEN, left)
         else:
-            self.running.watched.wait(jid, seconds)
+            self.running.watched.wait(jid, left)
 
     def _publish(self, record: JobRecord, call: Call, *, intends: bool, back: Callable[[Fault], JobRecord] | None = None) -> JobRecord:
         """
@@ -289,7 +293,7 @@ class Submissions:
         if known.status == "queued":
             return self.running.queue.adopt(known, call.session.credentials, self._when_free(call))
         if known.status not in STARTING:
-            self.running.lend(known.jid, call.session.credentials, call.request)
+            self.running.lending.lend(known, call.session.credentials, call.request)
             return known
         if not self.running.claim(known, call.session.credentials):
             return self._when_published(known)

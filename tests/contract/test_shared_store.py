@@ -220,6 +220,31 @@ def test_the_open_jobs_of_one_that_has_ended_are_closed_by_the_next(sidecars: Si
     assert (answer.status, answer.json()["status"], answer.json()["counts"]) == (200, "succeeded", {"ok": 2})
 
 
+@pytest.mark.parametrize("how", ["looks", "waits", "follows"])
+def test_a_job_that_is_followed_without_a_token_goes_on_at_the_sidecar_that_its_owner_is_at(sidecars: Sidecars, how: str) -> None:
+    first, here, there = sidecars(), sidecars(), sidecars()
+    gateway_of(first).master.silent = {"minion-2"}
+    jid = post(first, "", timeout=1).json()["jid"]
+    owner = threading.Thread(target=lambda: get(there, f"/{jid}?wait=60") if how == "waits" else follow(there, jid))
+    if how != "looks":
+        owner.start()
+    first.process.stop()
+    here.process.jobs.start()
+    jobs, watched = (api.process.jobs.submissions() for api in (here, there))
+    while not (found := jobs.store.job(jid)) or not (found.without_token or watched.running.watched.get(jid)):
+        pass
+    if how == "looks":
+        get(there, f"/{jid}")
+    while watched.running.watched.get(jid) is None:
+        pass
+    gateway_of(there).hub.deliver(returned(jid, "minion-2"))
+    answer = get(here, f"/{jid}?wait=60")
+
+    assert (answer.status, answer.json()["status"], answer.json()["counts"]) == (200, "succeeded", {"ok": 2})
+    if how != "looks":
+        owner.join()
+
+
 def test_a_server_that_is_away_is_503_and_everything_else_works(tmp_path: Path) -> None:
     pytest.importorskip("psycopg")
     api = fake_api(tmp_path, SIDECAR_JOBS_STORE="postgresql://nobody@127.0.0.1:1/jobs")

@@ -42,14 +42,15 @@ class V1EventsResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
         """Follow it; `after`, a number, is the last one known, as `Last-Event-ID` is."""
-        jobs, identity, info = self._find(), req.context.session.identity, RequestInfo.of(req.env)
-        record = jobs.of(jid, identity)
-        jobs.lend(record, req.context.session)
+        jobs, session, info = self._find(), req.context.session, RequestInfo.of(req.env)
+        record = jobs.of(jid, session.identity)
+        jobs.lend(record, session)
         after = number_of(req.get_param("after") or req.get_header("Last-Event-ID"))
         form = FORMS[form_of(req.get_header("Accept") or "*/*")]
         with contextlib.ExitStack() as held:
-            held.enter_context(self._slots.take(identity.holder_at(info.address)))
-            follower = JobFollower(jobs.store, jobs.running.watched, self._readings, record.jid, after=after, form=form)
+            held.enter_context(self._slots.take(session.identity.holder_at(info.address)))
+            lend = functools.partial(jobs.lend, session=session)
+            follower = JobFollower(jobs.store, jobs.running.watched, self._readings, record.jid, after=after, form=form, lend=lend)
             resp.stream = self._body(req, record.jid, follower, form, held.pop_all())
         resp.content_type = form.content_type
         resp.set_header("Cache-Control", "no-cache")

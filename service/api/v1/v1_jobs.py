@@ -141,7 +141,7 @@ def waited_for(req: falcon.Request, resp: falcon.Response, jobs: Submissions, re
         except Overloaded:
             resp.set_header("Retry-After", "1")
             return record
-        jobs.wait(record.jid, seconds)
+        jobs.wait(record.jid, req.context.session, seconds)
     return jobs.store.job(record.jid) or record
 
 

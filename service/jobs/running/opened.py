@@ -171,6 +171,11 @@ class OpenJob:
         return self.record.status not in OPEN
 
     @property
+    def lacks_token(self) -> bool:
+        """Say whether it runs, and we have nothing of its owner's that the master takes."""
+        return self.record.status == "running" and not self.is_sequence and (self.credentials is None or self.refused)
+
+    @property
     def may_be_revised(self) -> bool:
         """Say whether a late return can change what it came to."""
         return self.account is not None and any(part.status in LATE for part in self.account.parts.values())
@@ -300,7 +305,8 @@ class OpenJob:
                 parts[minion] = known if self.rolling is None else dataclasses.replace(known, wave=self.rolling.number_of.get(minion))
         self._note(parts, at)
         strays = account.strays if account is not None else self.record.strays
-        self.record = dataclasses.replace(self.record, strays=strays, happened=self.happened, revision=self.record.revision + 1)
+        changes: Mapping[str, Any] = {"strays": strays, "happened": self.happened, "without_token": self.lacks_token}
+        self.record = dataclasses.replace(self.record, **changes, revision=self.record.revision + 1)
         return Change(self.record, parts, tuple(self.unstored), notice=self._is_to_be_told, durable=self.record.wave > self.record.taken)
 
     @property

@@ -13,11 +13,12 @@ from typing import Any, Literal
 from service.batcher import Batcher
 from service.errors import NoSuchJob, Overloaded, StorageUnavailable
 from service.events.event import Event
-from service.jobs.job_request import JobRequest, policy_of
+from service.jobs.job_request import policy_of
 from service.jobs.outcome import STARTING
 from service.jobs.running.account import MASTER, Heard, JobAccount
 from service.jobs.running.followed_sequences import FollowedSequences
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
+from service.jobs.running.lending import Lending
 from service.jobs.running.opened import Begin, JobsReport, Keeping, OpenJob, Terms
 from service.jobs.running.queueing import GroupQueue
 from service.jobs.running.recovery import Recovery
@@ -67,6 +68,9 @@ class RunningJobs:
             inquiries, self.watched, report, terms, self._touched, do=self._do, tell=self._tell, look=self._look_up, own=own, monotonic=monotonic
         )
         self._recovery = Recovery(store, terms, self.waves, boot, monotonic=monotonic, now=now)
+        self.lending = Lending(
+            store, inquiries, self.watched, self.waves, self._recovery, touched=self._touched, do=self._do, look=self._look_up, monotonic=monotonic
+        )
         self.stops = Stops(store, inquiries, self.watched, self.waves, new_jid=new_jid, monotonic=monotonic)
         again = self._recovery.again
         self.queue = GroupQueue(store, self.watched, report, self._do, self._restate, left_open=again, bus_open=bus_open, monotonic=monotonic, now=now)
@@ -173,14 +177,6 @@ class RunningJobs:
         """No minion matched: the master took the job, and made nothing of it."""
         return self._do(jid, lambda job: self._restate(job, status="no_match", finished=self._now()))
 
-    def lend(self, jid: str, credentials: Credentials, request: JobRequest | None = None) -> None:
-        """Ask in the name of a job's owner, who is here, about a job that nobody else could ask for, and go on with its waves. request: what it runs, if that is known again."""
-        job = self.watched.get(jid)
-        if job is None or job.is_over or job.record.status == "queued":
-            return
-        if job.credentials is None or job.refused or self.waves.lacks(job, credentials, request):
-            self._do(jid, lambda job: self._take_credentials(job, credentials, request))
-
     def cancel(self, jid: str, stopping: str, credentials: Credentials) -> None:
         """A request is about to ask the minions, under the jid *stopping*, to end a job; what goes on after a while is killed in its name."""
         self._do(jid, lambda job: self.stops.begin(job, stopping, credentials))
@@ -217,6 +213,7 @@ class RunningJobs:
             for job in self.watched.all():
                 self.waves.step(job, now)
                 self._step(job, now)
+                self.lending.step(job)
             self.stops.kill_due(now)
         if self._save(now) or stepping:
             self.queue.advance()
@@ -337,12 +334,6 @@ class RunningJobs:
         job.looked_up = found.complete
         for minion, data in found.returns.items():
             self._booked(job, minion, job.book(minion, data, None, "job_cache", self._now()))
-
-    def _take_credentials(self, job: OpenJob, credentials: Credentials, request: JobRequest | None) -> None:
-        job.credentials, job.refused = dict(credentials), False
-        self.waves.lend(job, request)
-        if job.interrupted and not job.looked_up and job.cached_as is not None and not (job.looking and self._inquiries.can_look_up):
-            self._look_up(job, self._monotonic())
 
     def _cut(self) -> None:
         for job in self.watched.all():

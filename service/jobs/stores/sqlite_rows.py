@@ -58,6 +58,7 @@ MIGRATIONS = (
     );
     CREATE INDEX token_owner ON token (owner);
     """,
+    "ALTER TABLE job ADD COLUMN without_token INTEGER NOT NULL DEFAULT 0;",
 )
 
 
@@ -144,7 +145,8 @@ def job_row(job: JobRecord) -> tuple[Any, ...]:
 def job_of(row: tuple[Any, ...]) -> JobRecord:
     """Return a job from its row."""
     fields = dict(zip(JOB_FIELDS, row, strict=True))
-    return JobRecord(**{**fields, "request": json.loads(fields["request"]), "cancelled": bool(fields["cancelled"]), "needs_owner": bool(fields["needs_owner"])})
+    flags = {name: bool(fields[name]) for name in ("cancelled", "needs_owner", "without_token")}
+    return JobRecord(**{**fields, **flags, "request": json.loads(fields["request"])})
 
 
 def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:

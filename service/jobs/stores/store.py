@@ -39,6 +39,7 @@ class JobRecord:
     cancelled: somebody asked for its end. master_jid: the master's own id of a job that runs on itself.
     happened: the number of its last happening. parent: the job that it repeats, or is a part of.
     concurrency_group: of its jobs one is under way at a time. needs_owner: it goes on only with its owner's next request. queued_seconds: until its turn in the group came.
+    without_token: it runs, and who follows it has nothing of its owner's that the master takes.
     waves: how many its minions are dealt out to, 0 if they all run it at once; wave: how many of them have begun; taken: of how many the master has said so.
     token: the id of the scoped token that it was asked for with, None if that was none.
     """
@@ -70,6 +71,12 @@ class JobRecord:
     wave: int = 0
     taken: int = 0
     token: str | None = None
+    without_token: bool = False
+
+    @property
+    def lacks_owner(self) -> bool:
+        """Say whether its owner can help it on, wherever they come."""
+        return self.needs_owner or self.without_token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +171,7 @@ class Store(Protocol):
 
     def claim(self, jid: str) -> bool:
         """
-        Take over a job that may have to be published, again or from the queue of its group, or that needs its owner.
+        Take over a job that may have to be published, again or from the queue of its group, or whose owner has come here and is needed: so it is not over.
 
         False while a sidecar that lives is publishing it or can do so when its turn comes, and when it was published.
         """

@@ -66,6 +66,22 @@ def cancel(pipeline: Pipeline, jid: str) -> Answer:
     return ask(pipeline.sidecar.api_port, "DELETE", f"/v1/jobs/{jid}", headers={"X-Auth-Token": pipeline.token})
 
 
+def rolled(pipeline: Pipeline, folder: Path) -> str:
+    """Start a job in two waves of one minion, each of which names itself and waits for the gate; return its id when the first wave runs."""
+    turn = f"echo {{{{ grains.id }}}} >> {folder}/rolled; while [ ! -e {folder}/gate ]; do sleep 0.2; done"
+    jid: str = pipeline.post(fun="cmd.run", arg=[turn], kwarg={"template": "jinja"}, batch=1).json()["jid"]
+    pipeline.sidecar.wait((folder / "rolled").exists, "the first wave")
+    return jid
+
+
+def has_rolled_on(pipeline: Pipeline, jid: str, folder: Path) -> None:
+    """Wait for the end of such a job, which needs the token of its owner, who looks at it here; each minion has had its turn once."""
+    job = pipeline.end_of(jid)
+    assert (job["status"], job["counts"], job["waves"]) == ("succeeded", {"ok": 2}, 2)
+    assert {minion: part["wave"] for minion, part in job["minions"].items()} == {"minion-of-1": 1, "minion-of-2": 2}
+    assert (folder / "rolled").read_text().split() == [*MINIONS]
+
+
 def test_one_key_that_is_sent_to_both_at_once_runs_once(pair: Pair) -> None:
     here = pair[0]
     for number in range(5):
@@ -119,22 +135,27 @@ def test_what_goes_on_is_killed_through_the_other_and_runs_again_there(cluster: 
 
 def test_the_jobs_of_a_sidecar_that_is_killed_are_closed_by_the_other_and_rolled_on(pair: Pair, tmp_path: Path) -> None:
     here, there = pair
-    rolled, gate = tmp_path / "rolled", tmp_path / "gate"
-    turn = f"echo {{{{ grains.id }}}} >> {rolled}; while [ ! -e {gate} ]; do sleep 0.2; done"
-    rolling = here.post(fun="cmd.run", arg=[turn], kwarg={"template": "jinja"}, batch=1).json()["jid"]
+    rolling = rolled(here, tmp_path)
     good, bad = (here.post(**here.marking(then)).json()["jid"] for then in ("sleep 10", "sleep 10; false"))
-    here.sidecar.wait(lambda: here.runs == 2 * len(MINIONS) and rolled.exists(), "begun")
+    here.sidecar.wait(lambda: here.runs == 2 * len(MINIONS), "begun")
     here.sidecar.kill()
-    gate.touch()
+    (tmp_path / "gate").touch()
 
     assert (there.get(f"/{good}").json()["status"], there.end_of(good)["counts"]) == ("running", {"ok": 2})
     assert (there.end_of(bad)["status"], there.end_of(bad)["counts"]) == ("failed", {"failed": 2})
     assert here.runs == 2 * len(MINIONS)
-    # Its owner, who looks at it, lends the token that the next wave needs.
-    whole = there.end_of(rolling)
-    assert (whole["status"], whole["counts"], whole["waves"]) == ("succeeded", {"ok": 2}, 2)
-    assert {minion: part["wave"] for minion, part in whole["minions"].items()} == {"minion-of-1": 1, "minion-of-2": 2}
-    assert rolled.read_text().split() == [*MINIONS]
+    has_rolled_on(there, rolling, tmp_path)
+
+
+def test_waves_go_on_at_the_sidecar_that_their_owner_comes_to_though_another_follows_them(pair: Pair, tmp_path: Path) -> None:
+    here, there = pair
+    rolling = rolled(here, tmp_path)
+    here.sidecar.kill()
+    here.again()
+    here.sidecar.wait(lambda: any(one.sidecar.lines("job.recovered") for one in pair), "followed again, without a token")
+    (tmp_path / "gate").touch()
+
+    has_rolled_on(there, rolling, tmp_path)
 
 
 @pytest.mark.parametrize("point", ["before-publish", "in-flight", "taken"])

@@ -15,7 +15,7 @@ from service.events.event import read
 from service.gateway.clients.result import LowResult
 from service.gateway.low import Low
 from service.jobs.followers import shown
-from service.jobs.job_request import parse
+from service.jobs.job_request import JobRequest, parse
 from service.jobs.running.account import Waits
 from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Question
 from service.jobs.running.opened import Keeping, Terms
@@ -26,6 +26,8 @@ from service.jobs.wave_plan import Turns
 from tests.unit.jobs.kept import JID, job
 
 TOKEN = {"token": "ab" * 32}
+# Of the same owner, after another login.
+OTHER = {"token": "cd" * 32}
 PATIENCE_SECONDS = 60.0
 
 
@@ -55,7 +57,7 @@ class Asked(Inquiries):
 
     def look_up(self, jid: str, credentials: Credentials | None, on_answer: Callable[[Cached | None], None]) -> None:
         self.looked_for.append(jid)
-        assert credentials in (None, TOKEN)
+        assert credentials in (None, TOKEN, OTHER)
         self.look_ups.append(on_answer)
 
 
@@ -161,6 +163,12 @@ class Sidecar:
         self.jobs.waves.plan(JID, Turns(list(waves), list(silent), list(no_key)), request)
         if taken:
             self.jobs.published(JID, waves[0])
+
+    def lend(self, credentials: Credentials, request: JobRequest | None = None) -> None:
+        """Let the job's owner come with a token, and perhaps say again what it runs."""
+        record = self.store.job(JID)
+        assert record is not None
+        self.jobs.lending.lend(record, credentials, request)
 
     def publish(self, count: int) -> list[str]:
         """Wait for this many publishes of later waves; return whom the last one is for."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
@@ -251,6 +251,23 @@ def test_the_number_of_a_living_sidecar_is_not_given_again_by_a_database_that_wa
     assert there.takes_jobs()
 
 
+@pytest.mark.parametrize("lacking", ["without_token", "needs_owner"])
+def test_a_job_whose_owner_is_needed_goes_to_the_sidecar_that_the_owner_comes_to(join: Join, lacking: str) -> None:
+    here, there = join(), join()
+    needed: dict[str, Any] = {lacking: True}
+    running = job(status="running")
+    here.save([Change(running, {"a": PartRecord("waiting")})])
+    assert not there.claim(JID)
+    here.save([Change(job(status="running", **needed), {})])
+
+    assert (there.claim(JID), here.claim(JID)) == (True, False)
+    assert here.save([Change(dataclasses.replace(running, status="unknown"), {})]) == {JID}
+    assert there.save([Change(running, {"a": PartRecord("ok")})]) == set()
+    assert (jids(there.unfinished()), here.unfinished()) == ([JID], [])
+    there.save([Change(job(status="succeeded", finished=1001.0, **needed), {})])
+    assert not here.claim(JID)
+
+
 def test_what_a_dead_sidecar_had_to_tell_another_one_tells(join: Join) -> None:
     here, there = join(), join()
     here.save([Change(job(status="failed", finished=1001.0), {}, notice=True)])
@@ -273,7 +290,7 @@ def test_tables_of_a_newer_sidecar_are_left_alone(join: Join, postgres_server: P
 
 
 def test_jobs_of_an_older_version_are_still_there(join: Join, postgres_server: PostgresServer, url: str) -> None:
-    newer = {"parent", "concurrency_group", "needs_owner", "queued_seconds", "waves", "wave", "taken"}
+    newer = {"parent", "concurrency_group", "needs_owner", "queued_seconds", "waves", "wave", "taken", "without_token"}
     older = {name: value for name, value in dataclasses.asdict(job(key="k")).items() if name not in newer}
     link = ServerLink(url, postgres_server.password.encode, MIGRATIONS[:1], lambda _jid: None, most=2)
     with link.connected() as db:

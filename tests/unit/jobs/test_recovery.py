@@ -63,7 +63,7 @@ def test_after_a_kill_the_bus_goes_on_telling_and_the_owner_lends_a_token(tmp_pa
     sidecar.until(lambda: sidecar.statuses()["a"] == "ok")
     sidecar.kill()
     again = recovered(tmp_path, now=1010.0)
-    again.jobs.lend(JID, TOKEN)
+    again.lend(TOKEN)
     assert again.asked.look_ups
     again.returns("b")
     again.jobs.watched.wait(JID, PATIENCE_SECONDS)

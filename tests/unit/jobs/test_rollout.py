@@ -13,6 +13,7 @@ from service.errors import Forbidden, MasterTimeout
 from service.gateway.clients.batch import Present
 from service.http.request_info import new_info
 from service.jobs.running.inquiries import Cached
+from service.jobs.stores.store import Change
 from tests.unit.jobs.test_submission import FOUND, SESSION, UNKNOWN, Desk, Killed
 
 
@@ -93,6 +94,21 @@ def test_after_a_kill_the_owner_who_looks_at_a_job_lets_its_waves_go_on_if_the_a
     desk.desk.lend(record, SESSION)
 
     assert desk.sidecar.jobs.waves.lacks_request(jid) is not goes_on
+    desk.close()
+
+
+def test_who_takes_a_job_over_for_its_owner_knows_what_its_waves_run(tmp_path: Path) -> None:
+    first = Desk(tmp_path)
+    first.pings = [Present(["a", "b"], [], [])]
+    jid, _, _ = first.submit(batch=1)
+    record = dataclasses.replace(first.desk.of(jid, SESSION.identity), without_token=True)
+    first.sidecar.kill()
+    desk = Desk(tmp_path)
+    desk.sidecar.store.save([Change(record, {})])
+    desk.desk.lend(record, SESSION)
+
+    assert desk.sidecar.jobs.watched.get(jid) is not None
+    assert not desk.sidecar.jobs.waves.lacks_request(jid)
     desk.close()
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.errors import Conflict, StorageUnavailable
+from service.jobs.job_request import parse
 from service.jobs.running.running_jobs import PRUNE_SECONDS
 from service.jobs.running.stops import KILL_SECONDS
 from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, JobRecord, PartRecord
 from tests.unit.jobs.kept import JID, job
-from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
+from tests.unit.jobs.process import OTHER, PATIENCE_SECONDS, TOKEN, Sidecar
 from tests.unit.jobs.test_running_jobs import sidecar
 
 __all__ = ["sidecar"]
@@ -103,6 +105,53 @@ def test_what_another_sidecar_follows_and_was_asked_here_to_end_is_killed_in_the
 
     assert (question.fun, question.minions, credentials) == ("saltutil.kill_job", ["a", "c"], TOKEN)
     assert told == ["8" * 20, question.jid]
+
+
+def left_without_token(sidecar: Sidecar, **fields: Any) -> None:
+    """Let another sidecar follow a job of which it can ask nobody."""
+    sidecar.store.save([Change(job(status="running", without_token=True, **fields), {"a": PartRecord("waiting")})])
+
+
+def test_a_job_is_taken_over_by_the_sidecar_that_its_owner_comes_to(sidecar: Sidecar) -> None:
+    left_without_token(sidecar)
+    sidecar.lend(TOKEN)
+    sidecar.asked.look_ups.pop()(None)
+    sidecar.question(1)
+    assert sidecar.asked.questions[0][1] == TOKEN
+    sidecar.until(lambda: not stored(sidecar).without_token)
+    sidecar.returns("a")
+    sidecar.until(lambda: sidecar.status == ("succeeded", None))
+
+
+def test_with_a_token_that_did_not_help_it_is_not_taken_over_again(sidecar: Sidecar) -> None:
+    left_without_token(sidecar)
+    for token, follows in ((TOKEN, True), (TOKEN, False), (OTHER, True)):
+        sidecar.lend(token)
+        taken = sidecar.jobs.watched.get(JID)
+        assert (taken is not None) is follows
+        # The sidecar that its owner came to next has it now, and is refused as well.
+        sidecar.jobs.watched.forget(JID)
+        left_without_token(sidecar)
+
+
+@pytest.mark.parametrize("fields", [{"without_token": False}, {"status": "failed", "finished": 1000.0}, {"status": "publishing"}])
+def test_a_job_whose_follower_needs_nobody_is_left_to_it(sidecar: Sidecar, fields: dict[str, Any]) -> None:
+    sidecar.store.save([Change(job(**{"status": "running", "without_token": True, **fields}), {"a": PartRecord("waiting")})])
+    sidecar.lend(TOKEN)
+
+    assert sidecar.jobs.watched.get(JID) is None
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_rolling_on_takes_who_knows_what_is_run(sidecar: Sidecar, follows: bool) -> None:
+    request = parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], "batch": 1})
+    waves = {"a": PartRecord("ok", wave=1), "b": PartRecord("waiting", wave=2)}
+    sidecar.store.save([Change(job(status="running", needs_owner=True, request=request.kept(), waves=2, wave=1, taken=1), waves)])
+    sidecar.lend(TOKEN, request if follows else None)
+
+    assert (sidecar.jobs.watched.get(JID) is not None) is follows
+    if follows:
+        assert sidecar.publish(1) == ["b"]
 
 
 def test_what_has_ended_meanwhile_is_not_killed(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,7 @@ from service.errors import MasterTimeout, Overloaded, Unauthenticated
 from service.jobs.job_request import parse
 from service.jobs.running.inquiries import Cached
 from tests.unit.jobs.kept import JID
-from tests.unit.jobs.process import TOKEN, Sidecar
-
-OTHER = {"token": "cd" * 32}
+from tests.unit.jobs.process import OTHER, TOKEN, Sidecar
 
 
 @pytest.fixture
@@ -159,12 +157,12 @@ def test_a_token_that_dies_between_two_waves_is_asked_for(sidecar: Sidecar) -> N
     sidecar.publish(1)
     sidecar.asked.publishes[0][2](Unauthenticated("dead"))
     sidecar.until(lambda: needs_owner(sidecar))
-    sidecar.jobs.lend(JID, TOKEN)
+    sidecar.lend(TOKEN)
     sidecar.now += 60
     sidecar.until(lambda: sidecar.happened()[-1] == {"event": "wave", "wave": 2, "of": 2, "needs_owner": True})
     assert len(sidecar.asked.publishes) == 1
     assert sidecar.status == ("running", None)
-    sidecar.jobs.lend(JID, OTHER)
+    sidecar.lend(OTHER)
     assert sidecar.publish(2) == ["b"]
     assert sidecar.asked.publishes[1][1] == OTHER
     sidecar.take()
@@ -294,10 +292,10 @@ def test_after_a_kill_the_owner_brings_token_and_arguments_and_it_goes_on(tmp_pa
     last = "a" if when == "running" else "b"
     again.returns(last)
     again.until(lambda: needs_owner(again))
-    again.jobs.lend(JID, TOKEN)
+    again.lend(TOKEN)
     again.asked.look_ups.pop()(None)
     assert again.asked.publishes == []
-    again.jobs.lend(JID, TOKEN, parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], "batch": 1}))
+    again.lend(TOKEN, parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], "batch": 1}))
     again.asked.look_ups.pop()(None)
     assert again.publish(1) == (["b"] if when == "running" else ["c"])
     for number, minion in enumerate("bc" if when == "running" else "c", 1):
@@ -320,7 +318,7 @@ def test_a_wave_that_was_never_sent_is_sent_after_a_kill(tmp_path: Path) -> None
     again = Sidecar(tmp_path, now=1010.0)
     again.jobs.start()
     again.until(lambda: again.report.recovered == [1])
-    again.jobs.lend(JID, TOKEN, parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], "batch": 1}))
+    again.lend(TOKEN, parse({"tgt": "*", "fun": "test.echo", "arg": ["a"], "batch": 1}))
     again.asked.look_ups.pop()(Cached(known=True, minions=["a"]))  # Too early: it may wait at the master.
     look(again, Cached(known=True, minions=["a"]))
     assert again.publish(1) == ["b"]

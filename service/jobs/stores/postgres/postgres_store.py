@@ -130,7 +130,7 @@ class PostgresStore:
         taken = "follower = %s, needs_owner = false, status = CASE WHEN status IN ('queued', 'running') THEN status ELSE 'publishing' END"
         with self._writing() as db:
             me = self._link.number
-            return bool(db.execute(f"UPDATE job SET {taken} WHERE jid = %s AND ({free})", (me, jid, me)).rowcount)
+            return bool(db.execute(f"UPDATE job SET {taken} WHERE jid = %s AND finished IS NULL AND ({free})", (me, jid, me)).rowcount)
 
     def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
         """See Store."""
@@ -307,7 +307,8 @@ class PostgresStore:
     def _row(self, job: JobRecord, inputs_bytes: int = 0) -> tuple[Any, ...]:
         record = json.dumps(dataclasses.asdict(job))
         columns = (job.jid, job.owner, job.key, job.since, job.status, job.finished, self._link.number, len(record) + ROW_BYTES + inputs_bytes, record)
-        return (*columns, job.concurrency_group, job.needs_owner, job.token)
+        # The column `needs_owner` says whether `claim` may take it from a sidecar that lives. Of queued jobs it says no more than the record does.
+        return (*columns, job.concurrency_group, job.lacks_owner, job.token)
 
     def _put(self, db: Database, change: Change) -> bool:
         """Store what has changed of a job that is ours, and tell the others; return whether it is."""
