@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ from urllib.parse import urlencode
 import pytest
 from structlog.testing import capture_logs
 
+from service.ci.program import main as salt_ci
 from service.wiring.configuration import read_configuration
 from tests.caller import Caller, Response
-from tests.contract.conftest import MASTER_CONFIG, Api, a_store, fake_api, read_once
+from tests.contract.conftest import MASTER_CONFIG, Api, Listens, a_store, fake_api, read_once
 from tests.contract.test_v1_jobs import gateway_of, problem
 from tests.fakes import FakeMaster
 from tests.issuing import AUDIENCE, URL, KeyServer, SigningKey, github, gitlab, jwks, plain
@@ -184,6 +186,25 @@ def test_a_bearer_counts_on_v1_alone(here: World) -> None:
     assert here.api.caller.get("/v1/session", authorization=f"Bearer {token}", x_auth_token="ab" * 32).status == 401
     assert here.server.asked == []
     assert here.api.caller.get("/v1/session", x_auth_token=token).json()["user"] == "pinger"
+
+
+@pytest.mark.slow
+def test_salt_ci_runs_and_follows_a_job_with_an_id_token_and_no_password(
+    here: World, listens: Listens, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    for name, value in {"SALT_API_URL": listens(here.api), "SALT_TOKEN": KEY.sign(github())}.items():
+        monkeypatch.setenv(name, value)
+    ended = []
+    for call in (["run", "*", "test.ping"], ["run", "*", "test.echo", "x"]):
+        with pytest.raises(SystemExit) as caught:
+            salt_ci(call)
+        ended.append(caught.value.code)
+    signal.signal(signal.SIGTERM, before)
+
+    assert (ended[0], "succeeded: 2 ok" in capsys.readouterr().out) == (0, True)
+    assert ended[1] not in {0, None}
+    assert len(here.master.tokens) == 1
 
 
 def test_a_salt_token_that_died_is_replaced_at_the_next_use(here: World) -> None:
