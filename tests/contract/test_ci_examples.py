@@ -49,9 +49,25 @@ def test_a_file_is_what_its_platform_takes(tmp_path: Path, name: str) -> None:
     assert judged(SCHEMAS[name], tmp_path / name).returncode == 1
 
 
-def steps_of(groovy: str) -> list[dict[str, Any]]:
-    """Run the Jenkinsfile as Groovy; return what its steps are given."""
-    command = [groovy, str(Path(__file__).with_name("jenkins.groovy")), str(EXAMPLES / "Jenkinsfile")]
+def component(**given: str) -> tuple[str, str]:
+    """Return the two documents of GitLab's component: what it takes, and the job that comes of it."""
+    head, job = (EXAMPLES / "gitlab-component.yml").read_text(encoding="utf-8").split("\n---\n")
+    inputs = {name: given.get(name, one.get("default", "")) for name, one in yaml.safe_load(head)["spec"]["inputs"].items()}
+    return head, re.sub(r"\$\[\[ inputs\.(\w+) \]\]", lambda found: inputs[found[1]], job)
+
+
+def test_the_component_is_what_gitlab_takes_and_names_what_it_uses(tmp_path: Path) -> None:
+    head, job = component(arguments="'web*' app")
+    (tmp_path / "head.yml").write_text(head)
+    (tmp_path / "job.yml").write_text(job)
+
+    assert [judged(SCHEMAS["gitlab-ci.yml"], tmp_path / name).stdout.strip() for name in ("head.yml", "job.yml")] == ["ok -- validation done"] * 2
+    assert yaml.safe_load(job)["salt"]["variables"]["SALT_ARGUMENTS"]["value"] == "'web*' app"
+
+
+def steps_of(groovy: str, file: str = "Jenkinsfile", **given: Any) -> list[dict[str, Any]]:
+    """Run a Jenkinsfile, or a step with what it is given, as Groovy; return what the steps in it are given."""
+    command = [groovy, str(Path(__file__).with_name("jenkins.groovy")), str(EXAMPLES / file), *([json.dumps(given)] if given else [])]
     said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS)
     return [json.loads(line) for line in said.stdout.splitlines()]
 
@@ -69,6 +85,14 @@ def script_of(example: str, find: Find) -> tuple[str, dict[str, str]]:
         (step,) = [one for one in steps_of(find("groovy", "groovy")) if one["step"] == "sh"]
         assert step["environ"] == {"SALT_API_URL": "credentials:salt-api-url", "SALT_API": "credentials:salt-api"}
         return step["arguments"][0], {"SALT_API_USR": "demo", "SALT_API_PSW": SECRET}
+    if example == "salt.groovy":
+        who, step = steps_of(find("groovy", "groovy"), example, url="$URL", credentials="salt-api", arguments=["web*", "it's app", "--deadline=60"])
+        assert who["arguments"] == [{"credentialsId": "salt-api", "usernameVariable": "SALT_API_USER", "passwordVariable": "SALT_API_PASSWORD"}]
+        assert (step["path"], step["environ"]) == ("withCredentials/withEnv", {"SALT_API_URL": "$URL"})
+        return step["arguments"][0], {}
+    if example == "gitlab-component.yml":
+        job = yaml.safe_load(component(arguments="'web*' \"it's app\" --deadline 60")[1])["salt"]
+        return "set -e\n" + "\n".join(job["script"]), {name: value["value"] if isinstance(value, dict) else value for name, value in job["variables"].items()}
     text = (EXAMPLES / example).read_text(encoding="utf-8")
     if example == "gitlab-ci.yml":
         return "set -e\n" + "\n".join(yaml.safe_load(text)["deploy"]["script"]), {}
@@ -80,7 +104,7 @@ def script_of(example: str, find: Find) -> tuple[str, dict[str, str]]:
     return step["run"], {name: value for name, value in environ.items() if "secrets." not in value}
 
 
-@pytest.mark.parametrize("example", ["action.yml", "gitlab-ci.yml", "Jenkinsfile"])
+@pytest.mark.parametrize("example", ["action.yml", "gitlab-ci.yml", "gitlab-component.yml", "Jenkinsfile", "salt.groovy"])
 @pytest.mark.parametrize(("target", "code"), [("web*", 2), ("minion-1", 1)])
 def test_the_examples_run(alone: Pipeline, program: Find, example: str, target: str, code: int) -> None:
     script, environ = script_of(example, program)
