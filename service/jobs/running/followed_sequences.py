@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from service.jobs.names import step_key
-from service.jobs.outcome import OPEN
+from service.jobs.outcome import OPEN, Conclusion, conclude_steps
 from service.jobs.running.opened import Begin, OpenJob, said
 from service.jobs.running.watched_jobs import WatchedJobs
 from service.jobs.stores.store import JobRecord, Store
@@ -81,7 +82,7 @@ class FollowedSequences:
 
     def tell(self, jid: str, number: int, step: JobRecord) -> None:
         """Tell those who follow one what has become of a step. number: from 0."""
-        self._do(jid, lambda job: job.note_step({"step": number, "jid": step.jid, **said(step.status, step.cause)}, self._now()))
+        self._do(jid, lambda job: self._note(job, number, step))
 
     def recover(self, job: OpenJob) -> None:
         """Wait for the owner of one that was under way in a process before this one, if that can come back."""
@@ -91,6 +92,37 @@ class FollowedSequences:
         """End one whose owner has not come back until its deadline, or which was cancelled meanwhile. now: of the monotonic clock."""
         if job.record.needs_owner and (job.record.cancelled or now >= job.ends_at):
             self._change(job, {"status": "cancelled" if job.record.cancelled else "timed_out", "cause": "not_run"})
+
+    def revised_by(self, jobs: Iterable[OpenJob]) -> list[OpenJob]:
+        """
+        Return the sequences that are over and come to something else when what late returns have made of these jobs, their steps, is stored.
+
+        They begin nothing any more, so one that has not begun all its steps never becomes a success. One that is under way sees its steps itself.
+        """
+        steps: dict[str, list[JobRecord]] = {}
+        for job in jobs:
+            if job.record.parent is not None and job.is_over and job.told not in {None, (job.record.status, job.record.cause)}:
+                steps.setdefault(job.record.parent, []).append(job.record)
+        return [sequence for jid, revised in steps.items() if (sequence := self._revised(self._store.job(jid), revised)) is not None]
+
+    def _revised(self, record: JobRecord | None, revised: list[JobRecord]) -> OpenJob | None:
+        if record is None or record.request["client"] != "steps" or record.status in OPEN:
+            return None
+        news = {step.jid: step for step in revised}
+        steps = [step and news.get(step.jid, step) for step in steps_of(self._store, record)]
+        end = conclude_steps([None if step is None else Conclusion(step.status, step.cause) for step in steps], stops=True)
+        if end is None or (end.status, end.cause) == (record.status, record.cause):
+            return None
+        sequence = self._left_open(record)
+        sequence.told = (record.status, record.cause)
+        for number, step in enumerate(steps):
+            if step is not None and step.jid in news:
+                self._note(sequence, number, step)
+        sequence.record = dataclasses.replace(record, status=end.status, cause=end.cause)
+        return sequence
+
+    def _note(self, job: OpenJob, number: int, step: JobRecord) -> None:
+        job.note_step({"step": number, "jid": step.jid, **said(step.status, step.cause)}, self._now())
 
     def _change(self, job: OpenJob, changes: Mapping[str, Any]) -> None:
         is_end = changes.get("status", "running") not in OPEN

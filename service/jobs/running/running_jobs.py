@@ -364,6 +364,7 @@ class RunningJobs:
             self.waves.step(job, now)
             job.settle(now, self._now())
         try:
+            jobs += self.sequences.revised_by(jobs)
             lost = self._store.save([job.take_changes(self._now()) for job in jobs])
         except StorageUnavailable as fault:
             self._report.jobs_not_stored(fault.reason)

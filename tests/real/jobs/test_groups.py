@@ -81,3 +81,18 @@ def test_steps_run_one_after_the_other_and_each_once_though_the_sidecar_is_kille
     assert (whole.status, whole.json()["jid"], whole.json()["status"], whole.json()["exit_code"]) == (422, begun["jid"], "failed", 1)
     assert [step["status"] for step in whole.json()["steps"]] == ["succeeded", "succeeded", "failed", "not_begun"]
     assert pipeline.ran.read_text().split() == ["a", "b", "c"]
+
+
+def test_a_late_return_corrects_a_step_and_its_sequence(salt: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path) -> None:
+    pipeline = Pipeline(salt, make_sidecar, tmp_path)
+    step = {"tgt": "*", **pipeline.marking(f"while [ ! -e {tmp_path}/gate ]; do sleep 0.1; done"), "timeout": 1, "deadline": 3}
+    jid = pipeline.send({"steps": [step]}).json()["jid"]
+    before = pipeline.end_of(jid)
+    (tmp_path / "gate").touch()
+    pipeline.sidecar.wait(lambda: pipeline.get(f"/{jid}").json()["status"] == "succeeded", "corrected")
+    after = pipeline.get(f"/{jid}?fail=1")
+
+    assert before["exit_code"] != 0
+    assert (after.status, after.json()["exit_code"], after.json()["steps"][0]["status"]) == (200, 0, "succeeded")
+    assert after.json()["revision"] > before["revision"]
+    assert pipeline.runs == 1
