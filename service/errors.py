@@ -62,7 +62,7 @@ class Unauthenticated(Fault, status=401, outcome="authn_error"):
 
 
 class IdentityRefused(Unauthenticated):
-    """The id token is not good, or no rule gives it an account; `why` says which."""
+    """The id token, or the client certificate, is not good, or no rule gives it an account; `why` says which."""
 
 
 class Forbidden(Unauthenticated, outcome="authz_error"):

@@ -11,10 +11,13 @@ from typing import Any
 from service.errors import ConfigFault, IdentityRefused
 from service.settings.identity_settings import AccountRule, IdentitySettings
 
+# What rules call whoever signed a client certificate: the proxy decides which authorities count.
+CERTIFICATE = "certificate"
+
 
 @dataclasses.dataclass(frozen=True)
 class ProvenClaims:
-    """What an id token has proven. issuer: its name in the settings. expires: when it is no proof any more, in seconds since 1970."""
+    """What an id token, or a client certificate, has proven. issuer: its name in the settings. expires: when it is no proof any more, in seconds since 1970."""
 
     issuer: str
     claims: Mapping[str, Any]
@@ -32,7 +35,7 @@ class AccountRules:
         for rule in self._rules:
             if _decides(rule, proven):
                 return rule
-        raise IdentityRefused("no rule of identities.rules fits the id token's claims", why="rule")
+        raise IdentityRefused("no rule of identities.rules fits these claims", why="rule")
 
 
 def _decides(rule: AccountRule, proven: ProvenClaims) -> bool:
@@ -59,14 +62,19 @@ def identity_faults(ours: IdentitySettings) -> list[ConfigFault]:
 
 def _faults(ours: IdentitySettings) -> Iterator[ConfigFault]:
     for number, rule in enumerate(ours.rules):
-        if rule.issuer not in ours.issuers:
+        if rule.issuer == CERTIFICATE and ours.proxy_secret_file is None:
+            yield ConfigFault(f"identities.rules.{number}.issuer", "no proxy is believed about certificates", "set identities.proxy_secret_file")
+        elif rule.issuer not in {*ours.issuers, CERTIFICATE}:
             yield ConfigFault(f"identities.rules.{number}.issuer", f"`{rule.issuer[:64]}` is none of identities.issuers", "name one of them")
     urls = [issuer.url for issuer in ours.issuers.values()]
     for url in {url for url in urls if urls.count(url) > 1}:
         yield ConfigFault("identities.issuers", f"two have the url {url}", "put them into one, with all their audiences")
-    if ours.issuers and not ours.rules:
-        yield ConfigFault("identities.rules", "there is no rule, so every id token is refused", "add one, or remove identities.issuers")
-    if ours.issuers and ours.key_file is None:
+    if CERTIFICATE in ours.issuers:
+        yield ConfigFault("identities.issuers", f"`{CERTIFICATE}` is what rules call client certificates", "give the issuer another name")
+    sources = [name for name, value in (("identities.issuers", ours.issuers), ("identities.proxy_secret_file", ours.proxy_secret_file)) if value]
+    if sources and not ours.rules:
+        yield ConfigFault("identities.rules", "there is no rule, so everybody is refused", f"add one, or remove {' and '.join(sources)}")
+    if sources and ours.key_file is None:
         yield ConfigFault("identities.key_file", "no key is set by which the master would take an account", "make one with `salt-sidecar identity-key`")
     if ours.issuers and not _is_installed("PyJWT"):
         yield ConfigFault("identities.issuers", "PyJWT is not installed, so no id token can be read", "install salt-sidecar[oidc]")

@@ -1,7 +1,8 @@
-"""From an id token to a Salt token (RFC 8693): verified, given an account by a rule, logged in at the master, and remembered."""
+"""From an id token (RFC 8693), or a client certificate (RFC 8705), to a Salt token: verified, given an account by a rule, logged in at the master."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from service.bounded import Bounded
 from service.errors import Fault, Forbidden, IdentityRefused, InvalidConfiguration, SecretUnavailable
 from service.http.addresses import HOLDERS
 from service.http.request_info import RequestInfo
-from service.identities.account_rules import AccountRules, ProvenClaims
+from service.identities.account_rules import CERTIFICATE, AccountRules, ProvenClaims
 from service.identities.assertion import AssertionSigner
 from service.limits import Holder, Slots
 from service.secrets.digests import Digests
@@ -63,14 +64,15 @@ class IdentityReport(Protocol):
 
 class IdTokenExchange:
     """
-    Makes id tokens sessions of accounts, whose rights the master decides. Called from request threads.
+    Makes id tokens, and client certificates, sessions of accounts, whose rights the master decides. Called from request threads.
 
-    verify(token): see IdTokens. slots: held while an id token is verified, as by a caller who has not authenticated. judging: see Guard.
+    verify(token): see IdTokens. shown(environ): see ClientCertificates. slots: held while one is verified, as by a caller who has not authenticated. judging: see Guard.
     """
 
     def __init__(
         self,
         verify: Callable[[str], ProvenClaims],
+        shown: Callable[[Mapping[str, Any]], ProvenClaims],
         rules: AccountRules,
         signer: AssertionSigner,
         logins: Logins,
@@ -82,6 +84,7 @@ class IdTokenExchange:
         most_remembered: int = MOST_REMEMBERED,
     ) -> None:
         self._verify = verify
+        self._shown = shown
         self._rules = rules
         self._signer = signer
         self._logins = logins
@@ -101,7 +104,7 @@ class IdTokenExchange:
             token, until = self._known.get(digest, ("", 0.0))
         if self._time_of_day() < until:
             return token
-        proven, session = self._log_in(id_token, environ)
+        proven, session = self._log_in("id token", functools.partial(self._verify, id_token), environ)
         with self._lock:
             self._known[digest] = (session.token, min(proven.expires, session.expire - SPARE_SECONDS))
         return session.token
@@ -117,13 +120,17 @@ class IdTokenExchange:
 
         Raises IdentityRefused, KeysUnavailable, Throttled, Forbidden when the master lets the account do nothing, and what the master's absence raises.
         """
-        return self._log_in(id_token, environ)[1]
+        return self._log_in("id token", functools.partial(self._verify, id_token), environ)[1]
 
-    def _log_in(self, id_token: str, environ: Mapping[str, Any]) -> tuple[ProvenClaims, Session]:
+    def login_by_certificate(self, environ: Mapping[str, Any]) -> Session:
+        """Open a session of its own for whoever has shown a proxy their certificate. Raises as `login`."""
+        return self._log_in(CERTIFICATE, functools.partial(self._shown, environ), environ)[1]
+
+    def _log_in(self, what: str, prove: Callable[[], ProvenClaims], environ: Mapping[str, Any]) -> tuple[ProvenClaims, Session]:
         info = RequestInfo.of(environ)
         try:
-            with self._slots.take(Holder(HOLDERS.of(info.address), "id token", proven=False)), self._judging("id token", info.address):
-                proven = self._verify(id_token)
+            with self._slots.take(Holder(HOLDERS.of(info.address), what, proven=False)), self._judging(what, info.address):
+                proven = prove()
                 identity = told(proven)
                 info.claimed.update(identity)
                 rule: AccountRule = self._rules.of(proven)

@@ -35,7 +35,7 @@ class Issuer(Group):
 
 
 class AccountRule(Group):
-    """Whose id token has all these claims, each with a value that one of its globs fits, gets the account and the groups."""
+    """Whose id token, or certificate, has all these claims, each with a value that one of its globs fits, gets the account and the groups."""
 
     issuer: str
     claims: Annotated[dict[str, Globs], Field(min_length=1)]
@@ -64,8 +64,16 @@ class IdentitySettings(Group):
         {},
         description="Who signs id tokens that are taken at `/v1`, by a name for the rules: `url` (its `iss`), `audiences`, and its keys by `jwks_url` or `jwks_file`.",
     )
+    proxy_secret_file: Path | None = Field(
+        None,
+        description="File with the secret that a proxy sends as `X-Proxy-Secret` with every request, so that the client certificate beside it is believed; whoever knows it is everybody. None: no certificates. Read again when it is replaced.",
+    )
+    certificate_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] = Field(
+        "X-Client-Cert",
+        description="Header in which that proxy passes on the certificate that it has verified, and nothing else: PEM with percent signs, as nginx writes it, base64 of its DER, or that between colons (RFC 9440).",
+    )
     rules: Annotated[tuple[AccountRule, ...], FromText] = Field(
         _NO_RULES,
         validate_default=True,
-        description="Which account an id token gets: `issuer`, `claims` (globs by claim; all must fit), `account`, `groups`. The first rule that fits decides; where none does the token is refused.",
+        description="Which account an id token, or a client certificate (`issuer: certificate`), gets: `issuer`, `claims` (globs by claim; all must fit), `account`, `groups`. The first rule that fits decides; where none does it is refused.",
     )

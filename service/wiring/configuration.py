@@ -18,7 +18,8 @@ from service.identities.account_rules import identity_faults
 from service.identities.assertion import AssertionSigner
 from service.observe.trace import tracing
 from service.routes import url_faults
-from service.secrets.secret_file import BearerFile
+from service.secrets.reading import first_line
+from service.secrets.secret_file import BearerFile, SecretFile
 from service.settings import inherited, sources
 from service.settings.identity_settings import IdentitySettings
 from service.settings.locations import master_config_path
@@ -95,7 +96,7 @@ def setting_faults(ours: Settings) -> list[ConfigFault]:
 
 def issuer_faults(ours: IdentitySettings) -> list[ConfigFault]:
     """Return what is wrong with issuers, rules, and the files of keys that they name."""
-    if faults := identity_faults(ours):
+    if faults := [*identity_faults(ours), *proxy_faults(ours)]:
         return faults
     files = {name: issuer for name, issuer in ours.issuers.items() if issuer.jwks_file is not None}
     if not files:
@@ -103,6 +104,11 @@ def issuer_faults(ours: IdentitySettings) -> list[ConfigFault]:
     from service.identities.id_tokens import file_keys  # noqa: PLC0415 - needs PyJWT, which is there now
 
     return [fault for name, issuer in files.items() for fault in file_keys(name, issuer).faults()]
+
+
+def proxy_faults(ours: IdentitySettings) -> list[ConfigFault]:
+    """Return why no proxy could ever be believed."""
+    return [] if ours.proxy_secret_file is None else SecretFile(ours.proxy_secret_file, "identities.proxy_secret_file", first_line).faults()
 
 
 def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 from collections.abc import Mapping
@@ -21,15 +20,11 @@ from service.http.access import Access
 from service.http.addresses import Grouping, Proxies
 from service.http.cors import Cors
 from service.http.middleware import Canonical
-from service.identities.account_rules import AccountRules
-from service.identities.assertion import AssertionSigner
-from service.identities.exchange import IdTokenExchange
 from service.limits import Brake, Shares, Slots
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
-from service.outgoing.look_ups import LookUps
 from service.readiness import Readiness, Since
 from service.routes import API_TEMPLATES, ApiParts, OpsParts
 from service.secrets.secret_file import BearerFile
@@ -41,6 +36,7 @@ from service.wiring.configuration import Configuration
 from service.wiring.durable import DurableJobs, make_jobs
 from service.wiring.following import make_follower, make_owners, make_streams
 from service.wiring.master import Connect, Skew, connect_gateway, make_hub, make_observer
+from service.wiring.proving import make_exchange
 from service.wiring.reloading import Reloading, make_appliers
 from service.wiring.requests import RequestReport, Unmeasured
 from service.wiring.urls import api_app, ops_app
@@ -217,21 +213,6 @@ def make_tokens(sessions: Sessions, jobs: DurableJobs, report: Report) -> Scoped
     tokens = ScopedTokens(lambda: jobs.submissions().store.tokens, report.policy_refused)
     sessions.take_scoped(tokens)
     return tokens
-
-
-def make_exchange(configuration: Configuration, sessions: Sessions, guard: Guard, quick_calls: Slots, report: Report) -> IdTokenExchange | None:
-    """Make what turns id tokens into sessions; None when none is taken."""
-    ours = configuration.settings.identities
-    if not ours.issuers or ours.key_file is None:
-        return None
-    from service.identities.id_tokens import IdTokens  # noqa: PLC0415 - needs PyJWT: only for those who take id tokens
-    from service.identities.issuer_keys import fetched  # noqa: PLC0415
-
-    look_ups = LookUps()
-    fetch = functools.partial(fetched, look_up=look_ups.addresses)
-    id_tokens = IdTokens(ours.issuers, fetch=fetch, on_failure=report.issuer_keys_unavailable, on_fault=report.secret_unreadable)
-    signer = AssertionSigner(ours.key_file, configuration.master.raw)
-    return IdTokenExchange(id_tokens.verify, AccountRules(ours.rules), signer, sessions, slots=quick_calls, judging=guard.judging, report=report)
 
 
 def make_commands(

@@ -14,7 +14,9 @@ from service.openapi.answers import ExchangedToken
 
 _TYPE = "urn:ietf:params:oauth:token-type:"
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
-# What each field of a request may be; further ones would ask for what is not done here.
+# Of a caller whose certificate says who they are (RFC 8705, section 2).
+BY_CERTIFICATE = "client_credentials"
+# What each field of an exchange may be; further ones would ask for what is not done here.
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "grant_type": (GRANT,),
     "subject_token_type": (f"{_TYPE}id_token", f"{_TYPE}jwt"),
@@ -25,6 +27,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 class V1TokenResource:
     """
     Token exchange (RFC 8693), where `identities.issuers` is set: an id token of one of them becomes a Salt token of the account that a rule gives it.
+    With `identities.proxy_secret_file` a client certificate does (RFC 8705).
 
     At every other URL of `/v1` the id token itself does too, as `Authorization: Bearer`. docs/identities.md.
     """
@@ -34,10 +37,12 @@ class V1TokenResource:
         self._exchange = exchange
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """IdTokenExchange `subject_token`, an id token; `grant_type` and `subject_token_type` as the RFC has them, as a form or as JSON."""
+        """Exchange `subject_token`, an id token; `grant_type` and `subject_token_type` as the RFC has them, as a form or as JSON; or `grant_type=client_credentials` alone, for the client certificate that a proxy has verified."""
         if self._exchange is None:
-            raise IdentityRefused("no id token is taken here (identities.issuers)", why="issuer")
-        session = self._exchange.login(_subject(decode(req)), req.env)
+            raise IdentityRefused("nobody is proven here but by a login (identities.issuers, identities.proxy_secret_file)", why="issuer")
+        body = decode(req)
+        by_certificate = isinstance(body, dict) and body == {"grant_type": BY_CERTIFICATE}
+        session = self._exchange.login_by_certificate(req.env) if by_certificate else self._exchange.login(_subject(body), req.env)
         shown = ExchangedToken(access_token=session.token, issued_token_type=f"{_TYPE}access_token", expires_in=max(0, int(session.expire - time.time())))
         resp.set_header("Cache-Control", "no-store")
         respond(req, resp, shown.model_dump())
