@@ -221,7 +221,7 @@ API: tuple[Route[ApiParts], ...] = (
     Route("/v1/jobs/{jid}/junit", V1JunitResource, lambda parts: V1JunitResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/jobs/{jid}/minions/{mid}", V1MinionResource, lambda parts: V1MinionResource(parts.jobs), {"GET": Needs.SESSION}),
     Route("/v1/ci.py", V1CiResource, lambda _: V1CiResource(), {"GET": Needs.NOTHING}, pageless=True),
-    Route("/v1/token", V1TokenResource, lambda parts: V1TokenResource(parts.exchange), {"POST": Needs.BODY}),
+    Route("/v1/token", V1TokenResource, lambda parts: V1TokenResource(parts.exchange, parts.tokens), {"POST": Needs.BODY}),
     Route("/v1/session", V1SessionResource, lambda _: V1SessionResource(), {"GET": Needs.SESSION}),
     Route("/v1/capabilities", V1CapabilitiesResource, lambda parts: V1CapabilitiesResource(parts.settings, parts.commands, parts.jobs), {"GET": Needs.SESSION}),
     Route(

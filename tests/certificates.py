@@ -1,4 +1,4 @@
-"""An authority that signs client certificates, as a test wants them."""
+"""Certificates: one that a server on loopback shows, and an authority that signs those of callers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import functools
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -74,3 +75,15 @@ class Authority:
         now = dt.datetime.now(dt.timezone.utc)
         made = x509.CertificateBuilder().subject_name(name).issuer_name(self._name).public_key(key.public_key()).serial_number(x509.random_serial_number())
         return made.not_valid_before(now + begins).not_valid_after(now + ends)
+
+
+def certificate(folder: Path) -> Path:
+    """Make a certificate of 127.0.0.1, which its callers trust as it is, and its key, in one file."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = dt.datetime.now(dt.timezone.utc)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + DAY)
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file = folder / "pair.pem"
+    file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + private)
+    return file

@@ -53,12 +53,13 @@ class ReturnedValue(BaseModel):
 
 
 class ExchangedToken(Shown):
-    """The token that an id token was exchanged for (RFC 8693)."""
+    """The token that an id token, or a certificate, was exchanged for (RFC 8693, 8705)."""
 
-    access_token: str = Field(description="A Salt token, as of /login.")
+    access_token: str = Field(description="A Salt token, as of /login; with a `scope` a scoped one, as of /v1/tokens.")
     issued_token_type: str
     token_type: Literal["Bearer"] = Field("Bearer")
     expires_in: int = Field(description="Seconds that it is good for.")
+    scope: str | None = Field(None, description="What it is for; without it, all that the account may do.")
 
 
 class JobSummary(Shown):

@@ -90,8 +90,13 @@ _LOWS: Schema = {"anyOf": [_LOW, {"type": "array", "items": _LOW, "minItems": 1}
 _LOGIN: Schema = {"type": "object", "required": ["username", "eauth"], "properties": {name: {"type": "string"} for name in ("username", "password", "eauth")}}
 _EXCHANGE: Schema = {
     "type": "object",
-    "required": ["grant_type", "subject_token", "subject_token_type"],
-    "properties": {name: {"type": "string"} for name in ("grant_type", "subject_token", "subject_token_type", "requested_token_type")},
+    "required": ["grant_type"],
+    "properties": {
+        **{name: {"type": "string"} for name in ("grant_type", "subject_token", "subject_token_type", "requested_token_type")},
+        "scope": {"type": "string", "description": "Entries as of `/v1/tokens`, with a blank between two."},
+        "expires_in": {"type": ["number", "string"]},
+        "max_uses": {"type": ["integer", "string"]},
+    },
     "additionalProperties": False,
 }
 _KEYS: Schema = {"type": "object", "required": ["mid"], "properties": {"mid": {"type": "string"}, "keysize": {"type": "integer"}, "force": {"type": "boolean"}}}
@@ -132,7 +137,7 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     "/minions/{mid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/jobs": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/jobs/{jid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
-    "/v1/token": {"POST": Operation({200: ExchangedToken}, body=_EXCHANGE, faults=(IdentityRefused, Forbidden, KeysUnavailable, SecretUnavailable))},
+    "/v1/token": {"POST": Operation({200: ExchangedToken}, body=_EXCHANGE, faults=(IdentityRefused, Forbidden, KeysUnavailable, SecretUnavailable, *_STORED, Conflict, Unprocessable))},
     "/v1/session": {"GET": Operation({200: CallerSession})},
     "/v1/capabilities": {"GET": Operation({200: Capabilities})},
     "/v1/tokens": {

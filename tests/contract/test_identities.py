@@ -137,7 +137,7 @@ def test_it_may_be_sent_as_a_form_and_each_exchange_gives_a_token_of_its_own(her
         ({"grant_type": "password"}, "grant_type"),
         ({"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"}, "subject_token_type"),
         ({"requested_token_type": "urn:ietf:params:oauth:token-type:refresh_token"}, "requested_token_type"),
-        ({"scope": "everything"}, "scope"),
+        ({"grant_type": "client_credentials"}, "subject_token_type"),
         ({"audience": "other"}, "audience"),
         ({"actor_token": "CANARY"}, "actor_token"),
         ({"subject_token": ""}, "subject_token"),
@@ -153,6 +153,36 @@ def test_what_is_no_exchange_of_ours_is_a_bad_request_that_names_the_field(here:
     assert b"CANARY" not in answer.body
     assert here.server.asked == []
     assert here.api.caller.post([EXCHANGE], "/v1/token").status == 400
+
+
+def test_with_a_scope_the_token_is_good_for_that_alone(here: World) -> None:
+    fields = {**EXCHANGE, "subject_token": KEY.sign(github()), "scope": "local:test.ping@minion-1 runner:jobs.active", "expires_in": "60", "max_uses": "1"}
+    answer = here.api.caller.request("POST", "/v1/token", urlencode(fields).encode(), content_type="application/x-www-form-urlencoded")
+    given = answer.json()
+
+    assert (answer.status, given["scope"]) == (200, "local:test.ping@minion-1 runner:jobs.active")
+    assert 50 <= given["expires_in"] <= 60
+    token, low = given["access_token"], {"client": "local", "fun": "test.ping"}
+    assert token.startswith("saltscope_")
+    assert [here.api.caller.post({**low, "tgt": tgt}, x_auth_token=token).status for tgt in ("*", "minion-1", "minion-1")] == [401, 200, 401]
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"scope": "everything"}, "/scope/0"),
+        ({"scope": ""}, "/scope"),
+        ({"max_uses": "1"}, "/scope"),
+        ({"scope": "local:test.ping", "expires_in": "soon"}, "/expires_in"),
+        ({"scope": "local:test.ping", "max_uses": 0}, "/max_uses"),
+        ({"scope": {"local": "test.ping"}}, "/scope"),
+    ],
+)
+def test_a_scope_that_says_nothing_is_pointed_at_before_the_id_token_is_looked_at(here: World, changes: dict[str, Any], pointer: str) -> None:
+    answer = here.exchange("CANARY", **changes)
+
+    assert problem(answer) == (422, "Unprocessable")
+    assert answer.json()["errors"][0]["pointer"] == pointer
 
 
 @pytest.fixture(autouse=True)

@@ -88,20 +88,22 @@ class Seen:
         return [b"ok"]
 
 
-def compose_site(folder: Path, port: int, upstream: int, pair: Path | None = None) -> str:
+def compose_site(folder: Path, port: int, upstream: int, pair: Path | None = None, clients: Path | None = None) -> str:
     """
     Return compose.yaml's nginx.conf with its ports and folders moved; what it includes is in *folder* then, and its log goes there, to `access.log`.
 
-    pair: a file with the certificate and its key; without one it speaks no TLS.
+    pair: a file with the certificate and its key; without one it speaks no TLS. clients: the certificate of who signs those of callers, who have to show one then.
     """
-    site, common, jobs = ((ROOT / "config" / "nginx" / name).read_text(encoding="utf-8") for name in ("tls.conf", "common.conf", "jobs-shared.conf"))
+    own = "mtls.conf" if clients else "tls.conf"
+    site, common, jobs = ((ROOT / "config" / "nginx" / name).read_text(encoding="utf-8") for name in (own, "common.conf", "jobs-shared.conf"))
+    site = site.replace("/run/secrets/tls-client-ca", str(clients)).replace("/run/proxy-secret", str(folder / "proxy-secret"))
     ports = {f"127.0.0.1:{ours}": f"127.0.0.1:{upstream}" for ours in (8001, 8002)}
     moved = {"/tmp/": f"{folder}/", "/etc/nginx/jobs.conf": f"{folder}/jobs.conf", "/dev/stdout": f"{folder}/access.log", **ports}
     (folder / "common.conf").write_text(_moved(common, moved))
     (folder / "jobs.conf").write_text(_moved(jobs, ports))
     site = site if pair else re.sub(r"\n *ssl_certificate.*", "", site)
     listens = "listen 8443" if pair else "listen 8443 ssl"
-    site = _moved(site, {"/tmp/": f"{folder}/", "/etc/nginx/common.conf": f"{folder}/common.conf", listens: f"listen 127.0.0.1:{port}"})
+    site = _moved(site, {"pid /tmp/": f"pid {folder}/", "/etc/nginx/common.conf": f"{folder}/common.conf", listens: f"listen 127.0.0.1:{port}"})
     return re.sub(r"/run/secrets/tls-\w+", str(pair), site)
 
 

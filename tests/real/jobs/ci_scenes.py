@@ -20,7 +20,7 @@ import yaml
 
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
 from service.demo.ports import free_ports
-from tests.certificate import certificate
+from tests.certificates import certificate
 from tests.real.jobs.pipeline import USERS, Pipeline, gated_states
 from tests.real.relay import Cable
 from tests.real.sidecar import Sidecar

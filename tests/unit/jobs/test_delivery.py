@@ -22,7 +22,7 @@ from service.demo.embedded import PATIENCE_SECONDS, until
 from service.jobs.notify.delivery import deliver, is_allowed
 from service.outgoing.look_ups import LookUps
 from service.settings.job_settings import JobSettings
-from tests.certificate import certificate
+from tests.certificates import certificate
 from tests.receiver import receiving
 
 
