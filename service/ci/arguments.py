@@ -18,6 +18,8 @@ examples:
 environment:
   SALT_API_URL                                  where the API is, such as https://salt.example.org:8000
   SALT_TOKEN, or SALT_TOKEN_FILE                a token, or
+  SALT_ID_TOKEN, or SALT_ID_TOKEN_FILE          the pipeline's id token (OpenID Connect), or
+  SALT_API_AUDIENCE                             for whom GitHub makes an id token when it is asked for one, or
   SALT_API_USER, SALT_API_EAUTH (file) and      who logs in, and how
   SALT_API_PASSWORD or SALT_API_PASSWORD_FILE
   SALT_API_CA                                   a file of certificates to trust beside those of the machine

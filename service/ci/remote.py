@@ -72,21 +72,38 @@ class Remote:
         self._patience = patience
         self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust_of(environ)), NoRedirect())
         self._token = ""
-        self._by_name = False  # and password: we can log in again
+        self._renewable = False  # we can log in again
         self._met = self._proven = False  # proven: something was answered to this token
 
     def login(self, until: float) -> str:
-        """Get a token, from the environment or by name and password. Return it."""
-        environ = self._environ
-        self._token = environ.get("SALT_TOKEN") or first_line(environ.get("SALT_TOKEN_FILE"))
+        """Get a token: from the environment, for an id token, or by name and password. Return it."""
+        self._token = setting(self._environ, "SALT_TOKEN")
         if not self._token:
-            user, password = environ.get("SALT_API_USER"), environ.get("SALT_API_PASSWORD") or first_line(environ.get("SALT_API_PASSWORD_FILE"))
-            if not user or not password:
-                raise Ended(EXIT_USAGE, "set SALT_TOKEN or SALT_TOKEN_FILE, or SALT_API_USER with SALT_API_PASSWORD or SALT_API_PASSWORD_FILE")
-            body = {"eauth": environ.get("SALT_API_EAUTH") or "file", "username": user, "password": password}
-            answer = self.patiently(lambda: self.ask("POST", "/login", body), until)
-            self._token, self._by_name, self._proven = answer["return"][0]["token"], True, False
+            self._token = self.patiently(self._by_id_token if wants_id_token(self._environ) else self._by_name, until)
+            self._renewable, self._proven = True, False
         return self._token
+
+    def _by_id_token(self) -> str:
+        """Exchange the pipeline's id token. Source: RFC 8693, section 2."""
+        form = {
+            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+            "subject_token": self._id_token(),
+        }
+        answer = self.ask("POST", "/v1/token", urllib.parse.urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
+        return str(answer["access_token"])
+
+    def _id_token(self) -> str:
+        """Return the id token that the pipeline has, or on GitHub is given when it asks."""
+        return setting(self._environ, "SALT_ID_TOKEN") or given_by_github(self._environ, self._opener)
+
+    def _by_name(self) -> str:
+        environ = self._environ
+        user, password = environ.get("SALT_API_USER"), setting(environ, "SALT_API_PASSWORD")
+        if not user or not password:
+            raise Ended(EXIT_USAGE, "set SALT_TOKEN, SALT_ID_TOKEN, SALT_API_AUDIENCE on GitHub, or SALT_API_USER and SALT_API_PASSWORD; see --help")
+        answer = self.ask("POST", "/login", {"eauth": environ.get("SALT_API_EAUTH") or "file", "username": user, "password": password})
+        return str(answer["return"][0]["token"])
 
     def ask(self, method: str, path: str, body: Any = None, headers: Headers = NONE, *, timeout: float = ASK_SECONDS) -> Any:
         """Send a request once, and return what it answers. Raises Away and Declined."""
@@ -102,7 +119,7 @@ class Remote:
     @contextlib.contextmanager
     def open(self, method: str, path: str, body: Any = None, headers: Headers = NONE, *, timeout: float) -> Iterator[Any]:
         """Open an answer, to be read inside the block."""
-        data = None if body is None else json.dumps(body).encode()
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         sent = {
             "Accept": "application/json",
             "X-Auth-Token": self._token,
@@ -146,7 +163,7 @@ class Remote:
             return None, away
         except Declined as no:
             # A token that was good has died on the way; a new one that is refused at once never was.
-            if no.status != HTTPStatus.UNAUTHORIZED or not (self._by_name and self._proven):
+            if no.status != HTTPStatus.UNAUTHORIZED or not (self._renewable and self._proven):
                 raise
             self.login(until)
             return None, Away("the token had died; logged in again")
@@ -163,6 +180,29 @@ def trust_of(environ: dict[str, str]) -> ssl.SSLContext:
     except OSError as fault:
         raise Ended(EXIT_USAGE, f"SALT_API_CA, SALT_API_CERT or SALT_API_KEY cannot be used: {fault}") from None
     return context
+
+
+def wants_id_token(environ: Mapping[str, str]) -> bool:
+    """Say whether the pipeline logs in by an id token."""
+    return any(environ.get(name) for name in ("SALT_ID_TOKEN", "SALT_ID_TOKEN_FILE", "SALT_API_AUDIENCE"))
+
+
+def given_by_github(environ: Mapping[str, str], opener: urllib.request.OpenerDirector) -> str:
+    """Ask GitHub for the id token of the running job. Source: GitHub's documentation, "OpenID Connect reference"."""
+    url, bearer = environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"), environ.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN")
+    if not url or not bearer:
+        raise Ended(EXIT_USAGE, "SALT_API_AUDIENCE wants an id token of GitHub's, which gives none: the job needs `permissions: {id-token: write}`")
+    audience = urllib.parse.quote(environ["SALT_API_AUDIENCE"], safe="")
+    request = urllib.request.Request(f"{url}&audience={audience}", headers={"Authorization": f"Bearer {bearer}", "Accept": "application/json"})  # noqa: S310 - GitHub's
+    try:
+        with opener.open(request, timeout=ASK_SECONDS) as answer:
+            return str(json.loads(answer.read(MOST_BYTES))["value"])
+    except urllib.error.HTTPError as fault:
+        with fault:
+            said = f"GitHub gives no id token ({fault.code})"
+            raise (Away(said) if fault.code >= HTTPStatus.INTERNAL_SERVER_ERROR else Declined(fault.code, said)) from None
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError) as fault:
+        raise Away(f"GitHub gives no id token ({type(fault).__name__})") from None
 
 
 def lines_in(answer: Any) -> Iterator[bytes]:
@@ -187,6 +227,11 @@ def refusal_of(fault: urllib.error.HTTPError) -> Exception:
     if fault.code in AGAIN or (fault.code == 409 and "come back" in reason):
         return Away(said, float(after) if after.isdigit() else 0.0)
     return Declined(fault.code, said)
+
+
+def setting(environ: Mapping[str, str], name: str) -> str:
+    """Return a secret of the environment, or the first line of the file that NAME_FILE names; nothing where there is neither."""
+    return environ.get(name) or first_line(environ.get(f"{name}_FILE"))
 
 
 def first_line(path: str | None) -> str:
