@@ -23,7 +23,7 @@ environment:
   SALT_API_USER, SALT_API_EAUTH (file) and      who logs in, and how
   SALT_API_PASSWORD or SALT_API_PASSWORD_FILE
   SALT_API_CA                                   a file of certificates to trust beside those of the machine
-  SALT_API_CERT, SALT_API_KEY                   files of a certificate and its key, for a server that asks for one
+  SALT_API_CERT, SALT_API_KEY                   files of a certificate and its key, for a proxy that asks for one; where nothing above is set, it is the login
 Secrets are never options: everybody on a machine sees its command lines.
 
 exit codes:

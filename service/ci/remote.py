@@ -79,17 +79,26 @@ class Remote:
         """Get a token: from the environment, for an id token, or by name and password. Return it."""
         self._token = setting(self._environ, "SALT_TOKEN")
         if not self._token:
-            self._token = self.patiently(self._by_id_token if wants_id_token(self._environ) else self._by_name, until)
+            self._token = self.patiently(self._way_in(), until)
             self._renewable, self._proven = True, False
         return self._token
 
+    def _way_in(self) -> Callable[[], str]:
+        """Return what logs in with what the environment has."""
+        if wants_id_token(self._environ):
+            return self._by_id_token
+        return self._by_certificate if self._environ.get("SALT_API_CERT") and not self._environ.get("SALT_API_USER") else self._by_name
+
     def _by_id_token(self) -> str:
         """Exchange the pipeline's id token. Source: RFC 8693, section 2."""
-        form = {
-            "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
-            "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
-            "subject_token": self._id_token(),
-        }
+        kinds = {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token_type": "urn:ietf:params:oauth:token-type:id_token"}
+        return self._exchanged({**kinds, "subject_token": self._id_token()})
+
+    def _by_certificate(self) -> str:
+        """Let the proxy say whose certificate it is. Source: RFC 8705, section 2."""
+        return self._exchanged({"grant_type": "client_credentials"})
+
+    def _exchanged(self, form: Mapping[str, str]) -> str:
         answer = self.ask("POST", "/v1/token", urllib.parse.urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"})
         return str(answer["access_token"])
 
@@ -101,7 +110,9 @@ class Remote:
         environ = self._environ
         user, password = environ.get("SALT_API_USER"), setting(environ, "SALT_API_PASSWORD")
         if not user or not password:
-            raise Ended(EXIT_USAGE, "set SALT_TOKEN, SALT_ID_TOKEN, SALT_API_AUDIENCE on GitHub, or SALT_API_USER and SALT_API_PASSWORD; see --help")
+            raise Ended(
+                EXIT_USAGE, "set SALT_TOKEN, SALT_ID_TOKEN, SALT_API_AUDIENCE on GitHub, SALT_API_CERT, or SALT_API_USER and SALT_API_PASSWORD; see --help"
+            )
         answer = self.ask("POST", "/login", {"eauth": environ.get("SALT_API_EAUTH") or "file", "username": user, "password": password})
         return str(answer["return"][0]["token"])
 

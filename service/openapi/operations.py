@@ -137,7 +137,11 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     "/minions/{mid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/jobs": {"GET": Operation(_RETURNED, faults=_RUNS)},
     "/jobs/{jid}": {"GET": Operation(_RETURNED, faults=_RUNS)},
-    "/v1/token": {"POST": Operation({200: ExchangedToken}, body=_EXCHANGE, faults=(IdentityRefused, Forbidden, KeysUnavailable, SecretUnavailable, *_STORED, Conflict, Unprocessable))},
+    "/v1/token": {
+        "POST": Operation(
+            {200: ExchangedToken}, body=_EXCHANGE, faults=(IdentityRefused, Forbidden, KeysUnavailable, SecretUnavailable, *_STORED, Conflict, Unprocessable)
+        )
+    },
     "/v1/session": {"GET": Operation({200: CallerSession})},
     "/v1/capabilities": {"GET": Operation({200: Capabilities})},
     "/v1/tokens": {

@@ -8,11 +8,13 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.ci.remote import Declined, Ended, Remote
+from tests.certificates import Authority
 
 ID_TOKEN = "head.claims.signature"
 SALT_TOKEN = "ab" * 32
@@ -116,3 +118,10 @@ def test_what_github_fails_at_is_tried_again(told: Told, url: str) -> None:
         == SALT_TOKEN
     )
     assert [path for path, *_ in told.asked] == ["/token?x=1&audience=salt"] * 2 + ["/v1/token"]
+
+
+def test_with_a_certificate_alone_the_proxy_says_who_it_is(told: Told, url: str, tmp_path: Path) -> None:
+    certificate, key = Authority().sign("deploy").write(tmp_path, "deploy")
+
+    assert logged_in(url, SALT_API_CERT=str(certificate), SALT_API_KEY=str(key)) == SALT_TOKEN
+    assert told.asked == [("/v1/token", "application/x-www-form-urlencoded", {"grant_type": "client_credentials"})]
