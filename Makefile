@@ -152,6 +152,10 @@ outage: $(STAMP) ## Stop and start a real master under load; print what the call
 ci-story: $(STAMP) ## Let salt-ci meet success, failure, a kill and more beside a real master; print the log of each platform.
 	@$(BIN)/python -m tests.real.jobs.ci_story
 
+.PHONY: id-story
+id-story: $(STAMP) ## Let pipelines in by id tokens, scoped tokens and certificates beside a real master, and keep others out; print their logs.
+	@$(BIN)/python -m tests.real.jobs.id_story
+
 .PHONY: screenshots
 screenshots: $(STAMP) clients ## Take the pictures of docs/ui.md again; print how long the page shows nothing.
 	@$(BIN)/python -m pytest -q tests/contract/test_ui.py -k "everybody or shows_nothing"

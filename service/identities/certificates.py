@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -38,16 +39,24 @@ class ClientCertificates:
     """
     Reads the certificate that a proxy passes on. Called from request threads; keeps nothing.
 
-    header: where it is. secret: what the proxy sends beside it. time_of_day(): seconds since 1970.
+    header: where it is. secret: what the proxy sends beside it. judging(what, address): guesses of that are counted inside it, see Guard. time_of_day(): seconds since 1970.
     """
 
-    def __init__(self, header: str, secret: SecretFile[bytes], *, time_of_day: Callable[[], float] = time.time) -> None:
-        self._header, self._secret, self._time_of_day = header, secret, time_of_day
+    def __init__(
+        self,
+        header: str,
+        secret: SecretFile[bytes],
+        *,
+        judging: Callable[[str, str], contextlib.AbstractContextManager[None]] = lambda _what, _address: contextlib.nullcontext(),
+        time_of_day: Callable[[], float] = time.time,
+    ) -> None:
+        self._header, self._secret, self._judging, self._time_of_day = header, secret, judging, time_of_day
 
-    def shown(self, environ: Mapping[str, Any]) -> ProvenClaims:
-        """Return what the certificate of a request proves. Raises IdentityRefused, with the reason."""
-        if not self._is_from_proxy(environ):
-            raise _refused("proxy", "no proxy that is believed says who called (identities.proxy_secret_file)")
+    def shown(self, environ: Mapping[str, Any], address: str) -> ProvenClaims:
+        """Return what the certificate of a request proves. address: the caller's. Raises IdentityRefused, with the reason, and Throttled."""
+        with self._judging("proxy secret", address):
+            if not self._is_from_proxy(environ):
+                raise _refused("proxy", "no proxy that is believed says who called (identities.proxy_secret_file)")
         text = environ.get(_key_of(self._header), "")
         if not text:
             raise _refused("certificate", "the caller has shown the proxy no certificate, or none that it could verify")

@@ -6,7 +6,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from service.auth.identity import Session
@@ -66,19 +65,20 @@ class IdTokenExchange:
     """
     Makes id tokens, and client certificates, sessions of accounts, whose rights the master decides. Called from request threads.
 
-    verify(token): see IdTokens. shown(environ): see ClientCertificates. slots: held while one is verified, as by a caller who has not authenticated. judging: see Guard.
+    verify(token): see IdTokens. shown(environ, address): see ClientCertificates. slots: held while one is verified, as by a caller who has not authenticated.
+
+    Nobody can guess a signature, so refusals are not counted against an address: many pipelines share one, and a bad one would shut out the others.
     """
 
     def __init__(
         self,
         verify: Callable[[str], ProvenClaims],
-        shown: Callable[[Mapping[str, Any]], ProvenClaims],
+        shown: Callable[[Mapping[str, Any], str], ProvenClaims],
         rules: AccountRules,
         signer: AssertionSigner,
         logins: Logins,
         *,
         slots: Slots,
-        judging: Callable[[str, str], AbstractContextManager[None]],
         report: IdentityReport,
         time_of_day: Callable[[], float] = time.time,
         most_remembered: int = MOST_REMEMBERED,
@@ -89,7 +89,6 @@ class IdTokenExchange:
         self._signer = signer
         self._logins = logins
         self._slots = slots
-        self._judging = judging
         self._report = report
         self._time_of_day = time_of_day
         self._digests = Digests()
@@ -124,12 +123,12 @@ class IdTokenExchange:
 
     def login_by_certificate(self, environ: Mapping[str, Any]) -> Session:
         """Open a session of its own for whoever has shown a proxy their certificate. Raises as `login`."""
-        return self._log_in(CERTIFICATE, functools.partial(self._shown, environ), environ)[1]
+        return self._log_in(CERTIFICATE, functools.partial(self._shown, environ, RequestInfo.of(environ).address), environ)[1]
 
     def _log_in(self, what: str, prove: Callable[[], ProvenClaims], environ: Mapping[str, Any]) -> tuple[ProvenClaims, Session]:
         info = RequestInfo.of(environ)
         try:
-            with self._slots.take(Holder(HOLDERS.of(info.address), what, proven=False)), self._judging(what, info.address):
+            with self._slots.take(Holder(HOLDERS.of(info.address), what, proven=False)):
                 proven = prove()
                 identity = told(proven)
                 info.claimed.update(identity)

@@ -76,13 +76,12 @@ class FetchedKeys:
         self._fetched_at = self._tried_at = float("-inf")
 
     def key(self, kid: str) -> PyJWK:
-        """As `IssuerKeys`; takes up to FETCH_SECONDS."""
+        """As `IssuerKeys`; takes up to FETCH_SECONDS. One that is newer than our last look is neither taken nor refused until the next."""
+        asked_at = self._monotonic()
         if not (kid in self._keys and self._age(self._fetched_at) < FRESH_SECONDS):
             self._renew(must=kid not in self._keys)
-        if self._age(self._fetched_at) >= KEEP_SECONDS:
-            raise _unavailable()
-        if kid not in self._keys and self._fetched_at < self._tried_at:
-            raise _unavailable()
+        if self._age(self._fetched_at) >= KEEP_SECONDS or (kid not in self._keys and self._fetched_at < asked_at):
+            raise _unavailable(max(1.0, PAUSE_SECONDS - self._age(self._tried_at)))
         return _one_of(self._keys, kid)
 
     def _renew(self, *, must: bool) -> None:
@@ -159,5 +158,5 @@ def _one_of(keys: Keys, kid: str) -> PyJWK:
     return keys[kid]
 
 
-def _unavailable() -> KeysUnavailable:
-    return KeysUnavailable("the keys of the id token's issuer cannot be had now", retry_after_seconds=PAUSE_SECONDS)
+def _unavailable(seconds: float = PAUSE_SECONDS) -> KeysUnavailable:
+    return KeysUnavailable("the keys of the id token's issuer cannot be had now", retry_after_seconds=seconds)

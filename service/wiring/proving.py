@@ -28,8 +28,8 @@ def make_exchange(configuration: Configuration, sessions: Sessions, guard: Guard
     if ours.key_file is None or not (ours.issuers or ours.proxy_secret_file):
         return None
     signer, rules = AssertionSigner(ours.key_file, configuration.master.raw), AccountRules(ours.rules)
-    verify, shown = make_verify(ours, report), make_shown(ours, report)
-    return IdTokenExchange(verify, shown, rules, signer, sessions, slots=quick_calls, judging=guard.judging, report=report)
+    verify, shown = make_verify(ours, report), make_shown(ours, guard, report)
+    return IdTokenExchange(verify, shown, rules, signer, sessions, slots=quick_calls, report=report)
 
 
 def make_verify(ours: IdentitySettings, report: Report) -> Callable[[str], ProvenClaims]:
@@ -44,16 +44,16 @@ def make_verify(ours: IdentitySettings, report: Report) -> Callable[[str], Prove
     return IdTokens(ours.issuers, fetch=fetch, on_failure=report.issuer_keys_unavailable, on_fault=report.secret_unreadable).verify
 
 
-def make_shown(ours: IdentitySettings, report: Report) -> Callable[[Mapping[str, Any]], ProvenClaims]:
+def make_shown(ours: IdentitySettings, guard: Guard, report: Report) -> Callable[[Mapping[str, Any], str], ProvenClaims]:
     """Make what reads client certificates."""
     if ours.proxy_secret_file is None:
         return _refusing("no certificate is taken here (identities.proxy_secret_file)", "proxy")
     secret = SecretFile(ours.proxy_secret_file, "identities.proxy_secret_file", first_line, report.secret_unreadable, keep_seconds=ROTATION_SECONDS)
-    return ClientCertificates(ours.certificate_header, secret).shown
+    return ClientCertificates(ours.certificate_header, secret, judging=guard.judging).shown
 
 
-def _refusing(reason: str, why: str) -> Callable[[Any], NoReturn]:
-    def refuse(_shown: Any) -> NoReturn:
+def _refusing(reason: str, why: str) -> Callable[..., NoReturn]:
+    def refuse(*_shown: Any) -> NoReturn:
         raise IdentityRefused(reason, why=why)
 
     return refuse

@@ -72,6 +72,14 @@ def test_everybody_else_is_refused(api: Api, pem: str, secret: str, said: str) -
     assert SECRET.encode() not in answer.body
 
 
+def test_who_guesses_the_proxys_secret_is_slowed_down_at_its_address(side: MasterSide, settings: dict[str, str], tmp_path: Path) -> None:
+    few = {**settings, "SIDECAR_LIMITS_AUTH_FAILURES_BURST": "5"}
+    api = fake_api(tmp_path, master=json.dumps(side.opts)[1:-1] + "\n", external_auth=RIGHTS, **a_store(tmp_path), **few)
+
+    assert [asked(api, DEPLOY.pem, f"guess {number}").status for number in range(7)] == [401] * 5 + [429] * 2
+    api.process.stop()
+
+
 def test_a_certificate_alone_opens_nothing_else(api: Api) -> None:
     shown = {"x_client_cert": urllib.parse.quote(DEPLOY.pem), "x_proxy_secret": SECRET}
 

@@ -23,6 +23,7 @@ from service.settings.identity_settings import AccountRule
 from tests.certificates import DAY, Authority, Signed
 
 SECRET = "a secret of the proxy"
+ADDRESS = "192.0.2.1"
 AUTHORITY = Authority()
 HOUR = dt.timedelta(hours=1)
 NAMES = [x509.DNSName("deploy.example.org"), x509.RFC822Name("ci@example.org"), x509.UniformResourceIdentifier("spiffe://example.org/ci/deploy")]
@@ -48,14 +49,14 @@ def sent(text: str, secret: str = SECRET) -> dict[str, str]:
 
 def why(certificates: ClientCertificates, environ: dict[str, str]) -> str:
     with pytest.raises(IdentityRefused) as refused:
-        certificates.shown(environ)
+        certificates.shown(environ, ADDRESS)
     found: str = refused.value.details["why"]
     return found
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_whatever_form_a_proxy_writes_the_claims_are_the_same(certificates: ClientCertificates, form: str) -> None:
-    proven = certificates.shown(sent(FORMS[form](DEPLOY)))
+    proven = certificates.shown(sent(FORMS[form](DEPLOY)), ADDRESS)
 
     assert proven.issuer == "certificate"
     assert proven.expires == DEPLOY.certificate.not_valid_after_utc.timestamp()
@@ -120,7 +121,7 @@ def test_a_secret_that_cannot_be_read_lets_nobody_in(tmp_path: Path) -> None:
 )
 def test_rules_are_those_of_id_tokens(certificates: ClientCertificates, claims: dict[str, Any], fits: bool) -> None:
     rules = AccountRules([AccountRule.model_validate({"issuer": "certificate", "claims": claims, "account": "ci"})])
-    proven = certificates.shown(sent(FORMS["nginx"](DEPLOY)))
+    proven = certificates.shown(sent(FORMS["nginx"](DEPLOY)), ADDRESS)
 
     if fits:
         assert rules.of(proven).account == "ci"

@@ -185,7 +185,7 @@ def test_an_issuer_that_cannot_be_asked_is_no_refusal() -> None:
 
     with pytest.raises(KeysUnavailable) as caught:
         id_tokens.verify(KEY.sign(github()))
-    assert caught.value.retry_after_seconds == 60
+    assert 59 < (caught.value.retry_after_seconds or 0) <= 60
     assert [name for name, _ in told] == ["github"]
 
 

@@ -68,6 +68,19 @@ def test_a_flood_of_unknown_ids_is_one_fetch_a_minute() -> None:
     assert (issuer.asked, issuer.has("old")) == (2, True)
 
 
+def test_a_key_that_is_newer_than_the_last_look_is_not_refused_before_the_next() -> None:
+    issuer = Away(OLD)
+    assert issuer.has("old")
+    issuer.document = jwks(OLD, NEW)
+
+    issuer.now += PAUSE_SECONDS - 1
+    assert issuer.has("new") is None
+    issuer.now += 1
+    assert [issuer.has("new"), issuer.has("unknown")] == [True, False]
+    issuer.now += 1
+    assert issuer.has("unknown") is None
+
+
 def test_a_new_key_is_found_and_an_old_one_is_gone_when_the_issuer_withdraws_it() -> None:
     issuer = Away(OLD)
     assert issuer.has("old")
