@@ -126,17 +126,17 @@ class IdStage(contextlib.ExitStack):
         code, log = scene.play(self)
         return Played(code, len(self._ran.read_text().splitlines()) if self._ran.exists() else 0, log)
 
-    def run(self, target: str = "*", *, url: str = "", **environ: str) -> tuple[int, str]:
+    def deploy(self, target: str = "*", *, url: str = "", **environ: str) -> tuple[int, str]:
         """Let salt-ci run a job that leaves a line on each minion."""
         call = [sys.executable, str(self._program), "run", target, "cmd.run", f"echo run >> {self._ran}", "--deadline", "120"]
         whole = {"PATH": os.environ["PATH"], "SALT_API_URL": url or f"http://127.0.0.1:{self.sidecar.api_port}", **environ}
         ended = subprocess.run(call, env=whole, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE_SECONDS, check=False)
         return ended.returncode, ended.stdout.decode()
 
-    def run_with_certificate(self, common_name: str) -> tuple[int, str]:
+    def deploy_with_certificate(self, common_name: str) -> tuple[int, str]:
         """Let salt-ci do so through nginx, with a certificate and nothing else."""
         pair, key = self._authority.sign(common_name).write(self._folder, common_name)
-        return self.run(url=self._front, SALT_API_CA=str(self._pair), SALT_API_CERT=str(pair), SALT_API_KEY=str(key))
+        return self.deploy(url=self._front, SALT_API_CA=str(self._pair), SALT_API_CERT=str(pair), SALT_API_KEY=str(key))
 
     def github(self, audience: str = AUDIENCE) -> dict[str, str]:
         """Return what GitHub puts into the environment of a job that may ask for id tokens, and what the workflow says."""
@@ -171,37 +171,39 @@ class Scene:
 
 def with_id_token(**claims: Any) -> Play:
     """Return a scene in which a job of GitLab's has an id token with these claims."""
-    return lambda stage: stage.run(SALT_ID_TOKEN=stage.key.sign(gitlab(**claims)))
+    return lambda stage: stage.deploy(SALT_ID_TOKEN=stage.key.sign(gitlab(**claims)))
 
 
 def rotated(stage: IdStage) -> tuple[int, str]:
     """The issuer signs with a key that the sidecar has not seen: until it asks for the keys again, salt-ci waits."""
     stage.key = SigningKey("key-2")
-    return stage.run(**stage.github())
+    return stage.deploy(**stage.github())
 
 
-def scoped(target: str, *, revoked: bool = False) -> Play:
-    """Return a scene in which the pipeline has a scoped token, good for one minion."""
+def inside(stage: IdStage) -> tuple[int, str]:
+    return stage.deploy("minion-1", SALT_TOKEN=stage.scoped("local:cmd.run@minion-1"))
 
-    def play(stage: IdStage) -> tuple[int, str]:
-        token = stage.scoped("local:cmd.run@minion-1")
-        if revoked:
-            stage.revoke(token)
-        return stage.run(target, SALT_TOKEN=token)
 
-    return play
+def outside(stage: IdStage) -> tuple[int, str]:
+    return stage.deploy("minion-2", SALT_TOKEN=stage.scoped("local:cmd.run@minion-1"))
+
+
+def revoked(stage: IdStage) -> tuple[int, str]:
+    token = stage.scoped("local:cmd.run@minion-1")
+    stage.revoke(token)
+    return stage.deploy("minion-1", SALT_TOKEN=token)
 
 
 SCENES = [
-    Scene("a job of GitHub", lambda stage: stage.run(**stage.github()), 0, 2),
+    Scene("a job of GitHub", lambda stage: stage.deploy(**stage.github()), 0, 2),
     Scene("a job of GitLab", with_id_token(), 0, 2),
-    Scene("another audience", lambda stage: stage.run(**stage.github("https://other.example.org")), 11),
+    Scene("another audience", lambda stage: stage.deploy(**stage.github("https://other.example.org")), 11),
     Scene("a branch that is not protected", with_id_token(ref_protected="false"), 11),
     Scene("an id token that has expired", with_id_token(exp=1_000_000), 11),
-    Scene("a scoped token, inside", scoped("minion-1"), 0, 1),
-    Scene("a scoped token, outside", scoped("minion-2"), 11),
-    Scene("a scoped token that was revoked", scoped("minion-1", revoked=True), 11),
-    Scene("a client certificate through nginx", lambda stage: stage.run_with_certificate("deploy"), 0, 2),
-    Scene("a certificate of somebody else", lambda stage: stage.run_with_certificate("somebody"), 11),
+    Scene("a scoped token, inside", inside, 0, 1),
+    Scene("a scoped token, outside", outside, 11),
+    Scene("a scoped token that was revoked", revoked, 11),
+    Scene("a client certificate through nginx", lambda stage: stage.deploy_with_certificate("deploy"), 0, 2),
+    Scene("a certificate of somebody else", lambda stage: stage.deploy_with_certificate("somebody"), 11),
     Scene("the issuer's key changes in mid-flight", rotated, 0, 2),
 ]
