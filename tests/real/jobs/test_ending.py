@@ -40,11 +40,9 @@ class Scene:
         how = {"under": [sys.executable, "-m", "tests.real.named"], "DRAIN_DRAIN_SECONDS": PROMISED_SECONDS, **settings}
         return Pipeline(self._salt, self._make, self.folder, recovers=False, who=self._salt.credentials, **how)
 
-    @contextlib.contextmanager
-    def away(self) -> Iterator[None]:
+    def away(self) -> AbstractContextManager[None]:
         """Let the master answer nothing inside the block."""
-        with frozen(master_pids(self._salt)):
-            yield
+        return frozen(master_pids(self._salt))
 
 
 @contextlib.contextmanager
