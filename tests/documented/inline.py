@@ -62,6 +62,14 @@ INLINE: dict[str, dict[str, str]] = {
         "kubectl exec POD -c salt-sidecar -- sh -c 'kill -HUP 1'": "run: kubernetes",
         "docker compose restart nginx": "not run: it restarts nginx, which tests/e2e/composed.py replaces",
     },
+    "docs/performance.md": dict.fromkeys(
+        (
+            "python -m benchmarks.run --only followers-1000,followed-200",
+            "python -m benchmarks.run --only jobs-16,jobs-long-16 --rounds 4",
+            "python -m benchmarks.run --only jobs-sized-1000 --rounds 3",
+        ),
+        "not run: minutes of load, as `make bench`",
+    ),
     "docs/runbooks/SaltAPIAuthFailureSpike.md": {
         "master salt -a BACKEND '*' test.ping": "not run: it asks a person for a name and a password",
     },
