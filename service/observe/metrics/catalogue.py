@@ -55,6 +55,8 @@ _CLIENT = (*_WORK, 600.0)
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _RPC = (*_FAST, 10.0, 30.0)
 _JOB = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0)
+# Coarse: there is one for each status, and all series of a sidecar are to stay below 2000.
+_PIPELINE = (0.1, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0)
 _SIZE = (256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0, 10_485_760.0)
 _LAG = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 
@@ -347,10 +349,10 @@ _STREAMS = (
 _SELF = (
     Declaration("salt_api_jobs_open", "gauge", "Jobs of /v1 that are not over.", ("status",), (JOB_STATES,)),
     Declaration("salt_api_jobs_ended_total", "counter", "Jobs of /v1 that are over, by what they came to.", ("client", "status"), (JOB_CLIENTS, JOB_ENDS)),
-    Declaration("salt_api_job_state_seconds", "histogram", "Time that jobs of /v1 were in a status before their end.", ("status",), (JOB_STATES,), _JOB),
+    Declaration("salt_api_job_state_seconds", "histogram", "Time that jobs of /v1 were in a status before their end.", ("status",), (JOB_STATES,), _PIPELINE),
     Declaration("salt_api_jobs_recovered_total", "counter", "Jobs of /v1 that were not over at a start, and are followed again."),
     Declaration("salt_api_jobs_revised_total", "counter", "Jobs of /v1 that a late return corrected, by what they came to then.", ("status",), (JOB_ENDS,)),
-    Declaration("salt_api_job_duration_seconds", "histogram", "Time from the request for a job of /v1 to its end.", buckets=_JOB),
+    Declaration("salt_api_job_duration_seconds", "histogram", "Time from the request for a job of /v1 to its end.", buckets=_PIPELINE),
     Declaration("salt_api_jobs_foreign_returns_total", "counter", "Returns of another function or other arguments that came under the jid of a job of /v1."),
     Declaration("salt_api_jobs_state_events_total", "counter", "Events of states in jobs of /v1, by what became of them.", ("what",), (STATE_EVENT_ENDS,)),
     Declaration("salt_api_jobs_not_stored_total", "counter", "Times that what was learned of jobs of /v1 could not be stored; it is tried again."),
