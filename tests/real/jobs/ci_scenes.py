@@ -12,6 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,13 @@ class CiStage(contextlib.ExitStack):
     def streams(self) -> int:
         """Return how many streams nginx has brought to an end, however they ended."""
         return (self._site / "access.log").read_text(encoding="utf-8").count("/events ")
+
+    def opened(self) -> int:
+        """Return how many streams the sidecar that runs has begun."""
+        return len(self.pipeline.sidecar.lines("stream.opened"))
+
+    def has_opened(self, count: int) -> bool:
+        return self.opened() >= count
 
     def again(self, **settings: object) -> None:
         """Start the sidecar again where nginx expects it."""
@@ -266,12 +274,11 @@ def away(stage: CiStage, environ: Mapping[str, str]) -> tuple[int, str]:
 
 
 def cut_ten_times(stage: CiStage, environ: Mapping[str, str]) -> tuple[int, str]:
-    before = stage.streams()
+    """Each time a stream is cut when the sidecar has begun it."""
+    before = stage.opened()
     call = stage.begin(environ, *stage.held())
-    stage.begun()
-    for _ in until(PATIENCE_SECONDS):
-        if stage.streams() - before >= CUTS:
-            break
+    for number in range(1, CUTS + 1):
+        stage.wait(partial(stage.has_opened, before + number), f"stream {number} open")
         stage.cable.cut()
     stage.gate.touch()
     return call.end()
