@@ -60,7 +60,7 @@ def url(told: Told) -> Iterator[str]:
             """Say nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
 
@@ -110,6 +110,7 @@ def test_what_github_refuses_is_said_without_its_secrets(told: Told, url: str) -
     assert "SECRET" not in str(declined.value)
 
 
+@pytest.mark.slow  # it waits before it tries again
 def test_what_github_fails_at_is_tried_again(told: Told, url: str) -> None:
     told.refusals = [500]
 

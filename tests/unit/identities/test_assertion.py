@@ -19,7 +19,10 @@ from service.errors import InvalidConfiguration
 from service.identities.assertion import MODULE, AssertionSigner, make_key, public_text
 from tests.unit.identities.assertions import ACCOUNT, MasterSide, encoded, told
 
-NOW = int(time.time())
+
+def now() -> int:
+    """Return the time; of a run that goes on for long that of its beginning would be the past."""
+    return int(time.time())
 
 
 @pytest.fixture
@@ -58,9 +61,9 @@ ATTACKS: dict[str, Callable[[MasterSide], Any]] = {
     "for another master": lambda master: master.forged(aud="other-master"),
     "for several masters": lambda master: master.forged(aud=["salt-master", "other-master"]),
     "for no master": lambda master: master.forged(aud=None),
-    "expired": lambda master: master.forged(iat=NOW - 100, exp=NOW - 40),
-    "from the future": lambda master: master.forged(iat=NOW + 120, exp=NOW + 150),
-    "a life of two minutes": lambda master: master.forged(iat=NOW, exp=NOW + 120),
+    "expired": lambda master: master.forged(iat=now() - 100, exp=now() - 40),
+    "from the future": lambda master: master.forged(iat=now() + 120, exp=now() + 150),
+    "a life of two minutes": lambda master: master.forged(iat=now(), exp=now() + 120),
     "without an end": lambda master: master.forged(exp=None),
     "an end that is text": lambda master: master.forged(exp="9999999999"),
     "an end that is infinite": lambda master: master.forged(exp=float("inf")),

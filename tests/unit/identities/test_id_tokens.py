@@ -21,7 +21,12 @@ from service.identities.id_tokens import MOST_CHARACTERS, IdTokens
 from service.settings.identity_settings import AccountRule, Issuer
 from tests.issuing import AUDIENCE, URL, SigningKey, github, gitlab, jwks, rsa_key
 
-NOW = int(time.time())
+
+def now() -> int:
+    """Return the time; of a run that goes on for long that of its beginning would be the past."""
+    return int(time.time())
+
+
 KEY = SigningKey("key-1")
 OTHER = SigningKey("key-1")
 RSA = SigningKey("rsa-1", rsa_key())
@@ -115,9 +120,9 @@ ATTACKS: dict[str, tuple[str, Callable[[], str]]] = {
     "for nobody": ("claims", lambda: KEY.sign(github(aud=None))),
     "for a number": ("audience", lambda: KEY.sign(github(aud=5))),
     "for a list of numbers": ("audience", lambda: KEY.sign(github(aud=[5, AUDIENCE]))),
-    "expired": ("expired", lambda: KEY.sign(github(iat=NOW - 900, nbf=NOW - 900, exp=NOW - 120))),
-    "not yet valid": ("not_yet_valid", lambda: KEY.sign(github(nbf=NOW + 600))),
-    "from the future": ("not_yet_valid", lambda: KEY.sign(github(iat=NOW + 600, nbf=NOW))),
+    "expired": ("expired", lambda: KEY.sign(github(iat=now() - 900, nbf=now() - 900, exp=now() - 120))),
+    "not yet valid": ("not_yet_valid", lambda: KEY.sign(github(nbf=now() + 600))),
+    "from the future": ("not_yet_valid", lambda: KEY.sign(github(iat=now() + 600, nbf=now()))),
     "without an end": ("claims", lambda: KEY.sign(github(exp=None))),
     "without a beginning": ("claims", lambda: KEY.sign(github(iat=None))),
     "without a subject": ("claims", lambda: KEY.sign(github(sub=None))),
