@@ -324,6 +324,7 @@ def test_refused_id_tokens_do_not_shut_out_the_good_ones_of_their_address(tmp_pa
 
     assert [here.exchange(forged).status for _ in range(7)] == [401] * 7
     assert here.exchange(KEY.sign(github())).status == 200
+    here.stop()
 
 
 def test_no_token_no_assertion_and_no_key_is_shown(here: World) -> None:
