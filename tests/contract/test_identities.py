@@ -102,7 +102,6 @@ def side(tmp_path_factory: pytest.TempPathFactory) -> MasterSide:
 
 @pytest.fixture
 def here(tmp_path: Path, side: MasterSide, server: KeyServer) -> Iterator[World]:
-    server.answer = plain(jwks(KEY, RSA))
     made = world(tmp_path, side, server)
     yield made
     made.stop()
@@ -186,8 +185,10 @@ def test_a_scope_that_says_nothing_is_pointed_at_before_the_id_token_is_looked_a
 
 
 @pytest.fixture(autouse=True)
-def nobody_asked(server: KeyServer) -> None:
+def _well_again(server: KeyServer) -> None:
+    """All tests share the server, and some change what it answers."""
     server.asked.clear()
+    server.answer = plain(jwks(KEY, RSA))
 
 
 def test_a_bearer_logs_in_once_and_its_job_is_its_accounts(here: World) -> None:
