@@ -144,6 +144,7 @@ def test_it_may_be_sent_as_a_form_and_each_exchange_gives_a_token_of_its_own(her
         ({"grant_type": ["urn:ietf:params:oauth:grant-type:token-exchange"]}, "grant_type"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_no_exchange_of_ours_is_a_bad_request_that_names_the_field(here: World, changes: dict[str, Any], field: str) -> None:
     answer = here.exchange("CANARY", **changes)
 

@@ -39,6 +39,7 @@ def credentials_of(api: Api, how: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("how", ["inline", "token"])
 @pytest.mark.parametrize("client", LOWS)
+@pytest.mark.slow
 def test_a_missing_right_is_neither_charged_nor_counted_as_a_failed_login(api: Api, client: str, how: str) -> None:
     credentials = credentials_of(api, how)
     eauth = "token" if how == "token" else credentials["eauth"]

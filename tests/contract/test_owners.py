@@ -126,6 +126,7 @@ def announced_elsewhere(api: Api, who: tuple[str, str], user: str) -> bool:
 
 
 @pytest.mark.parametrize("who", USERS)
+@pytest.mark.slow
 def test_a_job_that_another_api_published_is_nobodys_where_two_modules_have_its_user(tmp_path: Path, who: tuple[str, str]) -> None:
     assert not announced_elsewhere(fake_api(tmp_path, external_auth=BOTH), who, "ann")
 
@@ -142,6 +143,7 @@ def test_a_job_that_another_api_published_is_nobodys_where_two_modules_have_its_
         ("ann", "syndic_master: upper\n", False),
     ],
 )
+@pytest.mark.slow
 def test_with_one_module_its_name_tells_whose_the_job_is_unless_it_may_be_a_local_users(tmp_path: Path, user: str, options: str, sees: bool) -> None:
     api = fake_api(tmp_path, external_auth=ONE, master=options)
 
@@ -151,6 +153,7 @@ def test_with_one_module_its_name_tells_whose_the_job_is_unless_it_may_be_a_loca
 @pytest.mark.parametrize("path", ["/", "/run"])
 @pytest.mark.parametrize("client", ["local", "local_async", "local_batch", "local_subset"])
 @pytest.mark.parametrize("who", USERS)
+@pytest.mark.slow
 def test_a_jid_of_anothers_job_is_refused_before_anything_runs(tmp_path: Path, who: tuple[str, str], client: str, path: str) -> None:
     api = fake_api(tmp_path, external_auth=BOTH)
     low = {"client": client, "tgt": "*", "fun": "test.ping", "jid": JID}

@@ -63,6 +63,7 @@ def knock(api: Api, method: str, url: str, *, inline: bool) -> tuple[Response, s
 
 
 @pytest.mark.parametrize("inline", [False, True], ids=["in a session", "with a password"])
+@pytest.mark.slow
 def test_every_url_that_runs_something_asks_the_policy(request: pytest.FixtureRequest, tmp_path: Path, *, inline: bool) -> None:
     folder = tmp_path / "closed"
     folder.mkdir()
@@ -122,6 +123,7 @@ def test_nothing_of_a_request_runs_when_one_of_its_lows_is_refused(tmp_path: Pat
 
 @pytest.mark.parametrize("client", ["wheel", "wheel_async"])
 @pytest.mark.parametrize("fun", ["file_roots.write", "pillar_roots.write", "config.apply", "config.update_config", "FILE_ROOTS.write"])
+@pytest.mark.slow
 def test_the_masters_files_are_not_written(client: str, fun: str, tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     session = {"x_auth_token": token_of(api, api.demo)}

@@ -275,6 +275,7 @@ def test_a_job_that_is_not_over_is_202_and_goes_on(fake: Api) -> None:
 
 @pytest.mark.parametrize("client", ["local", "local_async", "local_batch", "local_subset"])
 @pytest.mark.parametrize("is_over", [False, True])
+@pytest.mark.slow
 def test_nothing_else_runs_under_the_jid_of_a_job_not_even_its_owners(fake: Api, client: str, is_over: bool) -> None:
     master = gateway_of(fake).master
     master.silent = set() if is_over else {"minion-2"}

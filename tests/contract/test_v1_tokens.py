@@ -92,6 +92,7 @@ DOORS = [(method, url) for route in API for method, url, needs in doors(route) i
 
 
 @pytest.mark.parametrize(("method", "url"), [door for door in DOORS if door[1] not in FOR_TOKENS or door == ("POST", "/v1/jobs")])
+@pytest.mark.slow
 def test_every_other_door_is_shut(api: Api, method: str, url: str) -> None:
     scoped = made(api, scope=["local:no.such@nobody"])
     low = {"tgt": "*", "fun": "test.ping", **({} if url.startswith("/v1") else {"client": "local"})}

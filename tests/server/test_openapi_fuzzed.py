@@ -67,18 +67,26 @@ def fuzzed(folder: Path, listener: Listener, token: str, phases: str, config: st
     return ended.stdout
 
 
+def lacking(said: str) -> set[str]:
+    """Return the operations whose every answer, or nearly, was that there is no such thing."""
+    _, _, told = said.partition("\nMissing test data")
+    return set(re.findall(r"^  - ([A-Z]+ /\S*)$", told.partition("\U0001f4a1")[0], re.MULTILINE))
+
+
 def test_a_running_sidecar_does_what_its_document_says(api: Api, tmp_path: Path, listen: Listen) -> None:
     token = login(api, api.demo)
     job = api.caller.post({"tgt": "*", "fun": "test.ping"}, "/v1/jobs?wait=30", x_auth_token=token).json()
     # Of names that are made up there is nothing.
-    known = {"path.jid": job["jid"], "path.mid": "minion-1", "path.name": "start.js"}
+    scoped = api.caller.post({"scope": ["local:test.ping"]}, "/v1/tokens", x_auth_token=token).json()
+    known = {"path.tid": scoped["id"], "path.jid": job["jid"], "path.mid": "minion-1", "path.name": "start.js"}
     config = "[parameters]\n" + "".join(f"{json.dumps(name)} = {json.dumps(value)}\n" for name, value in known.items())
     config += '[[operations]]\ninclude-name = "GET /ui/{name}"\nparameters = { "path.name" = "app.js" }\n'
     said = fuzzed(tmp_path, listen(app=api.process.api, threads=4, body_limit_bytes=1_000_000), token, "coverage,fuzzing", config)
 
     (generated,) = re.findall(r"(\d+) generated", said)
     assert int(generated) > MOST_TRIVIAL
-    assert "Missing test data" not in said, said[-5000:]
+    # What the first request has ended is not there for the next.
+    assert lacking(said) <= {"DELETE /v1/tokens/{tid}"}, said[-5000:]
 
 
 def test_what_a_job_is_answered_with_leads_to_all_that_can_be_done_with_it(api: Api, tmp_path: Path, listen: Listen) -> None:

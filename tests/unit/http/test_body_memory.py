@@ -124,6 +124,7 @@ LONG = {JSON: LONG_JSON, TEXT: LONG_JSON, YAML: b"- {a: b}\n" * 5_000, FORM: b"a
 
 
 @pytest.mark.parametrize("media_type", LONG)
+@pytest.mark.slow
 def test_the_collector_makes_no_pass_over_what_is_made_of_a_large_body(media_type: str) -> None:
     req = falcon.testing.create_req(method="POST", body=LONG[media_type], headers={"Content-Type": media_type})
     BodyMemory().process_request(req, falcon.Response())
@@ -142,6 +143,7 @@ def test_the_collector_makes_no_pass_over_what_is_made_of_a_large_body(media_typ
 
 
 @pytest.mark.parametrize("media_type", LONG)
+@pytest.mark.slow
 def test_large_bodies_are_read_one_at_a_time_and_small_ones_do_not_wait(application: Callable[..., Application], media_type: str) -> None:
     memory = BodyMemory(turn_seconds=0.01)
     app = application(body_memory=memory)

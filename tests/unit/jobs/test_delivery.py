@@ -129,6 +129,7 @@ def drip(peer: socket.socket) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("answer", [drip, lambda peer: peer.recv(1), lambda peer: peer.sendall(b"nonsense\r\n")])
+@pytest.mark.slow
 def test_who_answers_slowly_or_nonsense_holds_nobody_up(scheme: str, answer: Callable[[socket.socket], None]) -> None:
     with answering(answer) as authority:
         started = time.monotonic()
@@ -145,6 +146,7 @@ def test_who_is_not_there_is_told_apart() -> None:
     assert "ConnectionRefusedError" in (deliver(f"http://{authority}/", b"{}", b"secret", 10, LookUps().addresses) or "")
 
 
+@pytest.mark.slow
 def test_a_resolver_that_hangs_holds_nobody_up_and_its_threads_are_counted() -> None:
     answers = threading.Event()
 

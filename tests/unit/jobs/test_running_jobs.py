@@ -327,6 +327,7 @@ def test_what_cannot_be_stored_now_is_stored_later(sidecar: Sidecar, monkeypatch
     assert dataclasses.asdict(sidecar.store.part(JID, "a") or PartRecord("unknown"))["body"] == b'"a"'
 
 
+@pytest.mark.slow
 def test_of_too_many_happenings_a_gap_and_the_end_are_told(sidecar: Sidecar) -> None:
     minions = [f"m{number}" for number in range(MOST_HAPPENINGS + 5)]
     sidecar.begin("a", no_key=tuple(minions))

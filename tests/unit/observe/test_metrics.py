@@ -276,6 +276,7 @@ def scraped(metrics: Metrics, **headers: str) -> Response:
 
 
 @pytest.mark.parametrize("accept", [PROMETHEUS_3, "application/openmetrics-text", 'application/openmetrics-text; version="1.0.0"'])
+@pytest.mark.slow
 def test_openmetrics_is_served_to_who_prefers_it(metrics: Metrics, accept: str) -> None:
     answer = scraped(metrics, accept=accept)
 
@@ -299,6 +300,7 @@ def test_openmetrics_is_served_to_who_prefers_it(metrics: Metrics, accept: str) 
         "text/plain,application/openmetrics-text;q=0.5",
     ],
 )
+@pytest.mark.slow
 def test_anybody_else_gets_text(metrics: Metrics, accept: str) -> None:
     answer = scraped(metrics, accept=accept)
 

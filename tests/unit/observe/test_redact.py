@@ -41,6 +41,7 @@ hidden = st.sampled_from(SECRET_KEYS).flatmap(lambda key: nested(st.just(CANARY)
 
 
 @given(nested(hidden))
+@pytest.mark.slow
 def test_no_canary_survives_under_a_secret_key_at_any_depth(value: object) -> None:
     redacted = redact.redact(value)
 

@@ -64,6 +64,7 @@ def test_a_request_is_read_alike_byte_by_byte(text: str) -> None:
     ],
     ids=range(8),
 )
+@pytest.mark.slow
 def test_no_head_and_no_chunk_costs_more_than_its_length(text: str) -> None:
     raw = text.encode("latin-1")
     started = time.process_time()

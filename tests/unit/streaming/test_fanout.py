@@ -104,6 +104,7 @@ def test_large_events_fill_a_queue_too(make: Make) -> None:
     assert slow.ended == "slow_consumer"
 
 
+@pytest.mark.slow
 def test_one_burst_larger_than_the_queue_is_no_slowness(make: Make) -> None:
     fan_out = make(queue_events=10, pace_seconds=0.2)
     reader = fan_out.open(View())
