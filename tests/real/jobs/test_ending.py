@@ -149,15 +149,18 @@ STATES: dict[Callable[[Scene], AbstractContextManager[Pipeline]], set[str]] = {
 def test_whatever_the_threads_are_at_the_process_ends_in_time(
     salt_master: EmbeddedSalt, make_sidecar: MakeSidecar, tmp_path: Path, held: Held, state: Callable[[Scene], AbstractContextManager[Pipeline]]
 ) -> None:
+    held_open = 2 if state is followed else 0
     with state(Scene(salt_master, make_sidecar, tmp_path, held)) as pipeline:
         sidecar = pipeline.sidecar
         sidecar.wait(lambda: threads_of(sidecar.pid) >= ALWAYS | STATES[state], f"at it, but {threads_of(sidecar.pid)}")
+        # An answer is there before its thread is free again.
+        sidecar.wait(lambda: sidecar.metric("salt_api_http_requests_in_flight") == held_open, "served")
         began = time.monotonic()
         sidecar.signal(signal.SIGTERM)
         exit_code, seconds = sidecar.end(), time.monotonic() - began
 
     draining, stopped = sidecar.lines("app.draining"), sidecar.lines("app.stop")
     assert (exit_code, [line["unfinished"] for line in stopped], [line["forced"] for line in stopped]) == (0, [0], [False])
-    assert [line["in_flight"] for line in draining] == [2 if state is followed else 0]
+    assert [line["in_flight"] for line in draining] == [held_open]
     assert seconds < PROMISED_SECONDS
     assert (sidecar.lines("crash"), sidecar.stderr()) == ([], "")
