@@ -98,9 +98,9 @@ def questions() -> list[Question]:
     found = []
     for path in sorted(DASHBOARDS.glob("*.json")):
         dashboard = json.loads(path.read_text(encoding="utf-8"))
-        together = next(variable["includeAll"] for variable in dashboard["templating"]["list"] if variable["name"] == "instance")
-        for instance in (".+",) if together else INSTANCES:
-            fill = {"$job": ".+", "$instance": instance, "$__rate_interval": RATE_INTERVAL, "$__range": "3h"}
+        variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+        for instance in (".+",) if variables["instance"]["includeAll"] else INSTANCES:
+            fill = {**{f"${name}": ".*" for name in variables}, "$instance": instance, "$__rate_interval": RATE_INTERVAL, "$__range": "3h"}
             found += [Question(panel["title"], _filled(target["expr"], fill)) for panel in dashboard["panels"] for target in panel.get("targets", ())]
     return found
 
