@@ -166,8 +166,9 @@ def _traffic(stack: Stack, api: Api) -> None:
         require(status == 200, f"{low}: {status} {body}")
     session = _session(api)
     api.request("POST", "/hook/e2e", {"text": "x"}, headers=session)
-    status, body = api.request("POST", "/v1/jobs?wait=30", ping, headers=session)
-    require(status == 200, f"/v1/jobs: {status} {body}")
+    for job in (ping, {"tgt": "minion-1", "fun": "state.highstate", "state_events": True}):
+        status, body = api.request("POST", "/v1/jobs?wait=30", job, headers=session)
+        require(status == 200, f"/v1/jobs: {status} {body}")
     api.request("GET", "/nowhere")
     Api(stack.ports["API_PORT"], "guessed").ping()
 
