@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from service.clients import CLIENTS
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
 from service.gateway.gateway import Gateway
 from service.gateway.master.options import read_master_config
+from service.jobs.stores.sqlite_store import SqliteStore
+from service.jobs.stores.store import Store
 from service.server.intake import Patience
 from service.server.listener import Listener
 from service.wiring.configuration import Configuration, read_configuration
@@ -35,6 +38,7 @@ gather_job_timeout: 1
 """
 
 
+Open = Callable[[], Store]
 EXTERNAL_AUTH = "external_auth: {sharedsecret: {demo: ['.*', '@runner', '@wheel', '@jobs'], pinger: [test.ping]}}\n"
 # One caller makes all the failures of the suite; the brake has tests of its own.
 LENIENT = {"SIDECAR_LIMITS_AUTH_FAILURES_BURST": "1000000"}
@@ -187,3 +191,22 @@ def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     made = fake_api(folder, **a_store(folder))
     yield made
     made.process.stop()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Return what opens the store, again and again the same one."""
+    if request.param == "sqlite":
+        return lambda: SqliteStore(tmp_path / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
+    from service.jobs.stores.postgres.postgres_store import PostgresStore  # noqa: PLC0415 - psycopg takes a while to import
+
+    server = request.getfixturevalue("postgres_server")
+    url = server.new_database()
+    return lambda: PostgresStore(url, server.password.encode, on_commit=lambda _seconds: None, monotonic=time.monotonic)
+
+
+@pytest.fixture
+def store(reopen: Open) -> Iterator[Store]:
+    opened = reopen()
+    yield opened
+    opened.close()

@@ -5,38 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.errors import StorageUnavailable
-from service.jobs.stores.postgres.postgres_store import PostgresStore
-from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, Store
+from tests.contract.conftest import Open
 from tests.unit.jobs.kept import JID, OWNER, job
 
-Open = Callable[[], Store]
 GOOD = PartRecord("ok", source="bus", retcode=0, flags={"states": {"changed": 1}}, at=1001.5, size=3, body=b'"a"', wave=2)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Return what opens the store, again and again the same one."""
-    if request.param == "sqlite":
-        return lambda: SqliteStore(tmp_path / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
-    server = request.getfixturevalue("postgres_server")
-    url = server.new_database()
-    return lambda: PostgresStore(url, server.password.encode, on_commit=lambda _seconds: None, monotonic=time.monotonic)
-
-
-@pytest.fixture
-def store(reopen: Open) -> Iterator[Store]:
-    opened = reopen()
-    yield opened
-    opened.close()
 
 
 def jids(found: list[JobRecord]) -> list[str]:

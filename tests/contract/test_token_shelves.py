@@ -4,36 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import pytest
-
-from service.jobs.stores.postgres.postgres_store import PostgresStore
-from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Store
 from service.jobs.stores.token_shelf import TokenRecord
+from tests.contract.conftest import Open
 
-Open = Callable[[], Store]
 RECORD = TokenRecord("id-1", "d1", "file:ci", ("local:test.*@web*", "runner:jobs.active"), b"sealed\0", 1000.0, 2000.0, max_uses=2)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Return what opens the store, again and again the same one."""
-    if request.param == "sqlite":
-        return lambda: SqliteStore(tmp_path / "jobs.db", on_commit=lambda _seconds: None, monotonic=time.monotonic)
-    server = request.getfixturevalue("postgres_server")
-    url = server.new_database()
-    return lambda: PostgresStore(url, server.password.encode, on_commit=lambda _seconds: None, monotonic=time.monotonic)
-
-
-@pytest.fixture
-def store(reopen: Open) -> Iterator[Store]:
-    opened = reopen()
-    yield opened
-    opened.close()
 
 
 def another(number: int, **fields: object) -> TokenRecord:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import hashlib
 import os
 import re
@@ -23,12 +21,13 @@ from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, until
 from service.demo.ports import free_ports
 from tests.certificates import certificate
 from tests.real.jobs.pipeline import USERS, Pipeline, gated_states
+from tests.real.jobs.stages import Played, StageSet, StepScene
 from tests.real.relay import Cable
 from tests.real.sidecar import Sidecar
 from tests.server.nginx import compose_site, running
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 PLATFORMS: Mapping[str, Mapping[str, str]] = {
     "GitHub Actions": {
@@ -44,15 +43,6 @@ CUTS = 10
 QUIET_SECONDS = 8
 # What makes each run of a scene a pipeline of its own, and its folder.
 RUN_OF = {"GitHub Actions": ("GITHUB_RUN_ID", "RUNNER_TEMP"), "GitLab CI": ("CI_JOB_ID", "CI_PROJECT_DIR"), "Jenkins": ("BUILD_TAG", "WORKSPACE_TMP")}
-
-
-@dataclasses.dataclass(frozen=True)
-class Played:
-    """What came of a scene. ran: how often its job was begun on the two minions, all together."""
-
-    code: int
-    ran: int
-    log: str
 
 
 class Call:
@@ -81,7 +71,7 @@ class Call:
         return self.process.wait(PATIENCE_SECONDS), self.log
 
 
-class CiStage(contextlib.ExitStack):
+class CiStage(StageSet):
     """
     A master, two minions, a sidecar and compose.yaml's nginx before it, and the program as the sidecar serves it.
 
@@ -95,14 +85,6 @@ class CiStage(contextlib.ExitStack):
         self._played = self._made = 0
         # Jobs in threads could not be cancelled one by one.
         self._salt = EmbeddedSalt(folder / "salt", users={**USERS, "ci": [*USERS["ci"], "saltutil.*"]})
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     def _start(self) -> None:
         self.enter_context(self._salt)
@@ -203,14 +185,7 @@ class CiStage(contextlib.ExitStack):
 Play = Callable[[CiStage, Mapping[str, str]], tuple[int, str]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """One thing that happens to a pipeline's step."""
-
-    title: str
-    play: Play
-    code: int
-    ran: int = 0
+Scene = StepScene[Play]
 
 
 def cancelled(stage: CiStage, environ: Mapping[str, str]) -> tuple[int, str]:

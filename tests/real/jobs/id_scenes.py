@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import dataclasses
 import json
 import os
 import subprocess
@@ -19,6 +17,7 @@ from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt
 from service.demo.ports import free_ports
 from tests.certificates import Authority, certificate
 from tests.issuing import AUDIENCE, URL, KeyServer, SigningKey, github, gitlab, jwks, plain
+from tests.real.jobs.stages import Played, StageSet, StepScene
 from tests.real.sidecar import JSON, Sidecar, ask
 from tests.server.nginx import compose_site, running
 from tests.unit.identities.assertions import MasterSide
@@ -26,7 +25,6 @@ from tests.unit.identities.assertions import MasterSide
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler
 
-    from typing_extensions import Self
 
 GITLAB_URL = "https://gitlab.example.org"
 ACCOUNT = "ci:group/app"
@@ -40,16 +38,7 @@ RULES = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Played:
-    """What came of a scene. ran: how often its job was begun on the two minions, all together."""
-
-    code: int
-    ran: int
-    log: str
-
-
-class IdStage(contextlib.ExitStack):
+class IdStage(StageSet):
     """
     All that the scenes need. The issuer also gives its id tokens as GitHub gives them to a job that asks.
 
@@ -60,18 +49,10 @@ class IdStage(contextlib.ExitStack):
         super().__init__()
         self._folder, self._nginx = folder, nginx
         self._played = 0
-        self.key = SigningKey("key-1")
+        self.key, self.github_key = SigningKey("key-1"), SigningKey("key-2")
         self._authority = Authority()
         (folder / "keys").mkdir()
         self._side = MasterSide(folder / "keys")
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
 
     def _start(self) -> None:
         assert main(["install-eauth", str(self._folder / "auth")]) == 0
@@ -116,8 +97,8 @@ class IdStage(contextlib.ExitStack):
         """Answer as the issuer with its keys, or as GitHub with an id token."""
         asked = urllib.parse.urlsplit(request.path)
         audience = urllib.parse.parse_qs(asked.query).get("audience", [""])[0]
-        given = json.dumps({"value": self.key.sign(github(aud=audience))}).encode()
-        plain(jwks(self.key) if asked.path == "/jwks" else given)(request)
+        given = json.dumps({"value": self.github_key.sign(github(aud=audience))}).encode()
+        plain(jwks(self.key, self.github_key) if asked.path == "/jwks" else given)(request)
 
     def play(self, scene: Scene) -> Played:
         """Play a scene."""
@@ -159,14 +140,7 @@ class IdStage(contextlib.ExitStack):
 Play = Callable[[IdStage], tuple[int, str]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """One way in, or one that is none."""
-
-    title: str
-    play: Play
-    code: int
-    ran: int = 0
+Scene = StepScene[Play]
 
 
 def with_id_token(**claims: Any) -> Play:
@@ -175,8 +149,8 @@ def with_id_token(**claims: Any) -> Play:
 
 
 def rotated(stage: IdStage) -> tuple[int, str]:
-    """The issuer signs with a key that the sidecar has not seen: until it asks for the keys again, salt-ci waits."""
-    stage.key = SigningKey("key-2")
+    """GitHub signs with a key that the sidecar has not seen: until it asks for the keys again, salt-ci waits."""
+    stage.github_key = SigningKey("key-3")
     return stage.deploy(**stage.github())
 
 

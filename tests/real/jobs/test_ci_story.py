@@ -22,9 +22,7 @@ def stage(program: Callable[[str, str], str]) -> Iterator[CiStage]:
         yield made
 
 
-@pytest.mark.parametrize(
-    ("scene", "platform"), list(zip(SCENES, itertools.cycle(PLATFORMS), strict=False)), ids=lambda one: one.title if isinstance(one, Scene) else one
-)
+@pytest.mark.parametrize(("scene", "platform"), list(zip(SCENES, itertools.cycle(PLATFORMS), strict=False)), ids=lambda one: getattr(one, "title", one))
 def test_a_step_ends_as_it_should(stage: CiStage, scene: Scene, platform: str) -> None:
     played = stage.play(scene, platform)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,6 @@ from service.jobs.running.opened import MOST_HAPPENINGS
 from service.jobs.stores.store import PartRecord
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    made = Sidecar(tmp_path)
-    yield made
-    made.jobs.stop()
-    made.kill()
-    assert made.report.crashes == 0
 
 
 def test_a_job_is_over_with_its_last_return_and_its_waiters_are_woken(sidecar: Sidecar) -> None:

@@ -17,9 +17,6 @@ from service.jobs.stores.sqlite_store import SqliteStore
 from service.jobs.stores.store import Change, JobRecord, PartRecord
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.process import OTHER, PATIENCE_SECONDS, TOKEN, Sidecar
-from tests.unit.jobs.test_running_jobs import sidecar
-
-__all__ = ["sidecar"]
 
 
 def test_a_job_that_nobody_follows_any_more_is_followed_within_a_minute(sidecar: Sidecar) -> None:

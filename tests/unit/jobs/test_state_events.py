@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,15 +29,6 @@ def said(minion: str = "a", number: object = 0, *, by: str | None = None, jid: s
     told = {"ret": {**CHUNK, "__run_num__": number, **chunk}, "len": 3} if data is None else data
     fields = {"cmd": "_minion_event", "id": by or minion, "jid": jid, "data": told}
     return read(f"{before}salt/job/{jid}/prog/{minion}/{number}".encode() + b"\n\n" + salt.payload.dumps(fields))
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    made = Sidecar(tmp_path)
-    yield made
-    made.jobs.stop()
-    made.kill()
-    assert made.report.crashes == 0
 
 
 def told(sidecar: Sidecar) -> list[Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,6 @@ from service.jobs.job_request import parse
 from service.jobs.running.inquiries import Cached
 from tests.unit.jobs.kept import JID
 from tests.unit.jobs.process import OTHER, TOKEN, Sidecar
-
-
-@pytest.fixture
-def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    made = Sidecar(tmp_path)
-    yield made
-    made.jobs.stop()
-    made.kill()
-    assert made.report.crashes == 0
 
 
 def why(sidecar: Sidecar, minion: str) -> tuple[str, str | None]:
