@@ -155,3 +155,28 @@ def succeeded(call: Callable[[], Response]) -> dict[str, Any]:
             found: dict[str, Any] = answer.json()
             return found
     raise AssertionError(answer.body)
+
+
+def test_a_link_that_is_closed_while_its_server_is_frozen_leaves_no_thread_behind(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psycopg  # noqa: PLC0415 - it takes a while to import
+
+    from service.jobs.stores.postgres import server_link  # noqa: PLC0415 - the same
+    from service.jobs.stores.postgres.postgres_store import MIGRATIONS  # noqa: PLC0415 - the same
+
+    asks = threading.Event()
+
+    def execute(db: server_link.Database, *args: Any) -> Any:
+        asks.set()
+        return psycopg.Connection.execute(db, *args)
+
+    monkeypatch.setattr(server_link.Database, "execute", execute)
+    link = server_link.ServerLink(server.new_database(), server.password.encode, MIGRATIONS, lambda _: None, most=1)
+    with ExitStack() as held:
+        with link.connected():
+            freeze(server, held)
+        asks.clear()
+        assert asks.wait(PATIENCE_SECONDS)
+
+        link.close()
+
+        assert [thread.name for thread in threading.enumerate() if thread.name == "store"] == []

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import psycopg
 from psycopg_pool import ConnectionPool, PoolTimeout
@@ -24,7 +24,8 @@ LOCK_SECONDS = 5
 # A request waits this long for a connection of the pool, and for the first contact with the server.
 PATIENCE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
-CLOSE_SECONDS = 5.0
+# Long enough for a wait to see that we are closing. An attempt to connect cannot be called back, and holds nothing: it is left behind.
+CLOSE_SECONDS = 1.0
 MOST_WAITING = 200
 # Silence of the server in which a connection is given up, and in which one is that nobody uses yet.
 SILENCE_SECONDS = STATEMENT_SECONDS + 2.0
@@ -42,9 +43,11 @@ class Database(psycopg.Connection[tuple[Any, ...]]):
     """A connection whose every wait has an end: a frozen server holds its sockets open, and runs none of its own deadlines."""
 
     silence_seconds = SILENCE_SECONDS
+    # When it is set, whoever waits has lost.
+    given_up: threading.Event | None = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        """Wait as psycopg does, until the server was silent for too long."""
+        """Wait as psycopg does, until the server was silent for too long or the connection is given up."""
         return super().wait(self._impatient(gen), *args, **kwargs)
 
     def _impatient(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
@@ -56,12 +59,17 @@ class Database(psycopg.Connection[tuple[Any, ...]]):
                 now = time.monotonic()
                 if ready:
                     heard_at = now
+                elif self.given_up and self.given_up.is_set():
+                    self._lose("the connection was given up")
                 elif now - heard_at > self.silence_seconds:
-                    self.pgconn.finish()
-                    raise psycopg.OperationalError(f"the server has answered nothing for {self.silence_seconds:g} s")
+                    self._lose(f"the server has answered nothing for {self.silence_seconds:g} s")
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _lose(self, why: str) -> NoReturn:
+        self.pgconn.finish()
+        raise psycopg.OperationalError(why)
 
     def check(self) -> None:
         """See whether the server answers at once. Raises psycopg.Error."""
@@ -138,8 +146,6 @@ class ServerLink:
         self._bell.send(b"\0")
         self._thread.join(CLOSE_SECONDS)
         self._pool.close(CLOSE_SECONDS)
-        self._waker.close()
-        self._bell.close()
 
     def _options(self) -> dict[str, Any]:
         return options(self._password)
@@ -147,9 +153,14 @@ class ServerLink:
     # The thread.
 
     def _stay(self) -> None:
+        with self._waker, self._bell:
+            self._stay_connected()
+
+    def _stay_connected(self) -> None:
         while not self._closing.is_set():
             try:
                 with Database.connect(self._url, **self._options()) as db:
+                    db.given_up = self._closing
                     self._begin(db)
                     self._hear(db)
             except (psycopg.Error, InvalidConfiguration) as exc:
