@@ -60,13 +60,32 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what is marked ipv6 on a machine without it: an engine gives its containers none, unless it is told to."""
-    if item.get_closest_marker("ipv6") is None:
-        return
+    if item.get_closest_marker("ipv6"):
+        need_ipv6()
+    for salt in SHARED:
+        make_whole(salt)
+
+
+def need_ipv6() -> None:
+    """Skip on a machine without it: an engine gives its containers none, unless it is told to."""
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as fault:
         pytest.skip(f"this machine has no IPv6: {fault}")
+
+
+# The master of the whole run, once it has started.
+SHARED: list[EmbeddedSalt] = []
+
+
+def make_whole(salt: EmbeddedSalt) -> None:
+    """Start again who has ended, by whatever hand: the test that it happened to fails, and not all that come after it."""
+    for name in salt.lost:
+        print(f"{name} has ended, and is started again:\n{salt.last_words(name)}", file=sys.__stderr__)
+        if name == "master":
+            salt.start_master()
+        else:
+            salt.start_minion(name)
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +117,9 @@ def salt_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSa
     """Start a master and two minions once for the whole run; a test that stops one of them starts it again."""
     # A minion that is only slow is waited for; one that is silent is for tests that say how long they wait.
     with EmbeddedSalt(tmp_path_factory.mktemp("salt"), threads=True, master={"gather_job_timeout": 30}) as embedded:
+        SHARED.append(embedded)
         yield embedded
+        SHARED.remove(embedded)
 
 
 @pytest.fixture

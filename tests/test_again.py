@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.again import VARIABLE
+from tests.again import MOST_FAILED, VARIABLE
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed
 from tests.e2e.twice import until_done
@@ -83,6 +83,7 @@ def test_a_test_that_fails_twice_fails_the_run(run_suite: Callable[[str], int], 
             1,
             id="the test has another name each time",
         ),
+        pytest.param(SUITE.replace('["a, b", "c [d]"]', f"range({MOST_FAILED})").replace("(name)", "(str(name))") + FAILS, 2, id="too many fail"),
     ],
 )
 def test_nothing_is_named_that_did_not_pass_the_second_time(run_suite: Callable[[str], int], names: Path, text: str, expected: int) -> None:

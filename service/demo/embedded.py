@@ -83,6 +83,11 @@ class EmbeddedSalt(WhileNeeded):
         return {name: child.pid for name, child in self._children.items() if child.alive() and child.pid}
 
     @property
+    def lost(self) -> list[str]:
+        """Who has ended although nobody here has stopped them."""
+        return [name for name, child in self._children.items() if child.is_lost()]
+
+    @property
     def credentials(self) -> dict[str, str]:
         """What a low carries to be run as the user who may do everything."""
         return {"eauth": "sharedsecret", "username": config.ADMIN, "password": self._made.passwords[config.ADMIN]}

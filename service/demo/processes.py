@@ -56,6 +56,7 @@ class Child:
         self._environ = dict(environ)
         self._grace_seconds = grace_seconds
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_wanted = False
 
     @property
     def pid(self) -> int | None:
@@ -69,8 +70,13 @@ class Child:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def is_lost(self) -> bool:
+        """Say whether it has ended although nobody here has stopped it."""
+        return self._is_wanted and not self.alive()
+
     def start(self) -> None:
         """Start it; what it prints goes to its log."""
+        self._is_wanted = True
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=self._environ, start_new_session=True
@@ -78,6 +84,7 @@ class Child:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the program alone; it tells those it forked."""
+        self._is_wanted = False
         if self.alive() and self._process and self._grace_seconds:
             self._process.send_signal(signal.SIGTERM)
 

@@ -44,6 +44,11 @@ class Browser:
     def screenshot(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self._ask("GET", "screenshot")))
 
+    def leave(self) -> None:
+        """Leave a page, whose server may be gone by now, and forget what it complained of."""
+        self.open("about:blank")
+        self.complaints()
+
     def complaints(self) -> list[str]:
         """Return what the browser had to complain of since the last time, such as what a policy kept it from."""
         return [line["message"] for line in self._ask("POST", "se/log", {"type": "browser"})]

@@ -113,7 +113,7 @@ def keep(window: Browser, artifacts: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_documentation_is_drawn_and_calls_the_api(window: Browser, site: Site, keep: Callable[[str], None]) -> None:
-    window.complaints()
+    window.leave()
     window.open(f"{site.url}/docs")
 
     calls_shown, status = window.call(TRY)

@@ -36,9 +36,7 @@ def see(window: Browser, selector: str, text: str = "") -> None:
 
 def log_in(window: Browser, url: str, who: Mapping[str, str], path: str = "/ui/") -> None:
     """Open a view of the page, and log in where it asks for that. who: as a low has it."""
-    # What the page of another test complains of, whose server is gone, is no news.
-    window.open("about:blank")
-    window.complaints()
+    window.leave()
     window.devtools("Network.clearBrowserCookies")
     window.open(f"{url}{path}")
     see(window, "form.login")

@@ -18,6 +18,7 @@ from service.demo.embedded import EmbeddedSalt, StartFailed, until
 from service.demo.embedded_config import StackFolder, environment_for_pam, merged, secrets_of
 from service.demo.ports import free_ports, is_free
 from service.demo.processes import Child, end_session, send, session_members
+from tests.conftest import make_whole
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -54,6 +55,26 @@ def test_a_minion_that_was_stopped_and_started_answers_again(own_salt: EmbeddedS
 
     assert without == ["master", "minion-2"]
     assert salt(own_salt, "*", "test.ping") == {"minion-1": True, "minion-2": True}
+
+
+@pytest.mark.master
+@pytest.mark.slow
+def test_who_was_killed_is_lost_and_started_again(own_salt: EmbeddedSalt) -> None:
+    own_salt.start()
+    own_salt.wait_ready()
+    own_salt.stop_minion("minion-2")
+    for name in ("master", "minion-1"):
+        send(own_salt.pids[name], signal.SIGTERM)
+    for _ in until(60):
+        if len(own_salt.lost) == 2:
+            break
+    lost = own_salt.lost
+
+    make_whole(own_salt)
+
+    assert lost == ["master", "minion-1"]
+    assert (own_salt.lost, sorted(own_salt.pids)) == ([], ["master", "minion-1"])
+    assert salt(own_salt, "*", "test.ping", "--timeout=1") == {"minion-1": True}
 
 
 @pytest.mark.master
