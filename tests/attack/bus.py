@@ -79,7 +79,8 @@ def recorded(trail: Path, request_id: str) -> list[dict[str, Any]]:
     """Wait for the records of a request; those of a look-up come before its answer, others right after."""
     found: list[dict[str, Any]] = []
     for _ in until(PATIENCE_SECONDS):
-        lines = trail.read_text().splitlines()
+        # The first record makes the file, and the last one may be half written.
+        lines = trail.read_bytes().rpartition(b"\n")[0].splitlines() if trail.exists() else []
         found = [record for line in lines if (record := json.loads(line)).get("request_id") == request_id]
         if any(record["stage"] == "response_complete" for record in found):
             break
