@@ -15,7 +15,7 @@ INLINE: dict[str, dict[str, str]] = {
         "docker compose up --detach --wait": "run: compose",
     },
     "CONTRIBUTING.md": {
-        "apt-get install prometheus": _APT,
+        "apt-get install prometheus prometheus-alertmanager": _APT,
         "python -m benchmarks.fleet --help": "run: here",
     },
     "docs/architecture.md": {
@@ -51,7 +51,8 @@ INLINE: dict[str, dict[str, str]] = {
     "docs/monitoring.md": {
         "docker compose --profile monitoring up --detach": _COMPOSED + '"monitoring"',
         "promtool test rules config/prometheus/tests/*.yaml": 'run by: tests/observe/test_rules.py: "test", "rules"',
-        "apt-get install --no-install-recommends prometheus": _APT,
+        "apt-get install --no-install-recommends prometheus prometheus-alertmanager": _APT,
+        "amtool check-config config/prometheus/alertmanager.yml": 'run by: tests/observe/test_rules.py: "check-config", path',
     },
     "docs/operations.md": {
         "systemctl reload salt-sidecar": _PACKAGED + "systemctl reload salt-sidecar",

@@ -83,6 +83,7 @@ def full(stack: Stack, report: Report) -> None:
         _fleet(prometheus, report)
         _alerts(prometheus, report)
     _runbooks(prometheus, report)
+    _alertmanager(stack, prometheus, report)
     _the_second_sidecar_is_given_up(stack, prometheus, report)
 
 
@@ -238,6 +239,15 @@ def _runbooks(prometheus: Prometheus, report: Report) -> None:
         page = prometheus.fetch(alert["annotations"]["runbook_url"].replace("{{ $externalURL }}", address))
         require(page.startswith(f"# {alert['name']}\n"), f"the runbook of {alert['name']}: {page[:200]}")
     report.found("runbooks", f"{len(alerts)} links open, below {address}/user/runbooks")
+
+
+def _alertmanager(stack: Stack, prometheus: Prometheus, report: Report) -> None:
+    """Alerts go to the stack's Alertmanager, which knows our receivers."""
+    known = prometheus.ask("alertmanagers")["activeAlertmanagers"]
+    require(known == [{"url": "http://alertmanager:9093/api/v2/alerts"}], f"alerts go to {known}")
+    receivers = [receiver["name"] for receiver in json.loads(prometheus.fetch(f"http://127.0.0.1:{stack.ports['ALERTMANAGER_PORT']}/api/v2/receivers"))]
+    require(receivers == ["pager", "tickets"], f"Alertmanager tells {receivers}")
+    report.found("Alertmanager", f"takes the alerts, and has the receivers {' and '.join(receivers)}")
 
 
 def _the_second_sidecar_is_given_up(stack: Stack, prometheus: Prometheus, report: Report) -> None:

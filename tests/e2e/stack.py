@@ -19,7 +19,7 @@ from tests.e2e.load import Api
 from tests.e2e.shell import StepFailed, eventually, require, run
 
 COMPOSE = ROOT / ".venv-e2e" / "bin" / "docker-compose"
-PORTS = ("API_PORT", "OPS_PORT", "TLS_PORT", "SALT_PUBLISH_PORT", "SALT_RET_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
+PORTS = ("API_PORT", "OPS_PORT", "TLS_PORT", "SALT_PUBLISH_PORT", "SALT_RET_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT")
 UP_SECONDS = 600
 MINIONS = {"minion-1": True, "minion-2": True}
 
@@ -41,6 +41,7 @@ class Stack:
             "NETWORK_IMAGE": standins.BASE,
             "NGINX_IMAGE": standins.NGINX,
             "PROMETHEUS_IMAGE": standins.PROMETHEUS,
+            "ALERTMANAGER_IMAGE": standins.ALERTMANAGER,
             "COMPOSE_PROGRESS": "quiet",
             **environ,
         }

@@ -1,4 +1,4 @@
-"""Images that stand in for a registry's: a Python base and fresh machines out of Debian's archive; Prometheus, nginx, PostgreSQL and an LDAP server on the base."""
+"""Images that stand in for a registry's: a Python base and fresh machines out of Debian's archive; Prometheus, Alertmanager, nginx, PostgreSQL and an LDAP server on the base."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.e2e.shell import run
 HERE = Path(__file__).parent
 BASE = "standin/python:3.11-slim-bookworm"
 PROMETHEUS = "standin/prometheus:debian"
+ALERTMANAGER = "standin/alertmanager:debian"
 NGINX = "standin/nginx:debian"
 POSTGRES = "standin/postgres:debian"
 SLAPD = "standin/slapd:debian"
@@ -57,14 +58,16 @@ def fresh_tag(suite: str) -> str:
 
 
 def others(engine: Engine) -> str:
-    """Have the images of Prometheus, nginx, PostgreSQL, slapd and systemd in the engine; return where they came from."""
+    """Have the images of Prometheus, Alertmanager, nginx, PostgreSQL, slapd and systemd in the engine; return where they came from."""
     tar = cache() / f"others-{_mark(Path(__file__), *(HERE / 'standins' / name for name in ('Dockerfile', 'postgres')))}.tar"
     if tar.exists():
         engine.docker("load", "--input", tar)
         return "cached"
-    for target, tag in (("prometheus", PROMETHEUS), ("nginx", NGINX), ("postgres", POSTGRES), ("slapd", SLAPD), ("systemd", SYSTEMD)):
+    images = (PROMETHEUS, ALERTMANAGER, NGINX, POSTGRES, SLAPD, SYSTEMD)
+    for tag in images:
+        target = tag.removeprefix("standin/").removesuffix(":debian")
         engine.docker("build", "--build-arg", f"BASE={BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
-    engine.docker("save", "--output", f"{tar}.part", PROMETHEUS, NGINX, POSTGRES, SLAPD, SYSTEMD)
+    engine.docker("save", "--output", f"{tar}.part", *images)
     Path(f"{tar}.part").rename(tar)
     return "from Debian's archive"
 

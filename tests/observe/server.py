@@ -1,4 +1,4 @@
-"""A real Prometheus as a process of our own, and the few questions we ask it."""
+"""A real Prometheus and a real Alertmanager as processes of our own, and the few questions we ask them."""
 
 from __future__ import annotations
 
@@ -6,52 +6,62 @@ import json
 import os
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from service.demo.calls import OPENER
 from service.demo.embedded import PATIENCE_SECONDS, until
 from service.demo.ports import free_ports
-from service.demo.processes import Child
+from service.demo.processes import Child, WhileNeeded
 from tests.observe.promtool import ROOT, program
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
-
-class Prometheus:
+class Server(WhileNeeded):
     """
-    The server, with its data below *folder*.
+    A program that says at `/-/ready` whether it is.
 
-    Started and ended as a context manager.
+    folder: where its log goes. options: all but its addresses.
     """
+
+    def __init__(self, name: str, folder: Path, options: Sequence[str]) -> None:
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        argv = [program(name), *options, f"--web.listen-address=127.0.0.1:{self.port}", f"--web.external-url={self.url}", "--log.level=warn"]
+        self._child = Child(name, argv, folder / f"{name}.log", dict(os.environ))
+
+    def get_ready(self) -> None:
+        self._child.start()
+        for _ in until(PATIENCE_SECONDS):
+            if not self._child.alive():
+                break
+            try:
+                with OPENER.open(f"{self.url}/-/ready", timeout=60) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError:
+                continue
+        raise AssertionError(f"{self._child.name} is not ready: {self._child.last_words()}")
+
+    def stop(self) -> None:
+        self._child.stop()
+
+
+class Alertmanager(Server):
+    """The server, with its data below *folder*."""
 
     def __init__(self, configuration: Path, folder: Path) -> None:
-        (port,) = free_ports(1)
-        self._url = f"http://127.0.0.1:{port}"
-        argv = [
-            program("prometheus"),
-            f"--config.file={configuration}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            f"--web.external-url={self._url}",
-            f"--web.user-assets={ROOT / 'docs'}",
-            "--log.level=warn",
-        ]
-        self._child = Child("prometheus", argv, folder / "prometheus.log", dict(os.environ))
+        options = [f"--config.file={configuration}", f"--storage.path={folder / 'alerts'}", "--cluster.listen-address="]
+        super().__init__("prometheus-alertmanager", folder, options)
 
-    def __enter__(self) -> Self:
-        self._child.start()
-        try:
-            self._wait_ready()
-        except BaseException:
-            self._child.stop()
-            raise
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._child.stop()
+class Prometheus(Server):
+    """The server, with its data below *folder*."""
+
+    def __init__(self, configuration: Path, folder: Path) -> None:
+        super().__init__(
+            "prometheus", folder, [f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}", f"--web.user-assets={ROOT / 'docs'}"]
+        )
 
     def query(self, expr: str) -> list[tuple[dict[str, str], float]]:
         """Return labels and value of each series now."""
@@ -72,8 +82,7 @@ class Prometheus:
         pages: dict[str, str] = {}
         for alert in self._ask("alerts")["alerts"]:
             if alert["state"] == "firing":
-                with OPENER.open(alert["annotations"]["runbook_url"], timeout=10) as answer:
-                    pages[alert["labels"]["alertname"]] = answer.readline().decode().strip()
+                pages[alert["labels"]["alertname"]] = first_line(alert["annotations"]["runbook_url"])
         return pages
 
     def targets(self) -> list[dict[str, Any]]:
@@ -85,19 +94,14 @@ class Prometheus:
         return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
     def _ask(self, what: str, **parameters: str) -> dict[str, Any]:
-        address = f"{self._url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
+        address = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
         with OPENER.open(address, timeout=60) as answer:
             data: dict[str, Any] = json.load(answer)["data"]
         return data
 
-    def _wait_ready(self) -> None:
-        for _ in until(PATIENCE_SECONDS):
-            if not self._child.alive():
-                break
-            try:
-                with OPENER.open(f"{self._url}/-/ready", timeout=60) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                continue
-        raise AssertionError(f"Prometheus is not ready: {self._child.last_words()}")
+
+def first_line(address: str) -> str:
+    """Return how a page begins."""
+    with OPENER.open(address, timeout=10) as answer:
+        line: str = answer.readline().decode().strip()
+    return line

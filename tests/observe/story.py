@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from service.demo.embedded import EmbeddedSalt, until
-from tests.observe.faster import write_faster
+from tests.observe.faster import write_faster, write_faster_notices
 from tests.observe.promtool import CONFIG
-from tests.observe.server import Prometheus
+from tests.observe.server import Alertmanager, Prometheus
 from tests.real.load import Load
 from tests.real.sidecar import JSON, Sidecar, ask
+from tests.receiver import Receiver, receiving
 
 # A minute of these seconds is an hour of the rules; on a busy machine an act takes a few times as long as on a calm one.
 ACT_SECONDS = 300.0
@@ -55,6 +56,17 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True)
+class Notice:
+    """What a receiver was told of an alert; group: what all alerts of the message have in common."""
+
+    receiver: str
+    alert: str
+    status: str
+    runbook: str
+    group: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Scene:
     """One act's end: the figures as they were then."""
 
@@ -66,15 +78,16 @@ class Story:
     """
     Plays the acts, and writes down what Prometheus says meanwhile.
 
-    say: takes a line for a person.
+    told: where Alertmanager's webhooks go. say: takes a line for a person.
     """
 
-    def __init__(self, salt: EmbeddedSalt, sidecar: Sidecar, prometheus: Prometheus, say: Callable[[str], None]) -> None:
+    def __init__(self, salt: EmbeddedSalt, sidecar: Sidecar, prometheus: Prometheus, told: Receiver, say: Callable[[str], None]) -> None:
         self.changes: list[Change] = []
         self.scenes: list[Scene] = []
         self._salt = salt
         self._sidecar = sidecar
         self._prometheus = prometheus
+        self._told = told
         self._say = say
         self._started = time.monotonic()
         self._firing: set[str] = set()
@@ -145,6 +158,23 @@ class Story:
         """What happens, in its order."""
         return [self.calm, self.bad_logins, self.a_minion_is_away, self.a_reader_is_slow, self.the_master_is_away, self.the_sidecar_ends]
 
+    def notice(self, receiver: str, alert: str, status: str = "firing") -> Notice:
+        """Wait until Alertmanager has told this receiver of an alert; return how."""
+        for _ in until(ACT_SECONDS):
+            for found in self.notices():
+                if (found.receiver, found.alert, found.status) == (receiver, alert, status):
+                    return found
+        raise AssertionError(f"nobody told {receiver} that {alert} is {status}: {self.notices()}")
+
+    def notices(self) -> list[Notice]:
+        """Return what Alertmanager has told until now."""
+        bodies = [json.loads(body) for _path, _headers, body in list(self._told.got)]
+        return [
+            Notice(body["receiver"], said["labels"]["alertname"], said["status"], said["annotations"]["runbook_url"], body["groupLabels"])
+            for body in bodies
+            for said in body["alerts"]
+        ]
+
     def _until_firing(self, *alerts: str) -> None:
         self._until(lambda: set(alerts) <= self.fired, f"{', '.join(alerts)} firing")
 
@@ -190,13 +220,18 @@ def each_client(credentials: dict[str, str]) -> list[dict[str, object]]:
 
 @contextlib.contextmanager
 def observed(salt: EmbeddedSalt, folder: Path, say: Callable[[str], None]) -> Iterator[tuple[Story, Sidecar, Prometheus]]:
-    """Start a sidecar beside a running master, and a Prometheus with our rules in quick motion that scrapes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with Sidecar(salt.master_config, folder / "sidecar", JOBS_STORE=f"sqlite://{folder}/jobs.db", **SETTINGS) as sidecar:
+    """Start a sidecar beside a running master, a Prometheus with our rules in quick motion that scrapes it, and an Alertmanager that tells what it alarms of."""
+    servers = folder / "prometheus"
+    servers.mkdir(parents=True)
+    with (
+        Sidecar(salt.master_config, folder / "sidecar", JOBS_STORE=f"sqlite://{folder}/jobs.db", **SETTINGS) as sidecar,
+        receiving() as told,
+        Alertmanager(write_faster_notices(CONFIG, servers, told.url), servers) as alertmanager,
+    ):
         say("starting Prometheus")
-        configuration = write_faster(CONFIG, folder / "prometheus", f"127.0.0.1:{sidecar.ops_port}")
-        with Prometheus(configuration, folder / "prometheus") as prometheus:
-            yield Story(salt, sidecar, prometheus, say), sidecar, prometheus
+        configuration = write_faster(CONFIG, servers, f"127.0.0.1:{sidecar.ops_port}", f"127.0.0.1:{alertmanager.port}")
+        with Prometheus(configuration, servers) as prometheus:
+            yield Story(salt, sidecar, prometheus, told, say), sidecar, prometheus
 
 
 @contextlib.contextmanager

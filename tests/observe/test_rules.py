@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from config.grafana import build
+from tests.observe.faster import with_addresses
 from tests.observe.promql import promql_lines, variables_filled
-from tests.observe.promtool import CONFIG, ROOT, RULES, promtool
+from tests.observe.promtool import CONFIG, ROOT, RULES, amtool, promtool
 
 pytestmark = pytest.mark.slow
 
@@ -41,3 +42,17 @@ def test_prometheus_understands_every_query_of_the_dashboards_and_runbooks(tmp_p
 
     assert checked.returncode == 0, checked.stdout.decode()
     assert f"{len(queries)} rules found".encode() in checked.stdout
+
+
+def test_alertmanager_takes_the_example_with_and_without_addresses_and_pages_for_what_is_critical(tmp_path: Path) -> None:
+    example = CONFIG / "alertmanager.yml"
+    addressed = tmp_path / "alertmanager.yml"
+    addressed.write_text(with_addresses(example.read_text(encoding="utf-8")))
+    checked = [amtool("check-config", path) for path in (example, addressed)]
+    routed = [
+        amtool("config", "routes", "test", f"--config.file={example}", f"--verify.receivers={receiver}", f"severity={severity}")
+        for severity, receiver in (("critical", "pager"), ("warning", "tickets"))
+    ]
+
+    assert [done.returncode for done in (*checked, *routed)] == [0] * 4, b"".join(done.stdout for done in (*checked, *routed)).decode()
+    assert addressed.read_text().count("\n      - url: https://") == 2

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the running sidecar, and the story of `make observe` makes the right alerts fire, and no others."""
+"""A real Prometheus scrapes the running sidecar, and the story of `make observe` makes the right alerts fire, and no others; Alertmanager tells whom it should."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from pathlib import Path
 import pytest
 
 from service.demo.embedded import EmbeddedSalt
+from tests.observe.faster import RELEASE
 from tests.observe.promql import rules_of
 from tests.observe.promtool import RULES, needed, promtool
-from tests.observe.server import Prometheus
+from tests.observe.server import Prometheus, first_line
 from tests.observe.story import EXPECTED, Story, observed
 from tests.real.sidecar import Sidecar
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
-ALERTS = [rule["alert"] for rule in rules_of(RULES / "alerts.yaml") if "alert" in rule]
+# Who is to be told of each.
+ALERTS = {rule["alert"]: "pager" if rule["labels"]["severity"] == "critical" else "tickets" for rule in rules_of(RULES / "alerts.yaml") if "alert" in rule}
 Observed = tuple[Story, Sidecar, Prometheus]
 
 
 @pytest.fixture
 def world(own_salt: EmbeddedSalt, tmp_path: Path) -> Iterator[Observed]:
     needed("prometheus")
+    needed("prometheus-alertmanager")
     with own_salt, observed(own_salt, tmp_path / "observed", print) as everything:
         yield everything
 
@@ -46,7 +49,16 @@ def test_prometheus_scrapes_takes_the_rules_and_alarms_for_what_the_story_does(w
     assert story.fired == {"SaltAPIAuthFailureSpike"}
     assert prometheus.runbooks() == {"SaltAPIAuthFailureSpike": "# SaltAPIAuthFailureSpike"}
 
+    told = story.notice("tickets", "SaltAPIAuthFailureSpike")
+
+    assert first_line(told.runbook) == "# SaltAPIAuthFailureSpike"
+    assert told.group == RELEASE
+
     for act in story.acts[2:]:
         act()
 
     assert story.fired == set(EXPECTED)
+    assert story.notice("pager", "SaltMasterUnreachable", "resolved")
+    for alert in EXPECTED:
+        assert story.notice(ALERTS[alert], alert)
+    assert {notice.alert for notice in story.notices() if notice.receiver != ALERTS[notice.alert]} == set()

@@ -19,7 +19,8 @@ COLUMN = 14
 def main() -> int:
     """Return 0 if the right alerts fired and no others."""
     try:
-        program("prometheus")
+        for name in ("prometheus", "prometheus-alertmanager"):
+            program(name)
     except Missing as missing:
         print(missing, file=sys.stderr)
         return 1

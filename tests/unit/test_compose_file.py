@@ -130,5 +130,5 @@ def test_every_variable_of_compose_is_explained() -> None:
     explained = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
 
     # The images of others are named where they are used.
-    assert used - explained == {"NETWORK_IMAGE", "NGINX_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"}
+    assert used - explained == {"NETWORK_IMAGE", "NGINX_IMAGE", "PROMETHEUS_IMAGE", "ALERTMANAGER_IMAGE", "GRAFANA_IMAGE"}
     assert explained <= used
