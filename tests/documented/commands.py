@@ -14,7 +14,7 @@ FILES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "config/README.md", "hel
 RUNBOOK = "docs/runbooks/Salt"
 # An inline code span of two words or more is a command if it starts with one of these; the last four are defined in docs/runbooks/README.md.
 PROGRAMS = frozenset(
-    """apt-get bash curl docker git grep helm journalctl jq kill kubectl ls make openssl pip podman promtool py-spy python python3 salt salt-call
+    """amtool apt-get bash curl docker git grep helm journalctl jq kill kubectl ls make openssl pip podman promtool py-spy python python3 salt salt-call
     salt-key salt-run salt-sidecar sed sh ss sudo systemctl tar master master_log sidecar sidecar_log""".split()
 )
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\S*) *$")
