@@ -264,9 +264,9 @@ STREAMS = Row(
             width=6,
         ),
         Panel(
-            "Ends",
+            "Streams that ended",
             "cps",
-            "Streams that ended, by reason.",
+            "By reason.",
             (Query("sum by (reason) (rate(salt_api_stream_disconnects_total{@}[$__rate_interval]))", "{{reason}}"),),
             width=6,
         ),
@@ -285,7 +285,7 @@ JOBS = Row(
             width=6,
         ),
         Panel(
-            "Ends",
+            "Jobs that ended",
             "cps",
             "What jobs came to, how many a late return corrected, and what became of events of single states.",
             (

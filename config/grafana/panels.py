@@ -210,10 +210,6 @@ def _options(panel: Panel) -> Json:
             "legend": {"show": True},
         }
     if panel.kind in {"stat", "gauge"}:
-        return {
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-            "textMode": "value_and_name",
-            "graphMode": "none",
-            "colorMode": "value",
-        }
+        reduced = {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False}}
+        return reduced if panel.kind == "gauge" else {**reduced, "textMode": "value_and_name", "graphMode": "none", "colorMode": "value"}
     return {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True}, "tooltip": {"mode": "multi", "sort": "desc"}}
