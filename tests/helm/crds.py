@@ -57,5 +57,7 @@ SPECS = {
         secretName=TEXT,
         issuerRef=closed("name", group=TEXT, kind={"enum": ["Issuer", "ClusterIssuer"]}, name=TEXT),
         dnsNames=listed(TEXT),
+        duration=DURATION,
+        renewBefore=DURATION,
     ),
 }
