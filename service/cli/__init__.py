@@ -122,7 +122,7 @@ def _add_identities(commands: argparse._SubParsersAction[argparse.ArgumentParser
     key = _command(
         commands, "identity-key", "service.cli.identity_key:key", purpose, "The file is for the sidecar alone (mode 0600); no other has the private key."
     )
-    key.add_argument("file", type=Path, metavar="FILE", help="the private key (identities.key_file)")
+    key.add_argument("files", type=Path, nargs="+", metavar="FILE", help="the private key (identities.key_file), and the one that will follow it")
     key.add_argument(
         "--audience", default="salt-master", metavar="NAME", help="the master's name: what is signed for it is good at no other (default: %(default)s)"
     )

@@ -14,17 +14,19 @@ from service.identities.assertion import MODULE, SECTION, make_key, public_text
 TOLD = """# For the master's configuration. While a key is replaced both are listed here; restart the master after a change.
 {section}:
   audience: {audience}
-  keys:
-    {id}: {public}"""
+  keys:"""
 
 
 def key(args: argparse.Namespace) -> int:
-    """Make the key pair, unless there is one, and print what the master has to know of it; 73 if that cannot be."""
-    try:
-        public = public_text(make_key(args.file))
-    except (OSError, ValueError) as exc:
-        return _failed(args.file, exc)
-    print(TOLD.format(section=SECTION, audience=args.audience, id=f"key-{hashlib.sha256(public.encode()).hexdigest()[:8]}", public=public))
+    """Make the key pairs that are not there, and print what the master has to know of them; 73 if that cannot be."""
+    lines = [TOLD.format(section=SECTION, audience=args.audience)]
+    for file in args.files:
+        try:
+            public = public_text(make_key(file))
+        except (OSError, ValueError) as exc:
+            return _failed(file, exc)
+        lines.append(f"    key-{hashlib.sha256(public.encode()).hexdigest()[:8]}: {public}")
+    print("\n".join(lines))
     return 0
 
 

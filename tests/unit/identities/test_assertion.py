@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -134,6 +135,15 @@ def test_the_key_is_made_once_for_its_owner_alone_and_printed_as_the_master_need
     assert public_text(make_key(file)) in first
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "PRIVATE" not in first
+
+
+def test_the_key_that_will_follow_is_printed_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "identity.pem", tmp_path / "next.pem"]
+
+    assert main(["identity-key", *map(str, files)]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert [*printed["sidecar_assertion"]["keys"].values()] == [public_text(make_key(file)) for file in files]
+    assert not AssertionSigner(files[1], printed).faults()
 
 
 def test_what_is_no_key_is_neither_used_nor_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
