@@ -7,6 +7,7 @@ import functools
 import json
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -138,10 +139,22 @@ def plain(content: bytes, status: int = 200, **headers: str) -> Answer:
     return answer
 
 
-class KeyServer:
-    """Serves `jwks_url` over HTTP on a port of loopback; `answer` may be replaced at any time. asked: the paths so far."""
+def as_github(key: SigningKey, *others: SigningKey) -> Answer:
+    """Return what answers as GitHub does: with its keys at `/jwks`, elsewhere a job that asks with an id token for the audience that it names, signed by *key*."""
 
-    def __init__(self, answer: Answer) -> None:
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked = urllib.parse.urlsplit(request.path)
+        audience = urllib.parse.parse_qs(asked.query).get("audience", [""])[0]
+        given = json.dumps({"value": key.sign(github(aud=audience))}).encode()
+        plain(jwks(key, *others) if asked.path == "/jwks" else given)(request)
+
+    return answer
+
+
+class KeyServer:
+    """Serves `jwks_url` over HTTP, on a port of loopback unless *address* says else; `answer` may be replaced at any time. asked: the paths so far."""
+
+    def __init__(self, answer: Answer, address: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self.answer = answer
         self.asked: list[str] = []
         outer = self
@@ -154,7 +167,7 @@ class KeyServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base
                 return
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(address, Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
 

@@ -18,6 +18,7 @@ WHERE = {
     "here": "tests/documented/test_here.py",
     "master": "tests/documented/test_on_a_master.py",
     "compose": "tests/e2e/documented.py",
+    "identities": "tests/e2e/documented.py",
     "kubernetes": "tests/e2e/documented.py",
     "runbook": "tests/documented/test_on_a_master.py",  # And in Compose and in a pod, by tests/e2e/documented.py.
 }

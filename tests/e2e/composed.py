@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import ssl
-import sys
 import time
 import urllib.request
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tests.e2e import documented, monitored, operated, shared
 from tests.e2e.engine import Engine
 from tests.e2e.load import HONEST, Api, Load
 from tests.e2e.report import Report
-from tests.e2e.shell import StepFailed, eventually, require, run
+from tests.e2e.shell import StepFailed, eventually, require
 from tests.e2e.stack import MINIONS, Stack, certificates
 
 STEADY_SECONDS = 3.0
@@ -92,26 +90,15 @@ def _named(status: int, body: Any) -> bool:
 
 def pipeline(stack: Stack, report: Report) -> None:
     """Run what pipelines run, as the API serves it; its exit code is the whole point."""
-    url = f"http://127.0.0.1:{stack.ports['API_PORT']}"
-    program = stack.engine.work / "ci.py"
-    urllib.request.urlretrieve(f"{url}/v1/ci.py", program)
-    environ = {"SALT_API_URL": url, "SALT_API_EAUTH": "sharedsecret", "SALT_API_USER": "admin", "SALT_API_PASSWORD": stack.secret()}
+    environ = {"SALT_API_EAUTH": "sharedsecret", "SALT_API_USER": "admin", "SALT_API_PASSWORD": stack.secret()}
     for code, words in (
         (0, ("apply", "*", "hello")),
         (1, ("run", "*", "cmd.run", "exit 3")),
         (2, ("run", "nobody", "test.ping")),
     ):
-        eventually(f"salt-ci ends with {code}", partial(_ends_with, code, program, words, environ), PATIENCE_SECONDS)
-    require(_ends_with(11, program, ("run", "*", "test.ping"), {**environ, "SALT_API_PASSWORD": "guessed"}), "a wrong secret is no exit code 11")
+        eventually(f"salt-ci ends with {code}", partial(stack.salt_ci, code, *words, **environ), PATIENCE_SECONDS)
+    require(stack.salt_ci(11, "run", "*", "test.ping", **{**environ, "SALT_API_PASSWORD": "guessed"}), "a wrong secret is no exit code 11")
     report.found("salt-ci", "exit code 0 done, 1 failed, 2 no minion matched, 11 refused")
-
-
-def _ends_with(code: int, program: Path, words: tuple[str, ...], environ: dict[str, str]) -> bool:
-    try:
-        run(sys.executable, str(program), *words, environ=environ, timeout=PATIENCE_SECONDS, ok=(code,))
-    except StepFailed:
-        return False
-    return True
 
 
 def confinement(stack: Stack, report: Report, *services: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.documented.commands import Command, definitions, run_by
@@ -22,16 +22,8 @@ NOBODY = {"MINION": "nobody", "JID": "20260101000000000000"}
 
 def under_compose(stack: Stack, report: Report) -> None:
     """Run what is documented for Compose, and the runbooks; a new secret at the end, because one of the commands removes the old one."""
-    folder = stack.engine.work / "documented"
-    folder.mkdir()
-    environ = {
-        **stack.environ,
-        "COMPOSE_PROJECT_NAME": stack.project,
-        "COMPOSE_PROFILES": ",".join(stack.profiles),
-        "COMPOSE_FILE": str(images.ROOT / "compose.yaml"),
-    }
     before = stack.secret()
-    shell = Shell(folder, _programs(stack), environ, reader=NOBODY)
+    shell = _shell(stack)
     _run(shell, run_by("compose"), "install-compose.md, operations.md", report)
     _run(dataclasses.replace(shell, definitions=definitions("compose")), run_by("runbook"), "runbooks, Compose", report)
     stack.up()
@@ -39,6 +31,11 @@ def under_compose(stack: Stack, report: Report) -> None:
     stack.await_minions(stack.api())
     require(stack.secret() != before, "the secret that was removed is there again")
     report.found("a secret that was removed", "made anew by the next start, and taken by the master after its restart")
+
+
+def with_identities(stack: Stack) -> Iterator[str]:
+    """Run what is documented for a stack with config/compose/identities.yaml, block after block; give what each printed."""
+    yield from map(_shell(stack).run, run_by("identities"))
 
 
 def in_a_pod(engine: Engine, pod: Pod, notes: str, report: Report) -> None:
@@ -55,6 +52,18 @@ def in_a_pod(engine: Engine, pod: Pod, notes: str, report: Report) -> None:
 def _run(shell: Shell, commands: Iterable[Command], what: str, report: Report) -> None:
     done = [shell.run(command) for command in commands]
     report.found(what, f"{len(done)} commands and blocks, as they stand there")
+
+
+def _shell(stack: Stack) -> Shell:
+    folder = stack.engine.work / "documented"
+    folder.mkdir(exist_ok=True)
+    environ = {
+        "COMPOSE_FILE": str(images.ROOT / "compose.yaml"),
+        **stack.environ,
+        "COMPOSE_PROJECT_NAME": stack.project,
+        "COMPOSE_PROFILES": ",".join(stack.profiles),
+    }
+    return Shell(folder, _programs(stack), environ, reader=NOBODY)
 
 
 def _programs(stack: Stack) -> Path:

@@ -1,4 +1,4 @@
-"""config/compose/database.yaml and notify.yaml on the running stack: two sidecars with one store, nginx in front of both, and notices that arrive."""
+"""config/compose/database.yaml and notify.yaml, with identities.yaml, on the running stack: two sidecars with one store, nginx in front of both, and notices that arrive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.e2e import standins
+from tests.e2e import identified, standins
 from tests.e2e.images import ROOT
 from tests.e2e.load import Api
 from tests.e2e.report import Report
@@ -21,7 +21,7 @@ from tests.e2e.shell import eventually, require
 from tests.e2e.stack import Stack
 
 PATIENCE_SECONDS = 180.0
-FILES = ("compose.yaml", "config/compose/database.yaml", "config/compose/notify.yaml")
+FILES = ("compose.yaml", "config/compose/database.yaml", "config/compose/notify.yaml", "config/compose/identities.yaml")
 SIDECARS = ("sidecar", "sidecar-2")
 HOOKS = "http://127.0.0.1:9999/hooks/"
 # Waits for one notice, in the network namespace of the sidecars, and prints it.
@@ -81,8 +81,7 @@ def one_has_the_store(api: Api, report: Report) -> None:
 def everything(stack: Stack, trusting: ssl.SSLContext, report: Report) -> None:
     """Give both sidecars one store, and go back to the file."""
     with _shared(stack, report) as key:
-        address = next(iter(stack.container("network")["NetworkSettings"]["Networks"].values()))["IPAddress"]
-        first, second = (Caller(Api(port, stack.secret(), address=address)) for port in (8001, 8002))
+        first, second = (Caller(Api(port, stack.secret(), address=stack.address())) for port in (8001, 8002))
         through = Caller(stack.api(trusting))
         jid = first.runs("both")
         _is_everybodys(jid, second, report)
@@ -90,6 +89,7 @@ def everything(stack: Stack, trusting: ssl.SSLContext, report: Report) -> None:
         for service in SIDECARS:
             _fails_over(stack, service, through, report)
         _is_told(stack, through, key, report)
+        identified.everything(stack, report)
     status, found = Caller(stack.api(trusting)).get(f"/{jid}")
     require(status == 404, f"back to the file: {status} {found}")
     report.found("back to the file", "the jobs of the database are not in it")
@@ -97,22 +97,22 @@ def everything(stack: Stack, trusting: ssl.SSLContext, report: Report) -> None:
 
 @contextmanager
 def _shared(stack: Stack, report: Report) -> Iterator[bytes]:
-    """Run the stack with the database and notices inside the block, with both sidecars and nginx; gives the key that signs notices."""
+    """Run the stack with the database, notices and identities inside the block, with both sidecars and nginx; gives the key that signs notices."""
     files = {name: _secret_file(stack, name) for name in ("database", "notify")}
     stack.environ |= {
-        "COMPOSE_FILE": ":".join(str(ROOT / name) for name in FILES),
+        "COMPOSE_FILE": ":".join(map(str, [*(ROOT / name for name in FILES), identified.prepared(stack)])),
         "DATABASE_PASSWORD_FILE": str(files["database"]),
         "NOTIFY_SECRET_FILE": str(files["notify"]),
         "NOTIFY_URLS": HOOKS,
         "POSTGRES_IMAGE": standins.POSTGRES,
     }
     stack.profiles.append("tls")
-    report.found("up with PostgreSQL", f"both sidecars and nginx well after {stack.up('nginx'):.1f} s")
+    report.found("up with PostgreSQL and identities", f"both sidecars and nginx well after {stack.up('nginx'):.1f} s")
     yield files["notify"].read_bytes().strip()
-    stack.compose("rm", "--stop", "--force", "database")
-    stack.engine.docker("volume", "rm", f"{stack.project}_database")
+    stack.compose("rm", "--stop", "--force", "database", "issuer")
     del stack.environ["COMPOSE_FILE"]
     stack.up("nginx")
+    stack.engine.docker("volume", "rm", *(f"{stack.project}_{name}" for name in ("database", "identities", "proxy-secret")))
 
 
 def _secret_file(stack: Stack, name: str) -> Path:

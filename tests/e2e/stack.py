@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import ssl
+import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from tests.e2e.shell import StepFailed, eventually, require, run
 COMPOSE = ROOT / ".venv-e2e" / "bin" / "docker-compose"
 PORTS = ("API_PORT", "OPS_PORT", "TLS_PORT", "SALT_PUBLISH_PORT", "SALT_RET_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT", "GRAFANA_PORT")
 UP_SECONDS = 600
+CI_SECONDS = 180.0
 MINIONS = {"minion-1": True, "minion-2": True}
 
 
@@ -83,11 +86,29 @@ class Stack:
     def api(self, tls: ssl.SSLContext | None = None) -> Api:
         return Api(self.ports["TLS_PORT" if tls else "API_PORT"], self.secret(), tls)
 
+    def salt_ci(self, code: int, *words: str, **environ: str) -> bool:
+        """Say whether salt-ci, as the API serves it, ends with this exit code. environ: who it is, and where the API is if not at its own port."""
+        url = f"http://127.0.0.1:{self.ports['API_PORT']}"
+        program = self.engine.work / "ci.py"
+        if not program.exists():
+            urllib.request.urlretrieve(f"{url}/v1/ci.py", program)
+        try:
+            run(sys.executable, program, *words, environ={"SALT_API_URL": url, **environ}, timeout=CI_SECONDS, ok=(code,))
+        except StepFailed:
+            return False
+        return True
+
     def container(self, service: str) -> dict[str, Any]:
         """Return what Docker knows of a service's container."""
         name = self.compose("ps", "--all", "--quiet", service).strip()
         facts: dict[str, Any] = json.loads(self.engine.docker("inspect", name))[0]
         return facts
+
+    def address(self) -> str:
+        """Return where all ports of the master and the sidecars are reached, whether they are published or not."""
+        networks = self.container("network")["NetworkSettings"]["Networks"]
+        address: str = next(iter(networks.values()))["IPAddress"]
+        return address
 
     def kill(self, service: str) -> None:
         """End a container's first process from outside, as the kernel's memory killer does; `docker kill` would count as wanted."""

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 DATABASE = yaml.safe_load((ROOT / "config" / "compose" / "database.yaml").read_text(encoding="utf-8"))
 NOTIFY = yaml.safe_load((ROOT / "config" / "compose" / "notify.yaml").read_text(encoding="utf-8"))
+IDENTITIES = yaml.safe_load((ROOT / "config" / "compose" / "identities.yaml").read_text(encoding="utf-8"))
 SETTINGS = load({"SIDECAR_CONFIG": str(ROOT / "config" / "compose" / "sidecar.yaml")})
 
 IDLE_BYTES = 110_000_000  # docs/performance.md holds it to that
@@ -123,6 +124,27 @@ def test_both_sidecars_have_one_database_and_its_password_is_a_secret() -> None:
     assert stores[0].store == f"postgresql://{server['environment']['POSTGRES_USER']}@database/{server['environment']['POSTGRES_DB']}"
     assert str(stores[0].store_password_file) == server["environment"]["POSTGRES_PASSWORD_FILE"] == "/run/secrets/database"
     assert {name for name, service in DATABASE["services"].items() if service.get("secrets") == ["database"]} == {"sidecar", "sidecar-2", "database"}
+
+
+def test_only_the_sidecars_have_the_key_of_identities_and_nginx_has_the_secret_alone() -> None:
+    mounts = {name: {volume.split(":")[0] for volume in service["volumes"]} for name, service in IDENTITIES["services"].items()}
+
+    assert mounts == {"init": {"identities", "proxy-secret"}, "sidecar": {"identities"}, "sidecar-2": {"identities"}, "nginx": {"proxy-secret"}}
+    assert set(IDENTITIES["volumes"]) == {"identities", "proxy-secret"}
+    assert COMPOSE["services"]["init"]["network_mode"] == "none"
+    assert IDENTITIES["services"]["init"]["image"] == COMPOSE["services"]["sidecar"]["image"]
+
+
+def test_both_sidecars_find_what_init_makes_for_identities() -> None:
+    made = (ROOT / "config" / "compose" / "init").read_text(encoding="utf-8")
+    folder = IDENTITIES["services"]["sidecar"]["volumes"][0].split(":")[1]
+
+    for name in ("sidecar", "sidecar-2"):
+        ours = load({"SIDECAR_CONFIG": str(ROOT / "config/compose/sidecar.yaml"), **IDENTITIES["services"][name]["environment"]}).identities
+        assert {str(ours.key_file), str(ours.proxy_secret_file)} == {f"{folder}/key.pem", f"{folder}/proxy-secret"}
+        assert f"    {ours.test_account}: [test.ping]\\n" in made
+    assert '"$own/key.pem"' in made
+    assert 'generated "$own/proxy-secret"' in made
 
 
 def test_every_variable_of_compose_is_explained() -> None:

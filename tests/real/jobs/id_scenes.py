@@ -16,7 +16,7 @@ from service.cli import main
 from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt
 from service.demo.ports import free_ports
 from tests.certificates import Authority, certificate
-from tests.issuing import AUDIENCE, URL, KeyServer, SigningKey, github, gitlab, jwks, plain
+from tests.issuing import AUDIENCE, URL, KeyServer, SigningKey, as_github, gitlab
 from tests.real.jobs.stages import Played, StageSet, StepScene
 from tests.real.sidecar import JSON, Sidecar, ask
 from tests.server.nginx import compose_site, running
@@ -94,11 +94,8 @@ class IdStage(StageSet):
         self._front = f"https://127.0.0.1:{port}"
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
-        """Answer as the issuer with its keys, or as GitHub with an id token."""
-        asked = urllib.parse.urlsplit(request.path)
-        audience = urllib.parse.parse_qs(asked.query).get("audience", [""])[0]
-        given = json.dumps({"value": self.github_key.sign(github(aud=audience))}).encode()
-        plain(jwks(self.key, self.github_key) if asked.path == "/jwks" else given)(request)
+        """Answer as GitHub with the key of now, and as the issuer of both."""
+        as_github(self.github_key, self.key)(request)
 
     def play(self, scene: Scene) -> Played:
         """Play a scene."""
