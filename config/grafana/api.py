@@ -104,7 +104,7 @@ CALLS = Row(
         Panel(
             "Duration of requests",
             "s",
-            "HTTP requests by duration, streams left out; a point is an exemplar, which leads to its trace.",
+            "HTTP requests by duration, streams left out; a point is an exemplar, which has the id of its request and leads to its trace.",
             (Query("sum by (le) (rate(salt_api_http_request_duration_seconds_bucket{@}[$__rate_interval]))"),),
             "heatmap",
             width=12,

@@ -24,7 +24,7 @@ class HttpMetrics(Protocol):
     def http_started(self) -> None:
         """A request begins."""
 
-    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, trace_id: str | None) -> None:
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, request_id: str, trace_id: str | None) -> None:
         """A request is over; kind: `unary`, or `stream` if it became one. trace_id: of its trace, if somebody records that."""
 
 
@@ -84,7 +84,8 @@ class Canonical:
 
     def _finished(self, info: RequestInfo, *, complete: bool) -> None:
         seconds = time.monotonic() - info.started
-        self._metrics.http_finished(info.method, info.route, info.status, seconds, info.kind, trace_id=info.trace_id if info.sampled else None)
+        trace_id = info.trace_id if info.sampled else None
+        self._metrics.http_finished(info.method, info.route, info.status, seconds, info.kind, request_id=info.request_id, trace_id=trace_id)
         self._log(info, seconds, complete)
         log.clear()
 

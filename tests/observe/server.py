@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from service.demo.embedded import PATIENCE_SECONDS, until
 from service.demo.ports import free_ports
 from service.demo.processes import Child, WhileNeeded
 from tests.observe.promtool import ROOT, program
+
+# As compose.yaml has it.
+EXEMPLARS = "--enable-feature=exemplar-storage"
 
 
 class Server(WhileNeeded):
@@ -60,7 +64,7 @@ class Prometheus(Server):
 
     def __init__(self, configuration: Path, folder: Path) -> None:
         super().__init__(
-            "prometheus", folder, [f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}", f"--web.user-assets={ROOT / 'docs'}"]
+            "prometheus", folder, [f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}", f"--web.user-assets={ROOT / 'docs'}", EXEMPLARS]
         )
 
     def query(self, expr: str) -> list[tuple[dict[str, str], float]]:
@@ -72,6 +76,12 @@ class Prometheus(Server):
         """Return the only value of an expression, None if it has none."""
         found = self.query(expr)
         return found[0][1] if found else None
+
+    def exemplars(self, name: str) -> list[dict[str, str]]:
+        """Return the labels of the exemplars of the last minutes that a metric's series have."""
+        now = time.time()
+        data = self._data("query_exemplars", query=name, start=f"{now - 600}", end=f"{now}")
+        return [exemplar["labels"] for series in data for exemplar in series["exemplars"]]
 
     def firing(self) -> set[str]:
         """Return the names of the alerts that fire now."""
@@ -94,10 +104,13 @@ class Prometheus(Server):
         return [rule for group in self._ask("rules")["groups"] for rule in group["rules"]]
 
     def _ask(self, what: str, **parameters: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._data(what, **parameters)
+        return found
+
+    def _data(self, what: str, **parameters: str) -> Any:
         address = f"{self.url}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
         with OPENER.open(address, timeout=60) as answer:
-            data: dict[str, Any] = json.load(answer)["data"]
-        return data
+            return json.load(answer)["data"]
 
 
 def first_line(address: str) -> str:

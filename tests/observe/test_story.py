@@ -45,8 +45,12 @@ def test_prometheus_scrapes_takes_the_rules_and_alarms_for_what_the_story_does(w
     assert {rule["name"]: rule["lastError"] for rule in rules if rule["health"] != "ok"} == {}
 
     story.bad_logins()
+    told_of = {labels["request_id"] for labels in prometheus.exemplars("salt_api_http_request_duration_seconds_bucket")}
+    logged = {line["request_id"] for line in sidecar.lines("http.request")}
 
     assert story.fired == {"SaltAPIAuthFailureSpike"}
+    assert told_of
+    assert told_of <= logged
     assert prometheus.runbooks() == {"SaltAPIAuthFailureSpike": "# SaltAPIAuthFailureSpike"}
 
     told = story.notice("tickets", "SaltAPIAuthFailureSpike")

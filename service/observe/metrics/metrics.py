@@ -18,6 +18,8 @@ from service.observe.metrics.families import Families, UnderWay
 from service.observe.metrics.v1_metrics import V1Metrics
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+# UUIDs and the ids of proxies are no longer; tokens, which a caller might send as an id, are. OpenMetrics allows 128 characters in all.
+_LONGEST_ID_SHOWN = 40
 _CODES = ("200", "400", "401", "404", "405", "406", "413", "429", "500", "503", "504")
 
 
@@ -69,6 +71,7 @@ class Metrics:
         self._streaming = 0  # guarded by _settled
         self._bus_lost: tuple[float, str | None] | None = (clock(), None)  # since when and why; guarded by _settled
         self._initialised = False  # guarded by _settled
+        self._shows_exemplars = False  # Turns true once, and nothing hangs on the moment.
         # The bus thread only counts, and a scrape reads: three of the registry's locks cost more than the rest of an event.
         self._events = dict.fromkeys(domains.EVENT_TYPES, 0)
         self._event_bytes = 0
@@ -90,18 +93,20 @@ class Metrics:
         with self._settled:
             self._streaming += 1
 
-    def http_finished(self, method: str, route: str, code: int | str, seconds: float, kind: str = "unary", *, trace_id: str | None = None) -> None:
+    def http_finished(
+        self, method: str, route: str, code: int | str, seconds: float, kind: str = "unary", *, request_id: str = "", trace_id: str | None = None
+    ) -> None:
         """
         Count a request as served; a stream's duration says nothing and is not observed.
 
-        trace_id: of a sampled trace; becomes the exemplar of the duration, which only OpenMetrics shows.
+        Its ids become the exemplar of the duration, once a scraper has asked for OpenMetrics, which alone shows it. trace_id: of a sampled trace.
         """
         method = method if method in domains.METHODS else "_OTHER"
         route = route if route in self._routes else "unmatched"
         self._in_flight.add(kind, -1)
         self.families["salt_api_http_requests_total"].counter(method, route, str(code)).inc()
         if kind == "unary":
-            exemplar = {"trace_id": trace_id} if trace_id else None
+            exemplar = _exemplar(request_id, trace_id) if self._shows_exemplars else None
             self.families["salt_api_http_request_duration_seconds"].histogram(method, route).observe(seconds, exemplar)
             return
         with self._settled:
@@ -305,6 +310,7 @@ class Metrics:
         self._settle()
         registry = self.families.registry.restricted_registry(names) if names else self.families.registry
         if form == "openmetrics":
+            self._shows_exemplars = True
             return openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
         return CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry)
 
@@ -341,6 +347,12 @@ class Metrics:
         self.families["salt_api_http_request_duration_seconds"].initialise(methods, routes)
         self.families["salt_api_auth_attempts_total"].initialise(sorted(self._eauths), domains.AUTH_RESULTS)
         self.families["salt_api_auth_duration_seconds"].initialise(sorted(self._eauths))
+
+
+def _exemplar(request_id: str, trace_id: str | None) -> dict[str, str] | None:
+    """Return the ids under which the log and the traces tell of a request."""
+    ids = {"trace_id": trace_id, "request_id": request_id if len(request_id) <= _LONGEST_ID_SHOWN else None}
+    return {name: value for name, value in ids.items() if value} or None
 
 
 def _client(client: str) -> str:

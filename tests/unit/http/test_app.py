@@ -45,7 +45,7 @@ class Site:
     def http_started(self) -> None:
         pass
 
-    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, trace_id: str | None) -> None:
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, request_id: str, trace_id: str | None) -> None:
         pass
 
     def fail(self, failure: BaseException) -> Response:

@@ -27,7 +27,7 @@ class Observed:
     def http_started(self) -> None:
         self.started += 1
 
-    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, trace_id: str | None) -> None:
+    def http_finished(self, method: str, route: str, code: int, seconds: float, kind: str, *, request_id: str, trace_id: str | None) -> None:
         assert seconds >= 0
         self.finished.append((method, route, code))
 

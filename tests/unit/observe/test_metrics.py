@@ -119,12 +119,30 @@ def test_a_request_is_counted_and_timed(metrics: Metrics) -> None:
     assert metrics.value("salt_api_http_request_duration_seconds_sum", method="POST", route="/run") == 0.2
 
 
-def test_a_recorded_trace_is_the_exemplar_of_its_duration_in_openmetrics_alone(metrics: Metrics) -> None:
-    metrics.http_finished("POST", "/run", 200, 0.2, trace_id="ab" * 16)
-    metrics.http_finished("POST", "/run", 200, 0.02)
+def test_the_ids_of_a_request_are_the_exemplar_of_its_duration_in_openmetrics_alone(metrics: Metrics) -> None:
+    metrics.exposition("openmetrics")
+    metrics.http_finished("POST", "/run", 200, 0.2, request_id="r-1", trace_id="ab" * 16)
+    metrics.http_finished("POST", "/run", 200, 0.02, request_id="r-2")
+    metrics.http_finished("POST", "/run", 200, 0.002)
 
-    assert b'# {trace_id="abababababababababababababababab"} 0.2 ' in metrics.exposition("openmetrics")[1]
-    assert b"trace_id" not in metrics.exposition()[1]
+    told = re.findall(rb"# (\{.*?\}) ([0-9.]+) ", metrics.exposition("openmetrics")[1])
+    assert told == [(b'{request_id="r-2"}', b"0.02"), (b'{request_id="r-1",trace_id="abababababababababababababababab"}', b"0.2")]
+    assert b"r-1" not in metrics.exposition()[1]
+
+
+def test_an_id_that_could_be_a_token_is_no_exemplar(metrics: Metrics) -> None:
+    metrics.exposition("openmetrics")
+    for length in (41, 64, 128):
+        metrics.http_finished("POST", "/run", 200, 0.2, request_id="f" * length)
+
+    assert b"fffff" not in metrics.exposition("openmetrics")[1]
+
+
+def test_nothing_is_kept_for_a_scraper_that_shows_no_exemplars(metrics: Metrics) -> None:
+    metrics.exposition()
+    metrics.http_finished("POST", "/run", 200, 0.2, request_id="r-1", trace_id="ab" * 16)
+
+    assert b"r-1" not in metrics.exposition("openmetrics")[1]
 
 
 def test_threads_of_streams_are_told_from_busy_ones(metrics: Metrics) -> None:
