@@ -55,13 +55,13 @@ check: $(STAMP) ## The fast part: format, lint, types, imports, tests without pr
 	@$(MAKE) -j --output-sync=target check-unit check-whole check-types check-lint check-format check-imports
 
 check-format: $(STAMP)
-	@$(BIN)/ruff format --check --quiet service tests benchmarks config || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff format --check --quiet service tests benchmarks config requirements || { echo "run: make format"; exit 1; }
 
 check-lint: $(STAMP)
-	@$(BIN)/ruff check --quiet service tests benchmarks config
+	@$(BIN)/ruff check --quiet service tests benchmarks config requirements
 
 check-types: $(STAMP)
-	@$(BIN)/mypy --strict service tests benchmarks config
+	@$(BIN)/mypy --strict service tests benchmarks config requirements
 
 check-imports: $(STAMP)
 	@$(BIN)/lint-imports
@@ -88,8 +88,8 @@ coverage: $(STAMP) ## Which lines and branches of service/ the fast tests reach;
 
 .PHONY: format test test-salt test-python equivalence outage busy compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
-	@$(BIN)/ruff check --quiet --fix service tests benchmarks config || true
-	@$(BIN)/ruff format service tests benchmarks config
+	@$(BIN)/ruff check --quiet --fix service tests benchmarks config requirements || true
+	@$(BIN)/ruff format service tests benchmarks config requirements
 
 # Real fleets on a shared machine fail now and then for reasons of their own. What failed is run once more, in fresh processes: what fails
 # twice is a fault of ours, what fails once is named, counted by .ci/run, and looked at.
@@ -238,9 +238,12 @@ bench-profile: $(BENCH) ## A flame graph of the sidecar under load, in benchmark
 soak: $(STAMP) ## Mixed load for SECONDS=1800; memory, descriptors and lost returns.
 	@$(BIN)/python -m benchmarks.soak --seconds $(SECONDS_OF_SOAK)
 
-.PHONY: dist
-dist: $(E2E) ## Wheel, sdist, the chart's archive and the lock files of the last commit, with checksums, in dist.
+.PHONY: dist audit
+dist: $(E2E) ## Wheel, sdist, the chart's archive and the lock files of the last commit, with lists of packages, provenance and checksums, in dist.
 	@requirements/dist dist
+
+audit: $(E2E) ## Look what goes into the images up in OSV's database of advisories; says so where that cannot be asked. AUDIT_ARGS=--required, --url URL.
+	@.venv-e2e/bin/python -m requirements.release.audit $(AUDIT_ARGS)
 
 .PHONY: docs lock clean
 docs: $(STAMP) ## Write the generated documentation again.

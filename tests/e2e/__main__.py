@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.e2e import bad_input, chart, composed, dist, eauth, fresh, images, kubernetes, labels, machine, packaged
+from tests.e2e import audited, bad_input, chart, composed, dist, eauth, fresh, images, kubernetes, labels, machine, packaged
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, require
@@ -40,6 +40,7 @@ STEPS = (
     Step("bad input", bad_input.refused),
     Step("eauth: PAM and LDAP; gitfs", eauth.lets_in),
     Step("package: make dist", dist.check),
+    Step("package: make audit", audited.audited),
     Step("package: beside a master under systemd", packaged.everything),
     Step("compose", composed.everything),
     Step("fresh machines", fresh.everything),

@@ -6,6 +6,7 @@ import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from tests.e2e import released
 from tests.e2e.engine import Engine
 from tests.e2e.images import ROOT
 from tests.e2e.report import Report
@@ -42,6 +43,7 @@ def check(engine: Engine, report: Report) -> None:
     report.found("in the archives", f"{len(held)} files of the package in wheel and source archive, {len(charted)} of the chart, no test and no tool")
     _rebuild(source, wheel, engine.work / "rebuilt")
     report.found("built from the source archive", "the same wheel")
+    released.check(first, report)
 
 
 def files(archive: Path) -> set[str]:

@@ -20,8 +20,8 @@ def tree(tmp_path: Path) -> Path:
     """A folder with what the script reads, and no repository."""
     tree = tmp_path / "tree"
     (tree / "requirements" / "image").mkdir(parents=True)
-    for script in ("build", "commit"):
-        shutil.copy(ROOT / "requirements" / "image" / script, tree / "requirements" / "image")
+    for script in ("image/build", "image/commit", "source"):
+        shutil.copy(ROOT / "requirements" / script, tree / "requirements" / script)
     shutil.copy(ROOT / "Dockerfile", tree)
     docker = tmp_path / "docker"
     docker.write_text('#!/bin/sh\nprintf "%s " "$@"\n')
