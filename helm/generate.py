@@ -14,12 +14,13 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "salt-sidecar"
 # Helm packages what is inside the chart only, and not every tool follows symlinks: so these are copies.
-COPIES = {
-    "files/rules": ("config/prometheus/rules", "*.yaml"),
-    "files/dashboards": ("config/grafana/dashboards", "*.json"),
-    "files/scripts": ("config/compose", "master-ping.py"),
-    "files/runbooks": ("docs/runbooks", "*.md"),
-}
+COPIES = (
+    ("files/rules", "config/prometheus/rules", "*.yaml"),
+    ("files/dashboards", "config/grafana/dashboards", "*.json"),
+    ("files/scripts", "config/compose", "master-ping.py"),
+    ("files/scripts", "config/nginx", "serve-tls.sh"),
+    ("files/runbooks", "docs/runbooks", "*.md"),
+)
 # What templates/monitoring.yaml replaces in the rules: several releases share one Prometheus, and each alerts of itself alone.
 OF_RELEASE = "OF_RELEASE"
 SERIES = re.compile(r"(?<![\w:\"])(up|ALERTS|(?:salt|process)_\w+|\w+:salt_[\w:]+)\b(?!\()(\{)?")
@@ -161,9 +162,7 @@ def generated() -> dict[Path, str]:
 def copies() -> dict[Path, str]:
     """Return what the chart has copies of."""
     found = {
-        CHART / folder / path.name: path.read_text(encoding="utf-8")
-        for folder, (source, pattern) in COPIES.items()
-        for path in sorted((ROOT / source).glob(pattern))
+        CHART / folder / path.name: path.read_text(encoding="utf-8") for folder, source, pattern in COPIES for path in sorted((ROOT / source).glob(pattern))
     }
     return {path: rules_of_a_release(text) if path.parent.name == "rules" else text for path, text in found.items()}
 
@@ -185,7 +184,7 @@ def _of_release(match: re.Match[str]) -> str:
 def outdated(files: dict[Path, str]) -> list[Path]:
     """Return which of the files are not what they have to be, and the copies whose originals are gone."""
     changed = [path for path, text in files.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    return changed + [path for folder, (_, pattern) in COPIES.items() for path in sorted((CHART / folder).glob(pattern)) if path not in files]
+    return changed + [path for folder, _, pattern in COPIES for path in sorted((CHART / folder).glob(pattern)) if path not in files]
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,21 @@ def test_tls_hides_the_plain_port_and_nginx_is_believed() -> None:
     assert "ssl_verify_client on;" in rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-nginx")["data"]["nginx.conf"]
 
 
+def test_nginx_follows_every_file_that_its_configuration_reads() -> None:
+    rendered = render(ci("tls"))
+    site = rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-nginx")["data"]["nginx.conf"]
+    (nginx,) = (container for pod in rendered.pods() for container in containers(pod) if container["name"] == "tls")
+    mounts = {mount["mountPath"] for mount in nginx["volumeMounts"]}
+
+    assert nginx["command"][:3] == ["sh", "/etc/nginx/scripts/serve-tls.sh", "/etc/nginx/sidecar/nginx.conf"]
+    assert set(nginx["command"][3:]) == set(re.findall(r"ssl_(?:client_)?certificate(?:_key)? (\S+);", site))
+    # A file that is mounted by itself, with subPath, is never replaced.
+    assert {path.rpartition("/")[0] for path in nginx["command"][1:]} <= mounts
+    assert not any("subPath" in mount for mount in nginx["volumeMounts"])
+    assert rendered.of("Certificate")["spec"]["duration"] == "2160h"
+    assert rendered.of("Certificate")["spec"]["renewBefore"] == "360h"
+
+
 def test_the_patch_adds_and_replaces_nothing() -> None:
     shared = yaml.safe_load(render(ci("attach")).of("ConfigMap", f"{RELEASE}-salt-sidecar-patch")["data"]["patch.yaml"])["spec"]["template"]["spec"]
     unshared = yaml.safe_load(render(ci("attach-cdalvaro")).of("ConfigMap", f"{RELEASE}-salt-sidecar-patch")["data"]["patch.yaml"])["spec"]["template"]["spec"]
@@ -264,7 +280,7 @@ def test_the_master_is_asked_at_the_port_that_it_has() -> None:
     scripts = next(item for item in rendered.objects if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-scripts"))
 
     assert master["startupProbe"]["exec"]["command"] == ["python3", "/etc/salt/scripts/master-ping.py", "14506"]
-    assert {"master-ping.py", "master-health.sh", "prepare.sh", "wait-for-sidecar.sh"} == set(scripts["data"])
+    assert {"master-ping.py", "master-health.sh", "prepare.sh", "serve-tls.sh", "wait-for-sidecar.sh"} == set(scripts["data"])
 
 
 def test_probes_of_an_older_salt_replace_ours() -> None:

@@ -94,6 +94,18 @@ def test_one_of_two_sidecars_has_the_store_of_jobs_and_gets_its_requests() -> No
         assert re.search(r"location /v1/ \{\s+proxy_pass http://jobs;", (nginx / site).read_text(encoding="utf-8")), site
 
 
+def test_nginx_follows_every_certificate_that_it_reads() -> None:
+    read = {
+        file
+        for site in ("tls.conf", "mtls.conf")
+        for file in re.findall(r"/run/secrets/\S+(?=;)", (ROOT / "config" / "nginx" / site).read_text(encoding="utf-8"))
+    }
+    nginx = COMPOSE["services"]["nginx"]
+
+    assert nginx["command"][:3] == ["sh", "/etc/nginx/serve-tls.sh", "/etc/nginx/nginx.conf"]
+    assert set(nginx["command"][3:]) == read == {f"/run/secrets/{name}" for name in nginx["secrets"]}
+
+
 def test_nginx_sends_the_jobs_to_both_where_they_have_one_database() -> None:
     nginx = ROOT / "config" / "nginx"
     sidecars, jobs = (re.findall(r"upstream \w+ \{([^}]*)\}", (nginx / name).read_text(encoding="utf-8")) for name in ("common.conf", "jobs-shared.conf"))

@@ -117,7 +117,15 @@ volumeMounts:
 {{- define "sidecar.tlsContainer" -}}
 name: tls
 image: {{ .Values.tls.image }}
-args: [nginx, -c, /etc/nginx/sidecar/nginx.conf, -g, "daemon off;"]
+command:
+  - sh
+  - /etc/nginx/scripts/serve-tls.sh
+  - /etc/nginx/sidecar/nginx.conf
+  - /etc/nginx/tls/tls.crt
+  - /etc/nginx/tls/tls.key
+  {{- if .Values.tls.clientCASecret }}
+  - /etc/nginx/client-ca/ca.crt
+  {{- end }}
 ports:
   - name: https
     containerPort: {{ .Values.tls.port }}
@@ -253,6 +261,8 @@ checksum/nginx: {{ include "sidecar.nginx" . | sha256sum }}
 {{- end }}
 {{- if eq .Values.mode "bundled" }}
 checksum/master: {{ include "sidecar.masterConfig" . | sha256sum }}
+{{- end }}
+{{- if or .Values.tls.enabled (eq .Values.mode "bundled") }}
 checksum/scripts: {{ include "sidecar.scripts" . | sha256sum }}
 {{- end }}
 {{- end -}}
