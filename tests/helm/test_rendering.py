@@ -80,11 +80,12 @@ def test_names_and_labels_fit_together(path: Path) -> None:
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
 def test_what_a_pod_names_is_there(path: Path) -> None:
+    attach = load(path).get("attach", {})
+    existing = {attach[part]["existingVolume"] for part in ("sock", "masterConfig") if attach.get(part, {}).get("existingVolume")}
     for pod in render(load(path)).pods():
         volumes = {volume["name"] for volume in pod["volumes"]} | {"pki", "cache"}
         ports = {port["name"] for container in containers(pod) for port in container.get("ports", [])}
         for container in containers(pod):
-            existing = {"run", "config"} if path.name == "attach-values.yaml" else set()
             assert {mount["name"] for mount in container.get("volumeMounts", [])} <= volumes | existing
             for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
                 probe = container.get(kind, {})
@@ -280,7 +281,7 @@ def test_the_master_is_asked_at_the_port_that_it_has() -> None:
     scripts = next(item for item in rendered.objects if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-scripts"))
 
     assert master["startupProbe"]["exec"]["command"] == ["python3", "/etc/salt/scripts/master-ping.py", "14506"]
-    assert {"master-ping.py", "master-health.sh", "prepare.sh", "serve-tls.sh", "wait-for-sidecar.sh"} == set(scripts["data"])
+    assert {"master-ping.py", "master-health.sh", "prepare.sh", "identities.sh", "serve-tls.sh", "wait-for-sidecar.sh"} == set(scripts["data"])
 
 
 def test_probes_of_an_older_salt_replace_ours() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.helm.rendering import RELEASE, VALUES, ci, containers, load, render
 
-OURS = frozenset({"salt-sidecar", "salt-master", "prepare", "tls", "smoke"})
+OURS = frozenset({"salt-sidecar", "salt-master", "prepare", "identities", "tls", "smoke"})
 
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)

@@ -22,6 +22,9 @@
 {{- $settings = merge (dict "jobs" (merge $notify ($settings.jobs | default dict))) $settings -}}
 {{- end -}}
 {{- end -}}
+{{- if .Values.identities.enabled -}}
+{{- $settings = merge (dict "identities" (include "sidecar.identitySettings" . | fromYaml)) $settings -}}
+{{- end -}}
 {{- toYaml $settings -}}
 {{- end -}}
 
@@ -43,8 +46,15 @@
   "presence_events" true
   "master_stats" true
 -}}
+{{- $logins := dict -}}
 {{- if .Values.auth.sharedsecret -}}
-{{- $_ := set $own "external_auth" (dict "sharedsecret" (include "sidecar.users" . | fromYaml)) -}}
+{{- $_ := set $logins "sharedsecret" (include "sidecar.users" . | fromYaml) -}}
+{{- end -}}
+{{- with .Values.identities.accounts -}}
+{{- $_ := set $logins "sidecar" . -}}
+{{- end -}}
+{{- with $logins -}}
+{{- $_ := set $own "external_auth" . -}}
 {{- end -}}
 {{- toYaml (merge (deepCopy .Values.master.config) $own) -}}
 {{- end -}}
@@ -69,6 +79,9 @@ http {
     uwsgi_temp_path /tmp/uwsgi;
     scgi_temp_path /tmp/scgi;
     upstream sidecar { server 127.0.0.1:{{ include "sidecar.apiPort" . }}; keepalive 32; }
+    {{- if include "sidecar.passesCertificates" . }}
+    map $ssl_client_verify $verified_certificate { SUCCESS $ssl_client_escaped_cert; default ""; }
+    {{- end }}
     server {
         listen {{ .Values.tls.port }} ssl;
         {{- if has .Values.service.ipFamilyPolicy (list "PreferDualStack" "RequireDualStack") }}
@@ -79,7 +92,7 @@ http {
         ssl_protocols TLSv1.2 TLSv1.3;
         {{- if .Values.tls.clientCASecret }}
         ssl_client_certificate /etc/nginx/client-ca/ca.crt;
-        ssl_verify_client on;
+        ssl_verify_client {{ ternary "on" "optional" (eq .Values.tls.clientCertificates "required") }};
         {{- end }}
         client_max_body_size 0;
         location / {
@@ -89,6 +102,9 @@ http {
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr;
             proxy_set_header X-Forwarded-Proto https;
+            {{- if include "sidecar.passesCertificates" . }}
+            {{- include "sidecar.certificateHeaders" . | nindent 12 }}
+            {{- end }}
             proxy_buffering off;
             proxy_request_buffering off;
             # The sidecar has a deadline for everything; nginx is only not to be faster.

@@ -14,6 +14,9 @@
 {{- end }}
 - name: master-secret
   mountPath: /etc/salt/conf.d/secret
+{{- if .Values.identities.enabled }}
+{{ include "sidecar.toldMount" . }}
+{{- end }}
 {{/* The parents of what Salt makes: a folder that is a mount itself belongs to root, and Salt wants to change its mode. */ -}}
 - name: pki
   mountPath: /etc/salt/pki

@@ -89,6 +89,9 @@ volumeMounts:
     mountPath: /tmp
   - name: salt-sidecar-jobs
     mountPath: /var/lib/salt-sidecar
+  {{- if .Values.identities.enabled }}
+  {{- include "sidecar.identityMounts" . | nindent 2 }}
+  {{- end }}
   {{- if .Values.secretFiles }}
   - name: salt-sidecar-secrets
     mountPath: /etc/salt-sidecar/secrets
@@ -156,6 +159,11 @@ volumeMounts:
   {{- if .Values.tls.clientCASecret }}
   - name: salt-sidecar-client-ca
     mountPath: /etc/nginx/client-ca
+    readOnly: true
+  {{- end }}
+  {{- if include "sidecar.passesCertificates" . }}
+  - name: salt-sidecar-proxy
+    mountPath: /etc/nginx/proxy
     readOnly: true
   {{- end }}
   - name: salt-sidecar-nginx-tmp
@@ -227,13 +235,18 @@ volumeMounts:
 {{- end }}
 {{- end }}
 {{- include "sidecar.tokenVolume" . }}
+{{- if .Values.identities.enabled }}
+{{ include "sidecar.identityVolumes" . }}
+{{- end }}
+{{- if or .Values.tls.enabled .Values.identities.enabled }}
+- name: salt-sidecar-scripts
+  configMap:
+    name: {{ include "sidecar.fullname" . }}-scripts
+{{- end }}
 {{- if .Values.tls.enabled }}
 - name: salt-sidecar-nginx
   configMap:
     name: {{ include "sidecar.fullname" . }}-nginx
-- name: salt-sidecar-scripts
-  configMap:
-    name: {{ include "sidecar.fullname" . }}-scripts
 - name: salt-sidecar-nginx-tmp
   emptyDir:
     sizeLimit: 256Mi
