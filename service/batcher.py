@@ -72,13 +72,14 @@ class Batcher(Generic[T]):
                 return False
             self._queue.append((item, items, size))
             self._items, self._bytes = waiting, waiting_bytes
-            half_full = waiting * 2 > self.limit_items or waiting_bytes * 2 > self._limit_bytes
-            hurries = not self._urgent and (urgent or half_full or len(self._queue) == self._most_at_once)
-            self._urgent = self._urgent or hurries
+            queued = len(self._queue)
+            hurries = urgent or waiting * 2 > self.limit_items or waiting_bytes * 2 > self._limit_bytes or queued == self._most_at_once
             if self._lazy and self._thread is None:
                 self._start()
-            if hurries or len(self._queue) == 1:
+            if queued == 1 or (hurries and not self._urgent):
                 self._wake.notify()
+            if hurries:
+                self._urgent = True
             return True
 
     @property

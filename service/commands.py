@@ -32,6 +32,8 @@ RunLow = Callable[[Low, Request], LowResult]
 # Lets a low's credentials through to the master inside a block, which yields what to call when it has accepted them.
 Admitted = Callable[[], contextlib.AbstractContextManager[Callable[[], None]]]
 Admissions = Sequence[tuple[Low, Admitted]]
+# The hash of a longer target is not remembered for the next request.
+REMEMBERED_CHARACTERS = 256
 
 
 class LowRunner(Protocol):
@@ -367,8 +369,13 @@ def _claimed(credentials: Mapping[str, Any]) -> dict[str, str]:
 def _target(tgt: str | list[str], *, in_full: bool) -> dict[str, str]:
     """Return what the log line says of a target. The hash is the same in every process; a name can be guessed from it, not read."""
     text = tgt if isinstance(tgt, str) else ",".join(tgt)
-    hashed = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    hashed = _hash(text) if len(text) <= REMEMBERED_CHARACTERS else _hash.__wrapped__(text)
     return {"tgt_hash": hashed, "tgt": redact_text(text[:256])} if in_full else {"tgt_hash": hashed}
+
+
+@functools.lru_cache(maxsize=256)
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _account(result: LowResult) -> dict[str, Any]:

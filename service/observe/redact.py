@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, MutableMapping
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from typing import Any, Literal
 
 MASK = "<redacted>"
 CUT = "<cut>"
@@ -58,11 +58,6 @@ def redact(value: object, *, depth: int = MAX_DEPTH, nodes: int = MAX_NODES) -> 
 def redact_text(text: str) -> str:
     """Mask `key: value` and `key=value` pairs with a secret key inside a text; the best that can be done for other people's messages."""
     return _SECRET_TEXT.sub(rf"\g<1>{MASK}", text)
-
-
-def processor(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Redact a whole log event; the structlog processor."""
-    return cast("dict[str, Any]", redact(event))
 
 
 def name_of(key: object) -> str:

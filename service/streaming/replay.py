@@ -36,7 +36,7 @@ class Replay:
     @property
     def wanted(self) -> bool:
         """Say whether events are to be kept. May be asked without the lock."""
-        return bool(self._keepers) or self._until > self._monotonic()
+        return bool(self._keepers) or (self._until > 0.0 and self._until > self._monotonic())
 
     def enter(self) -> None:
         """A reader with ids begins."""

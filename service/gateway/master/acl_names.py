@@ -18,8 +18,8 @@ _MAYBE = re.compile(r"[.$+\\]")
 
 def rules_of(external_auth: object, eauth: str) -> Mapping[str, Any]:
     """Return what the master's `external_auth` says for an eauth module, by user and group."""
-    rules = external_auth.get(eauth) if isinstance(external_auth, Mapping) else None
-    return rules if isinstance(rules, Mapping) else {}
+    rules = external_auth.get(eauth) if isinstance(external_auth, (dict, Mapping)) else None
+    return rules if isinstance(rules, (dict, Mapping)) else {}
 
 
 def named(rules: Iterable[str], name: str) -> list[str]:

@@ -53,21 +53,11 @@ class Pipeline:
         self.sink = sink
         self.threshold = number_of(level)
         self.shape: Shape = "json"
-        self.processors: list[Any] = [
-            self._gate,
-            _head,
-            _exception,
-            redact.processor,
-            self._render,
-        ]
 
     def emit(self, level: str, fields: dict[str, Any]) -> None:
         """Log what did not come through structlog."""
-        event: Any = fields
         with contextlib.suppress(structlog.DropEvent):
-            for step in self.processors:
-                event = step(None, level, event)
-            self.msg(*event[0])
+            self.msg(*self.process(None, level, fields)[0])
 
     def foreign(self, logger: str, level: str) -> Callable[[str], None]:
         """Return a function that logs a text as the message of *logger*."""
@@ -79,17 +69,20 @@ class Pipeline:
 
     debug = info = warning = error = critical = exception = msg
 
-    def _render(self, _logger: object, method: str, event: Event) -> tuple[tuple[bytes, str], dict[str, Any]]:
-        """Return the line and its level, as arguments of `msg`."""
+    def process(self, _logger: object, method: str, event: Event) -> tuple[tuple[bytes, str], dict[str, Any]]:
+        """Return the line and its level, as arguments of `msg`; structlog's only processor: a chain of them costs each line a call for each."""
         level = "error" if method == "exception" else method
-        if self.shape == "console":
-            return (console(event).encode("utf-8", "backslashreplace"), level), {}
-        return (_json(ecs(event) if self.shape == "ecs" else event), level), {}
-
-    def _gate(self, _logger: object, method: str, event: Event) -> Event:
-        if number_of("error" if method == "exception" else method) < self.threshold:
+        if number_of(level) < self.threshold:
             raise structlog.DropEvent
-        return event
+        line = _head(level, event)
+        if "exc_info" in line:
+            _tell_exception(line)
+        return (self._render(cast("Event", redact.redact(line))), level), {}
+
+    def _render(self, line: Event) -> bytes:
+        if self.shape == "console":
+            return console(line).encode("utf-8", "backslashreplace")
+        return _json(ecs(line) if self.shape == "ecs" else line)
 
 
 class _Installation:
@@ -167,7 +160,7 @@ def install(level: str = "info", queue_lines: int = 10_000, shape: Shape = "json
 def configure(pipeline: Pipeline) -> None:
     """Make structlog's loggers write to *pipeline*; loggers are not cached, so that tests can do this again."""
     structlog.configure(
-        processors=pipeline.processors,
+        processors=[pipeline.process],
         wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=lambda *_: pipeline,
         cache_logger_on_first_use=False,
@@ -216,10 +209,10 @@ def close(timeout: float = 2.0) -> bool:
     return _installation.close(timeout) if _installation else True
 
 
-def _head(_logger: object, method: str, event: Event) -> Event:
+def _head(level: str, event: Event) -> Event:
     """Put the fields people look for first at the front of the line, then what this thread's request has bound; what the event says itself counts."""
     name = event.pop("event", "log")
-    line = {"timestamp": None, "level": "error" if method == "exception" else method, "event": None, **_bound.get(), **event, **_SERVICE}
+    line = {"timestamp": None, "level": level, "event": None, **_bound.get(), **event, **_SERVICE}
     seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
     line["timestamp"] = f"{_second(seconds)}.{microseconds:06}Z"
     line["event"] = name
@@ -232,17 +225,16 @@ def _second(since_1970: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_1970))
 
 
-def _exception(_logger: object, _method: str, event: Event) -> Event:
-    """Turn `exc_info` into `error.type`, `error.message` and frames without local variables."""
-    if "exc_info" not in event or (exc_info := _exc_info(event.pop("exc_info"))) is None:
-        return event
+def _tell_exception(event: Event) -> None:
+    """Turn `exc_info`, in place, into `error.type`, `error.message` and frames without local variables."""
+    if (exc_info := _exc_info(event.pop("exc_info"))) is None:
+        return
     stack, *causes = _transform(exc_info)
     event["error.type"] = stack["exc_type"]
     event["error.message"] = cut(stack["exc_value"])
     event["frames"] = [f"{frame['filename']}:{frame['lineno']} {frame['name']}" for frame in stack["frames"]]
     if causes:
         event["error.causes"] = [f"{cause['exc_type']}: {redact.redact_text(cut(cause['exc_value']))}" for cause in causes]
-    return event
 
 
 def _exc_info(given: object) -> ExcInfo | None:

@@ -82,26 +82,26 @@ class Family:
 
     def counter(self, *labels: str) -> Counter:
         """Return the counter with these label values."""
-        child = self._child(labels)
+        child = self._children.get(labels) or self._made(labels)
         assert isinstance(child, Counter), self.name  # noqa: S101  The catalogue and our callers must agree on the kind.
         return child
 
     def gauge(self, *labels: str) -> Gauge:
         """Return the gauge with these label values."""
-        child = self._child(labels)
+        child = self._children.get(labels) or self._made(labels)
         assert isinstance(child, Gauge), self.name  # noqa: S101  As above.
         return child
 
     def histogram(self, *labels: str) -> Histogram:
         """Return the histogram with these label values."""
-        child = self._child(labels)
+        child = self._children.get(labels) or self._made(labels)
         assert isinstance(child, Histogram), self.name  # noqa: S101  As above.
         return child
 
     def initialise(self, *values: Iterable[str]) -> None:
         """Make the series of every combination of label values."""
         for labels in itertools.product(*values):
-            self._child(labels)
+            self._made(labels)
 
     def replace(self, samples: Samples) -> None:
         """Set the samples of a gauge; an optional one forgets the others."""
@@ -111,11 +111,9 @@ class Family:
         for labels, value in samples.items():
             self.gauge(*labels).set(value)
 
-    def _child(self, labels: tuple[str, ...]) -> Counter | Gauge | Histogram:
-        child = self._children.get(labels)
-        if child is None:
-            # Two threads may both come here; labels() gives them the same child.
-            child = self._children[labels] = self._parent.labels(*labels)
+    def _made(self, labels: tuple[str, ...]) -> Counter | Gauge | Histogram:
+        # Two threads may both come here; labels() gives them the same child.
+        child = self._children[labels] = self._parent.labels(*labels)
         return child
 
 

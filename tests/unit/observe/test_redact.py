@@ -131,6 +131,6 @@ def test_a_text_without_a_pair_is_unchanged(text: str) -> None:
 
 
 def test_messages_of_a_log_event_are_searched_for_pairs() -> None:
-    event = redact.processor(None, "info", {"event": "log", "message": f"token={CANARY}", "stack": {"exc_value": f"password: {CANARY}"}})
+    event = redact.redact({"event": "log", "message": f"token={CANARY}", "stack": {"exc_value": f"password: {CANARY}"}})
 
     assert CANARY not in repr(event)
