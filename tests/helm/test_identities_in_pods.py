@@ -139,7 +139,10 @@ RULE = {"issuer": "certificate", "claims": {"common_name": ["x"]}, "account": "x
         ({"identities": {"accounts": {"x": ["test.ping"]}}}, "identities.enabled: is false, so nobody"),
         ({"identities": {"enabled": True, "key": {"nextSecretKey": "x"}}}, "identities.key.existingSecret: is empty"),
         ({"tls": {"clientCertificates": "optional"}}, "tls.clientCASecret: is empty"),
-        ({**ci("attach"), "identities": {"enabled": True}}, "attach.masterContainer: name your master's container"),
+        (
+            {**ci("attach"), "attach": {**ci("attach")["attach"], "masterContainer": ""}, "identities": {"enabled": True}},
+            "attach.masterContainer: name your master's container",
+        ),
         ({**ci("attach-identities"), "identities": {"enabled": True, "accounts": {"x": ["test.ping"]}}}, "identities.accounts: is for bundled mode"),
         ({**ci("identities"), "config": {"identities": {"proxy_secret_file": "/x", "rules": [RULE]}}}, "config.identities.proxy_secret_file: nginx in the pod"),
         ({"identities": {"audience": "a\nb"}}, "/identities/audience"),

@@ -120,3 +120,8 @@ annotations:
 {{- define "sidecar.rootPrefix" -}}
 {{- (.Values.config.api | default dict).root_prefix | default "" -}}
 {{- end -}}
+
+{{/* Mode of a Secret's files: they are root's, and the fsGroup's where there is one. Without one everybody may read them who mounts them, and that are our containers alone. */}}
+{{- define "sidecar.secretMode" -}}
+{{- if and (eq .Values.mode "attach") (not .Values.attach.fsGroup) }}0444{{ else }}0440{{ end -}}
+{{- end -}}

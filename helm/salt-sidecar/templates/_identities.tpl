@@ -91,7 +91,7 @@ volumeMounts:
   {{- if .existingSecret }}
   secret:
     secretName: {{ .existingSecret }}
-    defaultMode: 0440
+    defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
       - key: {{ .secretKey }}
         path: identity.pem
@@ -135,9 +135,6 @@ include /etc/nginx/proxy/header.conf;
 {{- end -}}
 {{- if and (include "sidecar.takesCertificates" .) (not (include "sidecar.passesCertificates" .)) (not $given.proxy_secret_file) -}}
 {{- $faults = append $faults "config.identities.rules: one is for certificates, and nobody passes them on; set tls.enabled and tls.clientCASecret, or config.identities.proxy_secret_file" -}}
-{{- end -}}
-{{- if and (eq .Values.mode "attach") (not .Values.attach.masterContainer) -}}
-{{- $faults = append $faults "attach.masterContainer: name your master's container, into which the eauth module is mounted for identities" -}}
 {{- end -}}
 {{- else -}}
 {{- if and (or $given.issuers $given.rules) (not $given.key_file) -}}

@@ -180,7 +180,7 @@ volumeMounts:
 - name: salt-sidecar-ops-token
   secret:
     secretName: {{ .existingSecret }}
-    defaultMode: 0440
+    defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
       - key: {{ .secretKey }}
         path: token
@@ -210,14 +210,14 @@ volumeMounts:
 - name: salt-sidecar-secrets
   secret:
     secretName: {{ .Values.secretFiles }}
-    defaultMode: 0440
+    defaultMode: {{ include "sidecar.secretMode" $ }}
 {{- end }}
 {{- with .Values.jobs.database }}
 {{- if .url }}
 - name: salt-sidecar-database
   secret:
     secretName: {{ .existingSecret }}
-    defaultMode: 0440
+    defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
       - key: {{ .secretKey }}
         path: password
@@ -228,7 +228,7 @@ volumeMounts:
 - name: salt-sidecar-notify
   secret:
     secretName: {{ .existingSecret }}
-    defaultMode: 0440
+    defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
       - key: {{ .secretKey }}
         path: secret
@@ -253,12 +253,12 @@ volumeMounts:
 - name: salt-sidecar-tls
   secret:
     secretName: {{ include "sidecar.tlsSecret" . }}
-    defaultMode: 0440
+    defaultMode: {{ include "sidecar.secretMode" $ }}
 {{- if .Values.tls.clientCASecret }}
 - name: salt-sidecar-client-ca
   secret:
     secretName: {{ .Values.tls.clientCASecret }}
-    defaultMode: 0440
+    defaultMode: {{ include "sidecar.secretMode" $ }}
 {{- end }}
 {{- end }}
 {{- with .Values.extraVolumes }}
