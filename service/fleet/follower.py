@@ -130,7 +130,7 @@ class Follower:
 
     def publishing(self) -> Block[None]:
         """Publish, and call `published`, inside the block: the job is announced before the master acknowledges it."""
-        return Block(lambda: self._count_publishes(1), lambda _: self._count_publishes(-1))
+        return Block(self._begin_publish, self._end_publish)
 
     def published(self, jid: str, fun: str, minions: int, missing: int, seconds: float) -> None:
         """The master took a job of ours; the publish took *seconds*."""
@@ -148,9 +148,13 @@ class Follower:
         now = self._monotonic()
         self._tell(lambda: self._jobs.ended(jid, now))
 
-    def _count_publishes(self, more: int) -> None:
+    def _begin_publish(self) -> None:
         with self._lock:
-            self._publishes += more
+            self._publishes += 1
+
+    def _end_publish(self, _: None) -> None:
+        with self._lock:
+            self._publishes -= 1
 
     def _tell(self, what: Callable[[], None]) -> None:
         """Let our thread do something between the events that came before and those that come after; it is no event, so there is room for it."""
