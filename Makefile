@@ -16,6 +16,7 @@ TEST_LOCKS := runtime-3007.txt runtime-3006.txt
 PEPPER := .venv-pepper/.stamp
 OPENAPI := .venv-openapi/.stamp
 PIPELINES := .venv-pipelines/.stamp
+ISSUER := .venv-issuer/.stamp
 NEXT_PYTHON := .venv-python3.14/.stamp
 E2E := .venv-e2e/.stamp
 NODE := tests/compat/node
@@ -185,9 +186,9 @@ compat: $(STAMP) ## Send the same requests to rest_cherrypy and to the sidecar, 
 fuzz: $(STAMP) ## Send made-up bodies of every media type to a sidecar while somebody asks /livez; print time and memory per byte, and the longest wait.
 	@$(BIN)/python -m tests.server.fuzz_table
 
-clients: $(PEPPER) $(OPENAPI) $(PIPELINES) $(NODE_CLIENT) $(NEXT_PYTHON) ## Install what the tests run besides: pepper, schemathesis and check-jsonschema from PyPI, salt-api from npm, a newer Python from Debian.
+clients: $(PEPPER) $(OPENAPI) $(PIPELINES) $(ISSUER) $(NODE_CLIENT) $(NEXT_PYTHON) ## Install what the tests run besides: pepper, schemathesis, check-jsonschema and an OpenID provider from PyPI, salt-api from npm, a newer Python from Debian.
 
-.venv-pepper/.stamp .venv-openapi/.stamp .venv-pipelines/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)
+.venv-pepper/.stamp .venv-openapi/.stamp .venv-pipelines/.stamp .venv-issuer/.stamp .venv-e2e/.stamp .venv-bench/.stamp: .venv-%/.stamp: requirements/%.txt $(INSTALL)
 	@requirements/install .venv-$* $*.txt
 	@touch $@
 
