@@ -223,6 +223,11 @@ requirements/%.txt:
 
 BENCH := .venv-bench/.stamp
 SECONDS_OF_SOAK = $(or $(SECONDS),1800)
+.PHONY: pictures
+pictures: $(STAMP) $(BENCH) ## Let a short day pass before a real Prometheus, draw what the dashboards show of it, into docs/img; five minutes.
+	@mkdir -p build; $(BIN)/python -m tests.observe.pictures.asking build/answers.json
+	@.venv-bench/bin/python -m tests.observe.pictures.drawing build/answers.json
+
 .PHONY: bench bench-quick bench-report bench-profile soak
 bench: $(STAMP) ## Measure the sidecar beside salt-api's servers and the floor; under 30 minutes; results in benchmarks/results.
 	@$(BIN)/python -m benchmarks.run

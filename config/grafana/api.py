@@ -6,7 +6,6 @@ from config.grafana.panels import Json, Panel, Query, Row, dashboard
 
 OURS = 'outcome=~"timeout|master_unreachable|overloaded|error"'
 COUNTED = 'outcome!~"invalid|authn_error|authz_error|no_match"'
-PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 WELL = Row(
     "Is it well?",
@@ -44,6 +43,7 @@ WELL = Row(
                 ),
             ),
             "gauge",
+            "budget",
             width=4,
             height=4,
         ),
@@ -66,7 +66,7 @@ CALLS = Row(
             "Calls",
             "reqps",
             "Lows run, by Salt client. One HTTP request may carry several.",
-            (Query("sum by (client) (rate(salt_api_client_requests_total{@}[$__rate_interval]))", "{{client}}"),),
+            (Query("sum by (client) (rate(salt_api_client_requests_total{@}[$__rate_interval])) > 0", "{{client}}"),),
             look="stacked",
         ),
         Panel(
@@ -75,7 +75,7 @@ CALLS = Row(
             "Share of all calls, by outcome. Ours are timeout, master_unreachable, overloaded and error; the others are the caller's or the minions'.",
             (
                 Query(
-                    'sum by (outcome) (rate(salt_api_client_requests_total{@,outcome!="ok"}[$__rate_interval])) / ignoring (outcome) group_left () sum(rate(salt_api_client_requests_total{@}[$__rate_interval]))',
+                    'sum by (outcome) (rate(salt_api_client_requests_total{@,outcome!="ok"}[$__rate_interval])) / ignoring (outcome) group_left () sum(rate(salt_api_client_requests_total{@}[$__rate_interval])) > 0',
                     "{{outcome}}",
                 ),
             ),
@@ -85,19 +85,23 @@ CALLS = Row(
             "HTTP answers",
             "reqps",
             "HTTP requests by status code, the ops listener's left out.",
-            (Query("sum by (code) (rate(salt_api_http_requests_total{@}[$__rate_interval]))", "{{code}}"),),
+            (Query("sum by (code) (rate(salt_api_http_requests_total{@}[$__rate_interval])) > 0", "{{code}}"),),
             look="stacked",
         ),
         Panel(
             "Duration of calls",
             "s",
-            "Median, 95th and 99th percentile. A synchronous call lasts as long as its slowest minion.",
-            tuple(
+            "95th percentile by client, median and 99th percentile of all. A synchronous call lasts as long as its slowest minion.",
+            (
+                # Of clients that nobody used there is no percentile, and then no name in the legend either.
                 Query(
-                    f"histogram_quantile({q}, sum by (client, le) (rate(salt_api_client_request_duration_seconds_bucket{{@}}[$__rate_interval])))",
-                    f"{{{{client}}}} {name}",
-                )
-                for q, name in PERCENTILES
+                    "histogram_quantile(0.95, sum by (client, le) (rate(salt_api_client_request_duration_seconds_bucket{@}[$__rate_interval]))) >= 0",
+                    "{{client}} p95",
+                ),
+                *(
+                    Query(f"histogram_quantile({q}, sum by (le) (rate(salt_api_client_request_duration_seconds_bucket{{@}}[$__rate_interval])))", f"all {name}")
+                    for q, name in ((0.5, "p50"), (0.99, "p99"))
+                ),
             ),
             width=12,
         ),
@@ -115,7 +119,6 @@ CALLS = Row(
             "HTTP requests that were refused before anything was asked of Salt.",
             (Query("sum by (reason) (rate(salt_api_http_requests_rejected_total{@}[$__rate_interval]))", "{{reason}}"),),
             width=12,
-            look="stacked",
         ),
         Panel(
             "Sizes",
@@ -168,7 +171,11 @@ SATURATION = Row(
     "Saturation",
     (
         Panel(
-            "Threads", "short", "Threads of the API listener, by state.", (Query("sum by (state) (salt_api_worker_threads{@})", "{{state}}"),), look="stacked"
+            "Threads",
+            "short",
+            "Threads of the API listener that serve a request or a stream.",
+            (Query('sum by (state) (salt_api_worker_threads{@,state!="idle"})', "{{state}}"),),
+            look="stacked",
         ),
         Panel(
             "Threads at work",
@@ -193,9 +200,9 @@ SATURATION = Row(
         ),
         Panel(
             "Connections",
-            "short",
-            "Open TCP connections, and the limit.",
-            (Query("sum(salt_api_connections_open{@})", "open"), Query("sum(salt_api_connections_limit{@})", "limit")),
+            "percentunit",
+            "Open TCP connections, of those allowed.",
+            (Query("salt_api_connections_open{@} / salt_api_connections_limit{@}", "{{instance}}"),),
             width=6,
         ),
         Panel(
@@ -242,8 +249,8 @@ STREAMS = Row(
         Panel(
             "Readers",
             "short",
-            "Open event streams, and the limit.",
-            (Query("sum by (transport) (salt_api_stream_subscribers{@})", "{{transport}}"), Query("sum(salt_api_stream_subscribers_limit{@})", "limit")),
+            "Open event streams; how many there may be says `salt_api_stream_subscribers_limit`.",
+            (Query("sum by (transport) (salt_api_stream_subscribers{@})", "{{transport}}"),),
             width=6,
         ),
         Panel(
@@ -323,16 +330,16 @@ JOBS = Row(
                 Query("histogram_quantile(0.95, sum by (status, le) (rate(salt_api_job_state_seconds_bucket{@}[$__rate_interval])))", "{{status}}"),
                 Query("histogram_quantile(0.95, sum by (le) (rate(salt_api_job_duration_seconds_bucket{@}[$__rate_interval])))", "whole"),
             ),
-            width=4,
+            width=8,
         ),
         Panel(
             "Store",
             "s",
             "99th percentile of a commit: how fast the disk is.",
             (Query("histogram_quantile(0.99, sum by (le) (rate(salt_api_jobs_store_commit_seconds_bucket{@}[$__rate_interval])))", "commit"),),
-            width=4,
+            width=8,
         ),
-        Panel("Size of the store", "bytes", "Room that jobs take.", (Query("salt_api_jobs_store_bytes{@}", "{{instance}}"),), width=4),
+        Panel("Size of the store", "bytes", "Room that jobs take.", (Query("salt_api_jobs_store_bytes{@}", "{{instance}}"),), width=8),
     ),
 )
 

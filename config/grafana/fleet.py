@@ -29,7 +29,7 @@ FLEET = Row(
             "Seen on the bus",
             "short",
             "Different minions that were heard of, by time.",
-            (Query("max by (window) (salt_minions_seen{@})", "{{window}}"),),
+            tuple(Query(f'max(salt_minions_seen{{@,window="{window}"}})', window) for window in ("5m", "1h", "24h")),
             "stat",
             width=7,
             height=5,

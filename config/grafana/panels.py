@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 Kind = Literal["timeseries", "stat", "heatmap", "gauge"]
-Look = Literal["lines", "stacked", "state"]
+Look = Literal["lines", "stacked", "state", "budget"]
 # `one`: what a sidecar hears of its master, which another one beside the same master hears too; a sum over both would be twice the truth.
 Sidecars = Literal["all", "one"]
 Json = dict[str, Any]
@@ -22,6 +22,14 @@ CHOSEN = ",".join(f'{label}=~"${label}"' for label in TARGET_LABELS)
 FIRST: Json = {"current": {}, "includeAll": False}
 GOOD_WHEN_ONE = [{"color": "red", "value": None}, {"color": "green", "value": 1}]
 NEUTRAL = [{"color": "blue", "value": None}]
+OVERSPENT_BELOW_NOTHING = [{"color": "red", "value": None}, {"color": "orange", "value": 0}, {"color": "green", "value": 0.25}]
+# By their place among the others a failure could be green: series with these words, or HTTP codes, in their names have shades of a colour.
+SHADES = {
+    "red": r"\b(failure|failed|error|critical|incomplete|lost|dropped\S*|stopped|master_unreachable|overloaded|5\d\d)$",
+    "orange": r"\b(bad_credentials|throttled|\w+_error|invalid|no_match|warning|partial|timeout|4\d\d)$",
+    "blue": r"\binfo$",
+    "green": r"\b(success|succeeded|ok|complete|sent|written|2\d\d)$",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Panel:
     """
     One panel.
 
-    unit: as Grafana names units. look: how lines are drawn; `state` is for a stat that is 1 when well.
+    unit: as Grafana names units. look: how lines are drawn; `state` is for a stat that is 1 when well, `budget` for a share that is left.
     """
 
     title: str
@@ -166,7 +174,7 @@ def _panel(panel: Panel, number: int, position: Json) -> Json:
         "description": panel.description,
         "datasource": DATASOURCE,
         "gridPos": position,
-        "fieldConfig": {"defaults": {"unit": panel.unit, **_defaults(panel)}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": panel.unit, **_defaults(panel)}, "overrides": _shades() if panel.kind == "timeseries" else []},
         "options": _options(panel),
         "targets": [_target(panel, query, letter) for query, letter in zip(panel.queries, string.ascii_uppercase, strict=False)],
     }
@@ -190,7 +198,7 @@ def _defaults(panel: Panel) -> Json:
     if panel.kind == "heatmap":
         return {}
     if panel.kind != "timeseries":
-        steps = GOOD_WHEN_ONE if panel.look == "state" else NEUTRAL
+        steps = {"state": GOOD_WHEN_ONE, "budget": OVERSPENT_BELOW_NOTHING}.get(panel.look, NEUTRAL)
         words = [{"type": "value", "options": {"0": {"text": "no"}, "1": {"text": "yes"}}}] if panel.look == "state" else []
         return {"thresholds": {"mode": "absolute", "steps": steps}, "mappings": words, **({"min": 0, "max": 1} if panel.kind == "gauge" else {})}
     stacked = panel.look == "stacked"
@@ -198,6 +206,13 @@ def _defaults(panel: Panel) -> Json:
         "min": 0,
         "custom": {"drawStyle": "line", "fillOpacity": 30 if stacked else 8, "showPoints": "never", "stacking": {"mode": "normal" if stacked else "none"}},
     }
+
+
+def _shades() -> list[Json]:
+    return [
+        {"matcher": {"id": "byRegexp", "options": f"/{words}/"}, "properties": [{"id": "color", "value": {"mode": "shades", "fixedColor": color}}]}
+        for color, words in SHADES.items()
+    ]
 
 
 def _options(panel: Panel) -> Json:

@@ -39,10 +39,10 @@ def faster_rules(text: str, factor: int = FACTOR) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def faster_configuration(text: str, target: str, alertmanager: str) -> str:
-    """Return the example configuration in quick motion, for one sidecar at *target*."""
+def faster_configuration(text: str, target: str, alertmanager: str, tick: str) -> str:
+    """Return the example configuration in quick motion, for one sidecar at *target*. tick: how often it is scraped."""
     content: dict[str, Any] = yaml.safe_load(text)
-    content["global"] = {"scrape_interval": TICK, "evaluation_interval": TICK}
+    content["global"] = {"scrape_interval": tick, "evaluation_interval": tick}
     (manager,) = content["alerting"]["alertmanagers"]
     manager["static_configs"] = [{"targets": [alertmanager]}]
     (job,) = content["scrape_configs"]
@@ -66,13 +66,13 @@ def faster_notices(text: str, url: str, factor: int = FACTOR) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def write_faster(source: Path, folder: Path, target: str, alertmanager: str) -> Path:
+def write_faster(source: Path, folder: Path, target: str, alertmanager: str, tick: str) -> Path:
     """Write configuration and rules in quick motion below *folder*; return the configuration's path."""
     (folder / "rules").mkdir(parents=True)
     for path in (source / "rules").glob("*.yaml"):
         (folder / "rules" / path.name).write_text(faster_rules(path.read_text(encoding="utf-8")), encoding="utf-8")
     configuration = folder / "prometheus.yml"
-    configuration.write_text(faster_configuration((source / "prometheus.yml").read_text(encoding="utf-8"), target, alertmanager), encoding="utf-8")
+    configuration.write_text(faster_configuration((source / "prometheus.yml").read_text(encoding="utf-8"), target, alertmanager, tick), encoding="utf-8")
     return configuration
 
 

@@ -87,10 +87,10 @@ def rules_of(path: Path) -> list[dict[str, Any]]:
     return [rule for group in yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)["groups"] for rule in group["rules"]]
 
 
-def variables_filled(expr: str) -> str:
-    """Return a query as Grafana sends it, with everything chosen."""
+def variables_filled(expr: str, rate_interval: str = "1m", span: str = "3h") -> str:
+    """Return a query as Grafana sends it, with everything chosen. span: how much time is shown."""
     everything = [(f"${name}", ".*") for name in ("cluster", "namespace", "release", "job", "instance")]
-    for variable, value in (*everything, ("$__rate_interval", "1m"), ("$__range", "3h")):
+    for variable, value in (*everything, ("$__rate_interval", rate_interval), ("$__range", span)):
         expr = expr.replace(variable, value)
     return expr
 

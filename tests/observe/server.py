@@ -77,6 +77,11 @@ class Prometheus(Server):
         found = self.query(expr)
         return found[0][1] if found else None
 
+    def history(self, expr: str, began: float, ended: float, step: float) -> list[tuple[dict[str, str], list[tuple[float, float]]]]:
+        """Return labels and points (Unix time, value) of each series."""
+        result = self._ask("query_range", query=expr, start=f"{began}", end=f"{ended}", step=f"{step}")["result"]
+        return [(series["metric"], [(at, float(value)) for at, value in series["values"]]) for series in result]
+
     def exemplars(self, name: str) -> list[dict[str, str]]:
         """Return the labels of the exemplars of the last minutes that a metric's series have."""
         now = time.time()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from service.demo.embedded import EmbeddedSalt, until
-from tests.observe.faster import write_faster, write_faster_notices
+from tests.observe.faster import TICK, write_faster, write_faster_notices
 from tests.observe.promtool import CONFIG
 from tests.observe.server import Alertmanager, Prometheus
 from tests.real.load import Load
@@ -219,7 +219,7 @@ def each_client(credentials: dict[str, str]) -> list[dict[str, object]]:
 
 
 @contextlib.contextmanager
-def observed(salt: EmbeddedSalt, folder: Path, say: Callable[[str], None]) -> Iterator[tuple[Story, Sidecar, Prometheus]]:
+def observed(salt: EmbeddedSalt, folder: Path, say: Callable[[str], None], tick: str = TICK) -> Iterator[tuple[Story, Sidecar, Prometheus]]:
     """Start a sidecar beside a running master, a Prometheus with our rules in quick motion that scrapes it, and an Alertmanager that tells what it alarms of."""
     servers = folder / "prometheus"
     servers.mkdir(parents=True)
@@ -229,7 +229,7 @@ def observed(salt: EmbeddedSalt, folder: Path, say: Callable[[str], None]) -> It
         Alertmanager(write_faster_notices(CONFIG, servers, told.url), servers) as alertmanager,
     ):
         say("starting Prometheus")
-        configuration = write_faster(CONFIG, servers, f"127.0.0.1:{sidecar.ops_port}", f"127.0.0.1:{alertmanager.port}")
+        configuration = write_faster(CONFIG, servers, f"127.0.0.1:{sidecar.ops_port}", f"127.0.0.1:{alertmanager.port}", tick)
         with Prometheus(configuration, servers) as prometheus:
             yield Story(salt, sidecar, prometheus, told, say), sidecar, prometheus
 

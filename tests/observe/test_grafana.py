@@ -9,6 +9,8 @@ import re
 import pytest
 
 from config.grafana import build
+from tests.observe.pictures.units import shown
+from tests.observe.promtool import ROOT
 
 DASHBOARDS = {name: json.loads(text) for name, text in build.files().items()}
 PANELS = {name: [panel for panel in dashboard["panels"] if panel["type"] != "row"] for name, dashboard in DASHBOARDS.items()}
@@ -84,3 +86,42 @@ def test_dashboards_are_found_by_their_address_and_lead_to_each_other() -> None:
         assert set(link["tags"]) == set(dashboard["tags"])
         assert link["includeVars"]
         assert link["keepTime"]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_dashboard_has_a_picture_of_all_its_panels_that_the_documentation_shows(name: str) -> None:
+    picture = f"img/{name.removesuffix('.json')}.png"
+    content = (ROOT / "docs" / picture).read_bytes()
+    drawn = content.partition(b"tEXtPanels\0")[2]
+
+    assert json.JSONDecoder().raw_decode(drawn.decode("latin-1"))[0] == [panel["title"] for panel in DASHBOARDS[name]["panels"]], "run `make pictures`"
+    assert len(content) <= 300_000
+    assert f"]({picture})" in (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "colour"),
+    [("failure", "red"), ("jobs.active failure", "red"), ("503", "red"), ("file bad_credentials", "orange"), ("authn_error", "orange"), ("401", "orange"),
+     ("success", "green"), ("local succeeded", "green"), ("200", "green"), ("info", "blue"), ("idle", None), ("127.0.0.1:9175", None)],
+)  # fmt: skip
+def test_good_and_bad_have_their_colours_whatever_their_place_among_the_others(name: str, colour: str | None) -> None:
+    (overrides,) = {json.dumps(panel["fieldConfig"]["overrides"]) for panels in PANELS.values() for panel in panels if panel["type"] == "timeseries"}
+    rules = {rule["properties"][0]["value"]["fixedColor"]: rule["matcher"]["options"].strip("/") for rule in json.loads(overrides)}
+
+    assert [found for found, words in rules.items() if re.search(words, name)] == ([colour] if colour else [])
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.00123, "s", "1.23 ms"),
+        (90, "s", "1.5 min"),
+        (0.5, "percentunit", "50%"),
+        (-18.9, "percentunit", "-1890%"),
+        (1536, "bytes", "1.5 KiB"),
+        (1500, "short", "1.5 K"),
+        (float("inf"), "s", "+Inf"),
+    ],
+)
+def test_a_value_in_a_picture_is_written_as_grafana_writes_it(value: float, unit: str, text: str) -> None:
+    assert shown(value, unit) == text
