@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.e2e import audited, bad_input, chart, composed, dist, eauth, fresh, images, kubernetes, labels, machine, packaged
+from tests.e2e import attached, audited, bad_input, chart, composed, dist, eauth, fresh, images, kubernetes, labels, machine, packaged, rollout
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, require
@@ -46,6 +46,8 @@ STEPS = (
     Step("fresh machines", fresh.everything),
     Step("helm: lint, render, refuse", chart.check),
     Step("helm: a kubelet's volumes and signals", kubernetes.under_a_kubelet),
+    Step("helm: a rollback", rollout.rolled_back),
+    Step("helm: attached to a master", attached.beside_a_master),
     Step("helm: a pod under podman", kubernetes.under_podman),
 )
 

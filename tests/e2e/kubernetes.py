@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ from tests.e2e.engine import Engine
 from tests.e2e.kubelet import Pod
 from tests.e2e.podman import NETWORK, Podman
 from tests.e2e.podprep import pod_of, prepared
-from tests.e2e.release import API_PORT, MINION, NAME, OPS_PORT, Release, exchange, minion_config, release
+from tests.e2e.release import API_PORT, MINION, NAME, OPS_PORT, Release, certificate, exchange, minion_config, release
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, eventually, require
 
@@ -29,7 +30,7 @@ def under_a_kubelet(engine: Engine, report: Report) -> None:
     made = release(engine.work, images.SIDECAR, images.SALT, standins.NGINX)
     stateful = made.rendered.of("StatefulSet")["spec"]
     pod = Pod(engine, "kubelet", stateful["template"]["spec"], made.objects)
-    with _removed(pod), contextlib.ExitStack() as stack:
+    with removed(pod), contextlib.ExitStack() as stack:
         pod.prepare(images.SALT, [claim["metadata"]["name"] for claim in stateful["volumeClaimTemplates"]])
         pod.start()
         stack.callback(lambda: engine.docker("rm", "--force", "kubelet-minion"))
@@ -43,7 +44,7 @@ def under_a_kubelet(engine: Engine, report: Report) -> None:
         _prove_isolation(pod, made, report)
         documented.in_a_pod(engine, pod, made.rendered.notes, report)
         _test(engine, made, pod.address, report)
-        _end_under_load(pod, made, report)
+        _end_under_load(pod, _renewed(engine, pod, made, report), report)
 
 
 def _wait_until_ready(pod: Pod, made: Release, report: Report) -> None:
@@ -51,7 +52,7 @@ def _wait_until_ready(pod: Pod, made: Release, report: Report) -> None:
     eventually("the master's liveness probe", lambda: pod.probe("salt-master", "livenessProbe"), START_SECONDS)
     report.found("the master's probes", f"started after {seconds:.1f} s, and alive")
     eventually("/readyz", lambda: exchange(f"http://{pod.address}:{OPS_PORT}/readyz")[0] == 200, START_SECONDS)
-    _answered("the minion's answer", made, pod.address)
+    answered("the minion's answer", made, pod.address)
     report.found("test.ping through nginx in the pod, by TLS", made.ping(pod.address))
     plain = exchange(f"http://{pod.address}:{API_PORT}/")
     require(plain[0] == 0, f"the plain port is open beside TLS: {plain}")
@@ -73,11 +74,23 @@ def _test(engine: Engine, made: Release, address: str, report: Report) -> None:
     """Run what `helm test` would."""
     item = made.rendered.of("Pod")
     test = Pod(engine, "helm-test", item["spec"], made.objects, dict.fromkeys(SERVICES, address))
-    with _removed(test):
+    with removed(test):
         test.prepare(images.SALT)
         said = test.run()
     require("all well" in said and "minions that answered: 1" in said, f"helm test: {said}")
     report.found("helm test", said.strip().splitlines()[-1])
+
+
+def _renewed(engine: Engine, pod: Pod, made: Release, report: Report) -> Release:
+    """Replace the certificate's Secret: nginx shows the new one to new callers, and nothing restarts."""
+    renewed = dataclasses.replace(made, certificate=certificate(engine.work))
+    require(renewed.ping(pod.address)[0] == 0, "the new certificate is there already")
+    before = pod.starts()
+    pod.renew("salt-sidecar-tls", renewed.certificate_files)
+    seconds = answered("the minion's answer under the renewed certificate", renewed, pod.address)
+    require(pod.starts() == before, f"started again: {before} {pod.starts()}")
+    report.found("a renewed certificate", f"shown after {seconds:.1f} s, no container restarted")
+    return renewed
 
 
 def _end_under_load(pod: Pod, made: Release, report: Report) -> None:
@@ -121,7 +134,7 @@ def under_podman(engine: Engine, report: Report) -> None:
         config = minion_config(engine.work / "podman" / "minion", address)
         minion = ("--name=minion", f"--network={NETWORK}", f"--volume={config}:/minion", f"localhost/{images.SALT}", "salt-minion", "-c", "/minion")
         podman("run", "--detach", *minion)
-        seconds = _answered("the minion's answer", made, address)
+        seconds = answered("the minion's answer", made, address)
         report.found("test.ping through the pod's address", f"{made.ping(address)} after {seconds:.1f} s")
         for container in ("salt-sidecar", "salt-master"):
             podman("healthcheck", "run", f"{NAME}-{container}")
@@ -138,7 +151,7 @@ def under_podman(engine: Engine, report: Report) -> None:
     report.found("left behind by podman", "nothing")
 
 
-def _answered(what: str, made: Release, address: str) -> float:
+def answered(what: str, made: Release, address: str) -> float:
     """Wait for the minion's answer to `test.ping`; return the seconds it took."""
     last: list[object] = []
 
@@ -159,7 +172,7 @@ def _restart_the_master(podman: Podman, made: Release, address: str, report: Rep
     # Not `podman kill`: what a person ended it does not start again.
     os.kill(before["Pid"], signal.SIGKILL)
     eventually("podman starts the master again", lambda: podman.inspect(master)["State"]["StartedAt"] != before["StartedAt"])
-    seconds = _answered("the minion's answer after the master's end", made, address)
+    seconds = answered("the minion's answer after the master's end", made, address)
     require(podman.inspect(sidecar)["State"]["StartedAt"] == started, "the sidecar was started again too")
     report.found("master killed", f"test.ping again after {seconds:.1f} s; the sidecar ran on")
 
@@ -178,7 +191,7 @@ def _test_under_podman(podman: Podman, made: Release, address: str, report: Repo
 
 
 @contextlib.contextmanager
-def _removed(pod: Pod) -> Iterator[None]:
+def removed(pod: Pod) -> Iterator[None]:
     """Remove the pod at the end; what its containers said last goes with a failure."""
     try:
         yield

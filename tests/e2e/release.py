@@ -69,11 +69,15 @@ class Release:
             *self.rendered.objects,
         ]
 
+    @property
+    def certificate_files(self) -> dict[str, str]:
+        """Return what is in the Secret for nginx."""
+        return dict(zip(("tls.crt", "tls.key"), self.certificate, strict=True)) if self.certificate else {}
+
     def _certificates(self) -> list[dict[str, Any]]:
         if self.certificate is None:
             return []
-        data = dict(zip(("tls.crt", "tls.key"), self.certificate, strict=True))
-        return [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificate"}, "stringData": data}]
+        return [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificate"}, "stringData": self.certificate_files}]
 
     def ping(self, address: str, fun: str = "test.ping", *arg: object) -> tuple[int, Any]:
         """Run a function on all minions through the API; returns status and answer."""
@@ -92,16 +96,21 @@ def release(work: Path, sidecar: str, salt: str, nginx: str = "") -> Release:
     run("openssl", "genrsa", "-out", work / "master.pem", "2048")
     public = run("openssl", "rsa", "-in", work / "master.pem", "-pubout")
     # The Services' ports are those of the pod here, because there is nobody who maps them.
-    values = {**VALUES, "image": _image(sidecar), "master": {**VALUES["master"], "image": _image(salt)}, "service": {"port": TLS_PORT if nginx else API_PORT}}
+    values = {
+        **VALUES,
+        "image": image_values(sidecar),
+        "master": {**VALUES["master"], "image": image_values(salt)},
+        "service": {"port": TLS_PORT if nginx else API_PORT},
+    }
     if nginx:
         values["tls"] = {"enabled": True, "image": nginx, "existingSecret": "certificate"}
     # What YAML and a shell could take for something else.
     password = f"it's: {secrets.token_urlsafe(12)} \"#"
     private = (work / "master.pem").read_text()
-    return Release(render(values), password, secrets.token_urlsafe(24), private, public, _certificate(work) if nginx else None)
+    return Release(render(values), password, secrets.token_urlsafe(24), private, public, certificate(work) if nginx else None)
 
 
-def _certificate(work: Path) -> tuple[str, str]:
+def certificate(work: Path) -> tuple[str, str]:
     """Return a certificate that signs itself, and its key."""
     files = (work / "tls.crt", work / "tls.key")
     subject = ("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}")
@@ -109,7 +118,7 @@ def _certificate(work: Path) -> tuple[str, str]:
     return files[0].read_text(), files[1].read_text()
 
 
-def _image(tag: str) -> dict[str, str]:
+def image_values(tag: str) -> dict[str, str]:
     repository, _, version = tag.rpartition(":")
     return {"repository": repository, "tag": version, "pullPolicy": "Never"}
 
