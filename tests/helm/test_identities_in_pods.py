@@ -105,19 +105,39 @@ def test_without_identities_nothing_of_them_is_there() -> None:
     assert "identities" not in mounts(rendered)
 
 
+# What the sidecar and the master do, in the environment of both: Salt reads its configuration, loads the module, and judges what the sidecar signed.
+BOTH_SIDES = """
+import sys
+from pathlib import Path
+import salt.loader
+from service.gateway.master.options import read_master_config
+from service.identities.assertion import AssertionSigner
+
+master = read_master_config(Path(sys.argv[1]))
+modules = salt.loader.auth(master)
+for key in sys.argv[2:]:
+    signed = AssertionSigner(Path(key), master).credentials("ci")
+    print(modules["sidecar.auth"]("ci", signed["password"]), modules["sidecar.auth"]("another", signed["password"]))
+"""
+
+
 def test_what_the_init_container_makes_is_what_both_sides_read(tmp_path: Path) -> None:
     """The script itself, with the sidecar's own commands."""
-    folders = {name: tmp_path / name for name in ("told", "proxy", "identity")}
+    folders = {"told": tmp_path / "conf.d" / "identities", "proxy": tmp_path / "proxy", "identity": tmp_path / "identity"}
     for folder in folders.values():
-        folder.mkdir()
+        folder.mkdir(parents=True)
+    (tmp_path / "master").write_text(f"default_include: {tmp_path}/conf.d/*/*.conf\ncachedir: {tmp_path}/cache\n")
     keys = [folders["identity"] / name for name in ("identity.pem", "next.pem")]
     command: list[str | Path] = ["sh", CHART / "files" / "scripts" / "identities.sh", folders["told"], "prod/demo", folders["proxy"], *keys]
     programs = {"PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"}
     for _ in range(2):  # a pod whose network was made again runs it again
         subprocess.run(command, env=programs, check=True, timeout=120)
+    argv: list[str | Path] = [ROOT / ".venv" / "bin" / "python", "-W", "ignore", "-c", BOTH_SIDES, tmp_path / "master", *keys]
+    judged = subprocess.run(argv, cwd=ROOT, check=True, timeout=120, stdout=subprocess.PIPE, text=True).stdout
     told = yaml.safe_load((folders["told"] / "identities.conf").read_text())
     secret = (folders["proxy"] / "secret").read_text().strip()
 
+    assert judged.splitlines() == ["True False"] * 2
     assert told["auth_dirs"] == [str(folders["told"] / "auth")]
     assert (told["sidecar_assertion"]["audience"], len(told["sidecar_assertion"]["keys"])) == ("prod/demo", 2)
     assert [file.name for file in (folders["told"] / "auth").iterdir()] == ["sidecar.py"]
