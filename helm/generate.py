@@ -88,7 +88,10 @@ def schema_of(values: list[Value]) -> dict[str, Any]:
 
 
 def _object(values: list[Value]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": False, "properties": {value.path[-1]: _property(value) for value in values}}
+    properties = {value.path[-1]: _property(value) for value in values}
+    # Helm takes a key that somebody sets to null away, and a template would stumble over what is no longer there. What is empty by default may go.
+    needed = [value.path[-1] for value in values if value.default not in ("", {}, [], None) and "probe" not in value.schema.get("$ref", "")]
+    return {"type": "object", "additionalProperties": False, "required": needed, "properties": properties}
 
 
 def _property(value: Value) -> dict[str, Any]:

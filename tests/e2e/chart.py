@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import helm_python
-import kubernetes_validate
 
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import require
-from tests.helm.crds import SPECS
+from tests.helm.accepting import VERSIONS
+from tests.helm.accepting import check as accept
 from tests.helm.rendering import CHART, VALUES, load, refusal, render
 
-VERSIONS = ("1.29", kubernetes_validate.latest_version())
 REFUSED = ({"config": {"api": {"prot": 8001}}}, {"nativeSidecar": "yes"}, {"master": {"persistence": {"pki": {"sise": "1Gi"}}}}, {"replicas": 2})
 
 
@@ -21,12 +20,7 @@ def check(_engine: Engine, report: Report) -> None:
         values = load(path)
         found = helm_python.lint(CHART, values, strict=True)["messages"]
         require(not [message for message in found if message["severity"] > 1], f"helm lint, {path.name}: {found}")
-        objects = render(values).objects
-        known = [item for item in objects if f"{item['apiVersion']} {item['kind']}" not in SPECS]
-        for item in known:
-            for version in VERSIONS:
-                kubernetes_validate.validate(item, version, strict=True)
-        report.found(path.name, f"{len(objects)} objects, {len(known)} of Kubernetes' own kinds valid for {' and '.join(VERSIONS)}")
+        report.found(path.name, f"{len(accept(render(values)))} objects, valid for {' and '.join(VERSIONS)}")
     for refused in REFUSED:
         reason = [line.strip() for line in refusal(refused).splitlines() if line.strip()][-1]
         report.found("refused", reason.removeprefix("- "))

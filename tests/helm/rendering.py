@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import helm_python
 import yaml
+from yaml.constructor import ConstructorError
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm" / "salt-sidecar"
 VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 RELEASE = "demo"
 NAMESPACE = "prod"
+
+
+class Strict(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: a key that is there twice is a fault."""
+
+
+def _mapping(loader: Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    if len(keys) > len(set(keys)):
+        raise ConstructorError(None, None, f"a key is there twice: {keys}", node.start_mark)
+    return loader.construct_mapping(node, deep=True)
+
+
+Strict.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +57,11 @@ class Rendered:
             elif item["kind"] == "StatefulSet":
                 yield item["spec"]["template"]["spec"]
             elif "patch.yaml" in item.get("data", {}):
-                yield yaml.safe_load(item["data"]["patch.yaml"])["spec"]["template"]["spec"]
+                yield self.file(item["metadata"]["name"], "patch.yaml")["spec"]["template"]["spec"]
 
     def file(self, configmap: str, key: str) -> Any:
         """Return the YAML inside a ConfigMap."""
-        return yaml.safe_load(self.of("ConfigMap", configmap)["data"][key])
+        return yaml.load(self.of("ConfigMap", configmap)["data"][key], Strict)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -59,13 +75,18 @@ def ci(name: str) -> dict[str, Any]:
     return load(CHART / "ci" / f"{name}-values.yaml")
 
 
+@functools.cache
+def _chart() -> helm_python.Chart:
+    return helm_python.Chart.load(CHART)
+
+
 def render(values: Mapping[str, Any] | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE) -> Rendered:
-    """Check the values against the schema, and render."""
-    with helm_python.Chart.load(CHART) as chart:
-        chart.validate_schema(dict(values or {}))
-        files: dict[str, str] = chart.render(dict(values or {}), name=release, namespace=namespace)
+    """Check the values against the schema, together with the chart's own as Helm does, and render."""
+    chart = _chart()
+    chart.validate_schema(chart.merge_values(dict(values or {})))
+    files: dict[str, str] = chart.render(dict(values or {}), name=release, namespace=namespace)
     notes = "".join(text for path, text in files.items() if path.endswith("NOTES.txt"))
-    documents = (item for path, text in files.items() if not path.endswith("NOTES.txt") for item in yaml.safe_load_all(text))
+    documents = (item for path, text in files.items() if not path.endswith("NOTES.txt") for item in yaml.load_all(text, Strict))
     return Rendered(notes, tuple(item for item in documents if item))
 
 

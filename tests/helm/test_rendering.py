@@ -7,43 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import helm_python
-import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
 
-from tests.helm.crds import SPECS
+from tests.helm.accepting import VERSIONS, check
 from tests.helm.rendering import CHART, NAMESPACE, RELEASE, ROOT, VALUES, Rendered, ci, containers, load, render
-
-VERSIONS = ("1.29", kubernetes_validate.latest_version())
-
-
-def workload(rendered: Rendered) -> dict[str, Any]:
-    """Return the patch of attach mode as the workload it is a patch of: the least that Kubernetes takes, with the patch in it."""
-    attach = rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-patch")
-    patch = yaml.safe_load(attach["data"]["patch.yaml"])
-    spec = patch["spec"]["template"]["spec"]
-    # What the patch adds to the master's own container is merged by its name.
-    spec["containers"] = [{"image": "salt-master", **item} for item in spec["containers"]]
-    patch["spec"]["template"]["metadata"].setdefault("labels", {})["app"] = "salt-master"
-    patch["spec"] |= {"selector": {"matchLabels": {"app": "salt-master"}}, "serviceName": "salt-master"}
-    return {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "salt-master"}, **patch}
 
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
 def test_kubernetes_takes_every_object(path: Path) -> None:
-    values = load(path)
-    rendered = render(values)
-    objects = [*rendered.objects, *([workload(rendered)] if values.get("mode") == "attach" else [])]
-
-    assert len(objects) > 3
-    for item in objects:
-        own = SPECS.get(f"{item['apiVersion']} {item['kind']}")
-        if own is not None:
-            jsonschema.validate(item["spec"], own)
-            continue
-        for version in VERSIONS:
-            kubernetes_validate.validate(item, version, strict=True)
+    assert len(check(render(load(path)))) > 3
 
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
@@ -260,6 +234,31 @@ def test_a_changed_setting_starts_the_pod_anew() -> None:
     assert checksums({}) == before
     assert checksums({"config": {"log": {"level": "debug"}}})["checksum/config"] != before["checksum/config"]
     assert checksums({"master": {"config": {"worker_threads": 7}}})["checksum/master"] != before["checksum/master"]
+
+
+def test_labels_and_annotations_that_meet_are_there_once_and_the_closest_wins() -> None:
+    def of(values: dict[str, Any]) -> dict[str, Any]:
+        metadata: dict[str, Any] = render(values).of("StatefulSet")["spec"]["template"]["metadata"]
+        return metadata
+
+    common = {"team": "all", "app.kubernetes.io/part-of": "salt"}
+    pod = of({"commonLabels": common, "podLabels": {"team": "pod"}, "podAnnotations": {"kubectl.kubernetes.io/default-container": "salt-master", "a": "b"}})
+    monitor = render({"commonLabels": common, "metrics": {"serviceMonitor": {"enabled": True, "labels": {"team": "monitor"}}}}).of("ServiceMonitor")
+
+    assert pod["labels"]["team"] == "pod"
+    assert pod["labels"]["app.kubernetes.io/part-of"] == "salt"
+    assert pod["annotations"]["kubectl.kubernetes.io/default-container"] == "salt-master"
+    assert of({"podAnnotations": {"checksum/config": "x"}})["annotations"]["checksum/config"] == of({})["annotations"]["checksum/config"]
+    assert monitor["metadata"]["labels"]["team"] == "monitor"
+
+
+def test_a_name_that_looks_like_a_number_stays_a_name() -> None:
+    rendered = render({"fullnameOverride": "1", "auth": {"existingSecret": "true"}, "commonLabels": {"year": "2026"}}, release="42")
+    pod = rendered.of("StatefulSet")["spec"]["template"]
+
+    assert rendered.of("StatefulSet")["metadata"]["name"] == "1"
+    assert pod["metadata"]["labels"]["app.kubernetes.io/instance"] == "42"
+    assert next(volume for volume in pod["spec"]["volumes"] if volume["name"] == "auth")["secret"]["secretName"] == "true"
 
 
 def test_the_master_is_asked_at_the_port_that_it_has() -> None:

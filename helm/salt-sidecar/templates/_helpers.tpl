@@ -23,36 +23,37 @@
 {{- if eq .Values.mode "attach" -}}
 {{- toYaml .Values.attach.selectorLabels -}}
 {{- else -}}
-app.kubernetes.io/name: {{ include "sidecar.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "sidecar.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: server
 {{- end -}}
 {{- end -}}
 
+{{/* Labels of an object: dict "root" $ "labels" {} "component" "metrics"; what is said closer to it wins, and no key is there twice. */}}
 {{- define "sidecar.labels" -}}
-app.kubernetes.io/name: {{ include "sidecar.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict
+  "app.kubernetes.io/name" (include "sidecar.name" .root)
+  "app.kubernetes.io/instance" .root.Release.Name
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name (.root.Chart.Version | replace "+" "_"))
+-}}
+{{- with .component }}{{ $_ := set $own "app.kubernetes.io/component" . }}{{ end -}}
+{{- merge (dict) (.labels | default dict) (.root.Values.commonLabels | default dict) $own | toYaml -}}
 {{- end -}}
 
-{{/* metadata of an object: dict "root" $ "suffix" "-metrics" "labels" {} "annotations" {} "component" "metrics" */}}
+{{/* Annotations of the pod: dict "root" $ "own" {}; what the values say wins, except over checksums. */}}
+{{- define "sidecar.podAnnotations" -}}
+{{- tpl (merge (include "sidecar.checksums" .root | fromYaml) (.root.Values.podAnnotations | default dict) .own | toYaml) .root -}}
+{{- end -}}
+
+{{/* metadata of an object: dict "root" $ "suffix" "-metrics" (or "name" "...") "labels" {} "annotations" {} "component" "metrics" */}}
 {{- define "sidecar.metadata" -}}
-name: {{ include "sidecar.fullname" .root }}{{ .suffix }}
-namespace: {{ include "sidecar.namespace" .root }}
+name: {{ .name | default (print (include "sidecar.fullname" .root) .suffix) | quote }}
+namespace: {{ include "sidecar.namespace" .root | quote }}
 labels:
-  {{- include "sidecar.labels" .root | nindent 2 }}
-  {{- with .component }}
-  app.kubernetes.io/component: {{ . }}
-  {{- end }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- with merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+  {{- include "sidecar.labels" . | nindent 2 }}
+{{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- tpl (toYaml .) $.root | nindent 2 }}
 {{- end }}

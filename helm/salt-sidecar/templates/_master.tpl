@@ -118,7 +118,7 @@ volumeMounts:
 {{- if .Values.master.existingConfigMap }}
 - name: master-extra
   configMap:
-    name: {{ .Values.master.existingConfigMap }}
+    name: {{ .Values.master.existingConfigMap | quote }}
 {{- end }}
 - name: master-secret
   emptyDir:
@@ -133,22 +133,22 @@ volumeMounts:
 {{- if .existingSecret }}
 - name: keys
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: 0440
     items:
-      - key: {{ .privateKey }}
+      - key: {{ .privateKey | quote }}
         path: master.pem
-      - key: {{ .publicKey }}
+      - key: {{ .publicKey | quote }}
         path: master.pub
 {{- end }}
 {{- end }}
 {{- if include "sidecar.usesSharedSecret" . }}
 - name: auth
   secret:
-    secretName: {{ include "sidecar.authSecret" . }}
+    secretName: {{ include "sidecar.authSecret" . | quote }}
     defaultMode: 0440
     items:
-      - key: {{ include "sidecar.authKey" . }}
+      - key: {{ include "sidecar.authKey" . | quote }}
         path: sharedsecret
 {{- end }}
 {{- range $name, $claim := omit .Values.master.persistence "whenDeleted" }}
@@ -158,7 +158,7 @@ volumeMounts:
 {{- else if $claim.existingClaim }}
 - name: {{ $name }}
   persistentVolumeClaim:
-    claimName: {{ $claim.existingClaim }}
+    claimName: {{ $claim.existingClaim | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -177,11 +177,11 @@ volumeMounts:
     accessModes:
       {{- toYaml $claim.accessModes | nindent 6 }}
     {{- with $claim.storageClass }}
-    storageClassName: {{ . }}
+    storageClassName: {{ . | quote }}
     {{- end }}
     resources:
       requests:
-        storage: {{ $claim.size }}
+        storage: {{ $claim.size | quote }}
 {{- end }}
 {{- end }}
 {{- end -}}

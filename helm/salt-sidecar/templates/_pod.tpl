@@ -30,7 +30,7 @@ args:
   {{- end }}
 env:
   - name: SALT_MASTER_CONFIG
-    value: {{ include "sidecar.masterConfigPath" . }}
+    value: {{ include "sidecar.masterConfigPath" . | quote }}
   - name: SIDECAR_CONFIG
     value: /etc/salt-sidecar/config/sidecar.yaml
   {{- with .Values.extraEnv }}
@@ -65,16 +65,16 @@ volumeMounts:
   - name: salt-sidecar-config
     mountPath: /etc/salt-sidecar/config
     readOnly: true
-  - name: {{ include "sidecar.masterConfigVolume" . }}
-    mountPath: {{ dir (include "sidecar.masterConfigPath" .) }}
+  - name: {{ include "sidecar.masterConfigVolume" . | quote }}
+    mountPath: {{ dir (include "sidecar.masterConfigPath" .) | quote }}
     readOnly: true
   {{- if and (eq .Values.mode "bundled") .Values.master.existingConfigMap }}
   - name: master-extra
     mountPath: /etc/salt/conf.d/extra
     readOnly: true
   {{- end }}
-  - name: {{ include "sidecar.sockVolume" . }}
-    mountPath: {{ ternary .Values.attach.sock.mountPath "/var/run/salt" (eq .Values.mode "attach") }}
+  - name: {{ include "sidecar.sockVolume" . | quote }}
+    mountPath: {{ ternary .Values.attach.sock.mountPath "/var/run/salt" (eq .Values.mode "attach") | quote }}
     readOnly: true
   {{- if eq .Values.mode "bundled" }}
   {{- /* Who has a key, for salt_minion_keys; the master's own key is beside these folders, and not here. */}}
@@ -179,10 +179,10 @@ volumeMounts:
 {{- if .existingSecret }}
 - name: salt-sidecar-ops-token
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
-      - key: {{ .secretKey }}
+      - key: {{ .secretKey | quote }}
         path: token
 {{- end }}
 {{- end }}
@@ -192,7 +192,7 @@ volumeMounts:
 {{- define "sidecar.volumes" -}}
 - name: salt-sidecar-config
   configMap:
-    name: {{ include "sidecar.configMap" . }}
+    name: {{ include "sidecar.configMap" . | quote }}
 # Bodies on their way, with the credentials in them; it counts as the container's memory.
 - name: salt-sidecar-tmp
   emptyDir:
@@ -202,24 +202,24 @@ volumeMounts:
 - name: salt-sidecar-jobs
   {{- if .Values.jobs.persistence.enabled }}
   persistentVolumeClaim:
-    claimName: {{ include "sidecar.jobsClaim" . }}
+    claimName: {{ include "sidecar.jobsClaim" . | quote }}
   {{- else }}
   emptyDir: {}
   {{- end }}
 {{- if .Values.secretFiles }}
 - name: salt-sidecar-secrets
   secret:
-    secretName: {{ .Values.secretFiles }}
+    secretName: {{ .Values.secretFiles | quote }}
     defaultMode: {{ include "sidecar.secretMode" $ }}
 {{- end }}
 {{- with .Values.jobs.database }}
 {{- if .url }}
 - name: salt-sidecar-database
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
-      - key: {{ .secretKey }}
+      - key: {{ .secretKey | quote }}
         path: password
 {{- end }}
 {{- end }}
@@ -227,10 +227,10 @@ volumeMounts:
 {{- if .urls }}
 - name: salt-sidecar-notify
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
-      - key: {{ .secretKey }}
+      - key: {{ .secretKey | quote }}
         path: secret
 {{- end }}
 {{- end }}
@@ -252,12 +252,12 @@ volumeMounts:
     sizeLimit: 256Mi
 - name: salt-sidecar-tls
   secret:
-    secretName: {{ include "sidecar.tlsSecret" . }}
+    secretName: {{ include "sidecar.tlsSecret" . | quote }}
     defaultMode: {{ include "sidecar.secretMode" $ }}
 {{- if .Values.tls.clientCASecret }}
 - name: salt-sidecar-client-ca
   secret:
-    secretName: {{ .Values.tls.clientCASecret }}
+    secretName: {{ .Values.tls.clientCASecret | quote }}
     defaultMode: {{ include "sidecar.secretMode" $ }}
 {{- end }}
 {{- end }}
@@ -298,10 +298,10 @@ topologySpreadConstraints:
   {{- tpl (toYaml .) $ | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with .Values.hostAliases }}
 hostAliases:
