@@ -43,8 +43,8 @@ def check(rendered: Rendered, versions: Sequence[str] = VERSIONS) -> list[dict[s
         else:
             for version in versions:
                 kubernetes_validate.validate(item, version, strict=True)
+            _check_below(item)
         assert SUBDOMAIN.match(item["metadata"]["name"]), item["metadata"]["name"]
-        _check_below(item)
     return objects
 
 

@@ -90,13 +90,13 @@ volumeMounts:
   {{- with .Values.identities.key }}
   {{- if .existingSecret }}
   secret:
-    secretName: {{ .existingSecret }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: {{ include "sidecar.secretMode" $ }}
     items:
-      - key: {{ .secretKey }}
+      - key: {{ .secretKey | quote }}
         path: identity.pem
       {{- if .nextSecretKey }}
-      - key: {{ .nextSecretKey }}
+      - key: {{ .nextSecretKey | quote }}
         path: next.pem
       {{- end }}
   {{- else }}
