@@ -103,7 +103,7 @@ JOBS = Row(
             "Failing functions",
             "cps",
             "The ten functions with the most returns that say the job failed.",
-            (Query('topk(10, sum by (function) (rate(salt_job_returns_total{@,result="failure"}[$__rate_interval])))', "{{function}}"),),
+            (Query('topk(10, sum by (function) (rate(salt_job_returns_total{@,result="failure"}[$__rate_interval])) > 0)', "{{function}}"),),
         ),
     ),
 )
