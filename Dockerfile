@@ -7,13 +7,15 @@
 # further below a folder of its own (/base, /extras, /app), dates it, and COPY lays that folder over `/`: folders inside of it keep their date, while the
 # folder that a COPY names as its target is dated with the hour. Where a RUN of the images installs packages, requirements/image/settle does the rest.
 
-# Renew both halves: docker buildx imagetools inspect python:3.11-slim-bookworm
-ARG PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
+# Renew it: docker buildx imagetools inspect python:3.13-slim-trixie. The digest is that of the index of all architectures. Another base image has another
+# digest, or none: give both arguments, because both are labels.
+ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie
+ARG PYTHON_DIGEST=sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 ARG VERSION=0.1.0
 # One of the lock files' releases, requirements/runtime-*.txt: that of the master.
 ARG SALT_VERSION=3008.3
 
-FROM ${PYTHON_IMAGE} AS build
+FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@}${PYTHON_DIGEST} AS build
 WORKDIR /src
 # Versions are the base image's release; nothing of this stage but the environment goes further. Python's headers are in /usr/local in the
 # official image, and come with python3-dev elsewhere.
@@ -79,7 +81,7 @@ RUN --mount=type=cache,target=/root/.cache \
     && find /app -name uv_cache.json -delete && sed -i /uv_cache.json/d /app/opt/venv/lib/python3*/site-packages/salt_sidecar-*.dist-info/RECORD \
     && find /app -exec touch --no-dereference --date=1980-01-01Z {} +
 
-FROM ${PYTHON_IMAGE} AS runtime
+FROM ${PYTHON_IMAGE}${PYTHON_DIGEST:+@}${PYTHON_DIGEST} AS runtime
 COPY --from=build /base/ /
 # The same uid and gid as the official Salt packages' images; Salt asks /etc/passwd for its name. Volumes are mounted at these folders, and a new
 # named volume takes their owner.
@@ -101,6 +103,8 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     PYTHONUNBUFFERED=1
 STOPSIGNAL SIGTERM
 WORKDIR /tmp
+ARG PYTHON_IMAGE
+ARG PYTHON_DIGEST
 ARG VERSION
 ARG SALT_VERSION
 # Of the commit: `make image` knows them, and without it they are empty.
@@ -114,7 +118,8 @@ LABEL org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.source="${SOURCE_URL}" \
       org.opencontainers.image.url="${SOURCE_URL}" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+      org.opencontainers.image.base.digest="${PYTHON_DIGEST}" \
       salt.version="${SALT_VERSION}"
 
 FROM runtime AS salt

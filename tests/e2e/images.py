@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from service import __version__
-from tests.e2e import standins
+from tests.e2e import registry, standins
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import eventually, require, run
@@ -48,10 +47,12 @@ def lint(report: Report) -> None:
 
 def build(engine: Engine, report: Report) -> None:
     """Build both images as documented, on the stand-in base."""
-    report.found("base image", f"{standins.BASE}, {standins.base(engine)}")
-    report.found("Prometheus, nginx, PostgreSQL, slapd, systemd", standins.others(engine))
+    for tag in standins.SUITES:
+        report.found("base image", f"{tag}, {standins.base(engine, tag)}")
+    report.found("Prometheus, nginx, PostgreSQL, slapd, systemd, a registry", standins.others(engine))
+    registry.start(engine)
     began = time.monotonic()
-    words = (f"DOCKER={engine.client}", f"SOURCE_URL={SOURCE_URL}", f"BUILD_ARGS=--build-arg PYTHON_IMAGE={standins.BASE}")
+    words = (f"DOCKER={engine.client}", f"SOURCE_URL={SOURCE_URL}", f"BUILD_ARGS={' '.join(registry.base(engine).arguments)}")
     run("make", "image", *words, environ=engine.environ, cwd=ROOT, timeout=2400)
     report.found("make image", f"{time.monotonic() - began:.0f} s")
     for tag in (SALT, SIDECAR):
@@ -119,7 +120,8 @@ def _health_check_is_cheap(engine: Engine, name: str, report: Report) -> None:
     """Show that the health check imports nothing but Python's own modules, and what it costs."""
     imported = _imported(engine, name, "-m service health")
     # The base image may have hooks of its own, which every program imports.
-    foreign = imported - sys.stdlib_module_names - {"service"} - _imported(engine, name, "-c pass")
+    own = set(engine.docker("exec", name, "python3", "-c", "import sys; print(*sys.stdlib_module_names)").split())
+    foreign = imported - own - {"service"} - _imported(engine, name, "-c pass")
     require("argparse" in imported and not foreign, f"the health check imports {foreign}")
     measured = "import resource, subprocess; subprocess.run(['salt-sidecar', 'health']); print(sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]))"
     seconds = engine.docker("exec", name, "python3", "-c", measured).splitlines()[-1]

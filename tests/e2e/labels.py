@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 from service import __version__
-from tests.e2e import images, standins
+from tests.e2e import images, registry, standins
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import require, run
@@ -23,7 +23,10 @@ def labelled(engine: Engine, report: Report) -> None:
     commit = run("git", "rev-parse", "HEAD", cwd=images.ROOT).strip()
     commit += "-dirty" if run("git", "status", "--porcelain", cwd=images.ROOT) else ""
     made = dt.datetime.fromtimestamp(int(run("git", "log", "-1", "--format=%ct", cwd=images.ROOT)), dt.timezone.utc)
+    base = registry.base(engine)
+    below = images.inspect(engine, f"{base.name.rpartition(':')[0]}@{base.digest}").facts["RootFS"]["Layers"]
     for tag in (images.SIDECAR, images.SALT):
+        require(images.inspect(engine, tag).facts["RootFS"]["Layers"][: len(below)] == below, f"{tag} is not on {base}")
         labels = images.inspect(engine, tag).facts["Config"]["Labels"]
         inside = images.in_image(engine, tag, "python -c 'import importlib.metadata as m; print(m.version(\"salt\"))'").strip()
         wanted = {
@@ -33,11 +36,16 @@ def labelled(engine: Engine, report: Report) -> None:
             f"{PREFIX}created": f"{made:%Y-%m-%dT%H:%M:%SZ}",
             f"{PREFIX}source": images.SOURCE_URL,
             f"{PREFIX}url": images.SOURCE_URL,
+            f"{PREFIX}base.name": base.name,
+            f"{PREFIX}base.digest": base.digest,
             "salt.version": inside,
         }
         require({name: labels.get(name) for name in wanted} == wanted, f"{tag} is labelled {labels}, wanted {wanted}")
         require(all(labels.values()), f"{tag} has an empty label: {labels}")
-    report.found("labels", f"version {__version__}, Salt {inside}, revision {commit[:12]}, created {made:%Y-%m-%d %H:%M:%S}, source, url")
+    report.found(
+        "labels",
+        f"version {__version__}, Salt {inside}, revision {commit[:12]}, created {made:%Y-%m-%d %H:%M:%S}, source, url, base {base.name} {base.digest[:19]}",
+    )
 
 
 def undated(engine: Engine, report: Report) -> None:
@@ -57,7 +65,7 @@ def built_again(engine: Engine, report: Report) -> None:
     """Build the sidecar once more, from our own source on: the layers are the same."""
     again = "salt-sidecar:again"
     # The same version in other words: the builder has not done that step yet, but for everything before it.
-    arguments = f"--build-arg PYTHON_IMAGE={standins.BASE} --build-arg VERSION={__version__}.0 --target sidecar --tag {again}"
+    arguments = f"{' '.join(registry.base(engine).arguments)} --build-arg VERSION={__version__}.0 --target sidecar --tag {again}"
     said = run("sh", "-c", f"{engine.client} build {arguments} {images.ROOT} 2>&1", environ=engine.environ, timeout=1200)
     require("Successfully built /wheels/salt_sidecar" in said, f"the builder did not build us again: {said[-3000:]}")
     before, after = (images.inspect(engine, tag).facts["RootFS"]["Layers"] for tag in (images.SIDECAR, again))
@@ -68,8 +76,7 @@ def built_again(engine: Engine, report: Report) -> None:
 def with_git(engine: Engine, report: Report) -> None:
     """Build the master's image once more, with git, as documented."""
     tag = "salt:with-git"
-    arguments = f"--build-arg PYTHON_IMAGE={standins.BASE} --build-arg MASTER_PACKAGES=git"
-    engine.docker("build", *arguments.split(), "--target", "salt", "--tag", tag, images.ROOT, timeout=1200)
+    engine.docker("build", *registry.base(engine).arguments, "--build-arg=MASTER_PACKAGES=git", "--target", "salt", "--tag", tag, images.ROOT, timeout=1200)
     said = images.in_image(engine, tag, "git --version").strip()
     more = images.inspect(engine, tag).facts["Size"] - images.inspect(engine, images.SALT).facts["Size"]
     report.found("MASTER_PACKAGES=git", f"{said}, {more / 1e6:.0f} MB more")

@@ -1,4 +1,4 @@
-"""Images that stand in for a registry's: a Python base and fresh machines out of Debian's archive; Prometheus, Alertmanager, nginx, PostgreSQL and an LDAP server on the base."""
+"""Images that stand in for a registry's: Python bases and fresh machines out of Debian's archive; Prometheus, Alertmanager, nginx, PostgreSQL and more on a base."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from tests.e2e.engine import Engine
 from tests.e2e.shell import run
 
 HERE = Path(__file__).parent
-BASE = "standin/python:3.11-slim-bookworm"
+BASE = "standin/python:3.13-slim-trixie"
+# The other stand-ins are on it: Debian 13's systemd does not boot on a machine with the first version of cgroups.
+OLDER_BASE = "standin/python:3.11-slim-bookworm"
+SUITES = {BASE: "trixie", OLDER_BASE: "bookworm"}
 PROMETHEUS = "standin/prometheus:debian"
 ALERTMANAGER = "standin/alertmanager:debian"
 NGINX = "standin/nginx:debian"
 POSTGRES = "standin/postgres:debian"
 SLAPD = "standin/slapd:debian"
 SYSTEMD = "standin/systemd:debian"
-DEBIAN = "bookworm"
+REGISTRY = "standin/registry:debian"
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
 NEWCOMER, NEWCOMER_UID = "newcomer", 1000
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
@@ -35,13 +38,13 @@ def cache() -> Path:
     return folder
 
 
-def base(engine: Engine) -> str:
-    """Have the base image in the engine; return where it came from."""
-    tar = cache() / f"base-{_mark(Path(__file__))}.tar"
+def base(engine: Engine, tag: str) -> str:
+    """Have a base image in the engine; return where it came from."""
+    tar = cache() / f"base-{SUITES[tag]}-{_mark(Path(__file__))}.tar"
     cached = tar.exists()
     if not cached:
-        _bootstrap(engine.work / "rootfs", tar, DEBIAN, PACKAGES, "ln -s python3 /usr/bin/python")
-    _import(engine, tar, BASE, 'CMD ["python3"]')
+        _bootstrap(engine.work / "rootfs", tar, SUITES[tag], PACKAGES, "ln -s python3 /usr/bin/python")
+    _import(engine, tar, tag, 'CMD ["python3"]')
     return "cached" if cached else "from Debian's archive"
 
 
@@ -58,15 +61,15 @@ def fresh_tag(suite: str) -> str:
 
 
 def others(engine: Engine) -> str:
-    """Have the images of Prometheus, Alertmanager, nginx, PostgreSQL, slapd and systemd in the engine; return where they came from."""
+    """Have the images of Prometheus, Alertmanager, nginx, PostgreSQL, slapd, systemd and a registry in the engine; return where they came from."""
     tar = cache() / f"others-{_mark(Path(__file__), *(HERE / 'standins' / name for name in ('Dockerfile', 'postgres')))}.tar"
     if tar.exists():
         engine.docker("load", "--input", tar)
         return "cached"
-    images = (PROMETHEUS, ALERTMANAGER, NGINX, POSTGRES, SLAPD, SYSTEMD)
+    images = (PROMETHEUS, ALERTMANAGER, NGINX, POSTGRES, SLAPD, SYSTEMD, REGISTRY)
     for tag in images:
         target = tag.removeprefix("standin/").removesuffix(":debian")
-        engine.docker("build", "--build-arg", f"BASE={BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
+        engine.docker("build", "--build-arg", f"BASE={OLDER_BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
     engine.docker("save", "--output", f"{tar}.part", *images)
     Path(f"{tar}.part").rename(tar)
     return "from Debian's archive"

@@ -9,11 +9,13 @@ from pathlib import Path
 from tests.documented.commands import blocks, read
 from tests.e2e import standins
 from tests.e2e.engine import Engine
-from tests.e2e.images import ROOT, SALT
+from tests.e2e.images import ROOT
 from tests.e2e.shell import StepFailed, eventually
 
 NAME = "packaged"
 IMAGE = "standin/packaged:salt"
+# Our Dockerfile's environment, for the machine's Python.
+SALT = "standin/packaged:environment"
 PAGE = "docs/install-package.md"
 DIST = "/root/dist"
 # systemd mounts; Docker's seccomp and AppArmor profiles forbid it. SYS_PTRACE looks into the mounts of other users' processes. Not --privileged,
@@ -36,6 +38,8 @@ class Machine:
 
     def start(self, dist: Path) -> None:
         """Build the image, boot it, copy dist/ to it, and start master and minion."""
+        older = ("--build-arg", f"PYTHON_IMAGE={standins.OLDER_BASE}", "--build-arg", "PYTHON_DIGEST=")
+        self._engine.docker("build", *older, "--target", "build", "--tag", SALT, ROOT, timeout=1200)
         arguments = (f"SALT={SALT}", f"SYSTEMD={standins.SYSTEMD}")
         folder = standins.HERE / "standins" / "packaged"
         self._engine.docker("build", *(f"--build-arg={argument}" for argument in arguments), "--tag", IMAGE, folder, timeout=600)
