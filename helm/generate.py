@@ -81,9 +81,9 @@ def schema_of(values: list[Value]) -> dict[str, Any]:
     """Return the schema of all values; what is not named is refused at every level."""
     shapes = json.loads((ROOT / "helm" / "shapes.json").read_text(encoding="utf-8"))
     settings, parts = settings_schema()
-    # Helm puts `global` into every chart's values when it is a part of another one.
+    # Helm puts `global` into every chart's values when it is a part of another one, with whatever others read there.
     top = _object(values)
-    top["properties"]["global"] = {"type": "object", "description": "For charts above this one; not read."}
+    top["properties"]["global"]["additionalProperties"] = True
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "salt-sidecar", **top, "$defs": {**shapes, **parts, "settings": settings}}
 
 

@@ -50,7 +50,7 @@ app.kubernetes.io/component: server
 {{/* metadata of an object: dict "root" $ "suffix" "-metrics" (or "name" "...") "labels" {} "annotations" {} "component" "metrics" */}}
 {{- define "sidecar.metadata" -}}
 name: {{ .name | default (print (include "sidecar.fullname" .root) .suffix) | quote }}
-namespace: {{ include "sidecar.namespace" .root | quote }}
+namespace: {{ .namespace | default (include "sidecar.namespace" .root) | quote }}
 labels:
   {{- include "sidecar.labels" . | nindent 2 }}
 {{- with merge (dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
@@ -69,7 +69,7 @@ annotations:
 
 {{/* An image reference: dict "image" {...} "root" $ */}}
 {{- define "sidecar.image" -}}
-{{- with .image.registry }}{{ . }}/{{ end -}}
+{{- with .image.registry | default .root.Values.global.imageRegistry }}{{ . }}/{{ end -}}
 {{ .image.repository }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .image.tag }}{{ end -}}
 {{- end -}}

@@ -163,12 +163,28 @@ volumeMounts:
 {{- end }}
 {{- end -}}
 
+{{/* Which volume a claim binds to, if it says so. */}}
+{{- define "sidecar.claimedVolume" -}}
+{{- with .volumeName }}
+volumeName: {{ . | quote }}
+{{- end }}
+{{- with .selector }}
+selector:
+  matchLabels:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end -}}
+
 {{/* The claims that the StatefulSet makes. */}}
 {{- define "sidecar.claims" -}}
 {{- range $name, $claim := omit .Values.master.persistence "whenDeleted" }}
 {{- if and $claim.enabled (not $claim.existingClaim) }}
 - metadata:
     name: {{ $name }}
+    {{- with $claim.labels }}
+    labels:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
     {{- with $claim.annotations }}
     annotations:
       {{- toYaml . | nindent 6 }}
@@ -182,6 +198,7 @@ volumeMounts:
     resources:
       requests:
         storage: {{ $claim.size | quote }}
+    {{- include "sidecar.claimedVolume" $claim | nindent 4 }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -119,7 +119,8 @@ volumeMounts:
 
 {{- define "sidecar.tlsContainer" -}}
 name: tls
-image: {{ .Values.tls.image }}
+image: {{ include "sidecar.image" (dict "image" .Values.tls.image "root" .) }}
+imagePullPolicy: {{ .Values.tls.image.pullPolicy }}
 command:
   - sh
   - /etc/nginx/scripts/serve-tls.sh
