@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,8 +19,8 @@ from service.observe.metrics.families import Families, UnderWay
 from service.observe.metrics.v1_metrics import V1Metrics
 
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-# UUIDs and the ids of proxies are no longer; tokens, which a caller might send as an id, are. OpenMetrics allows 128 characters in all.
-_LONGEST_ID_SHOWN = 40
+# What could be a token, which a caller might send as an id, is none of these: Salt's are hexadecimal digits alone, others are longer than a UUID.
+_SHOWN_ID = re.compile(r"(?![0-9a-fA-F]{16,}\Z)[\w.-]{1,40}")
 _CODES = ("200", "400", "401", "404", "405", "406", "413", "429", "500", "503", "504")
 
 
@@ -355,7 +356,7 @@ class Metrics:
 
 def _exemplar(request_id: str, trace_id: str | None) -> dict[str, str] | None:
     """Return the ids under which the log and the traces tell of a request."""
-    ids = {"trace_id": trace_id, "request_id": request_id if len(request_id) <= _LONGEST_ID_SHOWN else None}
+    ids = {"trace_id": trace_id, "request_id": request_id if _SHOWN_ID.fullmatch(request_id) else None}
     return {name: value for name, value in ids.items() if value} or None
 
 
