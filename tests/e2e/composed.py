@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tests.e2e import documented, monitored, operated, shared
+from tests.e2e import documented, monitored, operated, registry, shared
 from tests.e2e.engine import Engine
 from tests.e2e.load import HONEST, Api, Load
 from tests.e2e.report import Report
@@ -26,6 +26,8 @@ CONFINED = ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPriv
 
 def everything(engine: Engine, report: Report) -> None:
     """Run the profiles one after the other on one project; take it down whatever happens."""
+    # What is left afterwards is looked at, and nothing but Compose's may be there.
+    registry.stop(engine)
     secrets = certificates(engine.work / "certificates")
     stack = Stack(
         engine, "demo", TLS_CERTIFICATE_FILE=str(secrets["server.crt"]), TLS_KEY_FILE=str(secrets["server.key"]), TLS_CLIENT_CA_FILE=str(secrets["ca.crt"])

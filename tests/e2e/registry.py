@@ -27,12 +27,17 @@ class Base:
 
 
 def start(engine: Engine) -> None:
-    """Start it, and put the base image there; the engine's end is its end."""
+    """Start it, and put the base image there."""
     engine.docker("run", "--detach", f"--name={NAME}", "--publish=127.0.0.1::5000", standins.REGISTRY)
     address = engine.docker("port", NAME, "5000/tcp").split()[0]
     name = f"{address}/{standins.BASE.partition('/')[2]}"
     engine.docker("tag", standins.BASE, name)
     eventually("the registry takes the base image", lambda: _pushed(engine, name))
+
+
+def stop(engine: Engine) -> None:
+    """End it, if it is there; from then on nothing is built on the base any more."""
+    engine.docker("rm", "--force", NAME, ok=(0, 1))
 
 
 def base(engine: Engine) -> Base:
