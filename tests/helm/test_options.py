@@ -64,3 +64,22 @@ def test_claims_bind_to_the_volume_that_is_named() -> None:
         assert one["metadata"]["labels"]["tier"] == "gold"
         assert one["spec"]["selector"] == {"matchLabels": {"disk": "ssd"}}
         assert one["spec"]["volumeName"] == "pv-7"
+
+
+def test_once_somebody_is_named_nobody_else_gets_in() -> None:
+    caller = {"podSelector": {"matchLabels": {"app": "pipeline"}}}
+
+    def ingress(**values: Any) -> dict[Any, Any]:
+        rendered = render({"networkPolicy": values})
+        check(rendered)
+        return {tuple(port["port"] for port in rule["ports"]): rule.get("from") for rule in rendered.of("NetworkPolicy")["spec"]["ingress"]}
+
+    only_minions = {(4505, 4506): [caller]}
+    named = ingress(apiFrom=[caller])
+
+    assert ingress() == {("api",): None, ("ops",): None, (4505, 4506): None}
+    assert set(named) == {("api",), ("ops",)}
+    assert named["api",][0] == caller
+    assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in (named["api",][1], *named["ops",])] == ["test", "test"]
+    without_test = render({"networkPolicy": {"minionsFrom": [caller]}, "tests": {"enabled": False}}).of("NetworkPolicy")["spec"]["ingress"]
+    assert {tuple(port["port"] for port in rule["ports"]): rule["from"] for rule in without_test} == only_minions
