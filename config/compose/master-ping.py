@@ -1,7 +1,8 @@
-"""Ends well if the salt-master answers a ping, as it does to anybody: master-ping.py [PORT]. Without Salt, whose import costs seconds."""
+"""Ends well if the salt-master answers a ping, as it does to anybody: master-ping.py [PORT]; POD_IP is its address, if not loopback. Without Salt, whose import costs seconds."""
 
 from __future__ import annotations
 
+import os
 import sys
 
 import msgpack
@@ -17,7 +18,7 @@ def main(port: str = "4506") -> None:
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.linger = 0
         socket.rcvtimeo = ANSWER_MILLISECONDS
-        socket.connect(f"tcp://127.0.0.1:{port}")
+        socket.connect(f"tcp://{os.environ.get('POD_IP', '127.0.0.1')}:{port}")
         socket.send(msgpack.packb({"enc": "clear", "load": PING, "version": VERSION}))
         try:
             answer = msgpack.unpackb(socket.recv())

@@ -69,7 +69,7 @@ HOOKS = "https://ci.example.org/hooks/"
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"replicas": 2}, "replicas: 2 masters"),
+        ({"replicas": 2}, "replicas: 2 masters are a Salt master cluster, for which"),
         ({"kubeVersion": "1.28.4"}, "kubeVersion: 1.28.4 is older than 1.29"),
         ({"terminationGracePeriodSeconds": 44}, "terminationGracePeriodSeconds: 44 would kill"),
         ({"config": {"drain": {"drain_seconds": 50.5}}}, "asks for at least 66"),

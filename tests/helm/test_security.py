@@ -74,8 +74,9 @@ def test_secrets_reach_the_master_and_not_the_sidecar() -> None:
 
 @pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
 def test_the_sidecar_sees_who_has_a_key_and_never_the_masters_own(path: Path) -> None:
-    folders = ["master/minions", "master/minions_pre", "master/minions_rejected", "master/minions_denied"]
     rendered = render(load(path))
+    owner = "cluster" if "cluster" in load(path) else "master"
+    folders = [f"{owner}/{state}" for state in ("minions", "minions_pre", "minions_rejected", "minions_denied")]
     bundled = "StatefulSet" in rendered.kinds()
     for pod in rendered.pods():
         for sidecar in (container for container in containers(pod) if container["name"] == "salt-sidecar"):

@@ -56,7 +56,7 @@
 {{- with $logins -}}
 {{- $_ := set $own "external_auth" . -}}
 {{- end -}}
-{{- toYaml (merge (deepCopy .Values.master.config) $own) -}}
+{{- toYaml (merge (deepCopy .Values.master.config) (include "sidecar.clusterConfig" . | fromYaml) $own) -}}
 {{- end -}}
 
 {{- define "sidecar.scripts" -}}

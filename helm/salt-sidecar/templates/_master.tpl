@@ -22,6 +22,11 @@
   mountPath: /etc/salt/pki
 - name: cache
   mountPath: /var/cache/salt
+{{- if include "sidecar.clustered" . }}
+# What probes look at is each master's own, in the cache that all share.
+- name: health
+  mountPath: /var/cache/salt/master/health
+{{- end }}
 - name: run
   mountPath: /var/run/salt
 - name: master-tmp
@@ -32,7 +37,13 @@
 name: prepare
 image: {{ include "sidecar.image" (dict "image" .Values.master.image "root" .) }}
 imagePullPolicy: {{ .Values.master.image.pullPolicy }}
+{{- if include "sidecar.clustered" . }}
+command: [sh, -c, {{ printf "sh /etc/salt/scripts/prepare.sh && exec sh /etc/salt/scripts/cluster.sh %s" (join " " .Values.cluster.addresses) | quote }}]
+env:
+  {{- include "sidecar.clusterEnv" . | nindent 2 }}
+{{- else }}
 command: [sh, /etc/salt/scripts/prepare.sh]
+{{- end }}
 resources:
   requests:
     cpu: 10m
@@ -49,6 +60,10 @@ volumeMounts:
     mountPath: /etc/salt/conf.d/secret
   - name: pki
     mountPath: /etc/salt/pki
+  {{- if include "sidecar.clustered" . }}
+  - name: cache
+    mountPath: /var/cache/salt
+  {{- end }}
   {{- if .Values.master.keys.existingSecret }}
   - name: keys
     mountPath: /secrets/keys
@@ -75,6 +90,7 @@ args:
 env:
   - name: SALT_CONFIG_DIR
     value: /etc/salt/config
+  {{- include "sidecar.clusterEnv" . | trim | nindent 2 }}
   {{- with .Values.master.extraEnv }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
@@ -85,6 +101,11 @@ ports:
   - name: ret
     containerPort: {{ .Values.master.ports.ret }}
     protocol: TCP
+  {{- if include "sidecar.clustered" . }}
+  - name: cluster
+    containerPort: {{ int .Values.cluster.port }}
+    protocol: TCP
+  {{- end }}
 {{- range $kind := list "startup" "liveness" "readiness" }}
 {{- with get $.Values.master.probes $kind }}
 {{ $kind }}Probe:
@@ -155,11 +176,15 @@ volumeMounts:
 {{- if not $claim.enabled }}
 - name: {{ $name }}
   emptyDir: {}
-{{- else if $claim.existingClaim }}
+{{- else if or $claim.existingClaim (include "sidecar.clustered" $) }}
 - name: {{ $name }}
   persistentVolumeClaim:
-    claimName: {{ $claim.existingClaim | quote }}
+    claimName: {{ include "sidecar.sharedClaim" (dict "root" $ "name" $name "claim" $claim) | quote }}
 {{- end }}
+{{- end }}
+{{- if include "sidecar.clustered" . }}
+- name: health
+  emptyDir: {}
 {{- end }}
 {{- end -}}
 
@@ -178,7 +203,7 @@ selector:
 {{/* The claims that the StatefulSet makes. */}}
 {{- define "sidecar.claims" -}}
 {{- range $name, $claim := omit .Values.master.persistence "whenDeleted" }}
-{{- if and $claim.enabled (not $claim.existingClaim) }}
+{{- if and $claim.enabled (not $claim.existingClaim) (not (include "sidecar.clustered" $)) }}
 - metadata:
     name: {{ $name }}
     {{- with $claim.labels }}

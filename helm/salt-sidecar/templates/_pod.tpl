@@ -33,6 +33,11 @@ env:
     value: {{ include "sidecar.masterConfigPath" . | quote }}
   - name: SIDECAR_CONFIG
     value: /etc/salt-sidecar/config/sidecar.yaml
+  {{- with include "sidecar.clusterEnv" . | trim }}
+  {{- . | nindent 2 }}
+  - name: SIDECAR_MASTER_URI
+    value: tcp://$(POD_IP):{{ int $.Values.master.ports.ret }}
+  {{- end }}
   {{- with .Values.extraEnv }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
@@ -80,8 +85,8 @@ volumeMounts:
   {{- /* Who has a key, for salt_minion_keys; the master's own key is beside these folders, and not here. */}}
   {{- range $folder := list "minions" "minions_pre" "minions_rejected" "minions_denied" }}
   - name: pki
-    mountPath: /etc/salt/pki/master/{{ $folder }}
-    subPath: master/{{ $folder }}
+    mountPath: /etc/salt/pki/{{ include "sidecar.keys" $ }}/{{ $folder }}
+    subPath: {{ include "sidecar.keys" $ }}/{{ $folder }}
     readOnly: true
   {{- end }}
   {{- end }}
