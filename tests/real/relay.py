@@ -142,22 +142,25 @@ class Gate:
 
 
 class Cable:
-    """Stands before a port on loopback: passes on what its callers send, and what they are answered, until it is cut."""
+    """
+    Stands before a port of loopback: passes on what its callers send, and what they are answered, until it is cut.
 
-    def __init__(self, port: int) -> None:
-        self._to = ("127.0.0.1", port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    host: the address of the port, and its own. listens: its own port, 0 for any.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", listens: int = 0) -> None:
+        self._to = (host, port)
+        self._listener = socket.create_server((host, listens))
         self.port: int = self._listener.getsockname()[1]
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []  # guarded by _lock
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accept_at(self._listener)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        _break(self._listener)
-        self.cut()
+        self.sever()
 
     def cut(self) -> None:
         """Break every connection; new ones are passed on."""
@@ -166,15 +169,35 @@ class Cable:
         for end in ends:
             _break(end)
 
-    def _accept(self) -> None:
+    def sever(self) -> None:
+        """Break every connection, and let nobody in."""
+        _break(self._listener)
+        self.cut()
+
+    def mend(self) -> None:
+        """Let callers in again."""
+        self._listener = socket.create_server((self._to[0], self.port))
+        self._accept_at(self._listener)
+
+    def _accept_at(self, listener: socket.socket) -> None:
+        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                caller, _ = self._listener.accept()
-                server = socket.create_connection(self._to)
-                with self._lock:
-                    self._open += [caller, server]
-                for source, target in ((caller, server), (server, caller)):
-                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+                caller, _ = listener.accept()
+                self._connect(caller)
+
+    def _connect(self, caller: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._to)
+        except OSError:
+            _break(caller)
+            return
+        with self._lock:
+            self._open += [caller, server]
+        for source, target in ((caller, server), (server, caller)):
+            threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
 
 
 def _pass_on(source: socket.socket, target: socket.socket, wait: Callable[[], object] = bool) -> None:

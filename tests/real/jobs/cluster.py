@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from service.demo.embedded import EmbeddedSalt, StartFailed
 from service.demo.ports import free_ports
 from service.demo.processes import WhileNeeded
 from tests.real.jobs.pipeline import USERS
+from tests.real.relay import Cable
 
 # `ci` may end jobs too.
 CLUSTER_USERS = {**USERS, "ci": [*USERS["ci"], "saltutil.*"]}
@@ -25,10 +28,11 @@ class ClusterMaster(EmbeddedSalt):
     """
     One of the masters, and its minion, which knows no other.
 
-    shared: the folder of keys, job cache and tokens. number: 1 or 2. first: the other one if it was configured before, whose ports and users this one has.
+    shared: the folder of keys, job cache and tokens. pool_ports: those of the masters, so that a cable fits between them: each finds the other at
+    the other's address and its own port. number: 1 or 2. first: the other one if it was configured before, whose ports and users this one has.
     """
 
-    def __init__(self, folder: Path, shared: Path, pool_port: int, number: int, first: ClusterMaster | None = None) -> None:
+    def __init__(self, folder: Path, shared: Path, pool_ports: Sequence[int], number: int, first: ClusterMaster | None = None) -> None:
         self._first = first
         address = f"127.0.0.{number}"
         ours: dict[str, Any] = {
@@ -36,7 +40,7 @@ class ClusterMaster(EmbeddedSalt):
             "interface": address,
             "cluster_id": "c1",
             "cluster_peers": [f"127.0.0.{3 - number}"],
-            "cluster_pool_port": pool_port,
+            "cluster_pool_port": pool_ports[number - 1],
         }
         ours |= {"cluster_pki_dir": str(shared / "pki"), "cachedir": str(shared / "cache"), "token_dir": str(shared / "tokens"), "root_dir": "/"}
         minion: dict[str, Any] = {"id": f"minion-of-{number}", "master": address}
@@ -67,6 +71,9 @@ class Cluster(WhileNeeded):
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory()  # pytest's own may be too long for the sockets
         self.masters: tuple[ClusterMaster, ...] = ()
+        # What goes to the first master, and what goes to the second.
+        self.link: tuple[Cable, ...] = ()
+        self._laid = contextlib.ExitStack()
 
     def get_ready(self) -> None:
         """Start the masters, then the minions, which get no answer while a master is alone; again and again if Salt does not manage."""
@@ -82,12 +89,14 @@ class Cluster(WhileNeeded):
         return True
 
     def _start(self, folder: Path) -> None:
-        (pool_port,) = free_ports(1)
-        one = ClusterMaster(folder / "1", folder / "shared", pool_port, 1)
+        pool_ports = free_ports(2)
+        one = ClusterMaster(folder / "1", folder / "shared", pool_ports, 1)
         one.configure()
-        two = ClusterMaster(folder / "2", folder / "shared", pool_port, 2, one)
+        two = ClusterMaster(folder / "2", folder / "shared", pool_ports, 2, one)
         two.configure()
         self.masters = (one, two)
+        ends = (Cable(pool_ports[0], "127.0.0.1", pool_ports[1]), Cable(pool_ports[1], "127.0.0.2", pool_ports[0]))
+        self.link = tuple(self._laid.enter_context(cable) for cable in ends)
         for master in self.masters:
             master.start_master(START_SECONDS)
             time.sleep(APART_SECONDS)
@@ -102,6 +111,7 @@ class Cluster(WhileNeeded):
     def _end(self) -> None:
         for master in self.masters:
             master.stop()
+        self._laid.close()
 
     def stop(self) -> None:
         self._end()

@@ -37,7 +37,7 @@ class Pipeline:
             password = folder / "password"
             password.write_text(salt.credentials_of("recovery")["password"])
             account = {"JOBS_RECOVERY_USER": "file:recovery", "JOBS_RECOVERY_PASSWORD_FILE": password}
-        self._make, self._who = make, who or salt.credentials_of("ci")
+        self._make, self.who = make, who or salt.credentials_of("ci")
         self._settings = {"JOBS_STORE": f"sqlite://{folder}/jobs.db", "JOBS_LOST_SECONDS": 2, **account, **how}
         self._salt = salt
         self._master_config = master_config or salt.master_config
@@ -46,7 +46,7 @@ class Pipeline:
         self.token = self.login()
 
     def login(self) -> str:
-        return self.sidecar.login(self._who)
+        return self.sidecar.login(self.who)
 
     def again(self, **settings: object) -> None:
         """Start a process, perhaps in the place of one that is gone. settings: over the pipeline's own; None takes one away."""

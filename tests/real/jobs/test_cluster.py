@@ -16,6 +16,7 @@ from tests.real.callers import frozen
 from tests.real.conftest import MakeSidecar
 from tests.real.jobs.cluster import Cluster
 from tests.real.jobs.pipeline import Pipeline
+from tests.real.jobs.survival import CUTS, SIDES, Scene, table
 from tests.real.sidecar import Answer, ask
 
 if TYPE_CHECKING:
@@ -80,6 +81,15 @@ def has_rolled_on(pipeline: Pipeline, jid: str, folder: Path) -> None:
     assert (job["status"], job["counts"], job["waves"]) == ("succeeded", {"ok": 2}, 2)
     assert {minion: part["wave"] for minion, part in job["minions"].items()} == {"minion-of-1": 1, "minion-of-2": 2}
     assert (folder / "rolled").read_text().split() == [*MINIONS]
+
+
+@pytest.mark.parametrize("what", CUTS)
+def test_what_is_cut_has_the_effect_that_the_documentation_says(
+    cluster: Cluster, pair: Pair, postgres_server: PostgresServer, tmp_path: Path, what: str
+) -> None:
+    said = [table()[what, side] for side in SIDES]
+
+    assert Scene(cluster, pair, postgres_server, tmp_path, what).played(said) == said
 
 
 def test_one_key_that_is_sent_to_both_at_once_runs_once(pair: Pair) -> None:
