@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from tests.e2e import documented, images, standins
+from tests.e2e import documented, images, pod_identities, standins
 from tests.e2e.engine import Engine
 from tests.e2e.kubelet import Pod
 from tests.e2e.podman import NETWORK, Podman
@@ -27,7 +27,7 @@ ANSWER = {"return": [{MINION: True}]}
 
 def under_a_kubelet(engine: Engine, report: Report) -> None:
     """Emulate the kubelet: fsGroup, Secret symlinks, read-only roots, probes, and the end of a pod under load."""
-    made = release(engine.work, images.SIDECAR, images.SALT, standins.NGINX)
+    made = release(engine.work, images.SIDECAR, images.SALT, standins.NGINX, pod_identities.values())
     stateful = made.rendered.of("StatefulSet")["spec"]
     pod = Pod(engine, "kubelet", stateful["template"]["spec"], made.objects)
     with removed(pod), contextlib.ExitStack() as stack:
@@ -42,6 +42,7 @@ def under_a_kubelet(engine: Engine, report: Report) -> None:
         require(key == made.private_key, "the master did not take the key of the Secret")
         report.found("the master's key", "the Secret's, copied by the init container")
         _prove_isolation(pod, made, report)
+        pod_identities.come_in(pod, made, report)
         documented.in_a_pod(engine, pod, made.rendered.notes, report)
         _test(engine, made, pod.address, report)
         _end_under_load(pod, _renewed(engine, pod, made, report), report)

@@ -9,11 +9,13 @@ import secrets
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from service.demo.embedded_config import merged
 from tests.e2e.shell import run
 from tests.helm.rendering import Rendered, render
 
@@ -52,6 +54,12 @@ class Release:
     private_key: str
     public_key: str
     certificate: tuple[str, str] | None
+    caller: Path  # a file with the certificate and the key of somebody whom `callers-ca` vouches for
+
+    @property
+    def trusted(self) -> str:
+        """Return the certificate of nginx; nothing without it."""
+        return self.certificate[0] if self.certificate else ""
 
     @property
     def objects(self) -> list[dict[str, Any]]:
@@ -77,7 +85,15 @@ class Release:
     def _certificates(self) -> list[dict[str, Any]]:
         if self.certificate is None:
             return []
-        return [{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificate"}, "stringData": self.certificate_files}]
+        return [
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "certificate"}, "stringData": self.certificate_files},
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "callers-ca"},
+                "stringData": {"ca.crt": self.caller.read_text().partition("-----BEGIN PR")[0]},
+            },
+        ]
 
     def ping(self, address: str, fun: str = "test.ping", *arg: object) -> tuple[int, Any]:
         """Run a function on all minions through the API; returns status and answer."""
@@ -87,11 +103,11 @@ class Release:
         return exchange(f"https://{address}:{TLS_PORT}/run", [low], trusted=self.certificate[0])
 
 
-def release(work: Path, sidecar: str, salt: str, nginx: str = "") -> Release:
+def release(work: Path, sidecar: str, salt: str, nginx: str = "", more: Mapping[str, Any] | None = None) -> Release:
     """
     Render the chart for these images, with a key pair of the master's made by openssl as the documentation says.
 
-    nginx: an image; with it TLS ends in the pod.
+    nginx: an image; with it TLS ends in the pod. more: values beside ours.
     """
     run("openssl", "genrsa", "-out", work / "master.pem", "2048")
     public = run("openssl", "rsa", "-in", work / "master.pem", "-pubout")
@@ -107,13 +123,15 @@ def release(work: Path, sidecar: str, salt: str, nginx: str = "") -> Release:
     # What YAML and a shell could take for something else.
     password = f"it's: {secrets.token_urlsafe(12)} \"#"
     private = (work / "master.pem").read_text()
-    return Release(render(values), password, secrets.token_urlsafe(24), private, public, certificate(work) if nginx else None)
+    (work / "caller.pem").write_text("".join(certificate(work, "caller")))
+    made = render(merged(values, more or {}))
+    return Release(made, password, secrets.token_urlsafe(24), private, public, certificate(work) if nginx else None, work / "caller.pem")
 
 
-def certificate(work: Path) -> tuple[str, str]:
+def certificate(work: Path, name: str = NAME) -> tuple[str, str]:
     """Return a certificate that signs itself, and its key."""
-    files = (work / "tls.crt", work / "tls.key")
-    subject = ("-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}")
+    files = (work / f"{name}.crt", work / f"{name}.key")
+    subject = ("-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}")
     run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, "-out", files[0], "-keyout", files[1])
     return files[0].read_text(), files[1].read_text()
 
@@ -142,16 +160,16 @@ def minion_config(folder: Path, address: str) -> Path:
     return folder
 
 
-def exchange(url: str, body: object = None, *, token: str = "", trusted: str = "", timeout: float = 60) -> tuple[int, Any]:
+def exchange(url: str, body: object = None, *, token: str = "", trusted: str = "", caller: Path | None = None, timeout: float = 60) -> tuple[int, Any]:
     """
     Return status and decoded answer; 0 when nobody answers.
 
-    trusted: the certificate of a server that signed its own.
+    trusted: the certificate of a server that signed its own. caller: a file with a certificate of ours and its key.
     """
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
     request = urllib.request.Request(url, None if body is None else json.dumps(body).encode(), headers)
     try:
-        with opener(*([_trusting(trusted)] if trusted else [])).open(request, timeout=timeout) as answer:
+        with opener(*([_trusting(trusted, caller)] if trusted else [])).open(request, timeout=timeout) as answer:
             return answer.status, _decoded(answer.read())
     except urllib.error.HTTPError as refused:
         with refused:
@@ -160,8 +178,10 @@ def exchange(url: str, body: object = None, *, token: str = "", trusted: str = "
         return 0, str(exc)
 
 
-def _trusting(certificate: str) -> urllib.request.HTTPSHandler:
+def _trusting(certificate: str, caller: Path | None) -> urllib.request.HTTPSHandler:
     context = ssl.create_default_context(cadata=certificate)
+    if caller is not None:
+        context.load_cert_chain(caller)
     # We call the pod's address; the certificate has the Service's name.
     context.check_hostname = False
     return urllib.request.HTTPSHandler(context=context)
