@@ -83,3 +83,11 @@ def test_once_somebody_is_named_nobody_else_gets_in() -> None:
     assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in (named["api",][1], *named["ops",])] == ["test", "test"]
     without_test = render({"networkPolicy": {"minionsFrom": [caller]}, "tests": {"enabled": False}}).of("NetworkPolicy")["spec"]["ingress"]
     assert {tuple(port["port"] for port in rule["ports"]): rule["from"] for rule in without_test} == only_minions
+
+
+def test_the_notes_say_that_the_user_of_a_trial_may_do_everything() -> None:
+    said = "The user api may do everything on every minion"
+
+    assert said in render().notes
+    assert said not in render({"auth": {"users": {"ci": ["test.ping"]}}}).notes
+    assert said not in render({"auth": {"sharedsecret": False}, "master": {"config": {"external_auth": {"ldap": {"a": [".*"]}}}}}).notes

@@ -79,6 +79,8 @@ HOOKS = "https://ci.example.org/hooks/"
         ({"master": {"config": {"sharedsecret": "x"}}}, "master.config.sharedsecret: belongs into a Secret"),
         ({"auth": {"sharedsecret": False}}, "master.config.external_auth: nobody could log in"),
         ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels: app.kubernetes.io/name is the chart's business"),
+        ({"extraVolumes": [{"name": "a"}, {"name": "a"}]}, "extraVolumes: name a is there twice"),
+        ({"master": {"extraVolumeMounts": [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/a"}]}}, "mountPath /a is there twice"),
         ({"service": {"nodePort": 30080}}, "service.nodePort: needs type NodePort or LoadBalancer"),
         ({"master": {"service": {"nodePorts": {"ret": 30506}}}}, "master.service.nodePorts.ret: needs type"),
         ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy: needs type"),
