@@ -253,6 +253,12 @@ def test_labels_and_annotations_that_meet_are_there_once_and_the_closest_wins() 
     assert monitor["metadata"]["labels"]["team"] == "monitor"
 
 
+def test_labels_and_annotations_that_are_null_are_those_of_the_chart() -> None:
+    nothing = dict.fromkeys(("podLabels", "podAnnotations", "commonLabels", "commonAnnotations"))
+
+    assert render(nothing).of("StatefulSet") == render().of("StatefulSet")
+
+
 def test_a_name_that_looks_like_a_number_stays_a_name() -> None:
     rendered = render({"fullnameOverride": "1", "auth": {"existingSecret": "true"}, "commonLabels": {"year": "2026"}}, release="42")
     pod = rendered.of("StatefulSet")["spec"]["template"]
