@@ -253,10 +253,10 @@ def test_labels_and_annotations_that_meet_are_there_once_and_the_closest_wins() 
     assert monitor["metadata"]["labels"]["team"] == "monitor"
 
 
-def test_labels_and_annotations_that_are_null_are_those_of_the_chart() -> None:
+def test_what_is_empty_by_default_may_be_null() -> None:
     nothing = dict.fromkeys(("podLabels", "podAnnotations", "commonLabels", "commonAnnotations"))
 
-    assert render(nothing).of("StatefulSet") == render().of("StatefulSet")
+    assert render({**nothing, "master": {"config": None}}).of("StatefulSet") == render().of("StatefulSet")
 
 
 def test_a_name_that_looks_like_a_number_stays_a_name() -> None:

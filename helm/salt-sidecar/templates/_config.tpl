@@ -56,7 +56,7 @@
 {{- with $logins -}}
 {{- $_ := set $own "external_auth" . -}}
 {{- end -}}
-{{- toYaml (merge (deepCopy .Values.master.config) (include "sidecar.clusterConfig" . | fromYaml) $own) -}}
+{{- toYaml (merge (.Values.master.config | default dict | deepCopy) (include "sidecar.clusterConfig" . | fromYaml) $own) -}}
 {{- end -}}
 
 {{- define "sidecar.scripts" -}}
