@@ -303,7 +303,8 @@ def test_an_issuer_that_is_away_is_a_503_that_says_when_to_come_back(here: World
     with capture_logs() as lines:
         answers = [here.exchange(KEY.sign(github())) for _ in range(3)]
     assert [problem(answer) for answer in answers] == [(503, "KeysUnavailable")] * 3
-    assert answers[0].headers["retry-after"] == "60"
+    # Less what the question itself took.
+    assert 1 <= int(answers[0].headers["retry-after"]) <= 60
     assert here.server.asked == ["/jwks"]
     (line,) = [line for line in lines if line["event"] == "identity.keys.unavailable"]
     assert (line["issuer"], "answered 302" in line["message"]) == ("github", True)
