@@ -36,7 +36,7 @@ FOLDERS = {"run": "/var/run/salt", "pki": "/etc/salt/pki", "cache": "/var/cache/
 def beside_a_master(engine: Engine, report: Report) -> None:
     """Patch somebody's StatefulSet: his container stays the first, and the sidecar's Secrets are readable though the pod has no fsGroup."""
     bundled = release(engine.work, images.SIDECAR, images.SALT, standins.NGINX)
-    tls = {"enabled": True, "image": standins.NGINX, "existingSecret": "certificate"}
+    tls = {"enabled": True, "image": image_values(standins.NGINX), "existingSecret": "certificate"}
     made = dataclasses.replace(bundled, rendered=render({**VALUES, "image": image_values(images.SIDECAR), "tls": tls}))
     template = patched(_workload(), made.rendered.of("ConfigMap", f"{NAME}-patch")["data"]["patch.yaml"])["spec"]["template"]
     names = [container["name"] for container in template["spec"]["containers"]]

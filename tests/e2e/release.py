@@ -119,7 +119,7 @@ def release(work: Path, sidecar: str, salt: str, nginx: str = "", more: Mapping[
         "service": {"port": TLS_PORT if nginx else API_PORT},
     }
     if nginx:
-        values["tls"] = {"enabled": True, "image": nginx, "existingSecret": "certificate"}
+        values["tls"] = {"enabled": True, "image": image_values(nginx), "existingSecret": "certificate"}
     # What YAML and a shell could take for something else.
     password = f"it's: {secrets.token_urlsafe(12)} \"#"
     private = (work / "master.pem").read_text()
