@@ -33,11 +33,16 @@ VALUES: dict[str, Any] = {
 FOLDERS = {"run": "/var/run/salt", "pki": "/etc/salt/pki", "cache": "/var/cache/salt", "tmp": "/tmp"}
 
 
+def values() -> dict[str, Any]:
+    """Return what the operator of the sidecar gives the chart."""
+    tls = {"enabled": True, "image": image_values(standins.NGINX), "existingSecret": "certificate"}
+    return {**VALUES, "image": image_values(images.SIDECAR), "tls": tls}
+
+
 def beside_a_master(engine: Engine, report: Report) -> None:
     """Patch somebody's StatefulSet: his container stays the first, and the sidecar's Secrets are readable though the pod has no fsGroup."""
     bundled = release(engine.work, images.SIDECAR, images.SALT, standins.NGINX)
-    tls = {"enabled": True, "image": image_values(standins.NGINX), "existingSecret": "certificate"}
-    made = dataclasses.replace(bundled, rendered=render({**VALUES, "image": image_values(images.SIDECAR), "tls": tls}))
+    made = dataclasses.replace(bundled, rendered=render(values()))
     template = patched(_workload(), made.rendered.of("ConfigMap", f"{NAME}-patch")["data"]["patch.yaml"])["spec"]["template"]
     names = [container["name"] for container in template["spec"]["containers"]]
     require(names == [MASTER, "salt-sidecar", "tls"], f"the containers are {names}")

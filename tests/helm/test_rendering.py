@@ -11,6 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.e2e import attached, images, pod_identities, standins
+from tests.e2e.release import release
 from tests.helm.accepting import VERSIONS, check
 from tests.helm.rendering import CHART, NAMESPACE, RELEASE, ROOT, VALUES, Rendered, ci, containers, load, render
 
@@ -27,6 +29,13 @@ def test_helms_linter_finds_nothing(path: Path, version: str) -> None:
 
     # "icon is recommended" is of severity 1; strict makes a fault of 2 and more.
     assert [message for message in report["messages"] if message["severity"] > 1] == []
+
+
+def test_kubernetes_takes_what_e2e_plays(tmp_path: Path) -> None:
+    bundled = release(tmp_path, images.SIDECAR, images.SALT, standins.NGINX, pod_identities.values())
+
+    assert len(check(bundled.rendered)) > 3
+    assert len(check(render(attached.values()))) > 3
 
 
 def test_an_installation_needs_no_cluster_to_be_tried() -> None:
