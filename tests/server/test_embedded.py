@@ -17,7 +17,7 @@ from service.cli.pam import python_of
 from service.demo.embedded import EmbeddedSalt, StartFailed, until
 from service.demo.embedded_config import StackFolder, environment_for_pam, merged, secrets_of
 from service.demo.ports import free_ports, is_free
-from service.demo.processes import Child, end_session, send, session_members
+from service.demo.processes import Child, command_line, end_session, send, session_members
 from tests.conftest import make_whole
 
 SCRIPTS = Path(sys.executable).parent
@@ -108,15 +108,17 @@ def test_stop_leaves_no_process_and_a_second_start_reuses_the_folder(tmp_path: P
 
 @pytest.mark.master
 @pytest.mark.slow
-def test_a_start_ends_what_a_killed_owner_left_running(tmp_path: Path) -> None:
-    abandoned = EmbeddedSalt(tmp_path, threads=True)
-    abandoned.start()
-    sessions = list(abandoned.pids.values())
+def test_a_start_ends_what_a_killed_owner_left_running(own_salt: EmbeddedSalt, tmp_path: Path) -> None:
+    own_salt.start()
+    sessions = list(own_salt.pids.values())
+    # For a moment after its start the kernel has no command line of a process.
+    for _ in until(60):
+        if all(command_line(pid) for pid in sessions):
+            break
 
     EmbeddedSalt(tmp_path, threads=True).configure()
 
     assert [pid for session in sessions for pid in session_members(session)] == []
-    abandoned.stop()
 
 
 @pytest.mark.slow

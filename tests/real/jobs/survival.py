@@ -95,7 +95,7 @@ class Scene:
     def _ways(self) -> tuple[Callable[[], object], Callable[[], object]]:
         first, link = self._cluster.masters[0], self._cluster.link
         ways: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-            "master 1": (lambda: kill_master(first), lambda: first.start_master(90.0)),
+            "master 1": (lambda: kill_master(first), first.start_master),
             "sidecar 1": (self._pair[0].sidecar.kill, self._pair[0].again),
             "the database": (self._server.end, self._server.start),
             "the link": (lambda: _each(Cable.sever, link), lambda: _each(Cable.mend, link)),
