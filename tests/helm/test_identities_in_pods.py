@@ -73,6 +73,14 @@ def test_an_attached_master_that_shares_no_configuration_is_told_where_to_look()
     assert f"include: {told}/identities.conf" in rendered.notes
 
 
+@pytest.mark.parametrize(("given", "called"), [("optional", f"https://{PREFIX}:80"), ("required", "-")])
+def test_helm_test_calls_the_api_unless_that_takes_a_certificate(given: str, called: str) -> None:
+    values = ci("identities")
+    values["tls"]["clientCertificates"] = given
+
+    assert render(values).of("Pod")["spec"]["containers"][0]["args"][0] == called
+
+
 @pytest.mark.parametrize(("given", "said"), [("optional", "optional"), ("required", "on")])
 def test_nginx_passes_a_verified_certificate_on_and_proves_that_it_is_nginx(given: str, said: str) -> None:
     values = ci("identities")
