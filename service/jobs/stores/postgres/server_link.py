@@ -142,8 +142,9 @@ class ServerLink:
         """Let all connections go; for the other sidecars we are dead then. A second time does nothing."""
         if self._closing.is_set():
             return
-        self._closing.set()
+        # In this order: the thread closes both ends of the bell as soon as it sees that we are closing.
         self._bell.send(b"\0")
+        self._closing.set()
         self._thread.join(CLOSE_SECONDS)
         self._pool.close(CLOSE_SECONDS)
 
