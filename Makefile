@@ -106,8 +106,10 @@ JOBS = tests/real/jobs
 WAITING = tests/real tests/observe
 CONTRACT = tests/contract
 .PHONY: slow-jobs slow-real slow-contract slow-rest
+# What survives a cut takes five minutes, and its words are in a table that few changes touch: `make survival`.
+CUTS = documentation_says
 slow-jobs: $(STAMP)
-	@$(call SLOW,$(JOBS))
+	@$(call SLOW,$(JOBS) -k "not $(CUTS)")
 
 slow-real: $(STAMP)
 	@$(call SLOW,$(WAITING) --ignore $(JOBS))
@@ -170,6 +172,10 @@ attack: $(STAMP) ## Attack the sidecar beside a real master, point by point, pri
 
 busy: $(STAMP) ## Let a real master be busy, frozen, killed and unreachable; print what callers of rest_cherrypy and of the sidecar get. ONLY_CASE=frozen.
 	@$(BIN)/python -m tests.real.busy_table $(if $(ONLY_CASE),'$(ONLY_CASE)')
+
+.PHONY: survival
+survival: $(STAMP) ## Cut the parts of a real cluster one after the other, and hold the table of docs/scale-out.md to what is seen; five minutes, no part of `test`.
+	@$(BIN)/python -m pytest -q $(JOBS)/test_cluster.py -k $(CUTS)
 
 .PHONY: jobs-story
 jobs-story: $(STAMP) ## Play what a pipeline meets with /v1/jobs, on a real master: print HTTP status, job status, exit code and executions; fails if one is not as expected.
