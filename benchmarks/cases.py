@@ -42,6 +42,7 @@ class Case:
     each: most requests of one caller. rounds: 0 for those of the run. fresh: the server is started anew before.
     who: the minions that are asked, when they are not the fleet's first; silent: more of them, which never answer.
     v1: what the sidecar is asked for in place of the low, at /v1/jobs with this query, and what its answer has to be.
+    pause_seconds: of a caller, between two requests.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Case:
     who: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     v1: tuple[str, Check] | None = None
+    pause_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Load:
     grace_seconds: an answer that is not there that long after the end is lost.
     small_body: what is sent once before, so that what any first request loads does not count as memory of this one.
     repeat: how many x each minion returns; 0 for True. silent: further minions, which the answer says did not return.
+    pause_seconds: of a caller, between two requests.
     """
 
     port: int
@@ -48,6 +49,7 @@ class Load:
     path: str = "/"
     silent: tuple[str, ...] = ()
     small_body: str = ""
+    pause_seconds: float = 0.0
     beside: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -141,6 +143,8 @@ class Caller:
         """Call until the time is over."""
         while time.monotonic() < until and (not self._load.each or self.begun < self._load.each):
             await self.call()
+            if self._load.pause_seconds:
+                await asyncio.sleep(self._load.pause_seconds)
 
     def close(self) -> None:
         self._drop()

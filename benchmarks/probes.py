@@ -93,6 +93,11 @@ def descriptors(pid: int) -> int:
     return len(_links(pid))
 
 
+def threads(pid: int) -> int:
+    """Return how many threads a process has."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 def owner_of(path: str, candidates: Iterable[int]) -> int | None:
     """Return which of some processes listens on a Unix socket. Of several that inherited it the last one serves it."""
     marks = {f"socket:[{row[6]}]" for row in _unix_rows(path) if row[3] == LISTENING}

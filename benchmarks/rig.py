@@ -151,6 +151,7 @@ class Rig:
             repeat=case.repeat,
             silent=case.silent,
             small_body=json.dumps(_asked(small, name, case)) if case.repeat else "",
+            pause_seconds=case.pause_seconds,
         )
         return self._floor(name, load) if name in (GATEWAY, PROOF) else self._through(name, load, alone=alone)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import os
 import threading
 import time
 from bisect import bisect_right
@@ -232,9 +233,15 @@ def count_keys(pki_dir: Path | None) -> Samples:
     if pki_dir is None:
         return {}
     try:
-        return {(state,): float(sum(not path.name.startswith(".") for path in (pki_dir / folder).iterdir())) for state, folder in _FOLDERS.items()}
+        return {(state,): float(_files_in(pki_dir / folder)) for state, folder in _FOLDERS.items()}
     except OSError:
         return {}
+
+
+def _files_in(folder: Path) -> int:
+    # Not `iterdir`, which makes a Path of each: with ten thousand keys that takes ten times as long.
+    with os.scandir(folder) as entries:
+        return sum(not entry.name.startswith(".") for entry in entries)
 
 
 def key_folder(raw: Mapping[str, Any]) -> Path | None:

@@ -238,3 +238,4 @@ class MinionList(Shown):
 
     minions: list[str]
     seen: dict[str, MinionSeen] | None = Field(None, description="With `seen=1`: what is known of each.")
+    next: str | None = Field(None, description="With `limit`: the `after` of the next page, null on the last one.")

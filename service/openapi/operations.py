@@ -152,7 +152,12 @@ OPERATIONS: Mapping[str, Mapping[Method, Operation]] = {
     "/v1/minions": {
         "GET": Operation(
             {200: MinionList},
-            (Parameter("match", "A glob: only these minions.", _TEXT), Parameter("seen", "1: say what is known of each.", _TEXT)),
+            (
+                Parameter("match", "A glob: only these minions.", _TEXT),
+                Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": MOST_LISTED}),
+                Parameter("after", "An id: only minions after it; `next` of the page before.", _TEXT),
+                Parameter("seen", "1: say what is known of each.", _TEXT),
+            ),
             faults=_RUNS,
         )
     },

@@ -2,45 +2,68 @@
 
 from __future__ import annotations
 
-import sys
+import functools
 from pathlib import Path
-from types import FrameType
 
-import service
-from tests.contract.conftest import Api, fake_api
+import pytest
+
+from tests.contract.conftest import Api, fake_api, login
+from tests.costs import calls_of, extra_bytes_of
 from tests.fakes import FakeGateway
 
-OURS = str(Path(service.__file__).parent)
 # Of a `local` request to two minions, and of each further minion: what it takes now, and a twentieth more.
 MOST_CALLS, MOST_CALLS_A_MINION = 439, 41
+PING = {"client": "local", "tgt": "*", "fun": "test.ping"}
 
 
-def calls_of(api: Api, minions: int) -> int:
-    """Return how many of our functions one `local` request calls, once all that is remembered has been worked out."""
+def with_minions(api: Api, minions: int) -> None:
+    """Let the master have so many."""
     assert isinstance(api.process.gateway, FakeGateway)
     master = api.process.gateway.master
     master.minions = [f"minion-{number}" for number in range(minions)]
     master.keys = set(master.minions)
-    calls = 0
 
-    def count(frame: FrameType, event: str, _: object) -> None:
-        nonlocal calls
-        calls += event == "call" and frame.f_code.co_filename.startswith(OURS)
 
-    low = {"client": "local", "tgt": "*", "fun": "test.ping", **api.demo}
+def calls_of_a_ping(api: Api, minions: int) -> int:
+    """Return how many of our functions one `local` request calls, once all that is remembered has been worked out."""
+    with_minions(api, minions)
+    low = {**PING, **api.demo}
     api.caller.post(low)
-    sys.setprofile(count)
-    try:
-        answer = api.caller.post(low)
-    finally:
-        sys.setprofile(None)
-    assert len(answer.json()["return"][0]) == minions
+    answers = []
+    calls = calls_of(lambda: answers.append(api.caller.post(low)))
+    assert len(answers[0].json()["return"][0]) == minions
     return calls
 
 
 def test_a_request_to_minions_is_hardly_more_work_than_it_was(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
-    two, twelve = calls_of(api, 2), calls_of(api, 12)
+    two, twelve = calls_of_a_ping(api, 2), calls_of_a_ping(api, 12)
 
     assert two <= MOST_CALLS
     assert twelve - two <= 10 * MOST_CALLS_A_MINION
+
+
+@pytest.mark.slow
+def test_a_return_is_the_same_work_with_a_hundred_minions_and_with_ten_thousand(tmp_path: Path) -> None:
+    api = fake_api(tmp_path)
+    hundred, thousand, ten_thousand = (calls_of_a_ping(api, minions) for minions in (100, 1000, 10_000))
+    few, many = (thousand - hundred) / 900, (ten_thousand - thousand) / 9000
+
+    assert 0.8 * few <= many <= 1.2 * few
+
+
+def test_a_status_costs_the_same_however_many_minions_a_job_has(tmp_path: Path) -> None:
+    api = fake_api(tmp_path, SIDECAR_JOBS_STORE=f"sqlite://{tmp_path}/jobs.db")
+    token = login(api, api.demo)
+    calls, extra = [], []
+    for minions in (10, 1000):
+        with_minions(api, minions)
+        started = api.caller.post({"fun": "test.ping", "tgt": "*"}, "/v1/jobs?wait=60", x_auth_token=token).json()
+        assert (started["status"], started["counts"]) == ("succeeded", {"ok": minions})
+        ask = functools.partial(api.caller.get, f"/v1/jobs/{started['jid']}?fields=status", x_auth_token=token)
+        assert ask().json() == {"jid": started["jid"], "status": "succeeded"}
+        calls.append(calls_of(ask))
+        extra.append(extra_bytes_of(ask))
+
+    assert 0 < calls[1] <= 1.1 * calls[0]
+    assert extra[1] <= extra[0] + 20_000

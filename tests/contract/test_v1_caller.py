@@ -6,6 +6,7 @@ import datetime as dt
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import salt.payload
@@ -76,6 +77,21 @@ def test_minions_with_accepted_keys_are_listed(api: Api) -> None:
     assert get(api, "minions") == {"minions": ["minion-1", "minion-2"]}
     assert get(api, "minions?match=*-2") == {"minions": ["minion-2"]}
     assert get(api, "minions?match=nobody") == {"minions": []}
+
+
+def test_minions_are_listed_page_by_page(api: Api) -> None:
+    first = get(api, "minions?limit=1&seen=1")
+
+    assert (first["minions"], [*first["seen"]], first["next"]) == (["minion-1"], ["minion-1"], "minion-1")
+    assert get(api, f"minions?limit=1&after={first['next']}") == {"minions": ["minion-2"], "next": None}
+    assert get(api, "minions?after=minion-1") == {"minions": ["minion-2"]}
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many", "1001", "1e2", "²"])
+def test_a_limit_that_is_no_number_is_refused(api: Api, limit: str) -> None:
+    answer = api.caller.get(f"/v1/minions?limit={quote(limit)}", x_auth_token=login(api, api.demo))
+
+    assert (answer.status, "limit" in answer.json()["detail"]) == (400, True)
 
 
 def test_of_minions_it_is_said_when_they_were_heard_of(tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import falcon
 
 from service import __version__
 from service.commands import Commands
-from service.errors import MasterRefused, StorageUnavailable
+from service.errors import BadRequest, MasterRefused, StorageUnavailable
 from service.fleet.minion_tracker import Fleet, Sighting
 from service.gateway.master.options import SALT_VERSION
 from service.http.media import moment, respond
 from service.http.request_info import RequestInfo
-from service.jobs.job_request import MOST_SECONDS, MOST_WAIT_SECONDS
+from service.jobs.job_request import MOST_LISTED, MOST_SECONDS, MOST_WAIT_SECONDS
 from service.jobs.submission import CLIENTS, Submissions
 from service.openapi.answers import CallerSession, CallLimits, Capabilities, Features, MinionList, MinionSeen, Versions
 from service.settings.settings import Settings
@@ -96,17 +96,32 @@ class V1MinionsResource:
         self._fleet = fleet
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """List their ids, in order; `match`: a glob; `seen=1`: when each was heard of, how its last highstate ended, whether it is connected."""
+        """List their ids, in order; `match`: a glob; `limit`: so many, after the id in `after`; `seen=1`: when each was heard of, how its last highstate ended, whether it is connected."""
+        limit = _limit_of(req)
         (value,) = self._commands.run([{"client": "wheel", "fun": "key.list_all"}], RequestInfo.of(req.env), proof=req.context.session)
         keys = value["data"].get("return") if isinstance(value.get("data"), dict) else None
         if not isinstance(keys, dict) or not isinstance(keys.get("minions"), list):
             raise MasterRefused("the master could not list its keys")
-        glob = req.get_param("match") or "*"
+        glob, after = req.get_param("match") or "*", req.get_param("after") or ""
         resp.set_header("Cache-Control", "no-store")
-        found = MinionList(minions=sorted(one for one in keys["minions"] if fnmatch.fnmatchcase(one, glob)))
+        minions = sorted(one for one in keys["minions"] if one > after and fnmatch.fnmatchcase(one, glob))
+        found = MinionList(minions=minions[:limit])
+        shown = found.model_dump(exclude_none=True)
         if req.get_param_as_bool("seen"):
-            found = found.model_copy(update={"seen": {minion: _shown(one) for minion, one in self._fleet.sightings(found.minions).items()}})
-        respond(req, resp, found.model_dump(exclude_none=not found.seen))
+            shown["seen"] = {minion: _shown(one).model_dump() for minion, one in self._fleet.sightings(found.minions).items()}
+        if limit is not None:
+            shown["next"] = found.minions[-1] if len(minions) > limit else None
+        respond(req, resp, shown)
+
+
+def _limit_of(req: falcon.Request) -> int | None:
+    """Return how many a caller wants at most, None for all. Raises BadRequest."""
+    text = req.get_param("limit")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:7]) <= MOST_LISTED):
+        raise BadRequest(f"limit must be a number from 1 to {MOST_LISTED}", field="limit")
+    return int(text)
 
 
 def _shown(one: Sighting) -> MinionSeen:

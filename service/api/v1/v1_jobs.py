@@ -175,16 +175,23 @@ def _show(req: falcon.Request, resp: falcon.Response, jobs: Submissions, record:
         resp.status = falcon.HTTP_304
         return
     recovering = {"recovering": True} if jobs.running.watched.is_recovering(record.jid) else {}
-    fields = (req.get_param("fields") or "").split(",")
-    read = read_for(req) if "return" in fields else None
-    parts = jobs.store.parts(record.jid, bodies=read is not None)
-    shown = {**head_of(record, prefix), **recovering, "counts": dict(Counter(part.status for part in parts.values()))}
+    fields = {*(req.get_param("fields") or "").split(",")} - {""}
+    wanted = fields - {"return"}
+    shown = {**head_of(record, prefix), **recovering}
     if record.request["client"] == "steps":
         shown["steps"] = [_step_of(step) for step in steps_of(jobs.store, record)]
-    shown["minions"] = {minion: part_of(part, read) for minion, part in parts.items() if _is_wanted(req, minion, part)}
-    wanted = {*fields} - {"return", ""}
+    if not wanted or wanted & {"counts", "minions"}:
+        shown |= _minions_of(req, jobs, record, with_returns="return" in fields)
     answer = {name: value for name, value in shown.items() if not wanted or name in {*wanted, "jid"}}
     respond(req, resp, answer, 202 if codes is None or record.status == "in_doubt" else codes[1] if strict else 200)
+
+
+def _minions_of(req: falcon.Request, jobs: Submissions, record: JobRecord, *, with_returns: bool) -> dict[str, Any]:
+    """Return what is shown of a job's minions; there may be ten thousand, so nobody reads them who wants none of it."""
+    read = read_for(req) if with_returns else None
+    parts = jobs.store.parts(record.jid, bodies=with_returns)
+    minions = {minion: part_of(part, read) for minion, part in parts.items() if _is_wanted(req, minion, part)}
+    return {"counts": dict(Counter(part.status for part in parts.values())), "minions": minions}
 
 
 def _step_of(step: JobRecord | None) -> dict[str, Any]:

@@ -7,7 +7,8 @@ The owner of a Gatherer carries the steps out: it asks the minions of an `Ask`, 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Collection, Iterable, Iterator
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, KeysView
 from typing import Any, NamedTuple
 
 from service.events.event import Event
@@ -68,12 +69,14 @@ class Gathering:
         self._syndics_until = now + syndic_wait if syndic_wait is not None else None
         self._next_check = now + timeout
         self._still_running = True  # so that the silent are asked at least once
-        self._patience = dict.fromkeys(self.expected, now + timeout)
+        # Each step looks at these, and there may be a step for each return: until when each that is awaited is, the most patience last.
+        self._pending = dict.fromkeys(self.expected, now + timeout)
+        self._given_up: dict[str, float] = {}
 
     @property
-    def pending(self) -> set[str]:
+    def pending(self) -> KeysView[str]:
         """Return the minions that are awaited."""
-        return self.expected - self.returns.keys()
+        return self._pending.keys()
 
     @property
     def missing(self) -> set[str]:
@@ -89,6 +92,7 @@ class Gathering:
         if minion in self.returns or (self._closed and minion not in self.expected):
             return False
         self.returns[minion] = data
+        self._pending.pop(minion, None)
         return True
 
     def expect(self, minions: Iterable[str], unknown: Iterable[str], *, now: float) -> None:
@@ -98,19 +102,24 @@ class Gathering:
         self.unknown.update(unknown)
         for minion in minions:
             self.expected.add(minion)
-            self._patience.setdefault(minion, now + self._timeout)
+            if minion not in self._pending and minion not in self.returns:
+                self._await(minion, self._given_up.pop(minion, now + self._timeout))
 
     def runs(self, minion: str, *, now: float) -> None:
         """Take a minion's word that it still runs the job."""
         if self._closed and minion not in self.pending:
             return
         self.expected.add(minion)
-        self._patience[minion] = now + self._timeout
+        if minion not in self.returns:
+            self._pending.pop(minion, None)
+            self._await(minion, now + self._timeout)
         self._still_running = True
 
     def give_up_on(self, minion: str) -> None:
         """Stop waiting for a minion that cannot answer the question."""
         self.expected.discard(minion)
+        if minion in self._pending:
+            self._given_up[minion] = self._pending.pop(minion)
 
     def asked(self, *, now: float) -> None:
         """Note that the silent minions are being asked."""
@@ -128,23 +137,31 @@ class Gathering:
 
     def step(self, *, now: float) -> Step:
         """Say what to do now."""
-        pending = self.pending
-        if not pending and (self._syndics_until is None or now >= self._syndics_until):
+        if not self._pending and (self._syndics_until is None or now >= self._syndics_until):
             return Step.DONE
-        if now < self._next_check or not pending:
+        if now < self._next_check or not self._pending:
             return Step.WAIT
         if self._still_running:
             return Step.ASK
-        return Step.DONE if now >= max(self._patience[minion] for minion in pending) else Step.WAIT
+        return Step.DONE if now >= self._most_patience else Step.WAIT
 
     def wake_at(self, *, now: float) -> float:
         """Return when `step` can next say something else without an event."""
-        pending = self.pending
-        if not pending:
+        if not self._pending:
             return self._syndics_until or now
         if self._still_running or now < self._next_check:
             return self._next_check
-        return max(self._patience[minion] for minion in pending)
+        return self._most_patience
+
+    @property
+    def _most_patience(self) -> float:
+        return next(reversed(self._pending.values()))
+
+    def _await(self, minion: str, until: float) -> None:
+        is_last = not self._pending or until >= self._most_patience
+        self._pending[minion] = until
+        if not is_last:  # it was given up before, and is named again
+            self._pending = dict(sorted(self._pending.items(), key=operator.itemgetter(1)))
 
 
 class Returned(NamedTuple):

@@ -85,6 +85,7 @@ class JobAccount:
         self._awaited = 0
         self._held: set[str] = set()  # whose turn has not come
         self._denied: set[str] = set()
+        self._stopped: set[str] = set()  # who has said so
         self.denied_at = -math.inf  # when somebody last seemed lost
         self.strays = 0  # returns of another function
         self.changed: dict[str, None] = {}  # in their order, since the owner last cleared it
@@ -196,6 +197,7 @@ class JobAccount:
         part = self.parts.get(minion)
         if part is not None and part.status not in OVER and part.stopped_at is None:
             part.stopped_at = now
+            self._stopped.add(minion)
 
     def cut(self, now: float) -> None:
         """Events were missed: ask at the next step."""
@@ -233,9 +235,11 @@ class JobAccount:
 
     def cancel_stopped(self, now: float) -> None:
         """Await no more return of a job that was stopped long enough ago for it to come."""
-        for minion in self.awaited:
+        for minion in [*self._stopped]:
             since = self.parts[minion].stopped_at
-            if since is not None and now - since >= STOPPED_SECONDS:
+            if not self.awaits(minion) or since is None:
+                self._stopped.discard(minion)
+            elif now - since >= STOPPED_SECONDS:
                 self._change(minion, Part("cancelled"))
 
     def overdue(self, unless: Why | None, unasked: Why | None) -> None:

@@ -26,8 +26,8 @@ LATE = REVISABLE | {"waiting", "running"}
 EARLY_BYTES = 64 * 1024 * 1024
 # Of a return's arguments as a text, in characters.
 KEPT_ARGUMENTS = 4096
-# Of one job; after that only its status is told.
-MOST_HAPPENINGS = 10_000
+# Of one job, two for each of ten thousand minions and some more; after that only its status is told.
+MOST_HAPPENINGS = 25_000
 
 
 class JobsReport(WavesReport, StatesReport, Protocol):

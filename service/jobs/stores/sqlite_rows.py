@@ -149,18 +149,19 @@ def job_of(row: tuple[Any, ...]) -> JobRecord:
     return JobRecord(**{**fields, **flags, "request": json.loads(fields["request"])})
 
 
-def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord]) -> None:
-    """Write what is known of some minions, with the returns that still have room."""
+def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord], room: float | None) -> float | None:
+    """Write what is known of some minions, with the returns that still have room: *room* bytes, None if that has to be looked up. Return how many are left."""
     alike = defaultdict[tuple[str | int | None, ...], list[str]](list)
-    room, rows = 0, []
-    if any(part.body is not None for part in parts.values()):
+    rows = []
+    if room is None and any(part.body is not None for part in parts.values()):
         (room,) = db.execute("SELECT ? - total(length(body)) FROM part WHERE jid = ?", (JOB_LIMIT_BYTES, jid)).fetchone()
     for minion, part in parts.items():
         if _has_said_nothing(part):
             alike[part.status, part.reason, part.why, part.wave].append(minion)
             continue
         body = packed(part.body) if part.body is not None and part.size <= BODY_LIMIT_BYTES else None
-        room -= len(body or b"")
+        fits = body is not None and room is not None and len(body) <= room
+        room = room - len(body) if body is not None and room is not None and fits else room
         row = (
             jid,
             minion,
@@ -172,13 +173,14 @@ def put_parts(db: sqlite3.Connection, jid: str, parts: Mapping[str, PartRecord])
             text_of(part.flags),
             part.at,
             part.size,
-            body if room >= 0 else None,
+            body if fits else None,
             part.wave,
         )
         rows.append(row)
     db.executemany(_PUT_PART, rows)
     for facts, minions in alike.items():
         db.execute(_PUT_ALIKE, (jid, *facts, json.dumps(minions)))
+    return room
 
 
 def _has_said_nothing(part: PartRecord) -> bool:

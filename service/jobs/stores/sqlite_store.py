@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from service.batcher import Batcher
+from service.bounded import Bounded
 from service.errors import Conflict, StorageFull, StorageUnavailable
 from service.jobs.outcome import CORRECTABLE
 from service.jobs.stores.place import free_bytes_on, locked, unusable
@@ -43,6 +44,8 @@ BALLAST_BYTES = 2 * 1024 * 1024
 BUSY_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 MOST_WAITING = 10_000
+# Jobs of which it is remembered how much room their returns have left; of others it is added up once.
+MOST_ROOMS = 1000
 # Connections that read at one time, each with three descriptors: when a job ends that a thousand follow, all of them look at once.
 MOST_READERS = 8
 
@@ -91,6 +94,7 @@ class SqliteStore:
             held.pop_all()
         self._has_told_of_correctable = False  # what is over from now on this process follows itself
         self._synchronous = ""  # what the writer's commits were last
+        self._room: Bounded[str, float | None] = Bounded(MOST_ROOMS)  # for returns, of jobs that were written lately; the writer's
         self._busy_seconds = busy_seconds
         self._turns = threading.Semaphore(MOST_READERS)
         self._readers: list[sqlite3.Connection] = []  # idle ones; guarded by _lock
@@ -134,7 +138,7 @@ class SqliteStore:
         def put(db: sqlite3.Connection) -> None:
             for change in rows:
                 db.execute(PUT_JOB, job_row(change.job))
-                put_parts(db, change.job.jid, change.parts)
+                self._room[change.job.jid] = put_parts(db, change.job.jid, change.parts, self._room.get(change.job.jid))
                 happened = [(change.job.jid, one.seq, one.kind, one.at, text_of(one.body), one.minion) for one in change.happenings]
                 db.executemany("INSERT OR IGNORE INTO happening VALUES (?, ?, ?, ?, ?, ?)", happened)
                 if change.notice:
@@ -292,6 +296,7 @@ class SqliteStore:
             results = [self._apart(write) for write in group]
             self._db.execute("COMMIT")
         except sqlite3.Error:
+            self._room.clear()
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise

@@ -18,9 +18,9 @@ import pytest
 from service.demo.embedded import until
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.stores.place import MOUNTS, place_of
-from service.jobs.stores.sqlite_rows import JOB_FIELDS, MIGRATIONS, job_row, marks
+from service.jobs.stores.sqlite_rows import JOB_FIELDS, MIGRATIONS, job_row, marks, migrate, put_parts
 from service.jobs.stores.sqlite_store import MOST_READERS, SqliteStore
-from service.jobs.stores.store import Change, PartRecord, answered, packed, text_of, unpacked
+from service.jobs.stores.store import JOB_LIMIT_BYTES, Change, PartRecord, answered, packed, text_of, unpacked
 from service.wiring.durable import size_of
 from tests.unit.jobs.kept import JID, job
 
@@ -238,3 +238,15 @@ def test_a_store_that_is_closed_takes_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(StorageUnavailable):
         store.intend(job())
+
+
+def test_returns_are_kept_while_there_is_room_for_them() -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        migrate(db)
+        sizes = {"first": 4, "large": 10, "last": 4}
+        left = put_parts(db, JID, {name: PartRecord("ok", source="bus", size=size, body=b"x" * size) for name, size in sizes.items()}, 8)
+        kept = [minion for (minion,) in db.execute("SELECT minion FROM part WHERE body IS NOT NULL ORDER BY minion")]
+
+        assert (left, kept) == (0, ["first", "last"])
+        assert put_parts(db, JID, {"silent": PartRecord("no_return")}, None) is None
+        assert put_parts(db, JID, {"more": PartRecord("ok", source="bus", size=2, body=b"{}")}, None) == JOB_LIMIT_BYTES - 10

@@ -140,7 +140,7 @@ def test_a_group_that_is_closed_takes_neither_returns_nor_words_of_others() -> N
     job.runs("b", now=0)
 
     assert job.returned("b", RETURN) is False
-    assert (job.pending, job.missing, job.returned("a", RETURN)) == ({"a"}, {"a"}, True)
+    assert ({*job.pending}, job.missing, job.returned("a", RETURN)) == ({"a"}, {"a"}, True)
 
 
 def test_being_named_again_does_not_prolong_the_wait_for_a_minion() -> None:
