@@ -247,8 +247,8 @@ bench-report: $(BENCH) ## Write docs/performance.md and its plots from the newes
 bench-profile: $(BENCH) ## A flame graph of the sidecar under load, in benchmarks/profiles; CASE=local-8.
 	@$(BIN)/python -m benchmarks.profiling $(if $(CASE),--case $(CASE) --output benchmarks/profiles/$(CASE).svg)
 
-soak: $(STAMP) ## Mixed load for SECONDS=1800; memory, descriptors and lost returns.
-	@$(BIN)/python -m benchmarks.soak --seconds $(SECONDS_OF_SOAK)
+soak: $(STAMP) ## Every kind of caller at once, for SECONDS=1800; memory, descriptors, threads, lost answers; SHORT=1 is what `make test` runs of it.
+	@$(BIN)/python -m benchmarks.soak $(if $(SHORT),--short,--seconds $(SECONDS_OF_SOAK))
 
 .PHONY: dist audit
 dist: $(E2E) ## Wheel, sdist, the chart's archive and the lock files of the last commit, with lists of packages, provenance and checksums, in dist.

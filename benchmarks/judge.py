@@ -21,6 +21,7 @@ LABELS = {
     "publisher_kb_per_1000": "EventPublisher growth per 1,000 requests",
     "readers_dropped": "readers dropped and counted",
     "return_us": "CPU per return",
+    "minion_kb": "memory per minion",
     "intents": "intents",
     "start_s": "start",
     "look_ups": "look-ups",
@@ -33,7 +34,7 @@ LABELS = {
     "publisher_slope_mb": "EventPublisher per 10,000 requests",
 }
 UNITS = {"rate": "/s", "p99_ms": " ms", "cpu_ms": " ms", "cpu_us": " us", "rss_growth_mb": " MB", "publisher_kb_per_1000": " KB", "start_s": " s"}
-UNITS |= {"return_us": " us", "intents": "/s"}
+UNITS |= {"return_us": " us", "intents": "/s", "minion_kb": " KB"}
 UNITS |= {"idle_rss_mb": " MB", "idle_cpu_percent": " %", "rss_slope_mb": " MB", "publisher_slope_mb": " MB"}
 # A descriptor or two come and go with connections, and a thread with who reads a stream.
 STEADY = (Target("descriptors_growth", 4), Target("threads_growth", 4), Target("lost", 0))

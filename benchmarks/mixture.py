@@ -74,8 +74,10 @@ def _load(rig: Rig, case: Case, dose: Dose) -> Part:
     # Asynchronous jobs to every minion would leave the master no time for anything but their returns.
     minions = 1 if case.check == "job" else min(case.minions, dose.minions)
     each = dose.few if case.check == "runner" else dose.each
+    # A minion that is only slow, on a machine that is, is nobody's loss.
+    low = {**case.low, **(PATIENT if case.check == "returns" else {})}
     pause_seconds = dose.pause_seconds * (dose.each / each if each else 1)
-    chosen = dataclasses.replace(case, callers=MIX[case.name], minions=minions, who=tuple(names(minions)), each=each, pause_seconds=pause_seconds)
+    chosen = dataclasses.replace(case, low=low, callers=MIX[case.name], minions=minions, who=tuple(names(minions)), each=each, pause_seconds=pause_seconds)
     return lambda: rig.measure(SIDECAR, chosen, seconds=dose.seconds, alone=False)
 
 

@@ -89,6 +89,7 @@ def _case(row: Mapping[str, Any]) -> str:
         "idle_percent": ("idle machine", "{:.0f} %"),
         "lost": ("lost", "{:.0f}"),
         "return_us": ("CPU per return", "{:.0f} us"),
+        "minion_kb": ("memory per minion", "{:.1f} KB"),
         "intents": ("intents", "{:,.0f}/s"),
         "per_commit": ("intents in a commit", "{:.1f}"),
         "fsyncs": ("the disk's fdatasync", "{:,.0f}/s"),

@@ -19,6 +19,7 @@ import yaml
 from benchmarks import peers, running
 from benchmarks.behaviour import names
 from benchmarks.cases import CHERRYPY, GATEWAY, LOCAL, LOCAL_ASYNC, NO_STORE, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.crowd_cases import SIZES, sized
 from benchmarks.followers import Follow
 from benchmarks.intents import Asked as IntentsAsked
 from benchmarks.job_cases import DEADLINE_SECONDS, FOLLOWED_SECONDS, INTENT_CALLERS, OPEN_JOBS, FollowCase
@@ -67,6 +68,7 @@ class Rig:
                 SIDECAR: sidecar,
                 LOCAL_ASYNC: sidecar,
                 LOCAL: sidecar,
+                **dict.fromkeys(SIZES, sidecar),
                 NO_STORE: dataclasses.replace(peers.sidecar(self.salt, NO_STORE, JOBS_STORE=""), resident=False),
                 CHERRYPY: peers.rest_cherrypy(self.salt, self.folder),
                 TORNADO: peers.rest_tornado(self.salt, self.folder),
@@ -97,11 +99,18 @@ class Rig:
 
     def use_fleet(self, minions: int, **behaviour: float) -> None:
         """Replace the fleet by one of *minions*. behaviour: what is bad about it."""
+        self._take(running.fleet(self.salt.master_config, self.folder / "fleet", minions, **behaviour), minions)
+
+    def use_crowd(self, minions: int, returns_per_second: float) -> None:
+        """Replace the fleet by a crowd of *minions*, which is on the bus alone."""
+        self._take(running.crowd(self.salt.master_config, minions, returns_per_second), minions)
+
+    def _take(self, fleet: running.Running, minions: int) -> None:
         if self._fleet is not None:
             self._fleet.stop()
-        self._fleet = running.fleet(self.salt.master_config, self.folder / "fleet", minions, **behaviour)
-        self._stack.callback(self._fleet.stop)
-        self._fleet.start()
+        self._fleet = fleet
+        self._stack.callback(fleet.stop)
+        fleet.start()
         self._minions = minions
 
     @contextlib.contextmanager
@@ -132,15 +141,17 @@ class Rig:
 
     def measure(self, name: str, case: Case, *, seconds: float | None = None, alone: bool = True) -> dict[str, Any]:
         """Measure one peer in one case for one round. alone: wait until nothing else runs, and count what it opens on the bus, which costs us time ourselves."""
+        case = sized(case, name)
         if case.fresh and name in self.peers:
             self.restart(name)
         minions = case.who or tuple(names(case.minions))
         low, small = {**case.low, **target_of(case, self._minions)}, {**PING, "tgt": minions[0]}
-        query, check = case.v1 if case.v1 and name == SIDECAR else ("", case.check)
+        as_job = bool(case.v1) and name in {SIDECAR, *SIZES}
+        query, check = case.v1 if case.v1 and as_job else ("", case.check)
         load = Load(
             port=0,
-            path=f"/v1/jobs?{query}" if name == SIDECAR and case.v1 else "/",
-            body=json.dumps(_asked(low, name, case)),
+            path=f"/v1/jobs?{query}" if as_job else "/",
+            body=json.dumps(_asked(low, as_job=as_job)),
             headers={},
             check=check,
             minions=minions,
@@ -150,7 +161,7 @@ class Rig:
             grace_seconds=case.grace_seconds,
             repeat=case.repeat,
             silent=case.silent,
-            small_body=json.dumps(_asked(small, name, case)) if case.repeat else "",
+            small_body=json.dumps(_asked(small, as_job=as_job)) if case.repeat else "",
             pause_seconds=case.pause_seconds,
         )
         return self._floor(name, load) if name in (GATEWAY, PROOF) else self._through(name, load, alone=alone)
@@ -168,6 +179,7 @@ class Rig:
             if sample["lost"] and name in SALT_API:
                 self.restart(name)  # Its threads go on with what nobody waits for.
             sample["return_us"] = round(1000 * sample["cpu_ms"] / len(load.minions), 1)
+            sample["minion_kb"] = round(1000 * sample["rss_growth_mb"] / len(load.minions), 2)
             sample["rss_per_answer"] = round(sample["rss_growth_mb"] * 1e6 / max(1, sample["answer_bytes"]), 2)
             return sample
 
@@ -290,9 +302,9 @@ def generated(module: str, given: Mapping[str, Any], seconds: float) -> dict[str
     return found | beside
 
 
-def _asked(low: Mapping[str, Any], name: str, case: Case) -> Any:
+def _asked(low: Mapping[str, Any], *, as_job: bool) -> Any:
     """Return what is sent for a low: a lowstate, or for /v1/jobs the job alone."""
-    if not case.v1 or name != SIDECAR:
+    if not as_job:
         return [low]
     return {**{field: value for field, value in low.items() if field != "client"}, "deadline": DEADLINE_SECONDS}
 
@@ -303,7 +315,7 @@ def target_of(case: Case, fleet: int) -> dict[str, Any]:
         return {"tgt": [*case.who, *case.silent], "tgt_type": "list"}
     if case.check not in {"returns", "job"}:
         return {}
-    patterns = {fleet: "*", 1: "sim-0000", 10: "sim-000*", 100: "sim-00*"}
+    patterns = {1: "sim-0000", 10: "sim-000*", 100: "sim-00*", 1000: "sim-0*", fleet: "*"}
     return {"tgt": patterns.get(case.minions) or names(case.minions)}
 
 

@@ -37,6 +37,7 @@ from benchmarks.cases import (
     StreamCase,
     Target,
 )
+from benchmarks.crowd_cases import CROWD, CROWD_FOLLOWED, CROWDED, RETURNS_PER_SECOND, SIZES
 from benchmarks.job_cases import FINISHED_JOBS, FOLLOWED, IDLE_STORE, INTENT_CALLERS, INTENTS, JOBS, LARGE_JOB, OPEN_JOBS, RESTART, FollowCase
 from benchmarks.judge import Verdict, judge, median, table
 from benchmarks.rig import Rig, prepared
@@ -48,14 +49,14 @@ PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
 STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
 TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *BAD, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
 TARGETS |= {**{case.name: case.targets for case in (*JOBS, LARGE_JOB)}, "intents": INTENTS, "restart": RESTART, "idle-store": IDLE_STORE}
-TARGETS |= {case.name: case.targets for case in FOLLOWED}
+TARGETS |= {case.name: case.targets for case in (*FOLLOWED, *CROWDED, CROWD_FOLLOWED)}
 QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "silent", "start", "jobs-16", "intents")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
 IDLE_SECONDS = 10.0
 IDLE_STORE_SECONDS = 60.0
 INTENTS_SECONDS = 6.0
-SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s look_ups look_ups_at_once idle_rss_mb idle_cpu_percent intents per_commit fsyncs return_us".split()
+SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s look_ups look_ups_at_once idle_rss_mb idle_cpu_percent intents per_commit fsyncs return_us minion_kb".split()
 
 Measure = Callable[[], dict[str, Any]]
 
@@ -89,13 +90,20 @@ class Run:
         bad = [step for case in BAD if self._wants(case.name) for step in self._calls(case)]
         large = [step for case in (*MANY, LARGE_JOB) if self._wants(case.name) for step in self._calls(case)]
         large += [step for case in FOLLOWED if self._wants(case.name) for step in self._followers(case)]
-        total = len(small) + len(streams) + len(starts) + len(bad) + len(large)
+        crowded = [step for case in CROWDED if self._wants(case.name) for step in self._calls(case)]
+        crowded += list(self._followers(CROWD_FOLLOWED)) if self._wants(CROWD_FOLLOWED.name) else []
+        total = len(small) + len(streams) + len(starts) + len(bad) + len(large) + len(crowded)
         for minions, behaviour, steps in ((10, {}, [*starts, *small, *streams]), (BAD_MINIONS, BAD_FLEET, bad), (1000, {}, large)):
             if steps:
                 self._say(f"a fleet of {minions} minions signs in")
                 self._rig.use_fleet(minions, **behaviour)
             for step in steps:
                 self._take(step, total)
+        if crowded:
+            self._say(f"a crowd of {CROWD} minions comes to the bus")
+            self._rig.use_crowd(CROWD, RETURNS_PER_SECOND)
+        for step in crowded:
+            self._take(step, total)
 
     def _wants(self, name: str) -> bool:
         names = self._chosen.only.split(",") if self._chosen.only else QUICK_CASES if self._chosen.quick else ()
@@ -200,7 +208,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few cases, one round, short: to see that it works, not to judge by")
     parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
     parser.add_argument("--rounds", type=int, default=0, help="default 2, with --quick 1")
-    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS, LOCAL_ASYNC, LOCAL, NO_STORE], metavar="PEER,PEER")
+    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS, LOCAL_ASYNC, LOCAL, NO_STORE, *SIZES], metavar="PEER,PEER")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick or --only none")
     parser.add_argument("--into", type=Path, metavar="FILE", help="with --only: take the place of these cases in earlier results, and say so there")
     chosen = parser.parse_args()

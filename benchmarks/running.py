@@ -109,6 +109,13 @@ def fleet(master_config: Path, folder: Path, minions: int, **behaviour: float) -
     return made
 
 
+def crowd(master_config: Path, minions: int, rate: float) -> Running:
+    """Make a crowd on the bus, not yet started."""
+    argv = [sys.executable, "-W", "ignore", "-m", "benchmarks.crowd", f"--master-config={master_config}", f"--minions={minions}", f"--rate={rate}"]
+    made = Running("the crowd", argv, ready=lambda: made.said("ready") is not None)
+    return made
+
+
 def clean_environment() -> dict[str, str]:
     """Return our environment without what is meant for other servers."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "SALT_"))}

@@ -17,6 +17,7 @@ INLINE: dict[str, dict[str, str]] = {
     "CONTRIBUTING.md": {
         "apt-get install prometheus prometheus-alertmanager": _APT,
         "python -m benchmarks.fleet --help": "run: here",
+        "python -m benchmarks.crowd --help": "run: here",
     },
     "docs/architecture.md": {
         """salt-run jobs.list_jobs search_metadata='{"request_id": "..."}'""": "run: master",

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import msgpack
 import orjson
 import pytest
 
+from benchmarks.behaviour import Behaviour
 from benchmarks.cases import BAD, Check
+from benchmarks.crowd import Crowd
+from benchmarks.crowd_cases import CROWDED, sized
 from benchmarks.flames import draw, stacks_of, tree_of
 from benchmarks.load import Load, is_right
 from benchmarks.probes import Meanwhile
 from benchmarks.report import page
+from benchmarks.soak import Point, summary
 from service.demo.embedded import until
+from service.events.event import read
+from service.gateway.transport.event_writer import packed
 
 ROOT = Path(__file__).resolve().parents[2]
 SILENT_LOAD = Load(0, "", {}, "returns", ("good",), silent=("quiet",))
@@ -99,3 +108,41 @@ def test_a_flame_graph_shows_the_time_of_the_kernel_not_the_number_of_samples() 
     assert root.ms == 100
     assert {name: frame.ms for name, frame in root.calls.items()} == {"bus": 30, "api-*": 60, "ZMQbg, no Python": 10}
     assert "run (a.py): 60.00 %, 60 ms" in draw(root, "a title", "and below")
+
+
+def test_a_soak_tells_what_grows_after_its_warm_up_and_what_was_lost_in_all_of_it() -> None:
+    points = [Point(1000 * number, 1, 90.0 + number + 50 * (not number), 50 + number, 30, 60.0) for number in range(10)]
+
+    made = summary(points)
+
+    assert (made["requests"], made["lost"], made["rss_slope_mb"], made["rss_growth_mb"]) == (9000, 1, 10.0, 7.0)
+    assert (made["descriptors_growth"], made["threads_growth"], made["publisher_slope_mb"]) == (7, 0, 0.0)
+
+
+def test_of_a_crowd_each_size_has_as_many_returns() -> None:
+    for case in CROWDED:
+        for peer in case.peers:
+            chosen = sized(case, peer)
+
+            assert chosen.minions * chosen.each * chosen.callers == case.minions * case.each * case.callers, (case.name, peer)
+
+
+def test_a_crowd_answers_for_whom_it_has_and_says_who_still_runs_a_job() -> None:
+    async def play() -> list[tuple[str, Any]]:
+        crowd = Crowd(["a", "b"], 100.0, Behaviour())
+        told: list[bytes] = []
+        for jid, fun, arg in (("1", "test.sleep", [0.05]), ("2", "saltutil.find_job", ["1"])):
+            crowd.hear(packed(f"salt/job/{jid}/new", {"jid": jid, "fun": fun, "arg": arg, "minions": ["a", "stranger"]}, 10_000))
+            told += crowd.next(5)
+        while len(told) < 2:
+            await asyncio.sleep(0)
+            told += crowd.next(5)
+        crowd.hear(packed("salt/job/3/new", {"jid": "3", "fun": "saltutil.find_job", "arg": ["1"], "minions": ["a"]}, 10_000))
+        events = [read(msgpack.unpackb(frame[4:])["body"]) for frame in [*told, *crowd.next(5)]]
+        return [(event.tag, event.data()["return"]) for event in events]
+
+    assert asyncio.run(play()) == [
+        ("salt/job/2/ret/a", {"jid": "1", "fun": "test.sleep"}),
+        ("salt/job/1/ret/a", True),
+        ("salt/job/3/ret/a", {}),
+    ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, KeysView
+from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from service.events.event import Event
@@ -74,7 +75,7 @@ class Gathering:
         self._given_up: dict[str, float] = {}
 
     @property
-    def pending(self) -> KeysView[str]:
+    def pending(self) -> AbstractSet[str]:
         """Return the minions that are awaited."""
         return self._pending.keys()
 

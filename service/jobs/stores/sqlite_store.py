@@ -44,8 +44,7 @@ BALLAST_BYTES = 2 * 1024 * 1024
 BUSY_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 MOST_WAITING = 10_000
-# Jobs of which it is remembered how much room their returns have left; of others it is added up once.
-MOST_ROOMS = 1000
+MOST_ROOMS = 1000  # jobs of which it is remembered how much room their returns have left; of others it is added up once
 # Connections that read at one time, each with three descriptors: when a job ends that a thousand follow, all of them look at once.
 MOST_READERS = 8
 

@@ -108,7 +108,7 @@ class Counted:
         self.store = SqliteStore(folder / "jobs.db", on_commit=lambda _seconds: None, monotonic=lambda: 0.0, connect=self._connect)
 
     def _connect(self, *args: Any, **options: Any) -> sqlite3.Connection:
-        made = sqlite3.connect(*args, **options)
+        made: sqlite3.Connection = sqlite3.connect(*args, **options)
         made.set_progress_handler(self._step, 1)
         return made
 

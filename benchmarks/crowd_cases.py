@@ -1,0 +1,71 @@
+"""What is measured of ten thousand minions: the same jobs on a hundred, a thousand and all of them, which have to cost the same for each return."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from benchmarks.cases import NONE_LOST, PATIENT, SIDECAR, Case, Target
+from benchmarks.job_cases import FollowCase
+
+CROWD = 10_000
+# The same sidecar and the same crowd, but of it so many are asked: as many returns in more jobs.
+SIZES = {"100 minions": 100, "1,000 minions": 1000}
+RETURNS_PER_SECOND = 1500.0
+MOST_CALLERS = 10
+# What a job costs by itself is shared by more returns, so they become cheaper; what has to be shown is that they do not become dearer.
+FLAT = (*(Target("return_us", 1.2, to=size) for size in SIZES), NONE_LOST)
+# As much as a return that is waited for takes, as bytes, as values and as JSON.
+LEAN = Target("minion_kb", 4)
+CROWDED = (
+    Case(
+        "crowd-local",
+        "`local`, a crowd of 10,000 on the bus",
+        {"client": "local", "fun": "test.ping", **PATIENT},
+        "returns",
+        1,
+        (*FLAT, LEAN),
+        (SIDECAR, *SIZES),
+        minions=CROWD,
+        each=1,
+        seconds=300,
+        grace_seconds=120,
+    ),
+    # All are asked whether they still run it, and say so, before the first returns.
+    Case(
+        "crowd-asked",
+        "`local` of 3 s, asked about after 1 s, a crowd of 10,000 on the bus",
+        {"client": "local", "fun": "test.sleep", "arg": [3], "timeout": 1, "gather_job_timeout": 30},
+        "returns",
+        1,
+        FLAT,
+        (SIDECAR, *SIZES),
+        minions=CROWD,
+        each=1,
+        seconds=300,
+        grace_seconds=120,
+    ),
+    Case(
+        "crowd-jobs",
+        "a job of `/v1`, read whole, a crowd of 10,000 on the bus",
+        {"client": "local_async", "fun": "test.rand_str", "arg": [100], **PATIENT},
+        "returns",
+        1,
+        (*FLAT, LEAN),
+        (SIDECAR, *SIZES),
+        minions=CROWD,
+        repeat=100,
+        each=1,
+        seconds=300,
+        grace_seconds=120,
+        v1=("wait=60&fields=status,return,minions", "v1_returns"),
+    ),
+)
+CROWD_FOLLOWED = FollowCase("crowd-followed", "20 followers of one job of 10,000 minions", 1, 20, CROWD, (NONE_LOST, Target("cpu_us", 40)))
+
+
+def sized(case: Case, peer: str) -> Case:
+    """Return a case as it is measured under the name of a size: as many returns, of fewer minions in more requests."""
+    minions = SIZES.get(peer, case.minions)
+    requests = case.each * case.callers * case.minions // minions
+    callers = min(MOST_CALLERS, requests) if peer in SIZES else case.callers
+    return dataclasses.replace(case, minions=minions, callers=callers, each=requests // callers) if peer in SIZES else case
