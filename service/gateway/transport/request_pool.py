@@ -108,7 +108,7 @@ class Channels:
         Return the master's answer to a load.
 
         timeout: seconds, default `master.rpc_timeout_seconds`; waiting for a free channel counts.
-        Raises TooLarge for one that is over `api.load_limit_bytes`, MasterUnreachable at once while the master is down, Overloaded when too many wait already, MasterTimeout when the master
+        Raises TooLarge for one that is over `api.load_limit_bytes`, MasterUnreachable at once while the master is down and when it has not joined its cluster yet, Overloaded when too many wait already, MasterTimeout when the master
         does not answer, MasterRefused when the answer cannot be decoded.
         """
         self._breaker.require_up()

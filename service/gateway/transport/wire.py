@@ -16,6 +16,9 @@ from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
 
 # Source: salt/channel/client.py, AsyncReqChannel._package_load; 3006 to 3008 send 3.
 ENVELOPE_VERSION = 3
+# What a master of a cluster answers to everything, and does nothing else, until the others have taken it in. Source: salt/channel/server.py of 3008, `_cluster_is_ready`.
+DEFERRED = {"enc": "clear", "load": {"ret": False, "cluster_retry": True}}
+DEFERRED_SECONDS = 1.0
 FRAME_LIMIT_BYTES = 256 * 1024 * 1024
 # First size of an unpacker's buffer (msgpack's default is a megabyte), and the size above which it is not kept for the next frame.
 ROOM_BYTES = 64 * 1024
@@ -61,8 +64,7 @@ class RequestSocket:
         """
         Send a load in the clear and return the master's answer, decoded.
 
-        timeout: seconds. Raises MasterTimeout, MasterUnreachable when there is no socket to be had, MasterRefused when the
-        answer cannot be decoded. After a timeout or a cancellation the connection is made again.
+        timeout: seconds. Raises MasterTimeout, MasterUnreachable when there is no socket to be had, and what `decoded` raises. After a timeout or a cancellation the connection is made again.
         """
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.ask(enveloped(load), answer.set_result)
@@ -111,11 +113,14 @@ def enveloped(load: dict[str, Any]) -> bytes:
 
 
 def decoded(reply: bytes) -> Any:
-    """Decode an answer. Raises MasterRefused."""
+    """Decode an answer. Raises MasterRefused, and MasterUnreachable for that of a master which is not in its cluster yet: it says nothing of tokens or jobs."""
     try:
-        return salt.payload.loads(reply)
+        answer = salt.payload.loads(reply)
     except SaltDeserializationError as exc:
         raise MasterRefused("the master's answer cannot be decoded") from exc
+    if answer == DEFERRED:
+        raise MasterUnreachable("the master has not joined its cluster yet", retry_after_seconds=DEFERRED_SECONDS)
+    return answer
 
 
 class FrameReader:

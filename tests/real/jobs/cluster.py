@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.demo.embedded import EmbeddedSalt, StartFailed
+import zmq
+
+from service.demo.embedded import EmbeddedSalt, StartFailed, until
 from service.demo.ports import free_ports
 from service.demo.processes import WhileNeeded
+from service.errors import Fault
+from service.gateway.transport.wire import decoded, enveloped
 from tests.real.jobs.pipeline import USERS
 from tests.real.relay import Cable
 
@@ -19,9 +24,9 @@ from tests.real.relay import Cable
 CLUSTER_USERS = {**USERS, "ci": [*USERS["ci"], "saltutil.*"]}
 # Salt 3008.3: once in a few starts a master of the two does not listen, and says that its raft entries fail; a fresh start is fine.
 STARTS = 3
-START_SECONDS = 90.0
-# Masters that start at the same time make the cluster's key both.
-APART_SECONDS = 3.0
+START_SECONDS = 300.0
+# For one answer of a master, and for a minion's return until it is asked again.
+ANSWER_SECONDS, RETURN_SECONDS = 10.0, 15.0
 
 
 class ClusterMaster(EmbeddedSalt):
@@ -34,7 +39,9 @@ class ClusterMaster(EmbeddedSalt):
 
     def __init__(self, folder: Path, shared: Path, pool_ports: Sequence[int], number: int, first: ClusterMaster | None = None) -> None:
         self._first = first
-        address = f"127.0.0.{number}"
+        self._shared = shared
+        self._address = address = f"127.0.0.{number}"
+        self._minion_id = f"minion-of-{number}"
         ours: dict[str, Any] = {
             "id": address,
             "interface": address,
@@ -43,7 +50,7 @@ class ClusterMaster(EmbeddedSalt):
             "cluster_pool_port": pool_ports[number - 1],
         }
         ours |= {"cluster_pki_dir": str(shared / "pki"), "cachedir": str(shared / "cache"), "token_dir": str(shared / "tokens"), "root_dir": "/"}
-        minion: dict[str, Any] = {"id": f"minion-of-{number}", "master": address}
+        minion: dict[str, Any] = {"id": self._minion_id, "master": address}
         if first is not None:
             ours |= {"publish_port": first.publish_port, "ret_port": first.ret_port, "external_auth": {"file": {"^filename": first.users_file}}}
             minion |= {"publish_port": first.publish_port, "master_port": first.ret_port}
@@ -64,6 +71,53 @@ class ClusterMaster(EmbeddedSalt):
     def credentials_of(self, user: str) -> dict[str, str]:
         return super().credentials_of(user) if self._first is None else self._first.credentials_of(user)
 
+    def launch(self) -> None:
+        """Start the master, and wait for nothing."""
+        self._start("master")
+
+    def wait_joined(self) -> None:
+        """Wait until the master has joined the cluster. Raises StartFailed."""
+        self._wait(["master"], START_SECONDS, None)
+
+    def _master_answers(self) -> bool:
+        """Say whether it has joined the cluster: before, it answers nothing, although its port is open."""
+        return self._said({"cmd": "ping"}) is not None
+
+    def _listens(self, minion: str) -> Callable[[], bool]:
+        """
+        Say whether the minion returns what its master publishes. Its log is no evidence: one of Salt 3008.3 whose first word to a master fails serves, and never
+        says that it is ready.
+        """
+        asked: tuple[Path, float] | None = None
+
+        def returns() -> bool:
+            nonlocal asked
+            if asked is None or time.monotonic() > asked[1] + RETURN_SECONDS:
+                asked = self._pinged()
+            return asked is not None and asked[0].exists()
+
+        return returns
+
+    def _pinged(self) -> tuple[Path, float] | None:
+        """Send the minion a ping; return where its return will be, and when it was sent. Source: salt/returners/local_cache.py."""
+        load = {"cmd": "publish", "tgt": [self._minion_id], "tgt_type": "list", "fun": "test.ping", "arg": [], "key": "", "ret": "", "jid": ""}
+        answer = self._said({**load, "user": "", "kwargs": self.credentials})
+        if not isinstance(answer, dict) or "jid" not in answer.get("load", {}):
+            return None
+        name = hashlib.sha256(answer["load"]["jid"].encode()).hexdigest()
+        return self._shared / "cache" / "jobs" / name[:2] / name[2:] / self._minion_id / "return.p", time.monotonic()
+
+    def _said(self, load: dict[str, Any]) -> Any:
+        """Return what the master answers, None for nothing."""
+        with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+            socket.linger, socket.rcvtimeo = 0, int(ANSWER_SECONDS * 1000)
+            socket.connect(f"tcp://{self._address}:{self.ret_port}")
+            socket.send(enveloped(load))
+            try:
+                return decoded(socket.recv())
+            except (zmq.Again, Fault):
+                return None
+
 
 class Cluster(WhileNeeded):
     """The two masters. Source of what they need: Salt's doc/topics/tutorials/master-cluster.rst."""
@@ -76,7 +130,7 @@ class Cluster(WhileNeeded):
         self._laid = contextlib.ExitStack()
 
     def get_ready(self) -> None:
-        """Start the masters, then the minions, which get no answer while a master is alone; again and again if Salt does not manage."""
+        """Start the masters, then the minions; again and again if Salt does not manage."""
         if not any(self._has_started(number) for number in range(STARTS)):
             raise StartFailed("\n".join(master.last_words("master") for master in self.masters))
 
@@ -97,9 +151,13 @@ class Cluster(WhileNeeded):
         self.masters = (one, two)
         ends = (Cable(pool_ports[0], "127.0.0.1", pool_ports[1]), Cable(pool_ports[1], "127.0.0.2", pool_ports[0]))
         self.link = tuple(self._laid.enter_context(cable) for cable in ends)
+        # Masters that start at the same time would both make the cluster's key; and the first one answers nobody before the second has joined it.
+        one.launch()
+        if not any((folder / "shared" / "pki" / "cluster.pem").exists() for _ in until(START_SECONDS)):
+            raise StartFailed("the first master has not made the key of the cluster")
+        two.launch()
         for master in self.masters:
-            master.start_master(START_SECONDS)
-            time.sleep(APART_SECONDS)
+            master.wait_joined()
         for master in self.masters:
             master.start_minion("minion-1", START_SECONDS)
 

@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.demo.embedded import StartFailed, until
+from service.demo.embedded import until
 from tests.real.callers import Stream
 from tests.real.conftest import kill_master
+from tests.real.jobs.cluster import START_SECONDS
 from tests.real.jobs.pipeline import Pipeline
 from tests.real.relay import Cable
 from tests.real.sidecar import Answer
@@ -90,14 +91,12 @@ class Scene:
         for number, row in enumerate(rows):
             self._then(number, row)
             self._streams[number].close()
-        if self._what == "master 1":
-            self._start_minion()
         return rows
 
     def _ways(self) -> tuple[Callable[[], object], Callable[[], object]]:
         first, link = self._cluster.masters[0], self._cluster.link
         ways: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-            "master 1": (lambda: kill_master(first), self._start_master),
+            "master 1": (lambda: kill_master(first), lambda: first.start_master(START_SECONDS)),
             "sidecar 1": (self._pair[0].sidecar.kill, self._pair[0].again),
             "the database": (self._server.end, self._server.start),
             "the link": (lambda: _each(Cable.sever, link), lambda: _each(Cable.mend, link)),
@@ -108,17 +107,6 @@ class Scene:
         """Wait until a sidecar has its master and its store again; it asks for the store once a second."""
         pipeline.sidecar.wait_ready()
         pipeline.sidecar.wait(lambda: pipeline.get(f"/{self._jid}").status == 200, "with its store")
-
-    def _start_master(self) -> None:
-        """Start the first master again. Its minion may serve and never say so: Salt 3008.3 gives up on its log line if its first word to the master fails."""
-        with contextlib.suppress(StartFailed):
-            self._cluster.masters[0].start_master(NOTICE)
-
-    def _start_minion(self) -> None:
-        """Leave a minion that has said that it is ready to the next scene."""
-        first = self._cluster.masters[0]
-        first.stop_minion("minion-1")
-        first.start_minion("minion-1")
 
     def _asked(self, number: int, expected: Row) -> Row:
         pipeline = self._pair[number]

@@ -219,6 +219,19 @@ def test_an_answer_that_is_no_message_is_refused() -> None:
     with_master(conversation)
 
 
+def test_a_master_that_has_not_joined_its_cluster_is_not_there_yet() -> None:
+    async def conversation(master: Master, sock: RequestSocket) -> None:
+        call = asyncio.create_task(sock.roundtrip({"cmd": "get_token", "token": "a" * 64}, 10))
+        envelope, _ = await master.next()
+        await master.answer(envelope, {"enc": "clear", "load": {"ret": False, "cluster_retry": True}})
+
+        with pytest.raises(MasterUnreachable, match="not joined its cluster") as caught:
+            await call
+        assert caught.value.retry_after_seconds == 1
+
+    with_master(conversation)
+
+
 def test_a_process_without_sockets_to_spare_says_that_the_master_is_unreachable() -> None:
     async def conversation(master: Master, sock: RequestSocket) -> None:
         context = zmq.Context()
