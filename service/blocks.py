@@ -1,9 +1,12 @@
-"""`with` blocks that begin and end with a call."""
+"""`with` blocks that several floors use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -27,3 +30,20 @@ class Block(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self._end(self._yielded)
+
+
+@contextmanager
+def unseen(*packages: str) -> Iterator[None]:
+    """
+    Let imports inside the block find none of these packages: what can do without them does, and nobody waits for them.
+
+    A package that is imported already stays, and afterwards each can be imported as ever. Only for a start, while there is one thread.
+    """
+    modules = cast("dict[str, ModuleType | None]", sys.modules)
+    hidden = [name for name in packages if name not in modules]
+    modules.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del modules[name]

@@ -12,14 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, settings
 
+from service.blocks import unseen
 from service.demo.embedded import EmbeddedSalt
 from tests.installed import where
 
+with unseen("rich"):
+    import structlog
+
 if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
+
+# Until the tests are collected all that is made stays.
+gc.disable()
 
 with warnings.catch_warnings():
     # Salt's imports warn of its own doings; for everything else a warning is an error.
@@ -48,9 +54,9 @@ collect_ignore = ["helm"]
 
 def pytest_collection_finish() -> None:
     """Let the collector pass over what tests make only: Salt and the tests themselves are half a million objects, and stay."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
+    gc.enable()
 
 
 def pytest_sessionfinish() -> None:

@@ -11,7 +11,6 @@ from service.auth.sessions import Sessions
 from service.errors import IdentityRefused
 from service.identities.account_rules import AccountRules, ProvenClaims
 from service.identities.assertion import AssertionSigner
-from service.identities.certificates import ClientCertificates
 from service.identities.exchange import IdTokenExchange
 from service.limits import Slots
 from service.observe.report.report import Report
@@ -48,6 +47,8 @@ def make_shown(ours: IdentitySettings, guard: Guard, report: Report) -> Callable
     """Make what reads client certificates."""
     if ours.proxy_secret_file is None:
         return _refusing("no certificate is taken here (identities.proxy_secret_file)", "proxy")
+    from service.identities.certificates import ClientCertificates  # noqa: PLC0415 - reads X.509: only for those who take certificates
+
     secret = SecretFile(ours.proxy_secret_file, "identities.proxy_secret_file", first_line, report.secret_unreadable, keep_seconds=ROTATION_SECONDS)
     return ClientCertificates(ours.certificate_header, secret, judging=guard.judging).shown
 

@@ -1,11 +1,9 @@
-"""Tracing: spans reach a real collector, a collector that is away holds up nobody, and without an endpoint nothing is imported."""
+"""Tracing: spans reach a real collector, and a collector that is away holds up nobody."""
 
 from __future__ import annotations
 
 import dataclasses
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -101,9 +99,3 @@ def test_a_collector_that_is_away_is_told_of_with_the_reason() -> None:
 
     assert [(result, count) for result, count, _ in told] == [("failed", 1)]
     assert told[0][2]
-
-
-def test_without_an_endpoint_opentelemetry_is_not_imported() -> None:
-    code = "import service.wiring.serving, sys; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
-
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -17,16 +17,20 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, cast
 
 import orjson
-import structlog
-from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import FilteringBoundLogger
 
 from service import __version__
+from service.blocks import unseen
 from service.observe import redact
 from service.observe.log.bridge import Bridge, ExcInfo, cut, level_of, number_of
 from service.observe.log.capture import FdCapture, LineLogger
 from service.observe.log.shapes import Shape, console, ecs
 from service.observe.log.sink import LogSink
+
+# structlog would paint tracebacks for a terminal with it, which we never do: a tenth of the whole start.
+with unseen("rich"):
+    import structlog
+    from structlog.tracebacks import ExceptionDictTransformer
+    from structlog.typing import FilteringBoundLogger
 
 Event = MutableMapping[str, Any]
 

@@ -1,14 +1,15 @@
-"""The runtime: the settings of malloc and who may change them; what systemd is told."""
+"""The runtime: the settings of malloc and who may change them; the collector, which waits for the end of the start; what systemd is told."""
 
 from __future__ import annotations
 
+import gc
 import secrets
 import socket
 from pathlib import Path
 
 import pytest
 
-from service.server.runtime import NO_THREAD_CACHE, tame_malloc, tell_systemd
+from service.server.runtime import NO_THREAD_CACHE, tame_collector, tame_malloc, tell_systemd
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,19 @@ def test_malloc_is_kept_small_unless_the_operator_told_it_otherwise(environ: dic
     tame_malloc(environ, lambda parameter, value: heard.append((parameter, value)))
 
     assert heard == told
+
+
+def test_after_the_start_garbage_is_looked_for() -> None:
+    before = gc.get_threshold()
+    gc.disable()
+    try:
+        tame_collector()
+
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.set_threshold(*before)
+        gc.enable()
 
 
 def test_systemd_is_told_at_the_address_it_gave(tmp_path: Path) -> None:
