@@ -8,6 +8,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jwt
@@ -206,27 +207,27 @@ RULES = (
 @pytest.mark.parametrize(
     ("claims", "account"),
     [
-        (github(), "ci:app"),
-        (github(ref="refs/tags/v1.2"), "ci:app"),
-        (github(ref="refs/heads/feature"), "ci:any-branch"),
-        (github(repository="octo-org/app2", repository_id="75"), None),
-        (github(repository="octo-org/app-evil", repository_id=None), None),
-        (github(repository=["octo-org/app"], repository_id=None), "ci:app"),
-        (github(repository={"octo-org/app": 1}, repository_id=None), None),
-        (github(repository=None, repository_id=74), "ci:any-branch"),
-        (github(repository=None, repository_id=74.0), None),
-        (github(repository="OCTO-ORG/APP", repository_id=None), None),
-        (gitlab(), "ci:gitlab"),
-        (gitlab(ref_protected=True), "ci:gitlab"),
-        (gitlab(ref_protected="false"), "ci:runner"),
-        (gitlab(ref_protected="false", ref="x"), None),
-        (gitlab(ref_protected="false", ref="x", groups=["dev", "ops"]), "person"),
-        (gitlab(ref_protected="false", ref="x", groups=["dev", ["ops"]]), None),
-        (gitlab(iss=URL, repository="octo-org/app2"), None),
+        (github, "ci:app"),
+        (partial(github, ref="refs/tags/v1.2"), "ci:app"),
+        (partial(github, ref="refs/heads/feature"), "ci:any-branch"),
+        (partial(github, repository="octo-org/app2", repository_id="75"), None),
+        (partial(github, repository="octo-org/app-evil", repository_id=None), None),
+        (partial(github, repository=["octo-org/app"], repository_id=None), "ci:app"),
+        (partial(github, repository={"octo-org/app": 1}, repository_id=None), None),
+        (partial(github, repository=None, repository_id=74), "ci:any-branch"),
+        (partial(github, repository=None, repository_id=74.0), None),
+        (partial(github, repository="OCTO-ORG/APP", repository_id=None), None),
+        (gitlab, "ci:gitlab"),
+        (partial(gitlab, ref_protected=True), "ci:gitlab"),
+        (partial(gitlab, ref_protected="false"), "ci:runner"),
+        (partial(gitlab, ref_protected="false", ref="x"), None),
+        (partial(gitlab, ref_protected="false", ref="x", groups=["dev", "ops"]), "person"),
+        (partial(gitlab, ref_protected="false", ref="x", groups=["dev", ["ops"]]), None),
+        (partial(gitlab, iss=URL, repository="octo-org/app2"), None),
     ],
 )
-def test_the_first_rule_whose_claims_all_fit_gives_the_account(claims: dict[str, Any], account: str | None) -> None:
-    proven = verifier().verify(KEY.sign(claims))
+def test_the_first_rule_whose_claims_all_fit_gives_the_account(claims: Callable[[], dict[str, Any]], account: str | None) -> None:
+    proven = verifier().verify(KEY.sign(claims()))
 
     if account is None:
         with pytest.raises(IdentityRefused) as caught:
