@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import inspect
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.engine import Engine
+from tests.e2e.kept import kept, mark_of
 from tests.e2e.shell import run
 
 HERE = Path(__file__).parent
@@ -30,29 +30,21 @@ BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 WASTE = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 
 
-def cache() -> Path:
-    """Return the folder that outlives a run; it is never part of the tree."""
-    named = os.environ.get("E2E_CACHE")
-    folder = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "salt-sidecar" / "e2e"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def base(engine: Engine, tag: str) -> str:
     """Have a base image in the engine; return where it came from."""
-    tar = cache() / f"base-{SUITES[tag]}-{_mark(Path(__file__))}.tar"
-    cached = tar.exists()
-    if not cached:
-        _bootstrap(engine.work / "rootfs", tar, SUITES[tag], PACKAGES, "ln -s python3 /usr/bin/python")
+    tar, found = _root(engine, f"base-{SUITES[tag]}", *_recipe_of(tag))
     _import(engine, tar, tag, 'CMD ["python3"]')
-    return "cached" if cached else "from Debian's archive"
+    return "cached" if found else "from Debian's archive"
+
+
+def _recipe_of(tag: str) -> tuple[str, Sequence[str], str]:
+    """Return the suite of a base image, its packages, and the last command in it."""
+    return SUITES[tag], PACKAGES, "ln -s python3 /usr/bin/python"
 
 
 def debian(engine: Engine, suite: str, packages: Sequence[str]) -> None:
     """Have an image of a Debian with these packages and a user who is not root."""
-    tar = cache() / f"fresh-{suite}-{_mark(Path(__file__), words=packages)}.tar"
-    if not tar.exists():
-        _bootstrap(engine.work / f"rootfs-{suite}", tar, suite, packages, f"useradd --create-home --uid {NEWCOMER_UID} {NEWCOMER}")
+    tar, _ = _root(engine, f"fresh-{suite}", suite, packages, f"useradd --create-home --uid {NEWCOMER_UID} {NEWCOMER}")
     _import(engine, tar, fresh_tag(suite))
 
 
@@ -62,17 +54,19 @@ def fresh_tag(suite: str) -> str:
 
 def others(engine: Engine) -> str:
     """Have the images of Prometheus, Alertmanager, nginx, PostgreSQL, slapd, systemd and a registry in the engine; return where they came from."""
-    tar = cache() / f"others-{_mark(Path(__file__), *(HERE / 'standins' / name for name in ('Dockerfile', 'postgres')))}.tar"
-    if tar.exists():
-        engine.docker("load", "--input", tar)
-        return "cached"
     images = (PROMETHEUS, ALERTMANAGER, NGINX, POSTGRES, SLAPD, SYSTEMD, REGISTRY)
-    for tag in images:
-        target = tag.removeprefix("standin/").removesuffix(":debian")
-        engine.docker("build", "--build-arg", f"BASE={OLDER_BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
-    engine.docker("save", "--output", f"{tar}.part", *images)
-    Path(f"{tar}.part").rename(tar)
-    return "from Debian's archive"
+
+    def make(part: Path) -> None:
+        for tag in images:
+            target = tag.removeprefix("standin/").removesuffix(":debian")
+            engine.docker("build", "--build-arg", f"BASE={OLDER_BASE}", "--target", target, "--tag", tag, HERE / "standins", timeout=300)
+        engine.docker("save", "--output", part, *images)
+
+    recipes = ((HERE / "standins" / name).read_bytes() for name in ("Dockerfile", "postgres"))
+    tar, found = kept("others", mark_of(_mark(*_recipe_of(OLDER_BASE)), *images, *recipes), make)
+    if found:
+        engine.docker("load", "--input", tar)
+    return "cached" if found else "from Debian's archive"
 
 
 def _import(engine: Engine, tar: Path, tag: str, *changes: str) -> None:
@@ -81,6 +75,11 @@ def _import(engine: Engine, tar: Path, tag: str, *changes: str) -> None:
     environ = ("PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", f"SSL_CERT_FILE={BUNDLE}", f"PIP_CERT={BUNDLE}")
     changes = (*(f"ENV {setting}" for setting in environ), *changes)
     engine.docker("import", *(word for change in changes for word in ("--change", change)), tar, tag)
+
+
+def _root(engine: Engine, kind: str, suite: str, packages: Sequence[str], finish: str) -> tuple[Path, bool]:
+    """Return the file system of a Debian, as a tar, and whether it was kept."""
+    return kept(kind, _mark(suite, packages, finish), lambda part: _bootstrap(engine.work / f"rootfs-{kind}", part, suite, packages, finish))
 
 
 def _bootstrap(root: Path, tar: Path, suite: str, packages: Sequence[str], finish: str) -> None:
@@ -92,13 +91,11 @@ def _bootstrap(root: Path, tar: Path, suite: str, packages: Sequence[str], finis
     for folder in WASTE:
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir(parents=True)
-    part = tar.with_suffix(".part")
-    run("tar", "--directory", root, "--numeric-owner", "--create", "--file", part, ".", timeout=300)
-    part.rename(tar)
+    run("tar", "--directory", root, "--numeric-owner", "--create", "--file", tar, ".", timeout=300)
     shutil.rmtree(root)
 
 
-def _mark(*recipes: Path, words: Sequence[str] = ()) -> str:
-    """Return what changes with the recipes, with the words, and with the authorities that go into the image."""
-    parts = [path.read_bytes() for path in (*recipes, *sorted(AUTHORITIES.glob("*.crt")))]
-    return hashlib.sha256(b"\0".join([*parts, *(word.encode() for word in words)])).hexdigest()[:12]
+def _mark(suite: str, packages: Sequence[str], finish: str) -> str:
+    """Return what changes with all that makes a file system: how that is done, what goes in, and this machine's authorities."""
+    authorities = (path.read_bytes() for path in sorted(AUTHORITIES.glob("*.crt")))
+    return mark_of(inspect.getsource(_bootstrap), suite, *packages, finish, *WASTE, *authorities)
