@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import http.client
 import json
 import math
 import re
-import threading
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -20,9 +16,12 @@ from tests.e2e.load import Api
 from tests.e2e.report import Report
 from tests.e2e.shell import eventually, require
 from tests.e2e.stack import MINIONS, Stack
+from tests.meanwhile import reading_events
 
 # Presence events and the workers' figures come once a minute, scrapes every 15 s; a shared machine may be ten times as slow as usual.
 PATIENCE_SECONDS = 600.0
+# Until a reader of events that was cut off comes back.
+PAUSE_SECONDS = 1.0
 DASHBOARDS = ROOT / "config" / "grafana" / "dashboards"
 # What Grafana asks for when it shows a day: long enough for what happens once, such as a minion's sign-in.
 RATE_INTERVAL = "5m"
@@ -78,7 +77,8 @@ def full(stack: Stack, report: Report) -> None:
     seconds = eventually("both sidecars are scraped", lambda: prometheus.targets() == dict.fromkeys(INSTANCES, "up"), PATIENCE_SECONDS, 1)
     report.found("scraped", f"{', '.join(INSTANCES)}; after {seconds:.0f} s")
     _the_masters_key_is_not_there(stack, report)
-    with _events(stack):
+    session = _session(stack.api())
+    with reading_events(stack.ports["API_PORT"], lambda: session, PAUSE_SECONDS):
         _panels(stack, prometheus, report)
         _fleet(prometheus, report)
         _alerts(prometheus, report)
@@ -178,31 +178,6 @@ def _session(api: Api) -> dict[str, str]:
     status, body = api.login()
     require(status == 200, f"login: {status} {body}")
     return {"X-Auth-Token": str(body["return"][0]["token"])}
-
-
-@contextlib.contextmanager
-def _events(stack: Stack) -> Iterator[None]:
-    """Read the event stream inside the block."""
-    connection = http.client.HTTPConnection("127.0.0.1", stack.ports["API_PORT"], timeout=PATIENCE_SECONDS)
-    connection.request("GET", "/events", headers=_session(stack.api()))
-    answer = connection.getresponse()
-    require(answer.status == 200, f"events: {answer.status}")
-    over = threading.Event()
-
-    def read() -> None:
-        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-            while not over.is_set() and answer.readline():
-                pass
-
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
-    try:
-        yield
-    finally:
-        # A heartbeat comes at the latest after `events.heartbeat_seconds`; then the reader sees that it is over.
-        over.set()
-        reader.join(60)
-        connection.close()
 
 
 def _fleet(prometheus: Prometheus, report: Report) -> None:

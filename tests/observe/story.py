@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from service.demo.embedded import EmbeddedSalt, until
+from tests.meanwhile import repeated
 from tests.observe.faster import TICK, write_faster, write_faster_notices
 from tests.observe.promtool import CONFIG
 from tests.observe.server import Alertmanager, Prometheus
@@ -232,25 +233,6 @@ def observed(salt: EmbeddedSalt, folder: Path, say: Callable[[str], None], tick:
         configuration = write_faster(CONFIG, servers, f"127.0.0.1:{sidecar.ops_port}", f"127.0.0.1:{alertmanager.port}", tick)
         with Prometheus(configuration, servers) as prometheus:
             yield Story(salt, sidecar, prometheus, told, say), sidecar, prometheus
-
-
-@contextlib.contextmanager
-def repeated(action: Callable[[], object], pause_seconds: float) -> Iterator[None]:
-    """Do something again and again inside the block; what it answers does not matter."""
-    over = threading.Event()
-
-    def do() -> None:
-        while not over.wait(pause_seconds):
-            with contextlib.suppress(OSError):
-                action()
-
-    thread = threading.Thread(target=do, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(30)
 
 
 @contextlib.contextmanager

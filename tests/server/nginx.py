@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from service.demo.ports import free_ports
 from service.server.intake import Patience
 from service.server.listener import Listener
-from tests.server.test_listener import eventually
+from tests.meanwhile import eventually
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

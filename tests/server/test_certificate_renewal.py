@@ -15,8 +15,8 @@ import pytest
 
 from service.demo.ports import free_ports
 from tests.certificates import Authority, Signed
+from tests.meanwhile import eventually
 from tests.server.nginx import ROOT, compose_site
-from tests.server.test_listener import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ import pytest
 
 from service.server.intake import Bounds, Patience
 from service.server.listener import Listener
+from tests.meanwhile import eventually
 from tests.server.conftest import Caller
-from tests.server.test_listener import eventually
 
 Listen = Callable[..., Listener]
 From = Callable[[Listener, str], Any]

@@ -19,6 +19,7 @@ from service.http.app import ErrorBody
 from service.observe.metrics.metrics import Metrics
 from service.server.intake import Patience
 from service.server.listener import Listener
+from tests.meanwhile import eventually
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -27,16 +28,6 @@ Listen = Callable[..., Listener]
 Call = Callable[[Listener], Any]
 
 pytestmark = pytest.mark.slow
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    """Wait for what another thread is about to do."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def test_a_request_is_answered_on_the_port_the_system_chose(listen: Listen, call: Call) -> None:

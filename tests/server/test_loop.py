@@ -6,7 +6,6 @@ import functools
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from service.server.channel import Channel
 from service.server.listener import Listener
 from service.server.loop import Sockets
+from tests.meanwhile import eventually
 
 Listen = Callable[..., Listener]
 Call = Callable[[Listener], Any]
@@ -28,16 +28,6 @@ POST = "POST /?7 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
 def listen(listen: Listen) -> Listen:
     """Leave out the sweep, which asks everybody anew, and for which the loop wakes by itself: without it a lost wake-up is lost for good."""
     return functools.partial(listen, sweep_seconds=3600.0)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    """Wait for what another thread is about to do."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 class Halt:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from service.demo.embedded import EmbeddedSalt
-from tests.observe.story import EVENT_BYTES, each_client, repeated, slow_reader
+from tests.meanwhile import reading_events, repeated
+from tests.observe.story import EVENT_BYTES, each_client, slow_reader
 from tests.real.sidecar import JSON, Sidecar, ask
 
 # What is waited for between two rounds; each round is a few calls of each kind.
@@ -91,29 +90,10 @@ class People:
             ask(self._sidecar.api_port, "POST", "/v1/jobs?wait=10", json.dumps(job).encode(), headers)
         ask(self._sidecar.api_port, "POST", "/hook/story", b'{"text": "x"}', headers)
 
-    @contextlib.contextmanager
-    def reading_events(self) -> Iterator[None]:
+    def reading_events(self) -> contextlib.AbstractContextManager[None]:
         """Read the event stream inside the block, and come back when it has ended."""
-        over = threading.Event()
-
-        def read() -> None:
-            while not over.wait(PAUSE_SECONDS):
-                with contextlib.suppress(OSError, ValueError, http.client.HTTPException), contextlib.closing(self._stream()) as stream:
-                    while not over.is_set() and stream.readline():
-                        pass
-
-        reader = threading.Thread(target=read, daemon=True)
-        reader.start()
-        try:
-            yield
-        finally:
-            over.set()
+        return reading_events(self._sidecar.api_port, self._session, PAUSE_SECONDS)
 
     def _session(self) -> dict[str, str]:
         login = ask(self._sidecar.api_port, "POST", "/login", json.dumps(self._credentials).encode(), JSON)
         return {**JSON, "X-Auth-Token": str(login.value["token"])} if login.status == 200 else JSON
-
-    def _stream(self) -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self._sidecar.api_port, timeout=30)
-        connection.request("GET", "/events", headers=self._session())
-        return connection.getresponse()
