@@ -1,7 +1,8 @@
-"""Writes what the chart derives from elsewhere: schema and README table from values.yaml, settings from service, copies of rules, dashboards and the master's ping."""
+"""Writes what the chart derives from elsewhere: schema and README table from values.yaml, settings from service, its icon, copies of rules, dashboards and the master's ping."""
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -25,6 +26,7 @@ COPIES = (
 OF_RELEASE = "OF_RELEASE"
 SERIES = re.compile(r"(?<![\w:\"])(up|ALERTS|(?:salt|process)_\w+|\w+:salt_[\w:]+)\b(?!\()(\{)?")
 KEY = re.compile(r"\s*(?:- )?(\w+):(?: |$)")
+ICON = re.compile(r"^icon: .*$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- values -->\n).*?(<!-- /values -->)", re.DOTALL)
 TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
 
@@ -159,7 +161,13 @@ def generated() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema_of(values), indent=1) + "\n",
         readme: TABLE.sub(lambda match: match[1] + table_of(values) + match[2], readme.read_text(encoding="utf-8")),
     }
-    return files | copies()
+    return files | {CHART / "Chart.yaml": with_icon((CHART / "Chart.yaml").read_text(encoding="utf-8"))} | copies()
+
+
+def with_icon(chart: str) -> str:
+    """Return Chart.yaml with the picture in it: an archive is read without the files around it, and there is no address to fetch one from."""
+    picture = base64.b64encode((CHART / "icon.svg").read_bytes()).decode()
+    return ICON.sub(f"icon: data:image/svg+xml;base64,{picture}", chart)
 
 
 def copies() -> dict[Path, str]:

@@ -46,6 +46,17 @@ def labelled(engine: Engine, report: Report) -> None:
         "labels",
         f"version {__version__}, Salt {inside}, revision {commit[:12]}, created {made:%Y-%m-%d %H:%M:%S}, source, url, base {base.name} {base.digest[:19]}",
     )
+    _on_no_other_base(engine, base, report)
+
+
+def _on_no_other_base(engine: Engine, base: registry.Base, report: Report) -> None:
+    """Name another base image, and not its digest: neither `make image` nor the builder itself takes that, so no label can be untrue."""
+    (argument,) = (word for word in base.arguments if word.startswith("PYTHON_IMAGE="))
+    asked = run("sh", "-c", f"make image DOCKER={engine.client} BUILD_ARGS='--build-arg {argument}' 2>&1", environ=engine.environ, cwd=images.ROOT, ok=(2,))
+    require("another base image has another digest" in asked, f"make image: {asked}")
+    built = run("sh", "-c", f"{engine.client} build --target runtime --build-arg {argument} {images.ROOT} 2>&1", environ=engine.environ, ok=(1,))
+    require("not found" in built, f"docker build: {built}")
+    report.found("another base image without its digest", "refused by make image, and not found by the builder")
 
 
 def undated(engine: Engine, report: Report) -> None:

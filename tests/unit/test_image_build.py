@@ -43,10 +43,17 @@ def committed(tree: Path, origin: str = "") -> None:
         git(tree, "remote", "add", "origin", origin)
 
 
-def built(tree: Path, **environ: str) -> tuple[dict[str, str], list[str]]:
-    """Return the build arguments of the last build, and the tags of all."""
+def build(tree: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     environ = {"DOCKER": str(tree.parent / "docker"), **environ}
-    done = subprocess.run([tree / "requirements" / "image" / "build"], env={**os.environ, **HERE, **environ}, capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [tree / "requirements" / "image" / "build", *words], env={**os.environ, **HERE, **environ}, capture_output=True, text=True, check=False
+    )
+
+
+def built(tree: Path, *words: str, **environ: str) -> tuple[dict[str, str], list[str]]:
+    """Return the build arguments of the last build, and the tags of all."""
+    done = build(tree, *words, **environ)
+    assert done.returncode == 0, done.stderr
     return dict(re.findall(r"--build-arg (\w+)=(\S+)", done.stdout)), re.findall(r"--tag (\S+) ", done.stdout)
 
 
@@ -92,6 +99,32 @@ def test_another_salt_and_a_registry_are_in_the_tags(tree: Path) -> None:
 
     assert tags[1] == f"registry.example.org/salt-sidecar:{TAG.partition('-')[0]}-salt3007.15"
     assert (arguments["SALT_VERSION"], arguments["SOURCE_URL"]) == ("3007.15", "https://example.org")
+
+
+OTHER = ("--build-arg", "PYTHON_IMAGE=registry.example.org/python:3.13")
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (OTHER, "another base image has another digest; add --build-arg PYTHON_DIGEST=sha256:..."),
+        (("--build-arg=PYTHON_IMAGE=python:3.13", "--pull"), "or --build-arg PYTHON_DIGEST= if it has none"),
+        (("--build-arg", f"PYTHON_IMAGE=python:3.13@{DIGEST}"), "the digest goes into PYTHON_DIGEST"),
+    ],
+)
+def test_another_base_image_without_its_digest_is_refused_before_anything_is_built(tree: Path, words: tuple[str, ...], said: str) -> None:
+    done = build(tree, *words)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("digest", [DIGEST, ""])
+def test_another_base_image_is_built_on_with_its_digest_or_with_word_that_it_has_none(tree: Path, digest: str) -> None:
+    said = build(tree, *OTHER, "--build-arg", f"PYTHON_DIGEST={digest}").stdout
+
+    assert f"--build-arg {OTHER[1]} --build-arg PYTHON_DIGEST={digest} --target salt" in said
 
 
 def test_the_builder_is_given_all_that_the_dockerfile_takes_from_the_folder() -> None:
