@@ -290,7 +290,8 @@ class Commands:
                 info.who.update(_claimed(low.credentials))
                 accepted()
 
-            request = Request(info.request_id, deadline, metadata=self.policy.metadata, accepted=known, timeline=info.timeline, is_kept=self._is_kept)
+            reused = functools.partial(info.lows[-1].update, login_reused=True)
+            request = Request(info.request_id, deadline, self.policy.metadata, accepted=known, reused=reused, timeline=info.timeline, is_kept=self._is_kept)
             return run_low(low, request)
 
     def _admitted(self, low: Low, shown: ShownCredentials, info: RequestInfo, welcome: Welcome) -> contextlib.AbstractContextManager[Callable[[], None]]:

@@ -18,7 +18,7 @@ from service.secrets.secret_file import SecretFile
 from service.settings.audit_settings import AuditRule, AuditSettings
 
 RETRY_AFTER_SECONDS = 5.0
-_ACCOUNT = ("jid", "minions_expected", "minions_returned", "minions_failed", "minions_missing", "outcome", "duration_s")
+_ACCOUNT = ("jid", "login_reused", "minions_expected", "minions_returned", "minions_failed", "minions_missing", "outcome", "duration_s")
 
 
 class AuditReport(Protocol):

@@ -73,3 +73,10 @@ class LimitSettings(Group):
         description="Seconds that credentials which worked are exempt from the limits on failed authentications; the master still checks them every time.",
         json_schema_extra=RELOADABLE,
     )
+    auth_reuse_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=60,
+        description="Seconds for which a login with the name and password of a low is used for further lows with the same ones, as a token in memory only; so long may a changed password, or a lost right, go unnoticed. 0: the master checks them every time.",
+        json_schema_extra=RELOADABLE,
+    )

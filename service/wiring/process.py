@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ from service.http.addresses import Grouping, Proxies
 from service.http.cors import Cors
 from service.http.middleware import Canonical
 from service.limits import Brake, Shares, Slots
+from service.logins.kept_logins import KeptLogins
+from service.logins.reused_logins import ReusedLogins
 from service.observe.log import log
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
 REVISION_VARIABLE = "SALT_SIDECAR_REVISION"
 # Longest wait at the end for a collector that does not take spans.
 TRACES_STOP_SECONDS = 3.0
+# Longest wait at the end for tokens that are being removed.
+LOGINS_STOP_SECONDS = 3.0
 # Longest wait at the end for the audit records that are still queued.
 AUDIT_CLOSE_SECONDS = 5.0
 
@@ -87,8 +92,10 @@ class Process:
         self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick_calls, access=access, audit=self.audit, report=self.report)
         self.metrics.watch_sessions(self.sessions.active)
         rules = CallPolicy(ours.policy.rules, refuse_master_writes=ours.policy.refuse_master_writes, on_refused=self.report.policy_refused)
+        self.logins = make_logins(configuration, self.gateway.runner, self.metrics)
+        lows = ReusedLogins(self.gateway.runner, self.logins, master.raw, time.monotonic)
         commands = make_commands(
-            configuration, self.gateway.runner, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
+            configuration, lows, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
         )
         self.jobs = jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report, audit=self.audit)
 
@@ -100,7 +107,9 @@ class Process:
         self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)
         self.ops = Canonical(ops_app(probes, ours, requests.crashed), Unmeasured(), requests.probed)
-        self.reloading = Reloading(ours, master.raw, make_appliers(self.audit, commands, guard, self.report, rules=rules, access=access, cors=cors), self.audit)
+        self.reloading = Reloading(
+            ours, master.raw, make_appliers(self.audit, commands, guard, self.logins, self.report, rules=rules, access=access, cors=cors), self.audit
+        )
 
     def start(self) -> None:
         """Connect to the master and follow its bus; does not wait for it."""
@@ -119,6 +128,7 @@ class Process:
         self.follower.stop()
         self.jobs.stop()
         self.streams.stop()
+        self.logins.stop(LOGINS_STOP_SECONDS)
         self.audit.note("stop")
         self.audit.close(AUDIT_CLOSE_SECONDS)
         if self.tracing is not None:
@@ -208,6 +218,22 @@ def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, qu
     )
 
 
+def make_logins(configuration: Configuration, runner: Runner, metrics: Metrics) -> KeptLogins:
+    """Make what keeps the logins of lows for a while, if `limits.auth_reuse_seconds` wants it."""
+    ours = configuration.settings
+    logins = KeptLogins(
+        runner.tokens,
+        metrics.login_used,
+        metrics.login_given_up,
+        seconds=ours.limits.auth_reuse_seconds,
+        deadline_seconds=ours.jobs.deadline_seconds,
+        wait_seconds=ours.master.rpc_timeout_seconds,
+        on_crash=lambda: log.get().error("crash", exc_info=True),
+    )
+    metrics.watch_logins(logins.kept)
+    return logins
+
+
 def make_tokens(sessions: Sessions, jobs: DurableJobs, report: Report) -> ScopedTokens:
     """Make the scoped tokens, for sessions that take them too."""
     tokens = ScopedTokens(lambda: jobs.submissions().store.tokens, report.policy_refused)
@@ -217,7 +243,7 @@ def make_tokens(sessions: Sessions, jobs: DurableJobs, report: Report) -> Scoped
 
 def make_commands(
     configuration: Configuration,
-    runner: Runner,
+    runner: ReusedLogins,
     guard: Guard,
     sync_jobs: Slots,
     quick_calls: Slots,

@@ -14,6 +14,7 @@ from service.commands import Commands
 from service.errors import InvalidConfiguration
 from service.http.access import Access
 from service.http.cors import Cors
+from service.logins.kept_logins import KeptLogins
 from service.observe.log import log
 from service.observe.report.report import Report
 from service.settings import inherited, settings, sources
@@ -38,7 +39,9 @@ class Applier:
         self._act(**{parameter: value(ours, name) for parameter, name in self._options.items()})
 
 
-def make_appliers(audit: Audit, commands: Commands, guard: Guard, report: Report, *, rules: CallPolicy, access: Access, cors: Cors) -> tuple[Applier, ...]:
+def make_appliers(
+    audit: Audit, commands: Commands, guard: Guard, logins: KeptLogins, report: Report, *, rules: CallPolicy, access: Access, cors: Cors
+) -> tuple[Applier, ...]:
     """Say who takes which options while we run."""
     return (
         Applier(log.set_level, level="log.level"),
@@ -59,6 +62,7 @@ def make_appliers(audit: Audit, commands: Commands, guard: Guard, report: Report
             per_minute_overall="limits.auth_failures_per_minute_overall",
             known_seconds="limits.auth_known_seconds",
         ),
+        Applier(logins.adjust, seconds="limits.auth_reuse_seconds", deadline_seconds="jobs.deadline_seconds"),
         Applier(rules.adjust, rules="policy.rules", refuse_master_writes="policy.refuse_master_writes"),
         Applier(report.adjust, rate_limited="limits.auth_failures_per_minute"),
         Applier(access.adjust, networks="access.networks", users="access.users", hosts="api.hosts"),

@@ -35,7 +35,7 @@ class Request:
 
     request_id: travels in the job's metadata when `metadata` is set.
     deadline: latest end of the wait, on the monotonic clock.
-    accepted: called once the master has accepted the credentials.
+    accepted: called once the master has accepted the credentials. reused: called before, when it did so by a login that an earlier request has made.
     timeline: where the time goes, and the trace that Salt may continue.
     is_kept: says whether a jid is that of a stored job; what ran under it would count as the job's, in the master's cache at least.
     """
@@ -44,6 +44,7 @@ class Request:
     deadline: float
     metadata: bool = True
     accepted: Callable[[], None] = lambda: None
+    reused: Callable[[], None] = lambda: None
     timeline: Timeline = dataclasses.field(default_factory=Timeline)
     is_kept: Callable[[str], bool] = nobody_keeps
 

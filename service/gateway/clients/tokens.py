@@ -162,10 +162,9 @@ class Tokens:
             return "runner"
         return "here"
 
-    def discard(self, token: str) -> None:
-        """Remove a token that nobody was given, if we share the master's folder; else it stays until it expires."""
-        if self._folder is not None:
-            any(self._unlink(token + suffix) for suffix in self._suffixes)
+    def discard(self, token: str) -> bool:
+        """Remove a token that nobody was given, if we share the master's folder; else it stays until it expires. Say whether it is gone."""
+        return self._remove(token)
 
     def is_revoked(self, token: str) -> bool:
         """Say whether this process was told to take the token for dead."""

@@ -35,7 +35,7 @@ EVENTS = (
             "request_id", "http.request.method", "http.route", "url.path", "http.response.status_code", "http.request.body.size", "http.response.body.size",
             "network.protocol.version", "client.address", "user_agent.original", "user.name", "auth.eauth", "auth.session", "auth.scoped", "duration_s", "queue_wait_s", "auth_s",
             "publish_s", "first_return_s", "wait_s", "trace_id", "span_id", "trace_flags", "aborted", "error.type", "error.message",
-            "salt.lows: for each low client, fun, tgt_type, tgt_hash, tgt (with log.include_target), jid, minions_expected, minions_returned, minions_failed, minions_missing, failed_reasons (how many returns failed for which reason), outcome, duration_s",
+            "salt.lows: for each low client, fun, tgt_type, tgt_hash, tgt (with log.include_target), login_reused (true where limits.auth_reuse_seconds spared the master a login), jid, minions_expected, minions_returned, minions_failed, minions_missing, failed_reasons (how many returns failed for which reason), outcome, duration_s",
         ),
     ),
     LogEvent("http.request.rejected", "warning", "A request was refused before it reached Salt; the first one for each reason is logged at once, further ones once a minute with their `count`. `limit`: the limit that was exceeded.", ("reason", "limit", "count")),

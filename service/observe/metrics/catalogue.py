@@ -13,6 +13,7 @@ from service.observe.metrics.domains import (
     CHECKS,
     CLIENTS,
     CONSUMERS,
+    COPIES,
     EVENT_TYPES,
     EVICTIONS,
     HIGHSTATES,
@@ -43,6 +44,7 @@ from service.observe.metrics.domains import (
     STREAM_ENDS,
     TRACE_RESULTS,
     TRANSPORTS,
+    USES,
     WAVE_ENDS,
 )
 
@@ -124,13 +126,7 @@ _CLIENTS = (
         "salt_api_client_requests_total", "counter", "Lows run, by Salt client and outcome.", ("client", "outcome"), (CLIENTS, OUTCOMES), stability="stable"
     ),
     Declaration("salt_api_client_request_duration_seconds", "histogram", "Time one low took, by Salt client.", ("client",), (CLIENTS,), _CLIENT, "stable"),
-    Declaration(
-        "salt_api_policy_refusals_total",
-        "counter",
-        "Lows that the policy (policy.rules, policy.refuse_master_writes) refused, by Salt client.",
-        ("client",),
-        (CLIENTS,),
-    ),
+    Declaration("salt_api_policy_refusals_total", "counter", "Lows that the policy (the options policy.*) refused, by Salt client.", ("client",), (CLIENTS,)),
     Declaration("salt_api_client_requests_in_flight", "gauge", "Lows being run now, by Salt client.", ("client",), (CLIENTS,)),
     Declaration(
         "salt_api_master_rpc_duration_seconds",
@@ -159,6 +155,9 @@ _CLIENTS = (
         ((),),
         (*_FAST, 10.0),
     ),
+    Declaration("salt_api_auth_reuse_total", "counter", "Lows with a password that limits.auth_reuse_seconds is for, by result.", ("result",), (USES,)),
+    Declaration("salt_api_auth_reuse_logins", "gauge", "Logins under way or kept for limits.auth_reuse_seconds."),
+    Declaration("salt_api_auth_reuse_ended_total", "counter", "Kept logins given up, by what became of the master's copy.", ("copy",), (COPIES,)),
     Declaration("salt_api_sessions_active", "gauge", "Tokens this process knows, that were alive when it last asked the master and have not expired."),
 )
 

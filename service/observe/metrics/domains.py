@@ -28,6 +28,13 @@ REJECTIONS = (
 RPCS = ("publish", "runner", "wheel", "mk_token", "get_token", "ping", "other")
 RPC_FAILURES = ("timeout", "refused", "protocol", "queue_full", "other")
 AUTH_RESULTS = ("success", "bad_credentials", "expired_token", "forbidden", "throttled", "error")
+# What became of a low with a name and password, with limits.auth_reuse_seconds: the master judged them itself for the first time; a token was made for them;
+# one was there; there was no room for one more; it could die before the low ends; the master refused the low with it; none was to be had.
+Use = Literal["first", "miss", "hit", "full", "short", "refused", "failed"]
+USES: tuple[Use, ...] = get_args(Use)
+# Whether the master's copy of such a token went with ours, or stays until it expires.
+Copy = Literal["removed", "left"]
+COPIES: tuple[Copy, ...] = get_args(Copy)
 EVENT_TYPES = (
     "job_new", "job_publish", "job_ret", "job_start", "job_prog", "job_sub_error", "job_error", "run_new", "run_ret", "wheel_ret",
     "batch_new", "batch_progress", "batch_complete", "batch_halted", "batch_recover", "auth", "key", "minion_start", "minion_refresh",

@@ -185,6 +185,18 @@ class Metrics:
         """Observe how long the master took to accept or refuse credentials."""
         self.families["salt_api_auth_duration_seconds"].histogram(_known(eauth, self._eauths, "unknown")).observe(seconds)
 
+    def login_used(self, use: domains.Use) -> None:
+        """Count a low with a name and password, for which a kept login may do."""
+        self.families["salt_api_auth_reuse_total"].counter(use).inc()
+
+    def login_given_up(self, copy: domains.Copy) -> None:
+        """Count a kept login that is over."""
+        self.families["salt_api_auth_reuse_ended_total"].counter(copy).inc()
+
+    def watch_logins(self, kept: Callable[[], int]) -> None:
+        """Read at each scrape how many logins are kept."""
+        self.families["salt_api_auth_reuse_logins"].gauge().set_function(kept)
+
     def watch_sessions(self, active: Callable[[], int]) -> None:
         """Read at each scrape how many sessions are known to be alive."""
         self.families["salt_api_sessions_active"].gauge().set_function(active)
