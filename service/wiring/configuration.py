@@ -16,6 +16,7 @@ from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_ma
 from service.http.files import site_faults
 from service.identities.account_rules import identity_faults
 from service.identities.assertion import AssertionSigner
+from service.logins.reused_logins import UNFIT_OPTIONS
 from service.observe.trace import tracing
 from service.routes import url_faults
 from service.secrets.reading import first_line
@@ -71,6 +72,7 @@ def read_sources(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[s
         traces_to, missing = tracing.destination(settings.tracing.endpoint, environ)
         notes += () if settings.tracing.endpoint else missing
         notes += tuple(_bare_name_note("events.see_all", "sees all events", name) for name in settings.events.see_all if ":" not in name)
+        notes += reuse_notes(settings.limits.auth_reuse_seconds, raw)
         notes += tuple(_bare_name_note("jobs.readers", "reads everybody's jobs", name) for name in settings.jobs.readers if ":" not in name)
     if raw.get("transport", "zeromq") != "zeromq":
         problem = f"the master speaks {raw['transport']}, we speak zeromq only"
@@ -117,6 +119,13 @@ def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
     strange = [client for client in clients if client not in CLIENTS] if isinstance(clients, list) else []
     misspelt = [name for name in eauths if name not in EAUTH_MODULES] if isinstance(eauths, Mapping) else []
     return (*map(_client_note, strange), *(note for note in map(_eauth_note, misspelt) if note))
+
+
+def reuse_notes(seconds: float, raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
+    """Return why the master's tokens cannot stand for passwords, if somebody wants that."""
+    found = [option for option in UNFIT_OPTIONS if raw.get(option)] if seconds else []
+    problem = "with it a token has other rights than the password it was made with, so limits.auth_reuse_seconds does not use any"
+    return tuple(ConfigFault(option, problem, "unset it, or limits.auth_reuse_seconds") for option in found)
 
 
 def _client_note(client: object) -> ConfigFault:

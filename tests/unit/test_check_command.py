@@ -148,6 +148,13 @@ def test_a_user_who_reads_all_jobs_is_noted_without_an_eauth_module(tmp_path: Pa
     assert "write `EAUTH:auditor`" in notes[0]
 
 
+@pytest.mark.parametrize(("seconds", "noted"), [("60", ["keep_acl_in_token:"]), ("0", [])])
+def test_a_master_whose_tokens_have_other_rights_is_noted_where_they_are_wanted(tmp_path: Path, seconds: str, noted: list[str]) -> None:
+    _, notes = checked(tmp_path, {"SIDECAR_LIMITS_AUTH_REUSE_SECONDS": seconds}, keep_acl_in_token=True)
+
+    assert [note.partition(" ")[0] for note in notes] == noted
+
+
 def test_a_rule_of_the_policy_that_cannot_fit_is_a_fault(tmp_path: Path) -> None:
     faults, _ = checked(tmp_path, {"SIDECAR_POLICY_RULES": '[{"action": "allow", "users": ["anna"]}, {"action": "refuse", "functions": ["cmd"]}]'})
 
