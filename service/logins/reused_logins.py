@@ -59,16 +59,16 @@ class ReusedLogins:
 
     def __init__(self, runner: LowsRunner, logins: KeptLogins, master_raw: Mapping[str, Any], monotonic: Callable[[], float]) -> None:
         self._runner = runner
-        self._logins = logins
+        self.logins = logins
         self._is_fit = not any(map(master_raw.get, UNFIT_OPTIONS))
         self._monotonic = monotonic
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value and its faults are those of the gateway."""
-        if not (self._is_fit and self._logins.seconds and is_fit(low.proof)):
+        if not (self._is_fit and self.logins.seconds and is_fit(low.proof)):
             return self._runner.run(low, request)
-        shown = self._logins.shown(low.proof)
-        with self._logins.held(shown, self._needed(low, request)) as held:
+        shown = self.logins.shown(low.proof)
+        with self.logins.held(shown, self._needed(low, request)) as held:
             if held is not None:
                 token, was_there = held
                 taking = _Taking(lambda: self._accepted(request, was_there=was_there))
@@ -77,7 +77,7 @@ class ReusedLogins:
                 except Unauthenticated:
                     if taking.taken:
                         raise
-                    self._logins.refused(shown, token)
+                    self.logins.refused(shown, token)
         return self._run_itself(low, request, shown)
 
     def check_rights(self, low: Low, admitted: Admitted) -> None:
@@ -88,7 +88,7 @@ class ReusedLogins:
         """Run a low with its own credentials, and learn what the master thinks of them."""
 
         def accepted() -> None:
-            self._logins.good(shown)
+            self.logins.good(shown)
             request.accepted()
 
         try:
@@ -96,7 +96,7 @@ class ReusedLogins:
         except Forbidden:
             raise
         except Unauthenticated:
-            self._logins.bad(shown)
+            self.logins.bad(shown)
             raise
 
     def _needed(self, low: Low, request: Request) -> float:

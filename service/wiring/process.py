@@ -88,28 +88,24 @@ class Process:
 
         guard = make_guard(ours.limits, self.gateway.runner, self.metrics, self.report)
         access = Access(ours.access.networks, ours.access.users, ours.api.hosts)
-        sync_jobs, quick_calls = make_slots(ours.limits)
-        self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick_calls, access=access, audit=self.audit, report=self.report)
+        sync_jobs, quick = make_slots(ours.limits)
+        self.sessions = make_sessions(configuration, self.gateway.runner, guard, quick, access=access, audit=self.audit, report=self.report)
         self.metrics.watch_sessions(self.sessions.active)
         rules = CallPolicy(ours.policy.rules, refuse_master_writes=ours.policy.refuse_master_writes, on_refused=self.report.policy_refused)
-        self.logins = make_logins(configuration, self.gateway.runner, self.metrics)
-        lows = ReusedLogins(self.gateway.runner, self.logins, master.raw, time.monotonic)
-        commands = make_commands(
-            configuration, lows, guard, sync_jobs, quick_calls, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics
-        )
+        self.lows = lows = make_lows(configuration, self.gateway.runner, self.metrics)
+        commands = make_commands(configuration, lows, guard, sync_jobs, quick, sessions=self.sessions, audit=self.audit, rules=rules, metrics=self.metrics)
         self.jobs = jobs = make_jobs(configuration, self.gateway.runner, commands, hub, self.report, audit=self.audit)
 
         cors = Cors(ours.cors.origins, credentials=ours.cors.credentials, max_age_seconds=ours.cors.max_age_seconds)
         told = (self.audit, self.report, self.metrics, self.traffic)
-        lent = (make_tokens(self.sessions, jobs, self.report), make_exchange(configuration, self.sessions, guard, quick_calls, self.report))
+        lent = (make_tokens(self.sessions, jobs, self.report), make_exchange(configuration, self.sessions, guard, quick, self.report))
         parts = ApiParts(ours, commands, guard, self.sessions, self.gateway.fire, self.streams, *told, self.jobs.submissions, self.follower.fleet, *lent)
         proxies = Proxies(ours.access.trusted_proxies, ours.access.proxy_header)
         self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)
         self.ops = Canonical(ops_app(probes, ours, requests.crashed), Unmeasured(), requests.probed)
-        self.reloading = Reloading(
-            ours, master.raw, make_appliers(self.audit, commands, guard, self.logins, self.report, rules=rules, access=access, cors=cors), self.audit
-        )
+        appliers = make_appliers(self.audit, commands, guard, lows, self.report, rules=rules, access=access, cors=cors)
+        self.reloading = Reloading(ours, master.raw, appliers, self.audit)
 
     def start(self) -> None:
         """Connect to the master and follow its bus; does not wait for it."""
@@ -128,7 +124,7 @@ class Process:
         self.follower.stop()
         self.jobs.stop()
         self.streams.stop()
-        self.logins.stop(LOGINS_STOP_SECONDS)
+        self.lows.logins.stop(LOGINS_STOP_SECONDS)
         self.audit.note("stop")
         self.audit.close(AUDIT_CLOSE_SECONDS)
         if self.tracing is not None:
@@ -218,8 +214,8 @@ def make_sessions(configuration: Configuration, runner: Runner, guard: Guard, qu
     )
 
 
-def make_logins(configuration: Configuration, runner: Runner, metrics: Metrics) -> KeptLogins:
-    """Make what keeps the logins of lows for a while, if `limits.auth_reuse_seconds` wants it."""
+def make_lows(configuration: Configuration, runner: Runner, metrics: Metrics) -> ReusedLogins:
+    """Make what runs lows, and keeps their logins for a while if `limits.auth_reuse_seconds` wants it."""
     ours = configuration.settings
     logins = KeptLogins(
         runner.tokens,
@@ -231,7 +227,7 @@ def make_logins(configuration: Configuration, runner: Runner, metrics: Metrics) 
         on_crash=lambda: log.get().error("crash", exc_info=True),
     )
     metrics.watch_logins(logins.kept)
-    return logins
+    return ReusedLogins(runner, logins, configuration.master.raw, time.monotonic)
 
 
 def make_tokens(sessions: Sessions, jobs: DurableJobs, report: Report) -> ScopedTokens:

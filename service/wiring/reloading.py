@@ -14,7 +14,7 @@ from service.commands import Commands
 from service.errors import InvalidConfiguration
 from service.http.access import Access
 from service.http.cors import Cors
-from service.logins.kept_logins import KeptLogins
+from service.logins.reused_logins import ReusedLogins
 from service.observe.log import log
 from service.observe.report.report import Report
 from service.settings import inherited, settings, sources
@@ -40,7 +40,7 @@ class Applier:
 
 
 def make_appliers(
-    audit: Audit, commands: Commands, guard: Guard, logins: KeptLogins, report: Report, *, rules: CallPolicy, access: Access, cors: Cors
+    audit: Audit, commands: Commands, guard: Guard, lows: ReusedLogins, report: Report, *, rules: CallPolicy, access: Access, cors: Cors
 ) -> tuple[Applier, ...]:
     """Say who takes which options while we run."""
     return (
@@ -62,7 +62,7 @@ def make_appliers(
             per_minute_overall="limits.auth_failures_per_minute_overall",
             known_seconds="limits.auth_known_seconds",
         ),
-        Applier(logins.adjust, seconds="limits.auth_reuse_seconds", deadline_seconds="jobs.deadline_seconds"),
+        Applier(lows.logins.adjust, seconds="limits.auth_reuse_seconds", deadline_seconds="jobs.deadline_seconds"),
         Applier(rules.adjust, rules="policy.rules", refuse_master_writes="policy.refuse_master_writes"),
         Applier(report.adjust, rate_limited="limits.auth_failures_per_minute"),
         Applier(access.adjust, networks="access.networks", users="access.users", hosts="api.hosts"),

@@ -190,6 +190,39 @@ def test_a_reload_ends_all_logins_and_takes_the_new_limits() -> None:
     world.logins.stop(PATIENCE_SECONDS)
 
 
+@pytest.mark.parametrize("fault", [None, MasterUnreachable("away")])
+def test_a_reload_while_somebody_logs_in_leaves_the_login_to_them_alone(fault: Fault | None) -> None:
+    world = LoginsWorld()
+    world.run()
+    world.master.fault = fault
+    world.master.during_login = lambda: world.logins.adjust(60.0, 1.0)
+    if fault is None:
+        world.run()
+    else:
+        with pytest.raises(MasterUnreachable):
+            world.run()
+    world.master.fault = None
+    world.run()
+
+    assert world.used[-1] == "miss"
+    assert len(world.master.asked_to_make) == 2
+    world.logins.stop(PATIENCE_SECONDS)
+
+
+def test_a_refusal_of_a_token_that_a_reload_has_ended_says_nothing_of_the_next() -> None:
+    world = LoginsWorld()
+    world.run()
+    world.run()
+    shown = world.logins.shown(ALICE)
+    world.logins.adjust(60.0, 1.0)
+    world.run()
+    world.logins.refused(shown, "0" * 64)
+    world.run()
+
+    assert world.used == ["first", "miss", "miss", "refused", "hit"]
+    world.logins.stop(PATIENCE_SECONDS)
+
+
 def test_at_the_end_every_token_is_given_up_those_in_use_too() -> None:
     world = LoginsWorld()
     world.master.shares_folder = False
@@ -208,7 +241,7 @@ def test_a_bug_while_tokens_are_removed_is_told_and_does_not_end_the_thread() ->
     world = LoginsWorld()
     world.run()
     world.run()
-    world.master.discard = lambda _token: 1 // 0  # type: ignore[method-assign,assignment]
+    world.master.discard = lambda token: bool(1 // len(token[:0]))  # type: ignore[method-assign]
     world.logins.adjust(60.0, 1.0)
     until(lambda: world.crashed == [True])
     world.run()

@@ -52,12 +52,9 @@ def test_with_a_token_a_low_is_what_a_session_would_send(world: LoginsWorld, cli
     (low,) = parse_lowstate(
         {"client": client, "tgt": "*", "fun": "test.ping", "timeout": 3, "kwarg": {"password": "an argument"}, **ALICE}, enabled=CLIENTS, most=1
     )
-    seen: list[Any] = []
-    run = world.master.run
-    world.master.run = lambda low, request: (seen.append(low), run(low, request))[1]  # type: ignore[method-assign]
     world.run(low)
 
-    (sent,) = seen
+    sent = world.master.lows[-1]
     assert dict(sent.fields) == {"token": token, **{name: value for name, value in low.fields.items() if name not in ALICE}}
     assert (sent.client, sent.fun) == (low.client, low.fun)
 
@@ -91,7 +88,7 @@ def test_what_is_no_name_and_password_is_no_login(lacking: str) -> None:
 @pytest.mark.parametrize("name", ["token_expire", "cmd", "key"])
 def test_a_field_that_a_login_reads_in_another_way_is_no_credential_to_keep(world: LoginsWorld, name: str) -> None:
     for _ in range(3):
-        world.run(low_of(client=Client.LOCAL, fun="test.ping", **{name: "5"}))
+        world.run(low_of({**ALICE, name: "5"}, Client.LOCAL, "test.ping"))
 
     assert (world.used, world.master.logins) == ([], 3)
 
