@@ -102,9 +102,11 @@ class ClusterMaster(EmbeddedSalt):
         """Send the minion a ping; return where its return will be, and when it was sent. Source: salt/returners/local_cache.py."""
         load = {"cmd": "publish", "tgt": [self._minion_id], "tgt_type": "list", "fun": "test.ping", "arg": [], "key": "", "ret": "", "jid": ""}
         answer = self._said({**load, "user": "", "kwargs": self.credentials})
-        if not isinstance(answer, dict) or "jid" not in answer.get("load", {}):
+        # Without one there is no such minion yet.
+        jid = answer.get("load", {}).get("jid") if isinstance(answer, dict) else None
+        if not jid:
             return None
-        name = hashlib.sha256(answer["load"]["jid"].encode()).hexdigest()
+        name = hashlib.sha256(jid.encode()).hexdigest()
         return self._shared / "cache" / "jobs" / name[:2] / name[2:] / self._minion_id / "return.p", time.monotonic()
 
     def _said(self, load: dict[str, Any]) -> Any:
