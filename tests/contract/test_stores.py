@@ -57,6 +57,13 @@ def test_a_jobs_minions_are_the_same_with_their_returns_and_without(store: Store
     assert store.parts(JID, bodies=True) == parts
 
 
+def test_a_job_that_is_offered_is_its_sidecars_while_nobody_takes_it(store: Store) -> None:
+    store.intend(job())
+    taken = store.offer([JID])
+
+    assert (taken, store.save([Change(job(status="running"), {})]), jids(store.unfinished())) == (set(), set(), [JID])
+
+
 def test_a_key_belongs_to_the_job_that_had_it_first(store: Store) -> None:
     first = job(key="k")
 

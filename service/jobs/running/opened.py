@@ -45,6 +45,9 @@ class JobsReport(WavesReport, StatesReport, Protocol):
     def jobs_recovered(self, count: int) -> None:
         """Jobs that were not over are followed again, after a start."""
 
+    def jobs_handed_over(self, count: int) -> None:
+        """Our bus was away, and another sidecar has taken so many of our jobs."""
+
     def jobs_not_stored(self, reason: str) -> None:
         """What was learned of jobs could not be stored; it is tried again."""
 

@@ -21,7 +21,7 @@ from service.jobs.running.inquiries import Cached, Credentials, Inquiries, Quest
 from service.jobs.running.lending import Lending
 from service.jobs.running.opened import Begin, JobsReport, Keeping, OpenJob, Terms
 from service.jobs.running.queueing import GroupQueue
-from service.jobs.running.recovery import Recovery
+from service.jobs.running.recovery import Handover, Recovery
 from service.jobs.running.state_events import StateEvents
 from service.jobs.running.stops import Stops
 from service.jobs.running.watched_jobs import WatchedJobs
@@ -68,6 +68,7 @@ class RunningJobs:
             inquiries, self.watched, report, terms, self._touched, do=self._do, tell=self._tell, look=self._look_up, own=own, monotonic=monotonic
         )
         self._recovery = Recovery(store, terms, self.waves, boot, monotonic=monotonic, now=now)
+        self._handover = Handover(store, self.watched, report, can_look_up=lambda: inquiries.can_look_up, bus_open=bus_open, monotonic=monotonic)
         self.lending = Lending(
             store, inquiries, self.watched, self.waves, self._recovery, touched=self._touched, do=self._do, look=self._look_up, monotonic=monotonic
         )
@@ -215,6 +216,7 @@ class RunningJobs:
                 self._step(job, now)
                 self.lending.step(job)
             self.stops.kill_due(now)
+            self._guarded(lambda: self._handover.step(now, self._touched))
         if self._save(now) or stepping:
             self.queue.advance()
         self._prune(now)
@@ -341,7 +343,7 @@ class RunningJobs:
 
     def _recover(self) -> None:
         """Follow again what the process before us has left behind, or another sidecar of the same store."""
-        jobs = self._recovery.left_behind(self.watched)
+        jobs = [] if self._handover.is_away else self._recovery.left_behind(self.watched)
         for job in jobs:
             self.watched.add(job)
             if job.record.status == "queued":

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from service.batcher import Batcher
 from service.bounded import Bounded
-from service.errors import Conflict, StorageFull, StorageUnavailable
+from service.errors import StorageFull, StorageUnavailable
 from service.jobs.outcome import CORRECTABLE
 from service.jobs.stores.place import free_bytes_on, locked, unusable
 from service.jobs.stores.sqlite_rows import (
@@ -38,7 +38,7 @@ from service.jobs.stores.sqlite_rows import (
     remove_jobs,
 )
 from service.jobs.stores.sqlite_tokens import SqliteTokens
-from service.jobs.stores.store import Change, Happening, JobRecord, PartRecord, Search, answered, conditions_of, text_of
+from service.jobs.stores.store import Change, Happening, JobRecord, OnlyFollower, PartRecord, Search, answered, conditions_of, text_of
 
 BALLAST_BYTES = 2 * 1024 * 1024
 BUSY_SECONDS = 10.0
@@ -58,7 +58,7 @@ class _Write:
     done: Future[Any] = dataclasses.field(default_factory=Future)
 
 
-class SqliteStore:
+class SqliteStore(OnlyFollower):
     """
     A Store in one file, which one process has at a time. Raises InvalidConfiguration if it cannot be had.
 
@@ -145,27 +145,6 @@ class SqliteStore:
 
         self._written(put, durable=any(change.durable for change in rows))
         return set()
-
-    def claim(self, jid: str) -> bool:  # noqa: ARG002 - one process has the file, so nobody else can
-        """See Store."""
-        return True
-
-    def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
-        """Return at once: nobody else follows jobs."""
-
-    def end_waits(self) -> None:
-        """Nobody waits."""
-
-    def ask_to_end(self, jid: str, question: str) -> None:  # noqa: ARG002 - nobody can be told
-        """See Store."""
-        raise Conflict("the job is about to be followed again; come back", jid=jid)
-
-    def ends_asked(self) -> dict[str, list[str]]:
-        """See Store."""
-        return {}
-
-    def on_news(self, tell: Callable[[], None]) -> None:
-        """Tell nothing: there is nobody who could have news."""
 
     def job(self, jid: str) -> JobRecord | None:
         """See Store."""

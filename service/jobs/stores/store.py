@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, TimeoutError  # noqa: A004 - before Python 3.11 it is not the built-in one
 from typing import Any, Literal, Protocol, TypeVar
 
-from service.errors import Fault, StorageUnavailable
+from service.errors import Conflict, Fault, StorageUnavailable
 from service.jobs import JobStatus
 from service.jobs.outcome import Cause, MinionStatus
 from service.jobs.stores.token_shelf import TokenShelf
@@ -225,6 +225,9 @@ class Store(Protocol):
     def unfinished(self) -> list[JobRecord]:
         """Return the jobs that are not over and have nobody else to follow them, the oldest first; from now on we do."""
 
+    def offer(self, jids: Sequence[str]) -> set[str]:
+        """Let other sidecars take over open jobs of ours with `unfinished`; until one does, or we call that again, they stay ours. Returns those that have been taken."""
+
     def correctable(self, since: float) -> list[JobRecord]:
         """Return the jobs that were over since a time, are not wholly well, and have nobody else to follow them; from now on we do, and they are not returned again."""
 
@@ -239,6 +242,35 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Write what waits and let the store go."""
+
+
+class OnlyFollower:
+    """What a store of one process says of the others that might follow its jobs: there are none."""
+
+    def claim(self, jid: str) -> bool:  # noqa: ARG002 - one process has the file, so nobody else can
+        """See Store."""
+        return True
+
+    def wait(self, jid: str, is_news: Callable[[JobRecord], bool], seconds: float) -> None:
+        """Return at once: nobody else follows jobs."""
+
+    def end_waits(self) -> None:
+        """Nobody waits."""
+
+    def ask_to_end(self, jid: str, question: str) -> None:  # noqa: ARG002 - nobody can be told
+        """See Store."""
+        raise Conflict("the job is about to be followed again; come back", jid=jid)
+
+    def ends_asked(self) -> dict[str, list[str]]:
+        """See Store."""
+        return {}
+
+    def on_news(self, tell: Callable[[], None]) -> None:
+        """Tell nothing: there is nobody who could have news."""
+
+    def offer(self, jids: Sequence[str]) -> set[str]:  # noqa: ARG002 - nobody else could take them
+        """See Store."""
+        return set()
 
 
 def text_of(value: Any) -> str:

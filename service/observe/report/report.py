@@ -209,6 +209,10 @@ class Report:
         self._metrics.v1.jobs_recovered(count)
         self._log.info("job.recovered", count=count)
 
+    def jobs_handed_over(self, count: int) -> None:
+        """Our bus was away, and another sidecar has taken so many of our jobs."""
+        self._log.warning("job.handed_over", count=count)
+
     def jobs_not_stored(self, reason: str) -> None:
         """What was learned of jobs could not be stored; it is tried again."""
         self._metrics.v1.jobs_not_stored()

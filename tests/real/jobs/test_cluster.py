@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.real.callers import frozen
-from tests.real.conftest import MakeSidecar
-from tests.real.jobs.cluster import Cluster
+from tests.real.conftest import MakeSidecar, kill_master
+from tests.real.jobs.cluster import START_SECONDS, Cluster
 from tests.real.jobs.pipeline import Pipeline
 from tests.real.jobs.survival import CUTS, SIDES, Scene, table
 from tests.real.sidecar import Answer, ask
@@ -155,6 +155,23 @@ def test_the_jobs_of_a_sidecar_that_is_killed_are_closed_by_the_other_and_rolled
     assert (there.end_of(bad)["status"], there.end_of(bad)["counts"]) == ("failed", {"failed": 2})
     assert here.runs == 2 * len(MINIONS)
     has_rolled_on(there, rolling, tmp_path)
+
+
+def test_the_jobs_of_a_sidecar_whose_master_is_gone_are_closed_by_the_other_meanwhile(cluster: Cluster, pair: Pair, tmp_path: Path) -> None:
+    here, there = pair
+    jid = here.post(tgt="minion-of-2", **here.marking(f"while [ ! -e {tmp_path}/gate ]; do sleep 0.2; done")).json()["jid"]
+    here.sidecar.wait(lambda: here.runs == 1, "begun")
+    kill_master(cluster.masters[0])
+    try:
+        (tmp_path / "gate").touch()
+        ended = there.end_of(jid)
+        here.sidecar.wait_for_line("job.handed_over")
+    finally:
+        cluster.masters[0].start_master(START_SECONDS)
+    here.sidecar.wait_ready()
+
+    assert (ended["status"], ended["counts"], here.get(f"/{jid}").json()["status"]) == ("succeeded", {"ok": 1}, "succeeded")
+    assert here.runs == 1
 
 
 def test_waves_go_on_at_the_sidecar_that_their_owner_comes_to_though_another_follows_them(pair: Pair, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ class Heard:
         self.left: list[tuple[str, float]] = []
         self.foreign: list[str] = []
         self.recovered: list[int] = []
+        self.handed_over: list[int] = []
         self.not_stored: list[str] = []
         self.crashes = 0
         self.states: list[str] = []
@@ -109,6 +110,9 @@ class Heard:
     def jobs_recovered(self, count: int) -> None:
         self.recovered.append(count)
 
+    def jobs_handed_over(self, count: int) -> None:
+        self.handed_over.append(count)
+
     def jobs_not_stored(self, reason: str) -> None:
         self.not_stored.append(reason)
 
@@ -120,14 +124,23 @@ class Heard:
 class Sidecar:
     """One process' jobs over a store in a folder."""
 
-    def __init__(self, folder: Path, *, may_look: bool = False, boot: str = "boot", now: float = 1000.0, pace_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        may_look: bool = False,
+        boot: str = "boot",
+        now: float = 1000.0,
+        pace_seconds: float = 0.0,
+        store: type[SqliteStore] = SqliteStore,
+    ) -> None:
         self.now = now
         self.clock_set_by = 0.0
         self.bus = True
         self.owned: list[tuple[str, str]] = []
         self.asked, self.report = Asked(may_look=may_look), Heard()
         self.commits: list[float] = []
-        self.store = SqliteStore(folder / "jobs.db", on_commit=self.commits.append, monotonic=time.monotonic)
+        self.store = store(folder / "jobs.db", on_commit=self.commits.append, monotonic=time.monotonic)
         self.jobs = RunningJobs(
             self.store,
             self.asked,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.errors import NoSuchJob
 from service.jobs.running.inquiries import Cached
+from service.jobs.stores.sqlite_store import SqliteStore
 from tests.unit.jobs.kept import JID, job
 from tests.unit.jobs.process import PATIENCE_SECONDS, TOKEN, Sidecar
 
@@ -183,3 +186,80 @@ def test_a_runner_that_may_have_been_announced_while_we_were_away_is_unknown(tmp
     again.until(lambda: again.status == ("succeeded", None))
     again.jobs.stop()
     again.kill()
+
+
+class SharedStore(SqliteStore):
+    """A store with another sidecar, which takes what a test says."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.offers: list[list[str]] = []
+        self.taken: set[str] = set()
+
+    def offer(self, jids: Sequence[str]) -> set[str]:
+        self.offers.append([*jids])
+        return self.taken & {*jids}
+
+
+def away(sidecar: Sidecar, seconds: float) -> SharedStore:
+    """Let the bus be away, and time pass; return the store when that has been seen."""
+    sidecar.bus = False
+    sidecar.now += seconds
+    sidecar.jobs.published(JID, ())
+    sidecar.jobs.published(JID, ())
+    assert isinstance(sidecar.store, SharedStore)
+    return sidecar.store
+
+
+def test_a_job_is_offered_to_others_once_the_bus_is_away_for_long_and_let_go_when_one_has_taken_it(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path, may_look=True, store=SharedStore)
+    sidecar.begin("a")
+    store = away(sidecar, 29)
+    soon = [*store.offers]
+    sidecar.now += 2
+    sidecar.until(lambda: store.offers)
+    kept = sidecar.jobs.watched.get(JID)
+    store.taken = {JID}
+    sidecar.now += 5
+    sidecar.until(lambda: sidecar.report.handed_over == [1])
+
+    assert (soon, store.offers[0], kept is not None, sidecar.jobs.watched.get(JID)) == ([], [JID], True, None)
+    sidecar.jobs.stop()
+    sidecar.kill()
+
+
+def test_while_the_bus_is_away_for_long_no_job_is_taken_up(tmp_path: Path) -> None:
+    sidecar = Sidecar(tmp_path, may_look=True, store=SharedStore)
+    sidecar.begin("a")
+    store = away(sidecar, 31)
+    sidecar.until(lambda: store.offers)
+    store.taken = {JID}
+    sidecar.now += 60
+    sidecar.until(lambda: sidecar.report.handed_over == [1])
+    sidecar.jobs.start()
+    # Its turn comes after what `start` has asked for.
+    with pytest.raises(NoSuchJob):
+        sidecar.jobs.published(JID, ())
+    recovered = [*sidecar.report.recovered]
+    sidecar.bus = True
+    sidecar.now += 60
+    sidecar.until(lambda: sidecar.report.recovered == [1])
+
+    assert recovered == []
+    sidecar.jobs.stop()
+    sidecar.kill()
+
+
+@pytest.mark.parametrize("may_look", [True, False])
+def test_a_job_for_which_more_is_to_do_than_to_hear_of_its_minions_is_not_offered(tmp_path: Path, may_look: bool) -> None:
+    sidecar = Sidecar(tmp_path, may_look=may_look, store=SharedStore)
+    if may_look:
+        sidecar.roll(["a"], ["b"])
+    else:
+        sidecar.begin("a")  # and nobody could look up what it has returned meanwhile
+    store = away(sidecar, 100)
+    away(sidecar, 100)
+
+    assert (store.offers, sidecar.jobs.watched.get(JID) is not None) == ([], True)
+    sidecar.jobs.stop()
+    sidecar.kill()

@@ -55,6 +55,13 @@ def test_what_happens_to_the_store_of_jobs_is_counted(clock: Clock) -> None:
     assert metrics.value("salt_api_job_state_seconds_sum", status="in_doubt") == 7
 
 
+def test_jobs_that_another_sidecar_has_taken_are_told(report: Report) -> None:
+    with capture_logs() as lines:
+        report.jobs_handed_over(2)
+
+    assert lines == [{"event": "job.handed_over", "log_level": "warning", "count": 2}]
+
+
 def test_waves_are_counted_with_what_they_came_to(clock: Clock) -> None:
     metrics = Metrics(environ={})
     report = Report(metrics, log.get(), {}, monotonic=clock)

@@ -65,7 +65,7 @@ MIGRATIONS = (
     CREATE INDEX token_owner ON token (owner);
     """,
 )
-# Told instead of a jid: somebody was asked to end a job.
+# Told instead of a jid: somebody was asked to end a job, or jobs are offered.
 AN_END = "end"
 # What a row takes beside its texts, about.
 ROW_BYTES = 200
@@ -234,6 +234,15 @@ class PostgresStore:
             db.execute(f"UPDATE job SET follower = %s WHERE {orphans}", (me, me))
             return [_job(*row) for row in db.execute(f"{_JOBS} WHERE finished IS NULL AND follower = %s ORDER BY since", (me,))]
 
+    def offer(self, jids: Sequence[str]) -> set[str]:
+        """See Store. A job that is offered has the number of its sidecar with a minus, which nobody who lives has."""
+        ours = "jid = ANY(%s) AND follower IN (%s, %s)"
+        with self._writing() as db, db.transaction():
+            me = self._link.number
+            if db.execute("UPDATE job SET follower = %s WHERE jid = ANY(%s) AND finished IS NULL AND follower = %s", (-me, [*jids], me)).rowcount:
+                db.execute("SELECT pg_notify(%s, %s)", (CHANNEL, AN_END))
+            return {*jids} - {jid for (jid,) in db.execute(f"SELECT jid FROM job WHERE {ours}", ([*jids], me, -me))}
+
     def correctable(self, since: float) -> list[JobRecord]:
         """See Store."""
         orphans = "finished >= %s AND status = ANY(%s) AND follower <> %s AND follower NOT IN (SELECT follower FROM living)"
@@ -313,8 +322,8 @@ class PostgresStore:
     def _put(self, db: Database, change: Change) -> bool:
         """Store what has changed of a job that is ours, and tell the others; return whether it is."""
         job = change.job
-        new = ", ".join(f"{column} = excluded.{column}" for column in ("key", "status", "finished", "record", "needs_owner"))
-        upsert = f"{_INSERT} ON CONFLICT (jid) DO UPDATE SET {new} WHERE job.follower = excluded.follower"
+        new = ", ".join(f"{column} = excluded.{column}" for column in ("key", "status", "finished", "follower", "record", "needs_owner"))
+        upsert = f"{_INSERT} ON CONFLICT (jid) DO UPDATE SET {new} WHERE job.follower IN (excluded.follower, -excluded.follower)"
         stored = db.execute(f"{upsert} RETURNING bytes", self._row(job)).fetchone()
         if stored is None:
             return False
