@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Literal
 
-Kind = Literal["local", "runner", "wheel"]
+Kind = Literal["local", "runner", "wheel", "ssh"]
 Slot = Literal["sync_jobs", "quick_calls"]
 
 
@@ -14,7 +14,7 @@ class Client(str, enum.Enum):
     A client that a low may name; `service/gateway/gateway.py` says what runs it.
 
     Written out and not taken from salt.netapi.CLIENTS, which also lists `destroy`.
-    kind: which of Salt's LocalClient, RunnerClient and WheelClient takes the fields of its low.
+    kind: which of Salt's LocalClient, RunnerClient, WheelClient and SSHClient takes the fields of its low.
     slot: which of `limits` its request counts against: `sync_jobs` waits for minions or a runner, `quick_calls` for the master only.
     summary: its line in docs/http.md.
     """
@@ -38,8 +38,19 @@ class Client(str, enum.Enum):
     RUNNER_ASYNC = "runner_async", "runner", "quick_calls", "Starts a runner: `{tag, jid}`."
     WHEEL = "wheel", "wheel", "quick_calls", "Runs a wheel function, which the master does before it answers: `{tag, data}`."
     WHEEL_ASYNC = "wheel_async", "wheel", "quick_calls", "Starts a wheel function: `{tag, jid}`."
+    SSH = (
+        "ssh",
+        "ssh",
+        "sync_jobs",
+        "Runs on hosts of the master's roster, by the master's salt-ssh, and waits: `{host: return}`. Off unless `clients.ssh` is set.",
+    )
 
     __str__ = str.__str__  # in messages, logs and labels it is its name
 
 
 CLIENTS = tuple(str(client) for client in Client)
+# Served only where a setting of the section `clients` says so too.
+OPT_IN = (Client.SSH,)
+BY_DEFAULT = tuple(client for client in CLIENTS if client not in OPT_IN)
+# Kinds of clients whose lows have a target.
+TARGETED: tuple[Kind, ...] = ("local", "ssh")

@@ -261,7 +261,7 @@ class Commands:
 
     def _run_one(self, low: Low, admitted: Admitted, info: RequestInfo, deadline: float, run_low: RunLow) -> LowResult:
         # A runner's `tgt_type` is an argument like any other: nobody has checked it, and arguments are not logged.
-        tgt_type = low.fields["tgt_type"] if low.client.kind == "local" else None
+        tgt_type = low.fields["tgt_type"] if low.is_targeted else None
         entry: dict[str, Any] = {"client": str(low.client), "fun": low.function_names[:200], "tgt_type": tgt_type}
         if tgt_type is not None:
             entry |= _target(low.fields["tgt"], in_full=self.policy.include_target)
@@ -334,7 +334,7 @@ def _completed(body: object, proof: Proof | None, client: Client | None) -> obje
 def _act(low: Low, identity: Identity | None) -> Act:
     """Return what the audit trail is told of a low; credentials stay out."""
     fields = {name: value for name, value in low.fields.items() if name not in CREDENTIAL_FIELDS and value not in ({}, [], "")}
-    local = low.client.kind == "local"
+    targeted = low.is_targeted
     return Act(
         "run",
         user=identity.user if identity else low.fields.get("username"),
@@ -342,8 +342,8 @@ def _act(low: Low, identity: Identity | None) -> Act:
         groups=identity.groups if identity else (),
         client=low.client,
         functions=(low.fun,) if isinstance(low.fun, str) else tuple(low.fun),
-        tgt=fields.pop("tgt", None) if local else None,
-        tgt_type=fields.pop("tgt_type", None) if local else None,
+        tgt=fields.pop("tgt", None) if targeted else None,
+        tgt_type=fields.pop("tgt_type", None) if targeted else None,
         fields=fields,
     )
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from service.blocks import unseen
+from service.clients import CLIENTS
 from service.demo.embedded import EmbeddedSalt
 from tests.installed import where
 
@@ -122,7 +123,7 @@ def postgres_server(program: Callable[[str, str], str]) -> Iterator[PostgresServ
 def salt_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedSalt]:
     """Start a master and two minions once for the whole run; a test that stops one of them starts it again."""
     # A minion that is only slow is waited for; one that is silent is for tests that say how long they wait.
-    with EmbeddedSalt(tmp_path_factory.mktemp("salt"), threads=True, master={"gather_job_timeout": 30}) as embedded:
+    with EmbeddedSalt(tmp_path_factory.mktemp("salt"), threads=True, master={"gather_job_timeout": 30, "netapi_enable_clients": list(CLIENTS)}) as embedded:
         SHARED.append(embedded)
         yield embedded
         SHARED.remove(embedded)

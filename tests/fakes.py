@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import re
 import secrets
 import threading
 import time
@@ -54,6 +55,7 @@ class FakeMaster:
         self.published: dict[str, dict[str, Any]] = {}  # loads by jid; guarded by _lock
         self.minions = ["minion-1", "minion-2"]
         self.silent: set[str] = set()
+        self.hosts, self.dead_hosts = ["edge-1", "edge-2"], ["edge-3"]  # of its roster
         self.keys = set(self.minions)
         self.loads: list[dict[str, Any]] = []
         self.takes: Callable[[str, str], bool] = lambda _account, _assertion: False  # the eauth module `sidecar`, where a test has one
@@ -119,6 +121,7 @@ class FakeMaster:
             "jobs.list_jobs": lambda: {jid: self._described(jid) for jid in self.published},
             "auth.del_token": lambda name: self.tokens.pop(name.removesuffix(".p"), None) is not None,
             "test.arg": FUNCTIONS["test.arg"],
+            "ssh.cmd": self._ssh,
         }
         if load["fun"] in known:
             self._fire(f"{tag}/new", {"jid": jid, "fun": f"runner.{load['fun']}", "user": self._user(load)})
@@ -129,6 +132,20 @@ class FakeMaster:
             # As 3006 and 3007; 3008.3 fires nothing at all.
             self._fire(f"{tag}/ret", {"jid": jid, "fun": f"runner.{load['fun']}", "return": "Exception occurred", "success": False})
         return {"tag": tag, "jid": jid}
+
+    def _ssh(self, tgt: str, fun: str, arg: list[Any], tgt_type: str, timeout: int | None = None, kwarg: dict[str, Any] | None = None) -> Any:
+        """Answer as the runner does, with the shapes that Salt 3008 has for a function that ran, and for a host that is away."""
+        del timeout
+        fits: dict[str, Callable[[str], Any]] = {
+            "glob": lambda host: fnmatch.fnmatch(host, tgt),
+            "list": lambda host: host in tgt.split(","),
+            "pcre": lambda host: re.match(tgt, host),
+        }
+        matches = [host for host in (*self.hosts, *self.dead_hosts) if fits[tgt_type](host)]
+        away = {"stdout": "", "stderr": "ssh: connect to host 127.0.0.1 port 1: Connection refused", "retcode": 255, "parsed": None}
+        away["_error"] = "The command resulted in a non-zero exit code"
+        ran = {"fun": fun, "fun_args": arg, "jid": str(next(self._jids)), "retcode": 0, "success": True}
+        return {host: away if host in self.dead_hosts else {"id": host, **ran, "return": FUNCTIONS[fun](*arg, **(kwarg or {}))} for host in matches}
 
     def _wheel(self, load: dict[str, Any]) -> Any:
         if "@wheel" not in (self._rights(load) or ()):

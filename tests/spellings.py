@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import yaml
 
 from service.clients import Client
-from service.gateway.low_fields import FIELDS, FLAG, JOB_ID, OBJECT, RETURNERS, SECONDS, SHARE, WHOLE_NUMBER, Shape
+from service.gateway.low_fields import FIELDS, FLAG, JOB_ID, OBJECT, RETURNERS, SECONDS, SHARE, WHOLE_NUMBER, WHOLE_SECONDS, Shape
 
 Transport = Literal["json", "form", "yaml"]
 MEDIA_TYPES: Mapping[Transport, str] = {"json": "application/json", "form": "application/x-www-form-urlencoded", "yaml": "application/x-yaml"}
@@ -102,7 +102,7 @@ _JOB_IDS = (
 )  # fmt: skip
 _BY_SHAPE: Mapping[Shape, tuple[Spelling, ...]] = {
     FLAG: _FLAGS + _NULL, OBJECT: _OBJECTS + _NULL, SECONDS: _SECONDS + _NULL, WHOLE_NUMBER: _WHOLE_NUMBERS + _NULL,
-    SHARE: _SHARES + _NULL, RETURNERS: _RETURNERS + _NULL, JOB_ID: _JOB_IDS + _NULL,
+    WHOLE_SECONDS: tuple(dataclasses.replace(one, means=3 if one.means == 2.5 else one.means) for one in _SECONDS) + _NULL, SHARE: _SHARES + _NULL, RETURNERS: _RETURNERS + _NULL, JOB_ID: _JOB_IDS + _NULL,
 }  # fmt: skip
 
 

@@ -58,9 +58,9 @@ class PolicyCall:
     @classmethod
     def of(cls, low: Low, address: str, caller: Callable[[], KnownCaller]) -> PolicyCall:
         """Return what a low asks for: everything that it does, each once."""
-        local = low.client.kind == "local"
+        targeted = low.is_targeted
         functions = tuple(dict.fromkeys(fun for fun, _, _ in low.doings))
-        return cls(low.client.kind, functions, low.fields["tgt"] if local else None, low.fields["tgt_type"] if local else "", address, caller)
+        return cls(low.client.kind, functions, low.fields["tgt"] if targeted else None, low.fields["tgt_type"] if targeted else "", address, caller)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,10 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     run.add_argument("fun", metavar="FUNCTION", help="such as cmd.run")
     run.add_argument("arguments", nargs="*", metavar="ARG", help="an argument, as Salt's command line takes it: VALUE or NAME=VALUE")
     run.add_argument(
-        "--client", choices=("local", "runner", "wheel"), default="local", help="what runs it; a runner and a wheel function have no target: say '-'"
+        "--client",
+        choices=("local", "runner", "wheel", "ssh"),
+        default="local",
+        help="what runs it; a runner and a wheel function have no target: say '-'; ssh: hosts of the master's roster",
     )
     apply = commands.add_parser("apply", help="apply states, or the highstate", epilog=USAGE, formatter_class=formatter)
     apply.add_argument("target", metavar="TARGET", help=WHOM)
@@ -165,8 +168,9 @@ def request_of(options: argparse.Namespace, cause_url: str | None) -> dict[str, 
         "deadline": options.deadline,
         "cause_url": cause_url,
     }
-    if request["client"] == "local":
+    if request["client"] in {"local", "ssh"}:
         request["tgt"] = options.target.split(",") if options.tgt_type == "list" else options.target
+    if request["client"] == "local":
         request["state_events"] = fun in STATE_FUNCTIONS and "state_events" not in named and not options.no_state_events
     optional = "tgt_type timeout fail_on missing min_success fail_on_false dry_run batch batch_wait stop_after_failures"
     request.update({name: getattr(options, name) for name in optional.split()})

@@ -37,6 +37,10 @@ EXAMPLES: Mapping[Client, tuple[dict[str, Any], Any]] = {
         },
     ),
     Client.WHEEL_ASYNC: ({"fun": "key.list_all"}, {"tag": f"salt/wheel/{_JID}", "jid": _JID}),
+    Client.SSH: (
+        {"tgt": "edge-1", "fun": "test.ping"},
+        {"edge-1": {"fun": "test.ping", "fun_args": [], "id": "edge-1", "jid": _JID, "retcode": 0, "return": True, "success": True}},
+    ),
 }
 
 
@@ -212,6 +216,7 @@ _OTHER_FIELDS = {
     "local": "Any other field is passed to the eauth module.",
     "runner": "Any other field is a keyword argument of the function, if it takes one of that name, and is otherwise dropped.",
     "wheel": "Any other field is a keyword argument of the function, if it takes one of that name, and is otherwise dropped.",
+    "ssh": "A field that names a roster, a key or an option of ssh is refused with 400; any other is dropped (ssh.md).",
 }
 
 

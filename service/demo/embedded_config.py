@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from service.clients import CLIENTS
+from service.clients import BY_DEFAULT
 from service.demo.ports import free_ports, is_free
 
 DEMO_FILES = Path(__file__).parent / "files"
@@ -124,7 +124,7 @@ def master_options(folder: StackFolder, made: Secrets, users: Mapping[str, Seque
             "sharedsecret": {ADMIN: list(EVERYTHING)},
             "file": {"^filename": str(folder.root / "etc" / "users"), **{user: list(perms) for user, perms in users.items()}},
         },
-        "netapi_enable_clients": list(CLIENTS),
+        "netapi_enable_clients": list(BY_DEFAULT),
         "nodegroups": {"web": "L@minion-1", "all": "*"},
         "file_roots": {"base": [str(folder.root / "files" / "states")]},
     }

@@ -21,6 +21,7 @@ from service.gateway.clients.result import LowResult
 from service.gateway.clients.rights import Rights
 from service.gateway.clients.runner_wheel import MasterFunctions
 from service.gateway.clients.signatures import Signatures
+from service.gateway.clients.ssh import RUNNER, SIGNATURE, SshCalls
 from service.gateway.clients.tokens import REFUSED, Tokens
 from service.gateway.low import Low, session_over
 from service.gateway.master.options import MasterOptions
@@ -70,11 +71,12 @@ class Runner:
             self._claims,
             hub,
             options,
-            runners=Signatures(lambda: salt.loader.runner(dict(options.raw))),
+            runners=Signatures(lambda: salt.loader.runner(dict(options.raw)), {RUNNER: SIGNATURE}),
             wheels=Signatures(lambda: salt.loader.wheels(dict(options.raw))),
             new_jid=lambda: str(salt.utils.jid.gen_jid(dict(options.raw))),
             master_up=master_up,
         )
+        self._ssh = SshCalls(functions, options)
         self._by_client: dict[Client, Callable[[Low, Request], LowResult]] = {
             Client.LOCAL: jobs.run,
             Client.LOCAL_ASYNC: jobs.start,
@@ -84,6 +86,7 @@ class Runner:
             Client.RUNNER_ASYNC: functions.runner_async,
             Client.WHEEL: functions.wheel,
             Client.WHEEL_ASYNC: functions.wheel_async,
+            Client.SSH: self._ssh.run,
         }
         self.tokens = Tokens(self._claims, options, functions.runner)
         self.check_rights = Rights(self.tokens, options).check
@@ -91,8 +94,7 @@ class Runner:
 
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low; its value is what NetapiClient.run returns. Raises a Fault."""
-        if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
-            raise session_over()
+        self._refuse_revoked(low)
         run = self._by_client[low.client]
         if not low.fields.get("jid"):
             return run(low, request)
@@ -105,6 +107,15 @@ class Runner:
                     raise Unauthenticated(REFUSED) from None
                 raise
             return run(low, request)
+
+    def start_ssh(self, low: Low, request: Request) -> LowResult:
+        """Start what a low for ssh asks for, without waiting; its value is that of `runner_async`. Raises a Fault."""
+        self._refuse_revoked(low)
+        return self._ssh.start(low, request)
+
+    def _refuse_revoked(self, low: Low) -> None:
+        if "token" in low.fields and self.tokens.is_revoked(low.fields["token"]):
+            raise session_over()
 
 
 class Gateway:

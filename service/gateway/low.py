@@ -8,9 +8,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from service.clients import CLIENTS, Client, Kind
+from service.clients import CLIENTS, OPT_IN, TARGETED, Client, Kind
 from service.errors import BadRequest, ClientDisabled, Unauthenticated
 from service.gateway.low_fields import DEFAULT_TGT_TYPE, JOB_FIELDS, SHAPES, TARGET_TYPES, type_name
+from service.gateway.ssh_low import check_ssh
 
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*", re.ASCII)
 # Hexadecimal only: a token is a file name at the master (CVE-2018-15750).
@@ -60,6 +61,11 @@ class Low:
         if self.client.kind != "local":
             return self.credentials
         return {name: value for name, value in self.fields.items() if name not in JOB_FIELDS}
+
+    @property
+    def is_targeted(self) -> bool:
+        """Say whether it has a target that was checked; that of a runner is an argument, if it has any."""
+        return self.client.kind in TARGETED
 
     @property
     def far_reaching(self) -> list[str]:
@@ -127,6 +133,8 @@ def _parse_low(low: object, enabled: Collection[str], where: str) -> Low:
     _check_shapes(fields, client.kind, where)
     if client.kind == "local":
         _check_local(fields, fun, where)
+    elif client is Client.SSH:
+        check_ssh(fields, str(fun), where)
     else:
         _check_master_function(fields, client, where)
     return Low(client, fun, fields)
@@ -136,13 +144,12 @@ def _client(client: object, enabled: Collection[str], where: str) -> Client:
     """Check the client; the two sentences are Salt's own (salt/netapi/__init__.py, NetapiClient.run)."""
     if client is None:
         raise BadRequest(f"{where}client is missing: one of {', '.join(CLIENTS)}", field="client")
-    if client == "ssh":
-        raise BadRequest(f"{where}client 'ssh' is refused: salt-ssh through an API has been the way into half of salt-api's CVEs", field="client")
     found = _CLIENTS.get(client) if isinstance(client, str) else None
     if found is None:
         raise BadRequest(f"{where}Invalid client specified: '{client[:64] if isinstance(client, str) else type_name(client)}'", field="client")
     if found not in enabled:
-        raise ClientDisabled(f"{where}Client disabled: '{client}'. Add to 'netapi_enable_clients' master config option to enable.", field="client")
+        besides = f" The sidecar's own setting 'clients.{client}' must be true as well." if found in OPT_IN else ""
+        raise ClientDisabled(f"{where}Client disabled: '{client}'. Add to 'netapi_enable_clients' master config option to enable.{besides}", field="client")
     return found
 
 

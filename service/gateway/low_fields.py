@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.clients import Client, Kind
+from service.gateway.ssh_low import SSH_TARGET_TYPES
 
 # Source: salt/utils/minions.py, CkMinions.check_minions.
 TARGET_TYPES = frozenset("glob pcre list grain grain_pcre pillar pillar_pcre pillar_exact nodegroup range compound compound_pillar_exact ipcidr".split())
@@ -113,6 +114,10 @@ def _seconds(value: object) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
+def _whole_seconds(value: object) -> int:
+    return math.ceil(_seconds(value))
+
+
 def _scalar(value: object) -> str:
     """Return a number or a string as a string, without the `.0` of some encoders; anything else as one that no pattern takes."""
     return str(value).strip().removesuffix(".0") if isinstance(value, int | float | str) and not isinstance(value, bool) else ""
@@ -125,6 +130,8 @@ JOB_ID = Shape("string of 20 digits", _job_id)
 WHOLE_NUMBER = Shape("whole number above 0", _count)
 SHARE = Shape("number, or a percentage in a string", _batch)
 SECONDS = Shape(f"number of seconds, up to {MAX_TIMEOUT_SECONDS}", _seconds)
+# ssh takes no fraction.
+WHOLE_SECONDS = Shape(f"number of seconds, up to {MAX_TIMEOUT_SECONDS}; a fraction is rounded up", _whole_seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +161,7 @@ class LowField:
         return client.kind in self.kinds and (not self.clients or client in self.clients)
 
 
-_ALL: tuple[Kind, ...] = ("local", "runner", "wheel")
+_ALL: tuple[Kind, ...] = ("local", "runner", "wheel", "ssh")
 _ON_MASTER: tuple[Kind, ...] = ("runner", "wheel")
 _WAITING = (Client.LOCAL, Client.LOCAL_SUBSET, Client.LOCAL_BATCH)
 _PASSED_ON = "An argument of the function, if it takes one of this name."
@@ -171,6 +178,10 @@ COMMON = (
 FIELDS = (
     LowField(("local",), "tgt", "string; with `tgt_type` `list` or `compound` also a list of strings", "required", "the target", "Which minions."),
     LowField(("local",), "tgt_type", "one of Salt's target types, below", f"`{DEFAULT_TGT_TYPE}`", "`-E`, `-L`, `-G`, ...", "How `tgt` is read. `expr_form`, its name before Salt 2017.7, is understood."),
+    LowField(("ssh",), "tgt", "string; with `tgt_type` `list` also a list of strings", "required", "the target", "Which hosts, by their ids in the master's roster. No other host is reached."),
+    LowField(("ssh",), "tgt_type", f"one of {', '.join(f'`{name}`' for name in sorted(SSH_TARGET_TYPES))}", f"`{DEFAULT_TGT_TYPE}`", "`-E`, `-L`, `-N`", "How `tgt` is read; a `nodegroup` is one of the master's `ssh_list_nodegroups`."),
+    LowField(("ssh",), "arg", "list; anything else counts as a list of one", "`[]`", "arguments after the function", "Positional arguments; `name=value` in a string is a keyword argument."),
+    LowField(("ssh",), "timeout", WHOLE_SECONDS, "the master's `timeout`, else 5", "`--timeout`", "How long ssh tries to connect to a host, in addition to the master's `ssh_timeout`."),
     LowField(("local",), "arg", "list; anything else counts as a list of one", "`[]`", "arguments after the function", "Positional arguments; `name=value` in a string is a keyword argument. With a list of functions, one list for each."),
     LowField(_ON_MASTER, "arg", "list; anything else counts as a list of one", "`[]`", "arguments after the function", "Positional arguments; for a runner `name=value` in a string is a keyword argument."),
     LowField(_ALL, "kwarg", OBJECT, "`{}`", "`name=value` after the function", "Keyword arguments."),

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from service.clients import Kind
+from service.clients import TARGETED, Kind
 from service.errors import Unprocessable
 from service.gateway.low import CREDENTIAL_FIELDS
 from service.gateway.low_fields import TARGET_TYPES
@@ -32,12 +32,15 @@ _OF_MINIONS = frozenset(
     | {"stop_after_failures"}
 )
 
+# Those of them that mean something to hosts of salt-ssh as well.
+_OF_HOSTS = frozenset({"tgt", "tgt_type"})
+
 # What a wheel's low may have beside the arguments of its function.
 _OF_LOWS = frozenset({"client", "fun", "arg", "kwarg", "cmd", "jid", "full_return", "print_event", *CREDENTIAL_FIELDS})
 
 # What of this is checked where lows are, for the OpenAPI document.
 _TARGETED: dict[str, Any] = {
-    "if": {"properties": {"client": {"const": "local"}}},
+    "if": {"properties": {"client": {"enum": [*TARGETED]}}},
     "then": {"required": ["tgt"], "properties": {"tgt": {"not": {"type": "null"}}}},
     "else": {"properties": dict.fromkeys(sorted(_OF_MINIONS), False)},
 }
@@ -73,8 +76,8 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, json_schema_extra=_TARGETED)
 
-    client: Kind = Field("local", description="What runs it: `local`, the minions; `runner` or `wheel`, the master.")
-    tgt: str | list[str] | None = Field(None, description="Which minions, of `local`; a list with `tgt_type` `list` or `compound`.")
+    client: Kind = Field("local", description="What runs it: `local`, the minions; `runner` or `wheel`, the master; `ssh`, hosts of the master's roster.")
+    tgt: str | list[str] | None = Field(None, description="Which minions, of `local`, or hosts, of `ssh`; a list with `tgt_type` `list` or `compound`.")
     tgt_type: str = Field("glob", description="How `tgt` is read: one of Salt's target types.", json_schema_extra={"enum": [*sorted(TARGET_TYPES)]})
     fun: Function | list[Function] = Field(description="The function, such as `state.apply`; a list runs several in one job.")
     arg: list[Any] = Field([], description="Positional arguments; with several functions one list for each.")
@@ -154,7 +157,8 @@ class JobRequest(BaseModel):
             # Salt takes `arg` and `kwarg` together only (salt/client/mixins.py, low), and an empty `arg` for none.
             return {**self.kwarg, "fun": self.fun}
         if self.client != "local":
-            return {"fun": self.fun, "arg": self.arg, "kwarg": self.kwarg}
+            target = {"tgt": self.tgt, "tgt_type": self.tgt_type} if self.client == "ssh" else {}
+            return {**target, "fun": self.fun, "arg": self.arg, "kwarg": self.kwarg}
         fields: dict[str, Any] = {"tgt": self.tgt, "tgt_type": self.tgt_type, "fun": self.fun, "arg": self.arg, "jid": jid}
         kwarg = {**self.kwarg, **({"test": True} if self.dry_run else {}), **({"state_events": True} if self.state_events else {})}
         optional = {"kwarg": kwarg, "metadata": self.metadata, "timeout": self.timeout}
@@ -239,12 +243,14 @@ def _refuse(faults: Mapping[str, str]) -> None:
 
 def _of_another_client(request: JobRequest) -> dict[str, str]:
     """Return what its client lacks, or does not take, by pointer."""
+    lacking = {"/tgt": "Field required"} if request.client in TARGETED and request.tgt is None else {}
     if request.client == "local":
-        return {} if request.tgt is not None else {"/tgt": "Field required"}
-    sent = [f"/{name}" for name in sorted(request.model_fields_set & _OF_MINIONS)]
+        return lacking
+    foreign = _OF_MINIONS - _OF_HOSTS if request.client == "ssh" else _OF_MINIONS
+    sent = [f"/{name}" for name in sorted(request.model_fields_set & foreign)]
     if request.client == "wheel":
         sent += [f"/kwarg/{name}" for name in sorted(request.kwarg.keys() & _OF_LOWS)]
-    return dict.fromkeys(sent, f"The client {request.client} does not take it")
+    return lacking | dict.fromkeys(sent, f"The client {request.client} does not take it")
 
 
 def policy_of(kept: Mapping[str, Any]) -> SuccessPolicy:

@@ -28,6 +28,9 @@ class PingingRunner(Protocol):
     def run(self, low: Low, request: Request) -> LowResult:
         """Run one low."""
 
+    def start_ssh(self, low: Low, request: Request) -> LowResult:
+        """Start what a low for ssh asks for."""
+
     def present(self, low: Low, request: Request) -> Present:
         """Ping whom a low is for."""
 
@@ -40,7 +43,9 @@ class Rollouts:
         self._running = running
 
     def runs(self, jid: str, asked: JobRequest) -> RunLow | None:
-        """Return what publishes a job in the gateway's place; None for one that has no waves."""
+        """Return what starts a job in the gateway's place, where that would wait for its end or publish it to all at once; None for others."""
+        if asked.client == "ssh":
+            return self._master.start_ssh
         return None if asked.batch is None else functools.partial(self._begin, jid, asked)
 
     def is_unsent(self, jid: str, asked: JobRequest) -> bool:

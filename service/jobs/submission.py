@@ -33,7 +33,7 @@ LOOK_SECONDS = 0.1
 # The master forgets jobs after a while (`keep_jobs_seconds`); then not knowing one means nothing.
 FORGOTTEN_SECONDS = 3600.0
 # What starts a job and does not wait for it; a wheel function is over with the master's answer.
-CLIENTS: Mapping[Kind, Client] = {"local": Client.LOCAL_ASYNC, "runner": Client.RUNNER_ASYNC, "wheel": Client.WHEEL}
+CLIENTS: Mapping[Kind, Client] = {"local": Client.LOCAL_ASYNC, "runner": Client.RUNNER_ASYNC, "wheel": Client.WHEEL, "ssh": Client.SSH}
 
 
 class _Checked(Exception):
@@ -223,7 +223,7 @@ class Submissions:
 
     def _begun(self, jid: str, request: JobRequest, value: Mapping[str, Any]) -> JobRecord:
         """Say that the master has taken the job. value: what its client gave."""
-        if request.client == "runner":
+        if request.client in ("runner", "ssh"):
             return self.running.started(jid, value["jid"])
         if request.client == "wheel":
             return self.running.ran(jid, value["data"])

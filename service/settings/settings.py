@@ -271,6 +271,15 @@ class DrainSettings(Group):
     drain_seconds: Seconds = Field(30.0, description="Longest wait, once the listener has closed, for running requests and unsent bytes.")
 
 
+class ClientSettings(Group):
+    """Clients that are served only if this says so, beside the master's `netapi_enable_clients`."""
+
+    ssh: bool = Field(
+        False,
+        description="Serve `client: ssh`: the master's runner `ssh.cmd` runs functions on the hosts of its roster, over ssh. docs/ssh.md says whom to permit it.",
+    )
+
+
 class Settings(Group):
     """All sections. Sources, strongest first: `SIDECAR_*` environment, sidecar.yaml, the master's `rest_wsgi` and `rest_cherrypy` sections, defaults."""
 
@@ -278,6 +287,7 @@ class Settings(Group):
     ops: OpsSettings = OpsSettings()
     master: MasterSettings = MasterSettings()
     jobs: JobSettings = JobSettings()
+    clients: ClientSettings = ClientSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()
     metrics: MetricSettings = MetricSettings()

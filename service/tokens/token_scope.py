@@ -1,4 +1,4 @@
-"""What a scoped token is for: entries `KIND:FUNCTION` or `local:FUNCTION@TARGET`, each with globs."""
+"""What a scoped token is for: entries `KIND:FUNCTION`, or of the kinds local and ssh `KIND:FUNCTION@TARGET`, each with globs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from service.settings.policy_settings import PolicyRule
 
 MOST_ENTRIES = 50
 MOST_CHARACTERS = 256
-ENTRY_PATTERN = r"^(local:[^\s@,:]+(@[^\s,]+)?|(runner|wheel):[^\s@,:]+)$"
-_FORM = "an entry is local:FUNCTION@TARGET, local:FUNCTION, runner:FUNCTION or wheel:FUNCTION; FUNCTION and TARGET are globs"
+ENTRY_PATTERN = r"^((local|ssh):[^\s@,:]+(@[^\s,]+)?|(runner|wheel):[^\s@,:]+)$"
+_FORM = "an entry is local:FUNCTION@TARGET, local:FUNCTION, runner:FUNCTION, wheel:FUNCTION, or ssh as local; FUNCTION and TARGET are globs"
 Entry = Annotated[str, Field(pattern=ENTRY_PATTERN, max_length=MOST_CHARACTERS)]
 
 
@@ -26,7 +26,7 @@ class TokenRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     scope: Annotated[list[Entry], Field(min_length=1, max_length=MOST_ENTRIES)] = Field(
-        description="What it is for, an entry each: `local:FUNCTION@TARGET`, `local:FUNCTION`, `runner:FUNCTION` or `wheel:FUNCTION`; FUNCTION and TARGET are globs."
+        description="What it is for, an entry each: `local:FUNCTION@TARGET`, `local:FUNCTION`, `runner:FUNCTION`, `wheel:FUNCTION`, or `ssh` as `local`; FUNCTION and TARGET are globs."
     )
     expires_in: Annotated[float, Field(gt=0)] | None = Field(
         None, description="Seconds until it expires; never later than the session it is made from, which is the default."

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from service.audit.faults import audit_faults
 from service.auth.rule_faults import policy_faults
 from service.auth.webhook import endpoint_faults
-from service.clients import CLIENTS
+from service.clients import CLIENTS, OPT_IN, Client
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
 from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_master_config
 from service.http.files import site_faults
@@ -24,7 +24,7 @@ from service.secrets.secret_file import BearerFile, SecretFile
 from service.settings import inherited, sources
 from service.settings.identity_settings import IdentitySettings
 from service.settings.locations import master_config_path
-from service.settings.settings import Settings
+from service.settings.settings import ClientSettings, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +69,7 @@ def read_sources(environ: Mapping[str, str], *, read: Callable[[Path], Mapping[s
     if settings is not None:
         faults += setting_faults(settings)
         faults += AssertionSigner(key, raw).faults() if (key := settings.identities.key_file) and raw else []
+        notes += opt_in_notes(settings.clients, raw)
         traces_to, missing = tracing.destination(settings.tracing.endpoint, environ)
         notes += () if settings.tracing.endpoint else missing
         notes += tuple(_bare_name_note("events.see_all", "sees all events", name) for name in settings.events.see_all if ":" not in name)
@@ -128,11 +129,36 @@ def reuse_notes(seconds: float, raw: Mapping[str, Any]) -> tuple[ConfigFault, ..
     return tuple(ConfigFault(option, problem, "unset it, or limits.auth_reuse_seconds") for option in found)
 
 
+def _switches(ours: ClientSettings) -> dict[str, bool]:
+    """Return whether each client of OPT_IN is switched on here."""
+    return {Client.SSH: ours.ssh}
+
+
+def served_clients(ours: ClientSettings, listed: Iterable[str]) -> tuple[str, ...]:
+    """Return the clients that callers may use. listed: the master's `netapi_enable_clients`."""
+    return tuple(client for client in listed if _switches(ours).get(client, True))
+
+
+def opt_in_notes(ours: ClientSettings, raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
+    """Return the clients of which one of the two switches is on, and the other off: every call of them is refused."""
+    clients = raw.get("netapi_enable_clients")
+    listed = clients if isinstance(clients, list) else []
+    switches = _switches(ours)
+    return tuple(_half_note(client, client in listed) for client in OPT_IN if (client in listed) != switches[client])
+
+
+def _half_note(client: Client, is_listed: bool) -> ConfigFault:
+    refused = "so every call of it is refused"
+    if is_listed:
+        fix = f"set `clients.{client}: true`, or remove it, unless salt-api runs beside the sidecar"
+        return ConfigFault("netapi_enable_clients", f"`{client}` is listed, and `clients.{client}` is off, {refused}", fix)
+    return ConfigFault(
+        f"clients.{client}", f"is on, and the master does not list `{client}`, {refused}", "add it to `netapi_enable_clients`, or remove the setting"
+    )
+
+
 def _client_note(client: object) -> ConfigFault:
-    if client == "ssh":
-        problem, fix = "`ssh` is not served here: every call of it is refused", "remove it, unless salt-api runs beside the sidecar"
-    else:
-        problem, fix = f"`{str(client)[:64]}` is no client, so it enables nothing", f"{did_you_mean(str(client), CLIENTS)}There are {', '.join(CLIENTS)}"
+    problem, fix = f"`{str(client)[:64]}` is no client, so it enables nothing", f"{did_you_mean(str(client), CLIENTS)}There are {', '.join(CLIENTS)}"
     return ConfigFault("netapi_enable_clients", problem, fix)
 
 

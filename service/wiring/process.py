@@ -35,7 +35,7 @@ from service.settings.audit_settings import AuditSettings
 from service.settings.limit_settings import LimitSettings
 from service.settings.settings import Settings
 from service.tokens.scoped_tokens import ScopedTokens
-from service.wiring.configuration import Configuration
+from service.wiring.configuration import Configuration, served_clients
 from service.wiring.durable import DurableJobs, make_jobs
 from service.wiring.following import make_follower, make_owners, make_streams
 from service.wiring.master import Connect, Skew, connect_gateway, make_hub, make_observer
@@ -256,7 +256,7 @@ def make_commands(
         guard,
         metrics,
         Policy(ours.limits.lows_per_request, ours.jobs.deadline_seconds, ours.jobs.metadata, ours.log.include_target),
-        enabled_clients=configuration.master.enabled_clients,
+        enabled_clients=served_clients(ours.clients, configuration.master.enabled_clients),
         sync_jobs=sync_jobs,
         quick_calls=quick_calls,
         holder_of=sessions.holder_of,

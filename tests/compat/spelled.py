@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from service.clients import Client
+from service.clients import OPT_IN, Client
 from tests.compat.compare import normal
 from tests.compat.differences import RESPELLED, Respelled
 from tests.compat.exchange import Answer, Request, Side
@@ -58,8 +58,10 @@ class Respelling:
 
 
 def respellings() -> list[tuple[Client, str, list[Spelling]]]:
-    """Return the fields of every client, each with the spellings that are sent."""
-    return [(client, field, list(spellings) if client in EVERY_TRANSPORT else _distinct(spellings)) for client, field, spellings in fields()]
+    """Return the fields of every client that both enable, each with the spellings that are sent."""
+    return [
+        (client, field, list(spellings) if client in EVERY_TRANSPORT else _distinct(spellings)) for client, field, spellings in fields() if client not in OPT_IN
+    ]
 
 
 def _distinct(spellings: tuple[Spelling, ...]) -> list[Spelling]:

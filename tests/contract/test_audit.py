@@ -170,7 +170,7 @@ def test_who_is_turned_away_is_recorded_whatever_the_rules_say(tmp_path: Path, s
 
 
 def test_what_cannot_be_understood_is_recorded_too_and_a_flood_of_it_is_counted(tmp_path: Path, settings: dict[str, str]) -> None:
-    api = fake_api(tmp_path, SIDECAR_AUDIT_RULES='[{"level": "none"}]', SIDECAR_AUDIT_REFUSED_PER_MINUTE="60", **settings)
+    api = fake_api(tmp_path, SIDECAR_AUDIT_RULES='[{"level": "none"}]', SIDECAR_AUDIT_REFUSED_PER_MINUTE="60", SIDECAR_CLIENTS_SSH="false", **settings)
     token = api.caller.post(api.demo, "/login").json()["return"][0]["token"]
     probe = {**api.demo, "client": "ssh", "tgt": "*", "fun": "cmd.run", "password": CANARY}
     api.caller.post([{"client": "ssh", "fun": "test.ping"}], "/minions", x_auth_token=token)
@@ -190,7 +190,7 @@ def test_what_cannot_be_understood_is_recorded_too_and_a_flood_of_it_is_counted(
     ]  # fmt: skip
     assert {(one["stage"], one["action"], one["outcome"], one["decision"]) for one in single} == {("response_complete", "refused", "invalid", "deny")}
     assert [one.get("user.name") for one in single] == ["demo", None, None, None, "demo", "demo", "demo"]
-    assert "client 'ssh' is refused" in single[-1]["reason"]
+    assert "Client disabled: 'ssh'" in single[-1]["reason"]
     assert (total["stage"], total["action"], total["count"], total["addresses"]) == ("suppressed", "refused", 498, {"192.0.2.1": 498})
     assert CANARY not in (tmp_path / "audit.jsonl").read_text()
 

@@ -26,6 +26,7 @@ LOWS: dict[str, Low] = {
     **{client: {"client": client, "tgt": "*", "fun": "test.echo", "arg": ["STOLEN"]} for client in CLIENTS if client.startswith("local")},
     **{client: {"client": client, "fun": "test.arg", "arg": ["STOLEN"]} for client in CLIENTS if client.startswith("runner")},
     **{client: {"client": client, "fun": "key.list_all"} for client in CLIENTS if client.startswith("wheel")},
+    "ssh": {"client": "ssh", "tgt": "*", "fun": "test.echo", "arg": ["STOLEN"]},
 }
 CARRIERS: dict[str, Carry] = {
     "header": lambda token: {"x_auth_token": token},

@@ -50,7 +50,7 @@ def test_a_form_without_credentials_is_unauthenticated(api: Api, form: bytes) ->
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"client": None}, {"client": 1}, {"client": "nope"}, {"client": "destroy"}, {"client": "run"}, {"client": "__init__"}, {"client": "ssh"},
+        {"client": None}, {"client": 1}, {"client": "nope"}, {"client": "destroy"}, {"client": "run"}, {"client": "__init__"}, {"client": "ssh_async"}, {"client": "ssh", "ssh_priv": "x"},
         {"fun": None}, {"fun": 1}, {"fun": ""}, {"fun": []}, {"fun": "test ping"}, {"fun": "../test.ping"}, {"fun": "test..ping"}, {"fun": "x" * 5000},
         {"fun": ["test.ping", 1]}, {"fun": {"a": 1}}, {"fun": ["test.ping", "test.ping"], "arg": [[]]},
         {"tgt": None}, {"tgt": 5}, {"tgt": {}}, {"tgt": ["minion-1"]}, {"tgt": [1], "tgt_type": "list"}, {"tgt_type": "nope"}, {"tgt_type": 1}, {"tgt_type": []},

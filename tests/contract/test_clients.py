@@ -11,6 +11,7 @@ LOWS: dict[str, dict[str, object]] = {
     **{client: {"client": client, "tgt": "minion-1", "fun": "test.echo", "arg": ["x"]} for client in ("local", "local_async", "local_subset", "local_batch")},
     **{client: {"client": client, "fun": "test.arg", "arg": ["x"]} for client in ("runner", "runner_async")},
     **{client: {"client": client, "fun": "key.list_all"} for client in ("wheel", "wheel_async")},
+    "ssh": {"client": "ssh", "tgt": "edge-1", "fun": "test.ping"},
 }
 
 

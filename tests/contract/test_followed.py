@@ -38,7 +38,7 @@ def test_jobs_of_ours_are_counted_as_ours_with_what_was_missing(tmp_path: Path) 
 
 def test_sizes_are_observed_and_a_refused_low_is_no_call(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
-    api.caller.post([{**api.demo, "client": "ssh"}])
+    api.caller.post([{**api.demo, "client": "ssh_async"}])
     value = api.process.metrics.value
 
     assert value("salt_api_http_request_body_bytes_count") == 1

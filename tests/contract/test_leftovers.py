@@ -157,7 +157,7 @@ REQUEST: dict[str, Callable[[Caller], Response]] = {
     "a session": lambda caller: caller.post([low("local")], x_auth_token="a" * 64),
     "a login": lambda caller: caller.post({**CREDENTIALS, "password": TEXT}, "/login"),
     "tokens": lambda caller: caller.post([{**CREDENTIALS, "password": TEXT}], "/token"),
-    "an unknown client": lambda caller: caller.post([low("ssh")]),
+    "an unknown client": lambda caller: caller.post([low("ssh_async")]),
     "a wrong field": lambda caller: caller.post([low("local", timeout=TEXT)]),
     "no JSON": lambda caller: caller.request("POST", "/run", json.dumps([low("local")]).encode()[:-1], content_type="application/json"),
     "no YAML": lambda caller: caller.request("POST", "/run", f"a: [{TEXT[:900_000]}".encode(), content_type="application/x-yaml"),

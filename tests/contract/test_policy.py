@@ -85,7 +85,7 @@ def test_every_url_that_runs_something_asks_the_policy(request: pytest.FixtureRe
 
 
 def low_of(client: str, fun: str = "") -> dict[str, Any]:
-    if client.startswith("local"):
+    if client.startswith("local") or client == "ssh":
         return {"client": client, "tgt": "*", "fun": fun or "test.arg", "arg": [CANARY], "kwarg": {"name": CANARY}}
     return {"client": client, "fun": fun or ("test.arg" if client.startswith("runner") else "key.finger"), "match": CANARY}
 

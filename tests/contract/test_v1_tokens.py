@@ -228,7 +228,7 @@ def test_without_a_store_there_are_none(tmp_path: Path) -> None:
         ({}, "/scope"),
         ({"scope": []}, "/scope"),
         ({"scope": "local:test.ping"}, "/scope"),
-        ({"scope": ["ssh:test.ping"]}, "/scope/0"),
+        ({"scope": ["shell:test.ping"]}, "/scope/0"),
         ({"scope": ["local:test.ping"] * 51}, "/scope"),
         ({"scope": SCOPE, "expires_in": 0}, "/expires_in"),
         ({"scope": SCOPE, "max_uses": 0}, "/max_uses"),

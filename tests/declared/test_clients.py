@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.clients import CLIENTS, Client
+from service.clients import BY_DEFAULT, CLIENTS, Client
 from service.errors import BadRequest, Forbidden
 from service.gateway.clients.local import Request
 from service.gateway.gateway import Runner
@@ -21,10 +21,10 @@ from tests.unit.gateway.clients.world import NoLedger, World, low, options_with
 
 # They call clients, as a caller does.
 CALLERS = {"service/cli/smoke.py", "service/demo/calls.py"}
-EVERYWHERE = {"local", "runner", "wheel"}  # words of Salt's for other things too
+EVERYWHERE = {"local", "runner", "wheel", "ssh"}  # words of Salt's for other things too
 
 
-@pytest.mark.parametrize("client", ["destroy", "ssh", "local_cmd", "__init__"])
+@pytest.mark.parametrize("client", ["destroy", "ssh_async", "local_cmd", "__init__"])
 def test_a_client_that_is_not_in_the_table_is_not_served_even_if_the_master_enables_it(client: str) -> None:
     with pytest.raises(BadRequest):
         parse_lowstate({"client": client, "tgt": "*", "fun": "test.ping", "eauth": "pam"}, enabled=(*CLIENTS, client), most=1)
@@ -60,8 +60,8 @@ def lists(value: object) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("path", "count"), [("config/master.d/salt-api.conf", 1), ("helm/salt-sidecar/values.yaml", 2)])
-def test_what_we_ship_enables_every_client(path: str, count: int) -> None:
-    assert list(lists(yaml.safe_load(Path(ROOT, path).read_text(encoding="utf-8")))) == [list(CLIENTS)] * count
+def test_what_we_ship_enables_every_client_that_needs_no_setting_of_ours(path: str, count: int) -> None:
+    assert list(lists(yaml.safe_load(Path(ROOT, path).read_text(encoding="utf-8")))) == [list(BY_DEFAULT)] * count
 
 
 def test_the_readme_names_every_client() -> None:

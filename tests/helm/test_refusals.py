@@ -29,7 +29,7 @@ OPEN = frozenset({"anything", "container", "global"})
         ({"config": {"apis": {}}}, "/config"),
         ({"config": {"access": {"proxy_header": "x-client-ip"}}}, "/config/access/proxy_header"),
         ({"config": {"hook": {"endpoints": {"github": {"secret": "x"}}}}}, "/config/hook/endpoints/github"),
-        ({"master": {"clients": ["ssh"]}}, "/master/clients/0"),
+        ({"master": {"clients": ["ssh_async"]}}, "/master/clients/0"),
         ({"master": {"persistence": {"pki": {"sise": "1Gi"}}}}, "/master/persistence/pki"),
         ({"jobs": {"persistence": {"sise": "1Gi"}}}, "/jobs/persistence"),
         ({"jobs": {"database": {"url": "mysql://x"}}}, "/jobs/database/url"),

@@ -49,7 +49,7 @@ def test_a_good_configuration_without_a_master_has_two_faults_and_no_note(tmp_pa
         ("xylophone", "`xylophone` is no client, so it enables nothing. Fix: There are local, "),
         ("*", "`*` is no client"),
         (5, "`5` is no client"),
-        ("ssh", "`ssh` is not served here: every call of it is refused. Fix: remove it, unless salt-api runs beside the sidecar"),
+        ("ssh", "`ssh` is listed, and `clients.ssh` is off, so every call of it is refused. Fix: set `clients.ssh: true`, or remove it, unless salt-api runs"),
     ],
 )
 def test_a_client_that_is_none_of_ours_is_noted(tmp_path: Path, client: object, said: str) -> None:
@@ -57,6 +57,17 @@ def test_a_client_that_is_none_of_ours_is_noted(tmp_path: Path, client: object, 
 
     assert said in note
     assert "netapi_enable_clients" not in {fault.where for fault in faults}
+
+
+def test_a_client_that_only_our_setting_enables_is_noted(tmp_path: Path) -> None:
+    _, (note,) = checked(tmp_path, {"SIDECAR_CLIENTS_SSH": "true"}, netapi_enable_clients=["runner"])
+    _, notes = checked(tmp_path, {"SIDECAR_CLIENTS_SSH": "true"}, netapi_enable_clients=["runner", "ssh"])
+
+    assert (
+        note
+        == "clients.ssh: is on, and the master does not list `ssh`, so every call of it is refused. Fix: add it to `netapi_enable_clients`, or remove the setting"
+    )
+    assert notes == []
 
 
 def test_a_place_where_no_jobs_can_be_kept_is_noted(tmp_path: Path) -> None:

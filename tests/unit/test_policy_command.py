@@ -47,7 +47,7 @@ def test_it_says_which_rule_decides_and_why(arguments: str, status: int, said: s
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["a", "cmd run"], "fun must be a function name"), (["a", "cmd.run", "*", "--client", "ssh"], "'ssh' is refused")]
+    ("arguments", "said"), [(["a", "cmd run"], "fun must be a function name"), (["a", "cmd.run", "*", "--client", "scp"], "Invalid client specified: 'scp'")]
 )
 def test_what_is_no_call_is_a_mistake_of_its_own(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "test", *arguments]) == 64

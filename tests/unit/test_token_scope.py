@@ -82,7 +82,7 @@ def test_a_use_that_is_not_there_is_refused() -> None:
         "local",
         "local:",
         "test.ping",
-        "ssh:test.ping",
+        "shell:test.ping",
         "runner:jobs.active@m1",
         "local:a b",
         "local:a@",

@@ -26,15 +26,15 @@ class Signatures:
     """
     Looks functions up in this process' own Salt, loading one module at a time.
 
-    load: makes Salt's loader when the first function is asked for, such as salt.loader.runner.
+    load: makes Salt's loader when the first function is asked for, such as salt.loader.runner. known: what need not be looked up.
     A function that only the master has (a custom module on its disk) has no signature here; the master decides.
     """
 
-    def __init__(self, load: Callable[[], Any]) -> None:
+    def __init__(self, load: Callable[[], Any], known: Mapping[str, Signature] | None = None) -> None:
         self._load_all = load
         self._lock = threading.Lock()
         self._functions: Any = None  # guarded by _lock: Salt's loader changes itself on look-up
-        self._known: dict[str, Signature] = {}
+        self._known: dict[str, Signature] = dict(known or {})
 
     def of(self, fun: str) -> Signature | None:
         """Return the signature of a function, None if this process has no such function."""

@@ -24,13 +24,27 @@ def why_failed(fun: object, event: Mapping[str, Any], value: object, kind: Kind 
     Say why a return stands for a failure, None if it stands for a success.
 
     fun: of the job. event: its fields. value: its `return`; may be None where `judges_value` is false.
-    Of several functions the first that failed says why.
+    Of several functions the first that failed says why, and of several hosts of salt-ssh; where it found none, that is a failure.
     """
+    if kind == "ssh" and isinstance(value, dict):
+        return next(filter(None, (why_host_failed(fun, ret) for ret in value.values())), None) if value else "exit_code"
     if not isinstance(fun, list):
         return _why_one(str(fun or ""), value, kind, told=_says_failed(event.get("success"), event.get("retcode")))
     parts = ((name, *(_part(of, index, name) for of in (value, event.get("success"), event.get("retcode")))) for index, name in enumerate(fun))
     reasons = (_why_one(str(name), part, kind, told=_says_failed(success, code)) for name, part, success, code in parts)
     return next(filter(None, reasons), None)
+
+
+def why_host_failed(fun: object, ret: object) -> Reason | None:
+    """
+    Say why what salt-ssh has of one host stands for a failure, None if it stands for a success.
+
+    What the function returned stands in `return`; without that it did not run, or a wrapper on the master says how it failed.
+    Source: salt/client/ssh/__init__.py, SSH.handle_routine; salt/client/ssh/wrapper/__init__.py, to_ret.
+    """
+    if isinstance(ret, dict) and "return" in ret:
+        return why_failed(fun, ret, ret["return"])
+    return why_failed(fun, {"success": False}, ret)
 
 
 def judges_value(fun: object) -> bool:

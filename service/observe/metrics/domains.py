@@ -59,7 +59,7 @@ RETURN_ORIGINS = ("published", "scheduled", "unsolicited")
 MISSING = ("no_return", "not_connected")
 JOB_KINDS = ("state", "exec")
 # What runs a job of /v1, what it is in before it is over, and what it comes to.
-JOB_CLIENTS = ("local", "runner", "wheel", "steps")
+JOB_CLIENTS = (*get_args(clients.Kind), "steps")
 JOB_STATES = ("queued", "publishing", "in_doubt", "running")
 JOB_ENDS = ("succeeded", "partial", "failed", "no_match", "timed_out", "cancelled", "unknown")
 # What became of a wave of such a job (stopped: no other began after it), and why the turn of a minion never came.

@@ -52,7 +52,7 @@ def test_rules_that_say_what_they_mean_have_no_faults() -> None:
         ({"functions": ["cmd.run id"]}, "policy.rules.1.functions: no function is called like `cmd.run id`"),
         ({"targets": ["web1,web2"]}, "policy.rules.1.targets: `web1,web2` is no glob on minion ids"),
         ({"targets": ["G@os:Debian"]}, "policy.rules.1.targets: `G@os:Debian` is no glob on minion ids"),
-        ({"clients": ["local_async"]}, "policy.rules.1.clients.0: input should be 'local', 'runner' or 'wheel'"),
+        ({"clients": ["local_async"]}, "policy.rules.1.clients.0: input should be 'local', 'runner', 'wheel' or 'ssh'"),
         ({"networks": ["office"]}, "policy.rules.1.networks: an entry is neither an address nor a network"),
         ({"users": []}, "policy.rules.1.users: an empty list or entry fits nothing"),
         ({"users": [""]}, "policy.rules.1.users: an empty list or entry fits nothing"),

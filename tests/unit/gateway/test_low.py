@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.clients import CLIENTS, Client
+from service.clients import BY_DEFAULT, CLIENTS, Client
 from service.errors import BadRequest, ClientDisabled, Unauthenticated
 from service.gateway.low import CREDENTIAL_FIELDS, Low, parse_lowstate
 from service.gateway.low_fields import SHAPES, TARGET_TYPES
@@ -77,9 +77,9 @@ def test_only_the_clients_of_salts_documentation_exist(client: object) -> None:
         one(client=client)
 
 
-def test_salt_ssh_is_refused_with_a_reason() -> None:
-    with pytest.raises(BadRequest, match=r"'ssh' is refused: .*CVE"):
-        one(client="ssh")
+def test_ssh_is_refused_with_both_its_switches() -> None:
+    with pytest.raises(ClientDisabled, match=r"'ssh'\. Add to 'netapi_enable_clients' .* 'clients\.ssh' must be true as well"):
+        parse_lowstate({**PING, "client": "ssh"}, enabled=BY_DEFAULT, most=1)
 
 
 def test_a_disabled_client_is_refused_in_upstreams_words() -> None:
@@ -311,7 +311,7 @@ def test_a_nulled_field_counts_as_not_sent() -> None:
 def test_synchronous_clients_hold_their_caller() -> None:
     waiting = {client for client in Client if client.slot == "sync_jobs"}
 
-    assert waiting == {"local", "local_subset", "local_batch", "runner"}
+    assert waiting == {"local", "local_subset", "local_batch", "runner", "ssh"}
 
 
 JSON = st.recursive(

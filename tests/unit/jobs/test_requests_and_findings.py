@@ -37,7 +37,12 @@ def pointers(body: object) -> list[str]:
         ({**PING, "tgt": ["a", 5]}, ["/tgt"]),
         ({**PING, "tgt": {"x": 1}}, ["/tgt"]),
         ({**PING, "odd~/": 1}, ["/odd~0~1"]),
-        ({**PING, "client": "ssh", "deadline": "1"}, ["/client", "/deadline"]),
+        ({**PING, "client": "ssh_async", "deadline": "1"}, ["/client", "/deadline"]),
+        ({"client": "ssh", "fun": "test.ping"}, ["/tgt"]),
+        (
+            {**PING, "client": "ssh", "timeout": 5, "batch": 1, "metadata": {"a": 1}, "state_events": False},
+            ["/batch", "/metadata", "/state_events", "/timeout"],
+        ),
         ({**PING, "deadline": 0}, ["/deadline"]),
         ({**PING, "deadline": 1e9}, ["/deadline"]),
         ({**PING, "deadline": True}, ["/deadline"]),

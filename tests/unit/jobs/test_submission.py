@@ -125,6 +125,12 @@ class Desk:
         self.targets.append(fields["tgt"])
         return LowResult({"jid": fields["jid"], "minions": ["a"]})
 
+    def start_ssh(self, low: Low, request: Request) -> LowResult:
+        """Start the runner of a low for ssh."""
+        del request
+        self.targets.append(low.fields["tgt"])
+        return LowResult({"tag": "salt/run/1", "jid": "20270101000000000000"}, "ok", "20270101000000000000")
+
     def submit(self, key: str | None = "k", **fields: Any) -> tuple[str, str, bool]:
         """Return the job's jid, its status, and whether it was there already."""
         tgt = {"tgt": "*"} if self.client is Client.LOCAL_ASYNC else {}
@@ -355,3 +361,14 @@ def test_a_key_is_a_string_or_a_bare_word(header: str | None, key: str | None) -
 def test_anything_else_is_no_key(header: str) -> None:
     with pytest.raises(BadRequest):
         key_of(header)
+
+
+def test_a_job_over_ssh_is_started_at_the_master_and_not_waited_for(desk: Desk) -> None:
+    desk.client = Client.SSH
+
+    jid, status, _ = desk.submit(client="ssh", tgt="edge-*")
+
+    assert (status, desk.targets, desk.executed) == ("running", ["edge-*"], [])
+    stored = desk.sidecar.store.job(jid)
+    assert stored is not None
+    assert stored.master_jid == "20270101000000000000"

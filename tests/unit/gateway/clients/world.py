@@ -149,7 +149,7 @@ def options_with(**raw: Any) -> MasterOptions:
 def low(client: str = "local", **fields: Any) -> Low:
     """Return a low as the parser makes it."""
     base: dict[str, Any] = {"client": client, "fun": "test.ping", "token": TOKEN}
-    if client.startswith("local"):
+    if client == "ssh" or client.startswith("local"):
         base["tgt"] = "*"
     (parsed,) = parse_lowstate({**base, **fields}, enabled=CLIENTS, most=1)
     return parsed
