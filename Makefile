@@ -101,7 +101,8 @@ test: check clients ## Everything: `check`, then the slow tests, those on a real
 	@$(MAKE) -j slow-jobs slow-real slow-contract slow-rest
 
 # Side by side: the first three mostly wait, for masters and sidecars that are stopped, frozen or away, for alerts, and for minions.
-SLOW = $(BIN)/python $(AGAIN) -m "slow or master or hypothesis" $(1) $(PYTEST_ARGS) $(OTHER_HALF)
+# Which tests took the longest is said at the end of each.
+SLOW = $(BIN)/python $(AGAIN) --durations=15 --durations-min=10 -m "slow or master or hypothesis" $(1) $(PYTEST_ARGS) $(OTHER_HALF)
 JOBS = tests/real/jobs
 WAITING = tests/real tests/observe
 CONTRACT = tests/contract
