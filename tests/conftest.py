@@ -39,7 +39,7 @@ with warnings.catch_warnings():
 # A busy machine is no fault of the code; the tests that run for long have a limit of their own. `make check` loads "few examples", which are
 # others each time, and `make test` all.
 settings.register_profile("all examples", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("few examples", settings.get_profile("all examples"), max_examples=25)
+settings.register_profile("few examples", settings.get_profile("all examples"), max_examples=15)
 settings.load_profile("all examples")
 
 # Salt adds an importer of the old protocol, for PyNaCl's sake; pytest and later imports stumble over it.

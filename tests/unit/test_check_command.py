@@ -195,6 +195,13 @@ def program(path: Path, line: str) -> Path:
     return path
 
 
+def test_pam_with_a_root_master_and_a_python_that_has_asked_is_no_news(tmp_path: Path) -> None:
+    python = program(tmp_path / "python", "exit 0")
+
+    assert checked(tmp_path, {"PATH": "/usr/bin:/bin"}, **pam_options(python))[1] == []
+
+
+@pytest.mark.slow
 def test_pam_with_a_root_master_and_a_python_that_finds_salt_is_no_news(tmp_path: Path) -> None:
     _, notes = checked(tmp_path, environment_for_pam(SCRIPTS, {}), **pam_options(SCRIPTS / "python"))
 

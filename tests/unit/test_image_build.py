@@ -12,6 +12,9 @@ import pytest
 
 from tests.unit.test_versions import ROOT, TAG
 
+# Each row runs git and the script, some dozen processes.
+pytestmark = pytest.mark.slow
+
 HERE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "GIT_CEILING_DIRECTORIES": "/"}
 
 

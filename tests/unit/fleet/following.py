@@ -99,7 +99,7 @@ class Following:
     def values(self, name: str) -> dict[str, float]:
         """Return all samples of a metric that are not 0, by their labels' values."""
         self.metrics.families.settle()
-        found = [sample for family in self.metrics.families.registry.collect() for sample in family.samples if sample.name == name]
+        found = [sample for family in self.metrics.families.registry.restricted_registry([name]).collect() for sample in family.samples if sample.name == name]
         return {",".join(sample.labels.values()): sample.value for sample in found if sample.value}
 
     def series(self) -> int:

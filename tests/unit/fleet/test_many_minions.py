@@ -165,6 +165,7 @@ def test_what_is_known_of_other_minions_is_not_read_to_store_a_return(counted: C
     assert 0 < steps[1] <= 1.2 * steps[0]
 
 
+@pytest.mark.slow
 def test_a_minion_that_has_returned_takes_little_memory_wherever_it_is_known() -> None:
     minions, returns = named(2000), [ret(minion) for minion in named(2000)]
     following = Following()
