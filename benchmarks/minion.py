@@ -38,9 +38,13 @@ class Minion:
         self.running: dict[str, str] = {}
 
     async def sign_in(self, requests: Requests) -> None:
-        """Authenticate, as often as it takes until the master has accepted the key. Raises SignInFailed."""
+        """Authenticate, as often as it takes until the master has accepted the key; one that is too busy to answer is asked again. Raises SignInFailed."""
+        made: Any = None
         for _ in range(SIGN_IN_TRIES):
-            made = await self.auth.sign_in(channel=requests, safe=False)
+            try:
+                made = await self.auth.sign_in(channel=requests, safe=False)
+            except asyncio.TimeoutError:
+                continue
             if isinstance(made, dict):
                 self._session = salt.crypt.Crypticle(self._opts, made["session"])
                 self._token = self.auth.gen_token(b"salt")

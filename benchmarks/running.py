@@ -17,7 +17,7 @@ from service.demo.embedded import StartFailed, until
 from service.demo.processes import WhileNeeded, end_session, session_members
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 120.0
+START_SECONDS = 600.0
 STOP_SECONDS = 60.0
 LINES_KEPT = 60
 
