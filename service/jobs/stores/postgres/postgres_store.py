@@ -231,7 +231,9 @@ class PostgresStore:
         orphans = "finished IS NULL AND follower <> %s AND follower NOT IN (SELECT follower FROM living)"
         with self._link.connected() as db:
             me = self._link.number
-            db.execute(f"UPDATE job SET follower = %s WHERE {orphans}", (me, me))
+            # Of a publish whose sidecar is gone nobody knows: so whoever is asked for it again, here or elsewhere, may take it in hand.
+            doubted = "CASE WHEN status = 'publishing' THEN 'in_doubt' ELSE status END"
+            db.execute(f"UPDATE job SET follower = %s, status = {doubted} WHERE {orphans}", (me, me))
             return [_job(*row) for row in db.execute(f"{_JOBS} WHERE finished IS NULL AND follower = %s ORDER BY since", (me,))]
 
     def offer(self, jids: Sequence[str]) -> set[str]:
