@@ -22,7 +22,8 @@ from tests.real.sidecar import Answer, ask
 if TYPE_CHECKING:
     from tests.postgres_server import PostgresServer
 
-pytestmark = [pytest.mark.master, pytest.mark.slow]
+# Masters of a cluster that is made, or come back to, may need minutes to agree where there is little of a processor.
+pytestmark = [pytest.mark.master, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 Pair = tuple[Pipeline, Pipeline]
 # What `tests.real.jobs.dying` ends with.
