@@ -99,50 +99,6 @@ def test_the_jobs_of_a_dead_sidecar_are_taken_over_and_what_it_writes_late_is_no
     here.close()
 
 
-def test_a_publish_whose_sidecar_is_gone_may_be_taken_in_hand_by_any_though_one_follows_it_again(join: Join) -> None:
-    dead, here, there = join(), join(), join()
-    dead.intend(job())
-    dead.close()
-    for _ in until(PATIENCE_SECONDS):
-        if jids(here.unfinished()) == [JID]:
-            break
-
-    assert here.unfinished() == [job(status="in_doubt")]
-    assert (there.claim(JID), here.claim(JID)) == (True, False)
-    assert here.save([Change(job(status="running"), {})]) == {JID}
-
-
-def test_a_job_that_is_offered_stays_with_its_sidecar_until_another_takes_it(join: Join) -> None:
-    here, there, third = join(), join(), join()
-    here.intend(job())
-    mine, other = JID, "2" * 20
-    here.intend(job(other, key="k"))
-    assert (here.offer([mine, other]), there.offer([mine])) == (set(), {mine})
-    # What is stored of it takes it back.
-    assert here.save([Change(job(other, key="k", status="running"), {})]) == set()
-
-    assert jids(there.unfinished()) == [mine]
-    assert (here.offer([mine, other]), third.unfinished()) == ({mine}, [job(other, key="k", status="running")])
-    assert here.save([Change(job(status="unknown"), {}), Change(job(other, key="k", status="unknown"), {})]) == {mine, other}
-    assert there.save([Change(job(status="running"), {"a": PartRecord("ok")})]) == set()
-    assert (jids(here.unfinished()), jids(there.unfinished()), jids(third.unfinished())) == ([], [mine], [other])
-
-
-def test_a_job_that_nobody_takes_is_its_sidecars_again_and_its_end_is_told_once(join: Join) -> None:
-    here, there = join(), join()
-    here.intend(job())
-    news = threading.Event()
-    there.on_news(news.set)
-    news.clear()
-    here.offer([JID])
-
-    assert news.wait(PATIENCE_SECONDS)
-    assert (jids(here.unfinished()), there.unfinished()) == ([JID], [])
-    here.offer([JID])
-    assert here.save([Change(job(status="succeeded", finished=2000.0), {}, notice=True)]) == set()
-    assert (here.notices(9), there.notices(9), there.unfinished()) == ([JID], [], [])
-
-
 def is_usable(store: PostgresStore) -> bool:
     try:
         store.job(JID)
