@@ -14,6 +14,8 @@ SIDECAR, CHERRYPY, TORNADO = "sidecar", "rest_cherrypy", "rest_tornado"
 GATEWAY, PROOF, WAITRESS = "gateway alone", "proof of concept", "waitress alone"
 # The same sidecar by another way, and one that keeps no jobs.
 LOCAL_ASYNC, LOCAL, NO_STORE = "local_async", "local", "no store"
+# Where each low has a name and password: the same sidecar without limits.auth_reuse_seconds.
+EACH = "each low logs in"
 SALT_API = (CHERRYPY, TORNADO)
 EVERYBODY = (SIDECAR, CHERRYPY, TORNADO)
 
@@ -43,6 +45,7 @@ class Case:
     who: the minions that are asked, when they are not the fleet's first; silent: more of them, which never answer.
     v1: what the sidecar is asked for in place of the low, at /v1/jobs with this query, and what its answer has to be.
     pause_seconds: of a caller, between two requests.
+    eauth: of callers who put a name and password into each low; the others have a session.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Case:
     who: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     v1: tuple[str, Check] | None = None
+    eauth: str = ""
     pause_seconds: float = 0.0
 
 
@@ -97,7 +101,7 @@ def cpu(part: float) -> Target:
 
 NONE_LOST = Target("lost", 0)
 # The proof of concept is what the target was set against; the gateway has become cheaper since, and the distance to it is watched too.
-DISTANCE = (Target("cpu_ms", 1.5, minus=PROOF), Target("cpu_ms", 1.5, minus=GATEWAY))
+DISTANCE = (Target("cpu_ms", 1.5, minus=PROOF), Target("cpu_ms", 1.5, minus=GATEWAY), Target("cpu_ms", 1.6, to=GATEWAY))
 TAIL = Target("p99_ms", 1 / 5, to=CHERRYPY)
 PING = {"client": "local", "fun": "test.ping"}
 # This many returns take the master longer than Salt's 5 s, and a minion that waits for the master is not silent.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -16,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from benchmarks import peers, running
+from benchmarks import login_cases, peers, running
 from benchmarks.behaviour import names
-from benchmarks.cases import CHERRYPY, GATEWAY, LOCAL, LOCAL_ASYNC, NO_STORE, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
+from benchmarks.cases import CHERRYPY, EACH, GATEWAY, LOCAL, LOCAL_ASYNC, NO_STORE, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
 from benchmarks.crowd_cases import SIZES, sized
 from benchmarks.followers import Follow
 from benchmarks.intents import Asked as IntentsAsked
@@ -41,6 +42,8 @@ LATE_SECONDS = 60.0
 QUIET_SHARE = 0.25
 QUIET_LOOK_SECONDS = 0.5
 QUIET_WITHIN_SECONDS = 45.0
+# What the sidecar is where each low has a name and password.
+REUSING = "reusing"
 # Until the jobs that a restart has left open are looked up, two at a time, each by a process that the master forks.
 LOOK_UPS_SECONDS = 600.0
 
@@ -54,7 +57,8 @@ class Rig:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.salt = EmbeddedSalt(folder / "salt", minions=0, users=RECOVERY, runner=(sys.executable, str(running.ROOT / "benchmarks" / "adopting.py")))
+        runner = (sys.executable, str(running.ROOT / "benchmarks" / "adopting.py"))
+        self.salt = EmbeddedSalt(folder / "salt", minions=0, users=RECOVERY, master=login_cases.master_options(os.environ), runner=runner)
         self.peers: dict[str, Peer] = {}
         self._fleet: running.Running | None = None
         self._minions = 0
@@ -69,6 +73,8 @@ class Rig:
                 LOCAL_ASYNC: sidecar,
                 LOCAL: sidecar,
                 **dict.fromkeys(SIZES, sidecar),
+                EACH: sidecar,
+                REUSING: dataclasses.replace(peers.sidecar(self.salt, REUSING, LIMITS_AUTH_REUSE_SECONDS=login_cases.REUSE_SECONDS), resident=False),
                 NO_STORE: dataclasses.replace(peers.sidecar(self.salt, NO_STORE, JOBS_STORE=""), resident=False),
                 CHERRYPY: peers.rest_cherrypy(self.salt, self.folder),
                 TORNADO: peers.rest_tornado(self.salt, self.folder),
@@ -148,9 +154,10 @@ class Rig:
         low, small = {**case.low, **target_of(case, self._minions)}, {**PING, "tgt": minions[0]}
         as_job = bool(case.v1) and name in {SIDECAR, *SIZES}
         query, check = case.v1 if case.v1 and as_job else ("", case.check)
+        low |= login_cases.credentials(case.eauth, os.environ)
         load = Load(
             port=0,
-            path=f"/v1/jobs?{query}" if as_job else "/",
+            path=f"/v1/jobs?{query}" if as_job else "/run" if case.eauth else "/",
             body=json.dumps(_asked(low, as_job=as_job)),
             headers={},
             check=check,
@@ -164,7 +171,9 @@ class Rig:
             small_body=json.dumps(_asked(small, as_job=as_job)) if case.repeat else "",
             pause_seconds=case.pause_seconds,
         )
-        return self._floor(name, load) if name in (GATEWAY, PROOF) else self._through(name, load, alone=alone)
+        if name in (GATEWAY, PROOF):
+            return self._floor(name, load)
+        return self._through(REUSING if case.eauth and name == SIDECAR else name, load, alone=alone)
 
     def _through(self, name: str, load: Load, *, alone: bool) -> dict[str, Any]:
         with self.using(name) as peer:

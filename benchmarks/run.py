@@ -22,6 +22,7 @@ from benchmarks.cases import (
     BAD_MINIONS,
     CASES,
     CHERRYPY,
+    EACH,
     EVERYBODY,
     FLOORS,
     LOCAL,
@@ -40,6 +41,7 @@ from benchmarks.cases import (
 from benchmarks.crowd_cases import CROWD, CROWD_FOLLOWED, CROWDED, RETURNS_PER_SECOND, SIZES
 from benchmarks.job_cases import FINISHED_JOBS, FOLLOWED, IDLE_STORE, INTENT_CALLERS, INTENTS, JOBS, LARGE_JOB, OPEN_JOBS, RESTART, FollowCase
 from benchmarks.judge import Verdict, judge, median, table
+from benchmarks.login_cases import LOGINS, login_cases
 from benchmarks.rig import Rig, prepared
 from benchmarks.running import ROOT
 from service.demo.embedded import StartFailed
@@ -49,7 +51,7 @@ PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
 STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
 TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *BAD, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
 TARGETS |= {**{case.name: case.targets for case in (*JOBS, LARGE_JOB)}, "intents": INTENTS, "restart": RESTART, "idle-store": IDLE_STORE}
-TARGETS |= {case.name: case.targets for case in (*FOLLOWED, *CROWDED, CROWD_FOLLOWED)}
+TARGETS |= {case.name: case.targets for case in (*FOLLOWED, *CROWDED, CROWD_FOLLOWED, *LOGINS)}
 QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "silent", "start", "jobs-16", "intents")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
@@ -84,7 +86,7 @@ class Run:
 
     def run(self) -> None:
         """Take every step; what fails is noted and the next one is taken."""
-        small = [step for case in (*CASES, *JOBS, PUBLISHER) if self._wants(case.name) for step in self._calls(case)]
+        small = [step for case in (*CASES, *JOBS, *login_cases(os.environ), PUBLISHER) if self._wants(case.name) for step in self._calls(case)]
         streams = [step for case in STREAMS if self._wants(case.name) for step in self._streams(case)]
         starts = [*(self._starts() if self._wants("start") else ()), *self._stores()]
         bad = [step for case in BAD if self._wants(case.name) for step in self._calls(case)]
@@ -208,7 +210,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few cases, one round, short: to see that it works, not to judge by")
     parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
     parser.add_argument("--rounds", type=int, default=0, help="default 2, with --quick 1")
-    parser.add_argument("--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS, LOCAL_ASYNC, LOCAL, NO_STORE, *SIZES], metavar="PEER,PEER")
+    parser.add_argument(
+        "--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS, LOCAL_ASYNC, LOCAL, NO_STORE, EACH, *SIZES], metavar="PEER,PEER"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick or --only none")
     parser.add_argument("--into", type=Path, metavar="FILE", help="with --only: take the place of these cases in earlier results, and say so there")
     chosen = parser.parse_args()

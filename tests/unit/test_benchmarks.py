@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from benchmarks.behaviour import Behaviour
 from benchmarks.cases import BAD, Check
 from benchmarks.crowd import Crowd
 from benchmarks.crowd_cases import CROWDED, sized
+from benchmarks.eauth.auth import slow
 from benchmarks.flames import draw, stacks_of, tree_of
 from benchmarks.load import Load, is_right
+from benchmarks.login_cases import PAM_PASSWORD, PAM_USER, credentials, login_cases, master_options
 from benchmarks.probes import Meanwhile
 from benchmarks.report import page
 from benchmarks.soak import Point, summary
@@ -87,6 +90,26 @@ def test_what_detaches_itself_is_counted_with_what_started_it() -> None:
     assert figures["master_ms"] > 100
     assert figures["beside_cores"] == figures["master_cores"] > 0
     assert 0 <= figures["idle_percent"] <= 100
+
+
+def test_pam_is_measured_where_somebody_gives_it_a_user_and_a_slow_module_everywhere() -> None:
+    given = {PAM_USER: "somebody", PAM_PASSWORD: "right"}
+
+    assert [case.name for case in login_cases({})] == [case.name for case in login_cases({PAM_USER: "somebody"})] == ["inline-slow-16"]
+    assert [case.name for case in login_cases(given)] == ["inline-slow-16", "inline-pam-16"]
+    assert set(master_options({})["external_auth"]) == {"slow"}
+    assert {"somebody"} == set(master_options(given)["external_auth"]["pam"])
+    assert credentials("pam", given) == {"eauth": "pam", "username": "somebody", "password": "right"}
+    assert credentials("", given) == {}
+
+
+def test_the_slow_module_takes_its_one_password_and_its_time() -> None:
+    given = credentials("slow", {})
+    started = time.monotonic()
+
+    assert slow.auth(given["username"], given["password"])
+    assert not slow.auth(given["username"], "another")
+    assert time.monotonic() - started >= 2 * slow.SECONDS
 
 
 def test_the_report_reads_results_from_before_the_master_was_measured() -> None:

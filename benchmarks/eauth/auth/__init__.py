@@ -1,0 +1,1 @@
+"""Eauth modules."""
