@@ -24,7 +24,7 @@ SLOW = Case(
     16,
     (Target("rate", 8, at_least=True, to=EACH), NONE_LOST),
     (SIDECAR, EACH),
-    seconds=20,
+    seconds=40,
     eauth="slow",
 )
 PAM = Case(
@@ -35,7 +35,7 @@ PAM = Case(
     16,
     (Target("rate", 8, at_least=True, to=EACH), Target("master_ms", 0.6, to=EACH), NONE_LOST),
     (SIDECAR, EACH),
-    seconds=20,
+    seconds=40,
     eauth="pam",
 )
 LOGINS = (SLOW, PAM)
