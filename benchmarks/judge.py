@@ -14,6 +14,7 @@ LABELS = {
     "p99_ms": "p99",
     "cpu_ms": "CPU per request",
     "cpu_us": "CPU per delivery",
+    "master_ms": "master's CPU per request",
     "lost": "lost",
     "rss_growth_mb": "memory growth",
     "rss_per_answer": "memory / answer",
@@ -33,7 +34,16 @@ LABELS = {
     "threads_growth": "more threads",
     "publisher_slope_mb": "EventPublisher per 10,000 requests",
 }
-UNITS = {"rate": "/s", "p99_ms": " ms", "cpu_ms": " ms", "cpu_us": " us", "rss_growth_mb": " MB", "publisher_kb_per_1000": " KB", "start_s": " s"}
+UNITS = {
+    "rate": "/s",
+    "p99_ms": " ms",
+    "cpu_ms": " ms",
+    "master_ms": " ms",
+    "cpu_us": " us",
+    "rss_growth_mb": " MB",
+    "publisher_kb_per_1000": " KB",
+    "start_s": " s",
+}
 UNITS |= {"return_us": " us", "intents": "/s", "minion_kb": " KB"}
 UNITS |= {"idle_rss_mb": " MB", "idle_cpu_percent": " %", "rss_slope_mb": " MB", "publisher_slope_mb": " MB"}
 # A descriptor or two come and go with connections, and a thread with who reads a stream.
