@@ -26,7 +26,6 @@ from service.api.root import RootResource
 from service.api.run import RunResource
 from service.api.stats import StatsResource
 from service.api.token import TokenResource
-from service.api.unavailable import NoWebsocketResource
 from service.api.v1.v1_caller import V1CapabilitiesResource, V1MinionsResource, V1SessionResource
 from service.api.v1.v1_ci import V1CiResource
 from service.api.v1.v1_events import V1EventsResource
@@ -34,6 +33,7 @@ from service.api.v1.v1_jobs import V1JobResource, V1JobsResource, V1MinionResour
 from service.api.v1.v1_reports import V1JunitResource, V1LogResource
 from service.api.v1.v1_token import V1TokenResource
 from service.api.v1.v1_tokens import V1ScopedTokenResource, V1ScopedTokensResource
+from service.api.websocket import NoWebsocketResource
 from service.audit.trail import Audit
 from service.auth.guard import Guard
 from service.auth.sessions import Sessions, still_holds
@@ -84,6 +84,7 @@ class Needs(enum.Enum):
     WHOLE_SESSION = "as SESSION, and not by a scoped token"
     HEADER_SESSION = "as SESSION, by `X-Auth-Token`"
     URL_SESSION = "a session, and not by a scoped token; with `events.query_token` its token may stand in the URL"
+    PATH_SESSION = "as WHOLE_SESSION, and by a cookie alone for pages of ours only; its token may stand in the path"
     STATS_SESSION = "as WHOLE_SESSION, unless `stats.require_login` is off"
     RIGHT = "a session, and the master lets its user do this"
     WEBHOOK = "the session, signature, token and network that `hook.require_login` and `hook.endpoints` ask for"
@@ -185,7 +186,10 @@ def _metrics_page(parts: OpsParts) -> MetricsResource:
 
 def _no_websocket(path: str) -> Route[ApiParts]:
     # What may follow was a token, so it is no part of the route's name.
-    return Route(path, NoWebsocketResource, lambda _: NoWebsocketResource(), {"GET": Needs.NOTHING}, at=lambda _: _and_below(path), pageless=True)
+    def build(parts: ApiParts) -> NoWebsocketResource:
+        return NoWebsocketResource(parts.settings.websocket.port)
+
+    return Route(path, NoWebsocketResource, build, {"GET": Needs.NOTHING}, at=lambda _: _and_below(path), pageless=True)
 
 
 API: tuple[Route[ApiParts], ...] = (
@@ -261,9 +265,7 @@ API: tuple[Route[ApiParts], ...] = (
         pageless=True,
     ),
     Route("/events", EventsResource, _events, {"GET": Needs.URL_SESSION}, pageless=True),
-    _no_websocket("/ws"),
-    _no_websocket("/all_events"),
-    _no_websocket("/formatted_events"),
+    *(_no_websocket(path) for path in ("/ws", "/all_events", "/formatted_events")),
     Route("/stats", StatsResource, lambda parts: StatsResource(parts.traffic), {"GET": Needs.STATS_SESSION}),
     Route(
         "/app",

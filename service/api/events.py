@@ -10,19 +10,14 @@ from typing import Any, Protocol
 
 import falcon
 
-from service.auth.identity import Identity, Session
+from service.auth.identity import Session
 from service.auth.sessions import still_holds
-from service.errors import BadRequest
-from service.events.owners import Owner
 from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
-from service.streaming.readers import Reader, View
+from service.streaming.readers import Reader, view_of
 from service.streaming.sse import CONTENT_TYPE, EventStream, HttpCaller, StreamReport
-
-MOST_GLOBS = 50
-MOST_GLOB_CHARACTERS = 512
 
 
 class StreamSessions(Protocol):
@@ -55,7 +50,8 @@ class EventsResource:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Send events until the caller leaves, its token dies or the sidecar stops."""
-        view = self._view(req, req.context.session.identity)
+        everybody, globs = self._settings.visibility == "everybody", req.get_param_as_list("tag") or ()
+        view = view_of(req.context.session.identity, globs, everybody=everybody, ids=req.get_param("ids") in {"1", "true", "yes"})
         with contextlib.ExitStack() as held:
             held.enter_context(self._slots.take(req.context.session.identity.holder_at(RequestInfo.of(req.env).address)))
             reader = self._streams.open(view, req.get_header("Last-Event-ID"))
@@ -69,13 +65,6 @@ class EventsResource:
     def on_head(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer as `GET` would, without a stream."""
         resp.content_type = CONTENT_TYPE
-
-    def _view(self, req: falcon.Request, identity: Identity) -> View:
-        globs = tuple(dict.fromkeys(req.get_param_as_list("tag") or ()))
-        if len(globs) > MOST_GLOBS or any(len(glob) > MOST_GLOB_CHARACTERS for glob in globs):
-            raise BadRequest(f"at most {MOST_GLOBS} tags of {MOST_GLOB_CHARACTERS} characters", field="tag")
-        everything = self._settings.visibility == "everybody" or identity.sees_everything
-        return View(None if everything else Owner(identity.eauth, identity.user), globs, ids=req.get_param("ids") in {"1", "true", "yes"})
 
     def _body(self, req: falcon.Request, reader: Reader, held: contextlib.ExitStack) -> EventStream:
         info = RequestInfo.of(req.env)

@@ -35,9 +35,15 @@ def by_consent(find: Find, cookie_name: str, may_share: Callable[[str], bool]) -
 
     may_share(origin): says whether pages of that origin may use the cookie. What reads only is left to the browser, which keeps the answer from other pages.
     """
+    meant = by_meant_cookie(find, cookie_name, may_share)
+    return lambda environ: (find if environ["REQUEST_METHOD"] in _SAFE_METHODS else meant)(environ)
+
+
+def by_meant_cookie(find: Find, cookie_name: str, may_share: Callable[[str], bool]) -> Find:
+    """Find sessions, but whatever the method none by a cookie alone for a page that is not ours: any page may read the websocket that it opens."""
 
     def found(environ: Mapping[str, Any]) -> Session | None:
-        if environ["REQUEST_METHOD"] not in _SAFE_METHODS and is_cookie_alone(environ, cookie_name) and not _is_meant(environ, may_share):
+        if is_cookie_alone(environ, cookie_name) and not _is_meant(environ, may_share):
             raise Unauthenticated("a cookie alone does not count for a page of another origin (cors.origins, cors.credentials): send X-Auth-Token")
         return find(environ)
 
@@ -137,6 +143,18 @@ def url_session(find: Find) -> Gate:
     def gate(req: falcon.Request, resp: falcon.Response, params: Mapping[str, str]) -> None:
         token = next((value for name in _TOKEN_PARAMETERS if (value := req.get_param(name))), None)
         if token and not req.get_header("X-Auth-Token"):
+            req.env["HTTP_X_AUTH_TOKEN"] = token
+        inner(req, resp, params)
+
+    return gate
+
+
+def path_session(find: Find) -> Gate:
+    """Let sessions pass; a token in the path stands for `X-Auth-Token`, whatever that says, as with rest_cherrypy."""
+    inner = session(find)
+
+    def gate(req: falcon.Request, resp: falcon.Response, params: Mapping[str, str]) -> None:
+        if token := params.get("token"):
             req.env["HTTP_X_AUTH_TOKEN"] = token
         inner(req, resp, params)
 

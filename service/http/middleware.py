@@ -116,7 +116,7 @@ class _Body:
                 close()
         finally:
             # A stream has no end of its own: a caller that leaves has not aborted it.
-            self._finished(self._facts, complete=self._complete or self._facts.kind == "stream")
+            self._finished(self._facts, complete=self._complete or self._facts.kind != "unary")
 
 
 def log_fields(info: RequestInfo, seconds: float, complete: bool) -> dict[str, Any]:

@@ -23,7 +23,7 @@ MAX_USER_AGENT_CHARACTERS = 256
 class RequestInfo:
     """
     route: the template of the URL, never the URL itself; `unmatched` until one matches.
-    kind: of the answer, `unary` or `stream`. audited: what the audit trail keeps of it. crashed: an exception nobody expected ended it.
+    kind: of the answer, `unary`, `stream` or `websocket`. audited: what the audit trail keeps of it. crashed: an exception nobody expected ended it.
     protocol: HTTP's version. queue_wait_s: seconds until a thread took the request. timeline: where its time goes, and its trace.
     lows: one entry for each low begun. who: the user, as the log line names it, that the master took the caller for.
     claimed: the user, as the audit trail names it, that a lowstate named which was refused before anybody was asked. Times are seconds of the monotonic clock.

@@ -7,13 +7,13 @@ import resource
 import signal
 import time
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from service.errors import InvalidConfiguration
 from service.observe.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from service.server.listener import Listener
@@ -68,11 +68,30 @@ class Signals:
         self._told.put(number)
 
 
+class SideListener(Protocol):
+    """The listener of websockets; see sockets/socket_listener.py."""
+
+    connection_limit: int
+
+    def start(self) -> None:
+        """Begin to answer."""
+
+    def alive(self) -> bool:
+        """Tell whether its loop runs."""
+
+    def close(self) -> None:
+        """Take no new connections, and end every websocket."""
+
+    def stop(self) -> None:
+        """Close everything."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Life:
     """
     What takes part in the process' life.
 
+    sockets: none, or the listener of websockets.
     on_serving: both listeners listen. on_draining: make /readyz fail. on_reload: SIGHUP. on_closing: the API's port is closed, waiting requests may be told. on_stopped: all requests
     are over, both listeners are closed.
     """
@@ -85,6 +104,7 @@ class Life:
     on_stopped: Callable[[], None]
     on_closing: Callable[[], None] = lambda: None
     on_serving: Callable[[], None] = lambda: None
+    sockets: Sequence[SideListener] = ()
 
 
 def run(life: Life, signals: Signals) -> int:
@@ -92,11 +112,15 @@ def run(life: Life, signals: Signals) -> int:
     _allow_open_files(life)
     life.ops.start()
     life.api.start()
+    for each in life.sockets:
+        each.start()
     life.on_serving()
     received = _serve(life, signals)
     forced = _drain(life, signals) if received else True
     unfinished = life.api.in_flight()
     life.api.stop()
+    for each in life.sockets:
+        each.stop()
     life.ops.stop()
     life.on_stopped()
     exit_code = 0 if received else 1
@@ -113,7 +137,7 @@ def _serve(life: Life, signals: Signals) -> bool:
     while (received := signals.next(_LOOK_SECONDS)) not in _STOP:
         if received == signal.SIGHUP:
             _reload(life)
-        if not (life.api.alive() and life.ops.alive()):
+        if not (life.api.alive() and life.ops.alive() and all(each.alive() for each in life.sockets)):
             return False
     return True
 
@@ -131,7 +155,7 @@ def _drain(life: Life, signals: Signals) -> bool:
     Answer what has been asked, and nothing new; True if a second signal cut it short.
 
     1. Say that we are not ready, and keep serving while those who route to us notice; kept-alive connections end with their next answer.
-    2. Close the API's port: late callers are refused at once, and can go elsewhere; those that the kernel had let in are served.
+    2. Close the API's port: late callers are refused at once, and can go elsewhere; those that the kernel had let in are served. Websockets end.
     3. Wait for running requests and unsent bytes. The ops listener answers to the end.
     """
     life.on_draining()
@@ -140,6 +164,8 @@ def _drain(life: Life, signals: Signals) -> bool:
     if signals.stop_within(life.drain.notice_seconds):
         return True
     life.api.close_accepting()
+    for each in life.sockets:
+        each.close()
     life.on_closing()
     forced = False
 
@@ -155,7 +181,7 @@ def _drain(life: Life, signals: Signals) -> bool:
 def _allow_open_files(life: Life) -> None:
     """Raise the soft limit of open files: systemd's 1024 is less than `api.connection_limit`. A connection needs one, its buffers two more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 3 * (life.api.connection_limit + life.ops.connection_limit) + 256
+    wanted = 3 * (life.api.connection_limit + life.ops.connection_limit) + sum(each.connection_limit for each in life.sockets) + 256
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

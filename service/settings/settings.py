@@ -153,6 +153,14 @@ class EventSettings(Group):
     )
 
 
+class WebsocketSettings(Group):
+    """Websockets, for clients of rest_cherrypy and rest_tornado: the events of `/events` at a port of their own."""
+
+    port: Port | None = Field(
+        None, description="Port of `/ws`, `/all_events` and `/formatted_events`, at the address `api.host`; 0 picks a free one. None: no websockets."
+    )
+
+
 class HookEndpoint(Group):
     """One path below the hook URL with rules of its own, which hold for everything below it too."""
 
@@ -296,6 +304,7 @@ class Settings(Group):
     session: SessionSettings = SessionSettings()
     identities: IdentitySettings = IdentitySettings()
     events: EventSettings = EventSettings()
+    websocket: WebsocketSettings = WebsocketSettings()
     hook: HookSettings = HookSettings()
     cors: CorsSettings = CorsSettings()
     access: AccessSettings = AccessSettings()

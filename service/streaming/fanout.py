@@ -12,7 +12,7 @@ from service.batcher import Batcher
 from service.errors import Draining
 from service.events.event import Event
 from service.events.owners import Owners
-from service.streaming.readers import QUEUE_BYTES, Batch, Reader, View
+from service.streaming.readers import QUEUE_BYTES, Batch, Reader, Transport, View
 from service.streaming.rendering import Encode, StreamEvent, frame
 from service.streaming.replay import Replay
 
@@ -120,13 +120,13 @@ class Streams:
 
     # Request threads.
 
-    def open(self, view: View, last_event_id: str | None = None) -> Reader:
+    def open(self, view: View, last_event_id: str | None = None, *, transport: Transport = "sse", wake: Callable[[], None] = lambda: None) -> Reader:
         """
-        Add a reader. last_event_id: for a view with ids, what came after it is sent first, as far as it is still kept.
+        Add a reader. last_event_id: for a view with ids, what came after it is sent first, as far as it is still kept. wake: as of Reader.
 
         Raises Draining.
         """
-        reader = Reader(view, *self._queue_limits)
+        reader = Reader(view, *self._queue_limits, transport=transport, wake=wake)
         with self._lock:
             if self._closing:
                 raise Draining("the sidecar is stopping", retry_after_seconds=1)
@@ -144,10 +144,10 @@ class Streams:
         with self._lock:
             self._remove(reader)
 
-    def subscribers(self) -> int:
-        """Return how many readers there are."""
+    def subscribers(self, transport: Transport | None = None) -> int:
+        """Return how many readers there are; transport: of one kind only."""
         with self._lock:
-            return sum(len(readers) for readers in self._readers.values())
+            return sum(transport in {None, reader.transport} for readers in self._readers.values() for reader in readers)
 
     def alive(self) -> bool:
         """Tell whether the fan-out thread runs; it starts with the first event that somebody wants."""

@@ -7,14 +7,30 @@ import fnmatch
 import functools
 import queue
 import re
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
 
+from service.errors import BadRequest
 from service.events.owners import Owner
 from service.streaming.rendering import StreamEvent
 
 # What may wait for one reader, besides the number of events; the events themselves are shared by all readers.
 QUEUE_BYTES = 64 * 1024 * 1024
 Ending = Literal["slow_consumer", "shutdown"]
+Transport = Literal["sse", "websocket"]
+MOST_GLOBS = 50
+MOST_GLOB_CHARACTERS = 512
+
+
+class Onlooker(Protocol):
+    """Who reads events: a user, and whether that one may read all of them; see auth/identity.py."""
+
+    @property
+    def user(self) -> str: ...
+    @property
+    def eauth(self) -> str: ...
+    @property
+    def sees_everything(self) -> bool: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +52,19 @@ class View:
         return not self.globs or _pattern(self.globs).match(event.tag) is not None
 
 
+def view_of(onlooker: Onlooker, globs: Sequence[str], *, everybody: bool, ids: bool = False) -> View:
+    """
+    Return what somebody sees who asks for the tags that match *globs*. Raises BadRequest.
+
+    everybody: all callers see all events (`events.visibility`).
+    """
+    wanted = tuple(dict.fromkeys(globs))
+    if len(wanted) > MOST_GLOBS or any(len(glob) > MOST_GLOB_CHARACTERS for glob in wanted):
+        raise BadRequest(f"at most {MOST_GLOBS} tags of {MOST_GLOB_CHARACTERS} characters", field="tag")
+    owner = None if everybody or onlooker.sees_everything else Owner(onlooker.eauth, onlooker.user)
+    return View(owner, wanted, ids=ids)
+
+
 @functools.lru_cache(maxsize=1024)
 def _pattern(globs: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(glob) for glob in globs))
@@ -54,11 +83,14 @@ class Reader:
     """
     The inbox of one stream. The fan-out thread puts, the stream's thread takes.
 
+    wake: called, by whatever thread, when there is something to take, or the stream has ended; for a stream that does not wait in `next`.
     ended: why no more will come. last_message: what to send last. dropped: events meant for this reader that it does not get.
     """
 
-    def __init__(self, view: View, limit_events: int, limit_bytes: int) -> None:
+    def __init__(self, view: View, limit_events: int, limit_bytes: int, *, transport: Transport = "sse", wake: Callable[[], None] = lambda: None) -> None:
         self.view = view
+        self.transport = transport
+        self._wake = wake
         self._limit_events, self._limit_bytes = limit_events, limit_bytes
         self._inbox: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._put = self._put_bytes = 0  # the fan-out thread's
@@ -98,9 +130,11 @@ class Reader:
         self._put += batch.count
         self._put_bytes += len(batch.data)
         self._inbox.put(batch)
+        self._wake()
         return True
 
     def end(self, reason: Ending, last_message: bytes = b"") -> None:
         """Let nothing more through, and wake the stream."""
         self.last_message, self.ended = last_message, reason
         self._inbox.put(None)
+        self._wake()

@@ -21,8 +21,8 @@ PROBE_SECONDS = 1.0
 class StreamReport(Protocol):
     """Hears of streams."""
 
-    def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
-        """A stream begins."""
+    def stream_opened(self, request_id: str, fields: Mapping[str, Any], kind: str = "stream") -> None:
+        """A stream begins; kind: `websocket` if it is one."""
 
     def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:
         """A stream is over."""

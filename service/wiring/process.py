@@ -42,7 +42,7 @@ from service.wiring.master import Connect, Skew, connect_gateway, make_hub, make
 from service.wiring.proving import make_exchange
 from service.wiring.reloading import Reloading, make_appliers
 from service.wiring.requests import RequestReport, Unmeasured
-from service.wiring.urls import api_app, ops_app
+from service.wiring.urls import api_app, ops_app, socket_app
 
 if TYPE_CHECKING:
     from service.observe.trace.spans import Tracing
@@ -101,7 +101,8 @@ class Process:
         lent = (make_tokens(self.sessions, jobs, self.report), make_exchange(configuration, self.sessions, guard, quick, self.report))
         parts = ApiParts(ours, commands, guard, self.sessions, self.gateway.fire, self.streams, *told, self.jobs.submissions, self.follower.fleet, *lent)
         proxies = Proxies(ours.access.trusted_proxies, ours.access.proxy_header)
-        self.api = Canonical(api_app(parts, access, cors, requests.crashed), self.metrics, requests.over, proxies, self.tracing)
+        apps = (make(parts, access, cors, requests.crashed) for make in (api_app, socket_app))
+        self.api, self.sockets = (Canonical(app, self.metrics, requests.over, proxies, self.tracing) for app in apps)
         probes = OpsParts(self.health, self.metrics, BearerFile(ours.ops.token_file, self.report.secret_unreadable), skew.look)
         self.ops = Canonical(ops_app(probes, ours, requests.crashed), Unmeasured(), requests.probed)
         appliers = make_appliers(self.audit, commands, guard, lows, self.report, rules=rules, access=access, cors=cors)

@@ -10,7 +10,7 @@ from service.server.lifecycle import Life, Signals, run
 from service.server.runtime import tame_collector, tell_systemd
 from service.settings import settings
 from service.wiring.configuration import Configuration
-from service.wiring.listeners import api_listener, ops_listener
+from service.wiring.listeners import api_listener, ops_listener, socket_listeners
 from service.wiring.process import Process
 
 
@@ -18,6 +18,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
     """Listen, serve until a signal, stop in order; return the exit code. Raises InvalidConfiguration when a port is taken."""
     process, logger = Process(configuration), log.get()
     api, ops = api_listener(process, configuration.settings), ops_listener(process, configuration.settings.ops)
+    sockets = socket_listeners(process, configuration.settings)
     process.metrics.watch_pool(api)
     process.traffic.watch(api)
     for note in configuration.notes:
@@ -28,6 +29,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         salt_version=SALT_VERSION,
         api=f"{api.host}:{api.port}",
         ops=f"{ops.host}:{ops.port}",
+        websocket=f"{api.host}:{sockets[0].port}" if sockets else "off",
         master=configuration.master.request_uri,
         config_digest=settings.digest(configuration.settings),
     )
@@ -42,6 +44,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         on_closing=process.end_waits,
         on_stopped=process.stop,
         on_serving=lambda: tell_systemd("READY=1", environ),
+        sockets=sockets,
     )
     tame_collector()
     return run(life, signals)

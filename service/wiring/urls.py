@@ -13,6 +13,7 @@ from service.http.files import Browser
 from service.http.request_info import RequestInfo
 from service.routes import API, OPS, ApiParts, Needs, OpsParts, Parts, Route, api_gates, ops_gates, pageless_urls, renderer_of
 from service.settings.settings import Settings
+from service.socket_routes import SOCKETS, socket_gates
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -31,6 +32,16 @@ def api_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[Req
         unmatched=browser.unmatched,
         renderer_of=api_renderers(ours.api.root_prefix),
         body_memory=BodyMemory(ours.api.body_memory_bytes, ours.api.body_values_limit),
+    )
+
+
+def socket_app(parts: ApiParts, access: Access, cors: Cors, on_crash: Callable[[RequestInfo], None]) -> WSGIApplication:
+    """Build what judges the requests for websockets, behind the same middleware as the API's."""
+    ours = parts.settings
+    return build(
+        _served(SOCKETS, parts, ours, socket_gates(parts, cors.may_share)),
+        on_crash=on_crash,
+        middleware=[access, Paths(ours.api.root_prefix), cors],
     )
 
 

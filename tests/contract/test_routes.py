@@ -12,11 +12,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from service import routes
+from service.api.websocket import NoWebsocketResource
 from service.errors import Fault
 from service.http.app import ErrorBody
 from service.http.media import respond_json
 from service.routes import API, OPS, Needs, Route
 from service.settings.settings import Settings
+from service.socket_routes import SOCKETS
 from tests.caller import Caller
 from tests.contract.conftest import Api, fake_api, requests_of
 
@@ -57,6 +59,8 @@ def test_what_is_served_is_what_the_table_declares(api: Api) -> None:
 
     assert router_of(process.api.app) == (declared(API, process.reloading.settings), 1)
     assert router_of(process.ops.app) == (declared(OPS, process.reloading.settings), 0)
+    assert router_of(process.sockets.app) == (declared(SOCKETS, process.reloading.settings), 0)
+    assert {route.template for route in SOCKETS} == {route.template for route in API if route.resource is NoWebsocketResource}
 
 
 def test_without_a_page_and_files_all_the_rest_is_served(tmp_path: Path) -> None:
@@ -96,7 +100,7 @@ def test_a_family_of_routes_has_error_bodies_of_its_own(tmp_path: Path, monkeypa
         assert ("detail" in answer.json(), "error" in answer.json()) == (its_type != "application/json", its_type == "application/json"), url
 
 
-TABLE: tuple[Route[Any], ...] = (*API, *OPS)
+TABLE: tuple[Route[Any], ...] = (*API, *OPS, *SOCKETS)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -124,7 +128,8 @@ OPEN = frozenset({Needs.NOTHING, Needs.BODY, Needs.SESSION_OR_BODY})
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("route", TABLE, ids=lambda route: route.template)
 def test_a_resource_that_forgets_to_ask_is_called_only_as_the_table_says(forgetful: Api, route: Route[Any], method: str) -> None:
-    caller = Caller(forgetful.process.ops if route in OPS else forgetful.process.api)
+    process = forgetful.process
+    caller = Caller(process.ops if route in OPS else process.sockets if route in SOCKETS else process.api)
     url = route.urls(forgetful.process.reloading.settings)[0].replace("{name:path}", "a").format(mid="a", jid="1", tid="2")
     access: Mapping[Any, Needs] = route.access
     needs = access.get("GET" if method == "HEAD" else method)

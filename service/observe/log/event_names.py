@@ -18,7 +18,7 @@ class LogEvent:
 
 
 EVENTS = (
-    LogEvent("app.start", "info", "The listeners are bound, `api` and `ops`; processes with equal settings have the same `config_digest`.", ("salt_version", "api", "ops", "master", "config_digest")),
+    LogEvent("app.start", "info", "The listeners are bound, `api`, `ops` and `websocket`, which may be `off`; processes with equal settings have the same `config_digest`.", ("salt_version", "api", "ops", "websocket", "master", "config_digest")),
     LogEvent("app.ready", "info", "The master answers and its event bus is connected, for the first time since the start.", ("checks", "start_s")),
     LogEvent("app.draining", "info", "A signal to stop arrived. New requests are served for `notice_s` seconds more; then the port closes and running requests are finished.", ("in_flight", "notice_s", "grace_s")),
     LogEvent("app.stop", "info", "The last line; `unfinished` requests were cut off.", ("exit_code", "unfinished", "forced")),

@@ -98,7 +98,13 @@ _HTTP = (
         buckets=_WORK,
         stability="stable",
     ),
-    Declaration("salt_api_http_requests_in_flight", "gauge", "HTTP requests being served now; kind is unary or stream.", ("kind",), (("unary", "stream"),)),
+    Declaration(
+        "salt_api_http_requests_in_flight",
+        "gauge",
+        "HTTP requests being served now; kind is unary, stream or websocket.",
+        ("kind",),
+        (("unary", "stream", "websocket"),),
+    ),
     Declaration("salt_api_http_requests_rejected_total", "counter", "HTTP requests refused before they reached Salt, by reason.", ("reason",), (REJECTIONS,)),
     Declaration("salt_api_http_request_body_bytes", "histogram", "Size of request bodies, as announced by the caller.", buckets=_SIZE),
     Declaration("salt_api_http_response_body_bytes", "histogram", "Size of response bodies as sent; streams excluded.", buckets=_SIZE),
@@ -334,7 +340,7 @@ _STREAMS = (
     Declaration(
         "salt_api_stream_events_dropped_total",
         "counter",
-        "Events that a stream did not get; a replay gap counts as one, because its size is not known.",
+        "Events that a stream did not get; a replay gap counts as one, because its size is not known. picture_full: jobs and minions that a formatted websocket leaves out.",
         ("reason",),
         (STREAM_DROPS,),
         stability="stable",

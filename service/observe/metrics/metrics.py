@@ -40,7 +40,7 @@ class Pool(Protocol):
 class StreamCounts(Protocol):
     """What the fan-out says about its readers."""
 
-    def subscribers(self) -> int: ...
+    def subscribers(self, transport: Literal["sse", "websocket"] | None = None) -> int: ...
     def sent_total(self) -> int: ...
 
 
@@ -91,12 +91,12 @@ class Metrics:
         """Count a request as being served; each must be finished."""
         self._in_flight.add(kind, 1)
 
-    def http_streaming(self) -> None:
-        """Count a request that is being served as a stream from now on; finish it as one."""
+    def http_streaming(self, kind: str = "stream") -> None:
+        """Count a request that is being served as a stream from now on; finish it as one of its kind. A websocket has no thread of the API's."""
         self._in_flight.add("unary", -1)
-        self._in_flight.add("stream", 1)
+        self._in_flight.add(kind, 1)
         with self._settled:
-            self._streaming += 1
+            self._streaming += kind == "stream"
 
     def http_finished(
         self, method: str, route: str, code: int | str, seconds: float, kind: str = "unary", *, request_id: str = "", trace_id: str | None = None
@@ -115,7 +115,7 @@ class Metrics:
             self.families["salt_api_http_request_duration_seconds"].histogram(method, route).observe(seconds, exemplar)
             return
         with self._settled:
-            self._streaming -= 1
+            self._streaming -= kind == "stream"
 
     def http_sizes(self, request_bytes: int, response_bytes: int | None) -> None:
         """Observe the sizes of both bodies; None: the answer was a stream."""
@@ -273,7 +273,8 @@ class Metrics:
 
     def watch_streams(self, streams: StreamCounts, limit: int) -> None:
         """Read how many streams there are and what they got at each scrape."""
-        self.families["salt_api_stream_subscribers"].gauge("sse").set_function(lambda: float(streams.subscribers()))
+        for transport in domains.TRANSPORTS:
+            self.families["salt_api_stream_subscribers"].gauge(transport).set_function(functools.partial(streams.subscribers, transport))
         self.families["salt_api_stream_subscribers_limit"].gauge().set(limit)
         self.families.watch_total("salt_api_stream_events_sent_total", (), lambda: float(streams.sent_total()))
 

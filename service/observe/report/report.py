@@ -140,9 +140,9 @@ class Report:
         if count := self._seldom.count(f"http.{reason}"):
             self._log.warning("http.request.rejected", reason=reason, limit=self._limits.get(reason), count=count)
 
-    def stream_opened(self, request_id: str, fields: Mapping[str, Any]) -> None:
-        """An event stream begins."""
-        self._metrics.http_streaming()
+    def stream_opened(self, request_id: str, fields: Mapping[str, Any], kind: str = "stream") -> None:
+        """An event stream begins; kind: `websocket` if it is one."""
+        self._metrics.http_streaming(kind)
         self._log.info("stream.opened", request_id=request_id, **fields)
 
     def stream_closed(self, request_id: str, reason: str, sent: int, dropped: int, seconds: float) -> None:

@@ -44,6 +44,9 @@ class FakeListener:
         self._step("wait")
         return not give_up()
 
+    def close(self) -> None:
+        self._step("close")
+
     def stop(self) -> None:
         self._step("stop")
 
@@ -103,6 +106,20 @@ def test_the_drain_has_an_order(diary: list[str], signals: Signals) -> None:
         "ops stop",
         "stopped",
     ]
+
+
+def test_websockets_end_with_the_port_of_the_api(diary: list[str], signals: Signals) -> None:
+    run(life(diary, {"start": (signal.SIGTERM,)}, sockets=[FakeListener("sockets", diary)]), signals)
+
+    assert diary[:3] == ["ops start", "api start", "sockets start"]
+    assert diary[-8:] == ["api close port", "sockets close", "closing", "api wait", "api stop", "sockets stop", "ops stop", "stopped"]
+
+
+def test_a_dead_loop_of_the_websockets_ends_the_process(diary: list[str], signals: Signals) -> None:
+    dead = FakeListener("sockets", diary)
+    dead.lives = False
+
+    assert run(life(diary, {"start": (signal.SIGHUP,)}, sockets=[dead]), signals) == 1
 
 
 def test_a_reload_does_not_stop_the_process_even_if_it_fails(diary: list[str], signals: Signals) -> None:

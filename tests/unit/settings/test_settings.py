@@ -167,7 +167,7 @@ def test_no_fault_repeats_a_value(tmp_path: Path, text: str) -> None:
         ("api: {prot: 1}", "did you mean `port`? "),
         ("api: {Root-Prefix: /x}", "did you mean `root_prefix`? "),
         ("apis: {}", "did you mean `api`? "),
-        ("port: 1", "did you mean `api.port` or `ops.port`? "),
+        ("port: 1", "did you mean `api.port` or `ops.port` or `websocket.port`? "),
         ("api: {drain_seconds: 1}", "did you mean `drain.drain_seconds`? "),
         ("metrics: {per_minion: {enabeld: true}}", "did you mean `enabled`? "),
         ("audit: {rules: [{level: none, user: root}]}", "did you mean `users`? "),
