@@ -74,6 +74,10 @@ HOOKS = "https://ci.example.org/hooks/"
         ({"terminationGracePeriodSeconds": 44}, "terminationGracePeriodSeconds: 44 would kill"),
         ({"config": {"drain": {"drain_seconds": 50.5}}}, "asks for at least 66"),
         ({"config": {"ops": {"port": 8001}}}, "config.ops.port: is the API's port too"),
+        (
+            {"tls": {"enabled": True, "existingSecret": "tls"}, "config": {"websocket": {"port": 9175}}},
+            "config.websocket.port: is the port of another listener too",
+        ),
         ({"master": {"persistence": {"pki": {"enabled": False}}}}, "master.keys.existingSecret: without it"),
         ({"master": {"config": {"id": "other"}}}, "master.config.id: is the chart's business"),
         ({"master": {"config": {"sharedsecret": "x"}}}, "master.config.sharedsecret: belongs into a Secret"),

@@ -183,6 +183,17 @@ def test_tls_hides_the_plain_port_and_nginx_is_believed() -> None:
     assert "ssl_verify_client on;" in rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-nginx")["data"]["nginx.conf"]
 
 
+@pytest.mark.parametrize("port", [None, 9003])
+def test_nginx_leads_websockets_to_their_port(port: int | None) -> None:
+    rendered = render({**ci("tls"), **({"config": {"websocket": {"port": port}, "api": {"root_prefix": "/salt"}}} if port else {})})
+    site = rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-nginx")["data"]["nginx.conf"]
+
+    assert rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")["websocket"] == {"port": port or 8003}
+    assert f"upstream websockets {{ server 127.0.0.1:{port or 8003}; }}" in site
+    assert f"location ~ ^{'/salt' if port else ''}/+(ws|all_events|formatted_events)(/|$) {{" in site
+    assert "websocket" not in render(ci("attach")).file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")
+
+
 def test_nginx_follows_every_file_that_its_configuration_reads() -> None:
     rendered = render(ci("tls"))
     site = rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-nginx")["data"]["nginx.conf"]

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -88,17 +88,18 @@ class Seen:
         return [b"ok"]
 
 
-def compose_site(folder: Path, port: int, upstream: int, pair: Path | None = None, clients: Path | None = None) -> str:
+def compose_site(folder: Path, port: int, upstream: int, pair: Path | None = None, clients: Path | None = None, sockets: int = 0) -> str:
     """
     Return compose.yaml's nginx.conf with its ports and folders moved; what it includes is in *folder* then, and its log goes there, to `access.log`.
 
-    pair: a file with the certificate and its key; without one it speaks no TLS. clients: the certificate of who signs those of callers, who have to show one then.
+    sockets: the port of websockets; 0: nobody asks for one. pair: a file with the certificate and its key; without one it speaks no TLS. clients: the certificate of who signs those of callers, who have to show one then.
     """
     own = "mtls.conf" if clients else "tls.conf"
     site, common, jobs = ((ROOT / "config" / "nginx" / name).read_text(encoding="utf-8") for name in (own, "common.conf", "jobs-shared.conf"))
     site = site.replace("/run/secrets/tls-client-ca", str(clients)).replace("/run/proxy-secret", str(folder / "proxy-secret"))
     ports = {f"127.0.0.1:{ours}": f"127.0.0.1:{upstream}" for ours in (8001, 8002)}
     moved = {"/tmp/": f"{folder}/", "/etc/nginx/jobs.conf": f"{folder}/jobs.conf", "/dev/stdout": f"{folder}/access.log", **ports}
+    moved |= {f"127.0.0.1:{ours}": f"127.0.0.1:{sockets or upstream}" for ours in (8003, 8004)}
     (folder / "common.conf").write_text(_moved(common, moved))
     (folder / "jobs.conf").write_text(_moved(jobs, ports))
     site = site if pair else re.sub(r"\n *ssl_certificate.*", "", site)
@@ -107,13 +108,23 @@ def compose_site(folder: Path, port: int, upstream: int, pair: Path | None = Non
     return re.sub(r"/run/secrets/tls-\w+", str(pair), site)
 
 
-def chart_site(folder: Path, port: int, upstream: int) -> str:
+def chart_site(folder: Path, port: int, upstream: int, sockets: int = 0) -> str:
     """Return the chart's nginx.conf, without TLS, with its ports and folders moved."""
     found = CHART_SITE.search((ROOT / "helm" / "salt-sidecar" / "templates" / "_config.tpl").read_text(encoding="utf-8"))
     assert found
     site = re.sub(r"\n *ssl_certificate.*", "", CHART_CHOICE.sub("", found[1]))
-    changes = {"{{ .Values.tls.port }} ssl": f"127.0.0.1:{port}", '{{ include "sidecar.apiPort" . }}': str(upstream), "access_log off;": ""}
+    changes = {
+        "{{ .Values.tls.port }} ssl": f"127.0.0.1:{port}",
+        '{{ include "sidecar.apiPort" . }}': str(upstream),
+        '{{ include "sidecar.websocketPort" . }}': str(sockets or upstream),
+        '{{ include "sidecar.rootPrefix" . }}': "",
+        "access_log off;": "",
+    }
     return _moved(site, {"/tmp/": f"{folder}/", **changes})
+
+
+# By name; each takes a folder, its own port, the API's and, as `sockets`, the one of websockets.
+SITES: Mapping[str, Callable[..., str]] = {"compose": compose_site, "chart": chart_site}
 
 
 def _moved(text: str, changes: Mapping[str, str]) -> str:
@@ -143,7 +154,7 @@ def play(program: str, folder: Path, site: str, texts: Iterable[str]) -> Played:
     )
     listener.start()
     (port,) = free_ports(1)
-    config = {"compose": compose_site, "chart": chart_site}[site](folder, port, listener.port)
+    config = SITES[site](folder, port, listener.port)
     (folder / "nginx.conf").write_text(_moved(config, {"http {": "http {" + WORD.replace("FOLDER", str(folder))}))
     callers = {f"127.{1 + in_pieces}.{number // 200}.{number % 200 + 1}": (text, in_pieces) for number, text in enumerate(texts) for in_pieces in (False, True)}
     with running(program, folder, port), ThreadPoolExecutor(100) as pool:

@@ -108,10 +108,15 @@ def test_nginx_follows_every_certificate_that_it_reads() -> None:
 
 def test_nginx_sends_the_jobs_to_both_where_they_have_one_database() -> None:
     nginx = ROOT / "config" / "nginx"
-    sidecars, jobs = (re.findall(r"upstream \w+ \{([^}]*)\}", (nginx / name).read_text(encoding="utf-8")) for name in ("common.conf", "jobs-shared.conf"))
+    upstreams = {
+        name: servers
+        for file in ("common.conf", "jobs-shared.conf")
+        for name, servers in re.findall(r"upstream (\w+) \{([^}]*)\}", (nginx / file).read_text(encoding="utf-8"))
+    }
     mounted = [volume for volume in COMPOSE["services"]["nginx"]["volumes"] if volume.endswith(":/etc/nginx/jobs.conf:ro")]
 
-    assert jobs == sidecars
+    assert upstreams["jobs"] == upstreams["sidecars"]
+    assert [f"127.0.0.1:{port}" in upstreams["websockets"] for port in (8003, 8004)] == [True, True]
     assert mounted == ["./config/nginx/jobs.conf:/etc/nginx/jobs.conf:ro"]
     assert DATABASE["services"]["nginx"] == {"volumes": ["./config/nginx/jobs-shared.conf:/etc/nginx/jobs.conf:ro"]}
 

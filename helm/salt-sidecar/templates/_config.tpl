@@ -7,7 +7,8 @@
 {{- $api := merge (dict "host" "127.0.0.1") ($settings.api | default dict) -}}
 {{- $access := $settings.access | default dict -}}
 {{- $proxies := append ($access.trusted_proxies | default list) "127.0.0.1" | uniq -}}
-{{- $settings = merge (dict "api" $api "access" (dict "trusted_proxies" $proxies)) $settings -}}
+{{- $websocket := dict "port" (include "sidecar.websocketPort" . | int) -}}
+{{- $settings = merge (dict "api" $api "access" (dict "trusted_proxies" $proxies) "websocket" $websocket) $settings -}}
 {{- end -}}
 {{- if .Values.metrics.token.existingSecret -}}
 {{- $settings = merge (dict "ops" (dict "token_file" "/etc/salt-sidecar/ops/token")) $settings -}}
@@ -78,6 +79,9 @@ http {
     fastcgi_temp_path /tmp/fastcgi;
     uwsgi_temp_path /tmp/uwsgi;
     scgi_temp_path /tmp/scgi;
+    upstream websockets { server 127.0.0.1:{{ include "sidecar.websocketPort" . }}; }
+    map $http_upgrade $websocket { "~*^websocket$" websocket; default ""; }
+    map $websocket $websocket_connection { websocket upgrade; default ""; }
     upstream sidecar { server 127.0.0.1:{{ include "sidecar.apiPort" . }}; keepalive 32; }
     {{- if include "sidecar.passesCertificates" . }}
     map $ssl_client_verify $verified_certificate { SUCCESS $ssl_client_escaped_cert; default ""; }
@@ -110,6 +114,18 @@ http {
             # The sidecar has a deadline for everything; nginx is only not to be faster.
             proxy_read_timeout 86400s;
             proxy_send_timeout 300s;
+        }
+        location ~ ^{{ include "sidecar.rootPrefix" . }}/+(ws|all_events|formatted_events)(/|$) {
+            # What nginx has to say of a request has its path in it, where the token may be.
+            error_log /dev/stderr crit;
+            proxy_pass http://websockets;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $websocket;
+            proxy_set_header Connection $websocket_connection;
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto https;
+            proxy_read_timeout 86400s;
         }
     }
 }

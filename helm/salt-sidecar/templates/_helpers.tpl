@@ -114,6 +114,11 @@ annotations:
 {{- (.Values.config.api | default dict).port | default 8001 | int -}}
 {{- end -}}
 
+{{/* Of websockets, where nginx in the pod leads them. */}}
+{{- define "sidecar.websocketPort" -}}
+{{- (.Values.config.websocket | default dict).port | default 8003 | int -}}
+{{- end -}}
+
 {{- define "sidecar.opsPort" -}}
 {{- (.Values.config.ops | default dict).port | default 9175 | int -}}
 {{- end -}}
