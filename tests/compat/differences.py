@@ -71,7 +71,7 @@ def _aspects(ours: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace("_", "-") if name != "error_body" else "error body": value for name, value in ours.items()}
 
 
-NO_UPGRADE = different("501 that names /events: a WSGI server cannot give its connection away", status=501)
+NO_UPGRADE = different("501 that names /events, and the port of websockets if there is one: a WSGI server cannot give its connection away", status=501)
 SITE_WELCOME = {
     "return": "They found me. I don't know how, but they found me. Run for it, Marty!",
     "clients": "local local_async local_subset local_batch runner runner_async wheel wheel_async".split(),

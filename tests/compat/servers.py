@@ -54,19 +54,28 @@ def site_files(folder: Path) -> Path:
 
 def rest_cherrypy(home: Path, master_config: Path, section: Mapping[str, Any]) -> Server:
     """Start salt-api in a folder of its own, with a master's configuration and this section for rest_cherrypy."""
+    return _salt_api("rest_cherrypy", home, master_config, {"host": "127.0.0.1", "thread_pool": 20, **section})
+
+
+def rest_tornado(home: Path, master_config: Path, section: Mapping[str, Any]) -> Server:
+    """Start salt-api likewise, with rest_tornado."""
+    return _salt_api("rest_tornado", home, master_config, {"address": "127.0.0.1", **section})
+
+
+def _salt_api(name: str, home: Path, master_config: Path, section: Mapping[str, Any]) -> Server:
     (port,) = free_ports(1)
     config = yaml.safe_load(master_config.read_text())
     config |= {
         "conf_file": str(home / "master"),
         "api_logfile": str(home / "api.log"),
         "api_pidfile": str(home / "api.pid"),
-        "rest_cherrypy": {"host": "127.0.0.1", "port": port, "disable_ssl": True, "thread_pool": 20, **section},
+        name: {"port": port, "disable_ssl": True, **section},
     }
     (home / "master").write_text(yaml.safe_dump(config))
     argv = [str(SCRIPTS / "python"), str(SCRIPTS / "salt-api"), "-c", str(home)]
-    process = Child("rest_cherrypy", argv, home / "salt-api.out", _environ())
+    process = Child(name, argv, home / "salt-api.out", _environ())
     process.start()
-    return Server("rest_cherrypy", port, process)
+    return Server(name, port, process)
 
 
 def sidecar(home: Path, master_config: Path, options: Mapping[str, str] | None = None) -> tuple[Server, int]:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from service.observe.metrics.domains import (
+    ANSWERS,
     AUTH_ACTS,
     AUTH_RESULTS,
     BATCH_ENDS,
@@ -98,13 +99,7 @@ _HTTP = (
         buckets=_WORK,
         stability="stable",
     ),
-    Declaration(
-        "salt_api_http_requests_in_flight",
-        "gauge",
-        "HTTP requests being served now; kind is unary, stream or websocket.",
-        ("kind",),
-        (("unary", "stream", "websocket"),),
-    ),
+    Declaration("salt_api_http_requests_in_flight", "gauge", "HTTP requests being served now, by the kind of their answer.", ("kind",), (ANSWERS,)),
     Declaration("salt_api_http_requests_rejected_total", "counter", "HTTP requests refused before they reached Salt, by reason.", ("reason",), (REJECTIONS,)),
     Declaration("salt_api_http_request_body_bytes", "histogram", "Size of request bodies, as announced by the caller.", buckets=_SIZE),
     Declaration("salt_api_http_response_body_bytes", "histogram", "Size of response bodies as sent; streams excluded.", buckets=_SIZE),

@@ -47,6 +47,7 @@ Oddity = Literal["tag", "identity", "field", "unexpected", "function"]
 ODDITIES: tuple[Oddity, ...] = get_args(Oddity)
 # Who takes events from the bus thread: the inboxes of waiting requests, the job and fleet metrics, the event streams.
 CONSUMERS = ("jobs", "metrics", "notify", "stream")
+ANSWERS = ("unary", "stream", "websocket")
 TRANSPORTS: tuple[Literal["sse", "websocket"], ...] = ("sse", "websocket")
 STREAM_DROPS = ("slow_consumer", "replay_gap", "picture_full")
 STREAM_ENDS = ("client", "slow_consumer", "token_expired", "shutdown", "over", "error")
