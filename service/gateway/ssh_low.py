@@ -71,7 +71,9 @@ def sent_target(tgt: str | list[str], tgt_type: str, nodegroups: Mapping[str, An
     text = str(tgt)
     if tgt_type == "pcre":
         return f"{text}(?:)", "pcre"
-    return (f"{text[:-1]}[{text[-1]}]" if _PLAIN_HOST.fullmatch(text[-1]) else text), "glob"
+    # One with a bracket is no name either, and one that is open would be closed by ours.
+    is_name = "[" not in text and _PLAIN_HOST.fullmatch(text[-1])
+    return (f"{text[:-1]}[{text[-1]}]" if is_name else text), "glob"
 
 
 def _is_target(tgt: object, tgt_type: str) -> bool:

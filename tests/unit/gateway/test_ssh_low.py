@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import salt.client.ssh.client
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from service.errors import BadRequest
@@ -130,6 +130,8 @@ GLOBS = st.text(alphabet="abc12.-*?[]!", min_size=1, max_size=8).filter(lambda t
 
 
 @given(GLOBS, IDS)
+@example("[1", "1")
+@example("[]1", "1")
 def test_a_glob_fits_what_it_did(glob: str, host: str) -> None:
     sent, tgt_type = sent_target(glob, "glob", {})
 
