@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,12 @@ def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
 
 
 def reuse_notes(seconds: float, raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
-    """Return why the master's tokens cannot stand for passwords, if somebody wants that."""
+    """Return why the master's tokens cannot stand for passwords, if somebody wants that, or why they would pile up."""
     found = [option for option in UNFIT_OPTIONS if raw.get(option)] if seconds else []
+    folder = raw.get("token_dir")
+    if seconds and not found and folder and not raw.get("token_expire_user_override") and not os.access(folder, os.W_OK | os.X_OK):
+        left = "its folder `tokens` is not ours to write, so the master keeps each token of limits.auth_reuse_seconds for its whole token_expire"
+        return (ConfigFault("cachedir", left, "share that folder with the sidecar, or set `token_expire_user_override: true` in the master configuration"),)
     problem = "with it a token has other rights than the password it was made with, so limits.auth_reuse_seconds does not use any"
     return tuple(ConfigFault(option, problem, "unset it, or limits.auth_reuse_seconds") for option in found)
 

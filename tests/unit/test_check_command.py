@@ -166,6 +166,15 @@ def test_a_master_whose_tokens_have_other_rights_is_noted_where_they_are_wanted(
     assert [note.partition(" ")[0] for note in notes] == noted
 
 
+@pytest.mark.parametrize(("seconds", "folder", "override", "noted"), [("60", "away", False, 1), ("60", "shared", False, 0), ("60", "away", True, 0), ("0", "away", False, 0)])  # fmt: skip
+def test_a_master_that_would_keep_all_tokens_is_noted(tmp_path: Path, seconds: str, folder: str, override: bool, noted: int) -> None:
+    reuse = {"SIDECAR_LIMITS_AUTH_REUSE_SECONDS": seconds}
+    (tmp_path / "shared" / "tokens").mkdir(parents=True)
+    _, notes = checked(tmp_path, reuse, cachedir=str(tmp_path / folder), token_expire_user_override=override)
+
+    assert [note.partition(" ")[0] for note in notes] == ["cachedir:"] * noted
+
+
 def test_a_rule_of_the_policy_that_cannot_fit_is_a_fault(tmp_path: Path) -> None:
     faults, _ = checked(tmp_path, {"SIDECAR_POLICY_RULES": '[{"action": "allow", "users": ["anna"]}, {"action": "refuse", "functions": ["cmd"]}]'})
 
