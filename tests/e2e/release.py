@@ -27,7 +27,7 @@ TLS_PORT = 8443
 OPS_PORT = 9175
 UID = 450
 VALUES: dict[str, Any] = {
-    "auth": {"existingSecret": "eauth", "secretKey": "password"},
+    "auth": {"existingSecret": "eauth", "secretKey": "password", "users": {"api": [".*", "@runner", "@wheel", "@jobs"]}},
     "metrics": {"token": {"existingSecret": "metrics-token", "secretKey": "bearer"}},
     "master": {
         "keys": {"existingSecret": "master-keys", "privateKey": "key.pem", "publicKey": "key.pub"},
@@ -117,9 +117,8 @@ def release(work: Path, sidecar: str, salt: str, nginx: str = "", more: Mapping[
         "image": image_values(sidecar),
         "master": {**VALUES["master"], "image": image_values(salt)},
         "service": {"port": TLS_PORT if nginx else API_PORT},
+        "tls": {"image": image_values(nginx), "existingSecret": "certificate"} if nginx else {"enabled": False},
     }
-    if nginx:
-        values["tls"] = {"enabled": True, "image": image_values(nginx), "existingSecret": "certificate"}
     # What YAML and a shell could take for something else.
     password = f"it's: {secrets.token_urlsafe(12)} \"#"
     private = (work / "master.pem").read_text()

@@ -80,20 +80,33 @@ def _chart() -> helm_python.Chart:
     return helm_python.Chart.load(CHART)
 
 
-def render(values: Mapping[str, Any] | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE) -> Rendered:
-    """Check the values against the schema, together with the chart's own as Helm does, and render."""
+def render(
+    values: Mapping[str, Any] | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE, upgrade: bool = False, cluster: str = ""
+) -> Rendered:
+    """
+    Check the values against the schema, together with the chart's own as Helm does, and render.
+
+    upgrade: for a release that is there. cluster: the address of an API server where the chart looks for what is there.
+    """
     chart = _chart()
     chart.validate_schema(chart.merge_values(dict(values or {})))
-    files: dict[str, str] = chart.render(dict(values or {}), name=release, namespace=namespace)
+    options = {"name": release, "namespace": namespace, "is_install": not upgrade, "is_upgrade": upgrade}
+    if not cluster:
+        return _parsed(chart.render(dict(values or {}), **options))
+    with helm_python.Config(storage_driver="memory", kube_apiserver=cluster) as config:
+        return _parsed(config.render(chart, dict(values or {}), **options))
+
+
+def _parsed(files: Mapping[str, str]) -> Rendered:
     notes = "".join(text for path, text in files.items() if path.endswith("NOTES.txt"))
     documents = (item for path, text in files.items() if not path.endswith("NOTES.txt") for item in yaml.load_all(text, Strict))
     return Rendered(notes, tuple(item for item in documents if item))
 
 
-def refusal(values: Mapping[str, Any]) -> str:
-    """Return why Helm does not take the values."""
+def refusal(values: Mapping[str, Any], **options: Any) -> str:
+    """Return why Helm does not take the values. options: of `render`."""
     try:
-        render(values)
+        render(values, **options)
     except helm_python.HelmError as exc:
         return str(exc)
     raise AssertionError(f"these values were taken: {values}")

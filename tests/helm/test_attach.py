@@ -40,7 +40,7 @@ def attached(rendered: Rendered) -> dict[str, Any]:
     return template
 
 
-@pytest.mark.parametrize(("name", "added"), [("attach", ["salt-sidecar"]), ("attach-cdalvaro", ["salt-sidecar", "tls"])])
+@pytest.mark.parametrize(("name", "added"), [("attach", ["salt-sidecar", "tls"]), ("attach-cdalvaro", ["salt-sidecar", "tls"])])
 def test_the_master_stays_the_first_container_and_the_default_one(name: str, added: list[str]) -> None:
     template = attached(render(ci(name)))
 

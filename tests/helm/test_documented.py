@@ -24,12 +24,13 @@ def values(command: Command) -> dict[str, Any]:
     for option, value in itertools.pairwise(words):
         if option == "-f":
             set_there |= yaml.safe_load([block for block in DOCUMENTED if block.line < command.line][-1].text)
-        if option == "--set":
+        if option in {"--set", "--set-json"}:
             name, _, leaf = value.partition("=")
             place = set_there
             for part in name.split(".")[:-1]:
                 place = place.setdefault(part, {})
-            place[name.split(".")[-1]] = leaf
+            # What is true and false, a list or a map is so in YAML too.
+            place[name.split(".")[-1]] = yaml.safe_load(leaf)
     return set_there
 
 

@@ -73,7 +73,7 @@ def test_an_attached_master_that_shares_no_configuration_is_told_where_to_look()
     assert f"include: {told}/identities.conf" in rendered.notes
 
 
-@pytest.mark.parametrize(("given", "called"), [("optional", f"https://{PREFIX}:80"), ("required", "-")])
+@pytest.mark.parametrize(("given", "called"), [("optional", f"https://{PREFIX}:443"), ("required", "-")])
 def test_helm_test_calls_the_api_unless_that_takes_a_certificate(given: str, called: str) -> None:
     values = ci("identities")
     values["tls"]["clientCertificates"] = given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helm.rendering import RELEASE, ci, render
+from tests.helm.rendering import NAMESPACE, RELEASE, ci, render
 from tests.installed import where
 
 SECRET = "what nginx knows"
@@ -67,7 +68,10 @@ def nginx() -> str:
 @pytest.fixture
 def front(nginx: str, tmp_path: Path) -> Iterator[int]:
     """Run nginx as the chart configures it, but for its folders; yields its port."""
-    signed_by_itself(tmp_path / "tls", "server", "tls.crt", "tls.key")
+    made = render().of("Secret")["data"]
+    (tmp_path / "tls").mkdir()
+    for name, text in made.items():
+        (tmp_path / "tls" / name).write_bytes(base64.b64decode(text))
     signed_by_itself(tmp_path / "client-ca", "caller", "ca.crt", "ca.key")
     (tmp_path / "proxy").mkdir()
     (tmp_path / "proxy" / "header.conf").write_text(f'proxy_set_header X-Proxy-Secret "{SECRET}";\n')
@@ -94,9 +98,16 @@ def _listens(port: int) -> None:
             time.sleep(0.05)
 
 
+def trusting(folder: Path) -> ssl.SSLContext:
+    """Trust the authority that the chart made, as strictly as RFC 5280 has it."""
+    context = ssl.create_default_context(cafile=folder / "tls" / "ca.crt")
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
+    return context
+
+
 def heard(port: int, folder: Path, *, certified: bool) -> dict[str, str]:
     """Return the headers that come through, of a caller who writes them, too."""
-    context = ssl.create_default_context(cafile=folder / "tls" / "tls.crt")
+    context = trusting(folder)
     if certified:
         context.load_cert_chain(folder / "client-ca" / "ca.crt", folder / "client-ca" / "ca.key")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
@@ -110,3 +121,18 @@ def test_the_sidecar_hears_of_verified_certificates_alone(front: int, tmp_path: 
 
     assert ("x-client-cert" in without, urllib.parse.unquote(with_one["x-client-cert"])) == (False, certificate)
     assert {without["x-proxy-secret"], with_one["x-proxy-secret"]} == {SECRET}
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", f"{RELEASE}-salt-sidecar", f"{RELEASE}-salt-sidecar.{NAMESPACE}.svc"])
+def test_who_has_the_charts_authority_believes_its_certificate_under_the_names_of_the_service(front: int, tmp_path: Path, name: str) -> None:
+    with socket.create_connection(("127.0.0.1", front), timeout=30) as plain, trusting(tmp_path).wrap_socket(plain, server_hostname=name) as tls:
+        assert tls.version() == "TLSv1.3"
+
+
+def test_under_another_name_nobody_does(front: int, tmp_path: Path) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", front), timeout=30) as plain,
+        pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"),
+        trusting(tmp_path).wrap_socket(plain, server_hostname="salt.example.org"),
+    ):
+        pass

@@ -77,17 +77,9 @@ def test_once_somebody_is_named_nobody_else_gets_in() -> None:
     only_minions = {(4505, 4506): [caller]}
     named = ingress(apiFrom=[caller])
 
-    assert ingress() == {("api",): None, ("ops",): None, (4505, 4506): None}
-    assert set(named) == {("api",), ("ops",)}
-    assert named["api",][0] == caller
-    assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in (named["api",][1], *named["ops",])] == ["test", "test"]
+    assert ingress() == {("https",): None, ("ops",): None, (4505, 4506): None}
+    assert set(named) == {("https",), ("ops",)}
+    assert named["https",][0] == caller
+    assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in (named["https",][1], *named["ops",])] == ["test", "test"]
     without_test = render({"networkPolicy": {"minionsFrom": [caller]}, "tests": {"enabled": False}}).of("NetworkPolicy")["spec"]["ingress"]
     assert {tuple(port["port"] for port in rule["ports"]): rule["from"] for rule in without_test} == only_minions
-
-
-def test_the_notes_say_that_the_user_of_a_trial_may_do_everything() -> None:
-    said = "The user api may do everything on every minion"
-
-    assert said in render().notes
-    assert said not in render({"auth": {"users": {"ci": ["test.ping"]}}}).notes
-    assert said not in render({"auth": {"sharedsecret": False}, "master": {"config": {"external_auth": {"ldap": {"a": [".*"]}}}}}).notes

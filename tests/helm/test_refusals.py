@@ -11,6 +11,7 @@ import pytest
 
 from tests.helm.rendering import CHART, ci, refusal
 
+ATTACH = ci("attach")
 # What Kubernetes or Salt defines and we pass on; `container` and `volume` say which parts they know.
 OPEN = frozenset({"anything", "container", "global"})
 
@@ -42,6 +43,10 @@ OPEN = frozenset({"anything", "container", "global"})
         ({"tolerations": [{"keys": "x"}]}, "/tolerations/0"),
         ({"extraEnv": [{"value": "x"}]}, "/extraEnv/0"),
         ({"networkPolicy": {"apiFrom": [{"podSelectors": {}}]}}, "/networkPolicy/apiFrom/0"),
+        ({"networkPolicy": {"dnsTo": [{"podSelectors": {}}]}}, "/networkPolicy/dnsTo/0"),
+        ({"networkPolicy": {"egress": [{"tos": []}]}}, "/networkPolicy/egress/0"),
+        ({"tls": {"madeForDays": 0}}, "/tls/madeForDays"),
+        ({"auth": {"trial": "yes"}}, "/auth/trial"),
         ({"attach": {"networkPolicy": {"ports": [9100]}}}, "/attach/networkPolicy/ports/0"),
         ({"updateStrategy": {"type": "Recreate"}}, "/updateStrategy/type"),
         ({"tls": {"certManager": {"duration": "90 days"}}}, "/tls/certManager/duration"),
@@ -61,7 +66,6 @@ def test_a_typing_error_is_found_by_the_schema(values: dict[str, Any], path: str
     assert path in refusal(values)
 
 
-ATTACH = ci("attach")
 DATABASE = "postgresql://sidecar@db.example.org/salt_jobs?sslmode=verify-full"
 HOOKS = "https://ci.example.org/hooks/"
 
@@ -81,7 +85,11 @@ HOOKS = "https://ci.example.org/hooks/"
         ({"master": {"persistence": {"pki": {"enabled": False}}}}, "master.keys.existingSecret: without it"),
         ({"master": {"config": {"id": "other"}}}, "master.config.id: is the chart's business"),
         ({"master": {"config": {"sharedsecret": "x"}}}, "master.config.sharedsecret: belongs into a Secret"),
-        ({"auth": {"sharedsecret": False}}, "master.config.external_auth: nobody could log in"),
+        ({"auth": {"trial": True, "users": {"ci": ["test.ping"]}}}, "auth.trial: is for when auth.users names nobody"),
+        ({"auth": {"trial": True, "sharedsecret": False}}, "auth.trial: its user logs in with the shared secret"),
+        ({"auth": {"existingSecret": "x"}}, "auth.existingSecret: nobody may log in with that secret"),
+        ({**ATTACH, "auth": {"trial": True}}, "auth.trial: is for bundled mode"),
+        ({"master": {"config": {"external_auth": {"sharedsecret": {"a": []}}}}}, "master.config.external_auth.sharedsecret: belongs into auth.users"),
         ({"podLabels": {"app.kubernetes.io/name": "x"}}, "podLabels: app.kubernetes.io/name is the chart's business"),
         ({"extraVolumes": [{"name": "a"}, {"name": "a"}]}, "extraVolumes: name a is there twice"),
         ({"master": {"extraVolumeMounts": [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/a"}]}}, "mountPath /a is there twice"),
@@ -92,16 +100,24 @@ HOOKS = "https://ci.example.org/hooks/"
         ({"service": {"loadBalancerSourceRanges": ["192.0.2.0/24"]}}, "service.loadBalancerSourceRanges: needs type LoadBalancer"),
         ({"master": {"service": {"type": "NodePort", "nodePorts": {"publish": 30505, "ret": 30505}}}}, "master.service.nodePorts.ret: is that of publish"),
         ({"master": {"ports": {"publish": 4506}}}, "master.ports.ret: is that of publish too"),
-        ({"tls": {"enabled": True}}, "tls.existingSecret: name a Secret"),
-        ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuer: is needed"),
-        ({"tls": {"clientCASecret": "x"}}, "tls.enabled: is false"),
-        ({"tls": {"certManager": {"enabled": True, "issuer": "x"}}}, "tls.enabled: is false"),
-        ({"tls": {"enabled": True, "existingSecret": "x"}, "existingConfigMap": "x"}, "existingConfigMap: with tls.enabled"),
+        ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.issuer: is needed"),
+        ({"tls": {"enabled": False, "clientCASecret": "x"}}, "tls.enabled: is false, so nobody would ask"),
+        ({"tls": {"enabled": False, "existingSecret": "x"}}, "tls.enabled: is false, so nobody would use the certificate in"),
+        ({"tls": {"enabled": False, "certManager": {"enabled": True, "issuer": "x"}}}, "tls.enabled: is false, so nobody would use the certificate of"),
+        ({"existingConfigMap": "x"}, "existingConfigMap: with tls.enabled"),
+        (
+            {"ingress": {"enabled": True, "hosts": ["salt.example.org"]}},
+            "ingress.enabled: what is behind it would be a pod with a certificate that nobody knows",
+        ),
+        ({"httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]}}, "httpRoute.enabled: what is behind it would be a pod"),
         ({"ingress": {"enabled": True}}, "ingress.hosts: name at least one"),
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs: name at least one"),
         ({"metrics": {"service": False, "serviceMonitor": {"enabled": True}}}, "metrics.serviceMonitor.enabled: needs metrics.service"),
         ({"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}}, "every series would be there twice"),
-        ({"networkPolicy": {"egress": [{}]}}, "networkPolicy.egress: has no effect"),
+        ({"networkPolicy": {"restrictEgress": False, "egress": [{}]}}, "networkPolicy.egress: has no effect"),
+        ({"networkPolicy": {"restrictEgress": False, "dnsTo": [{"podSelector": {}}]}}, "networkPolicy.dnsTo: has no effect"),
+        ({"master": {"config": {"external_auth": {"ldap": {}}, "gitfs_remotes": ["x"]}}}, "master.config names (external_auth.ldap, gitfs_remotes)"),
+        ({"master": {"config": {"ext_pillar": [{"git": ["x"]}, {"cmd_yaml": "x"}]}}}, "master.config names (ext_pillar.git)"),
         ({"config": {"audit": {"file": "/var/log/salt-sidecar/audit.log"}}}, "config.audit.file: /var/log/salt-sidecar/audit.log is on the read-only root"),
         ({"mode": "attach"}, "attach.workload.name: name the workload"),
         ({"mode": "attach"}, "attach.selectorLabels: name the labels"),
@@ -137,7 +153,7 @@ def test_an_impossible_combination_fails(values: dict[str, Any], fault: str) -> 
 
 
 def test_all_contradictions_are_said_at_once() -> None:
-    said = refusal({"replicas": 3, "ingress": {"enabled": True}, "tls": {"enabled": True}})
+    said = refusal({"replicas": 3, "ingress": {"enabled": True}})
 
     assert said.count("\n  - ") == 3
 

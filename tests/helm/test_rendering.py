@@ -164,7 +164,9 @@ def test_the_key_that_signs_notices_is_a_file_and_in_no_configmap(name: str) -> 
 
 def test_with_several_sidecars_every_path_goes_to_all_of_them() -> None:
     database = {"url": "postgresql://sidecar@db.example.org/salt_jobs", "existingSecret": "db"}
-    rendered = render({**ci("attach"), "replicas": 3, "jobs": {"database": database}, "ingress": {"enabled": True, "hosts": ["salt.example.org"]}})
+    rendered = render(
+        {**ci("attach"), "replicas": 3, "jobs": {"database": database}, "tls": {"enabled": False}, "ingress": {"enabled": True, "hosts": ["salt.example.org"]}}
+    )
     (rule,) = rendered.of("Ingress")["spec"]["rules"]
     service = rendered.of("Service", f"{RELEASE}-salt-sidecar")["spec"]
 
@@ -191,7 +193,7 @@ def test_nginx_leads_websockets_to_their_port(port: int | None) -> None:
     assert rendered.file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")["websocket"] == {"port": port or 8003}
     assert f"upstream websockets {{ server 127.0.0.1:{port or 8003}; }}" in site
     assert f"location ~ ^{'/salt' if port else ''}/+(ws|all_events|formatted_events)(/|$) {{" in site
-    assert "websocket" not in render(ci("attach")).file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")
+    assert "websocket" not in render({**ci("attach"), "tls": {"enabled": False}}).file(f"{RELEASE}-salt-sidecar-config", "sidecar.yaml")
 
 
 def test_nginx_follows_every_file_that_its_configuration_reads() -> None:
@@ -279,7 +281,9 @@ def test_what_is_empty_by_default_may_be_null() -> None:
 
 
 def test_a_name_that_looks_like_a_number_stays_a_name() -> None:
-    rendered = render({"fullnameOverride": "1", "auth": {"existingSecret": "true"}, "commonLabels": {"year": "2026"}}, release="42")
+    rendered = render(
+        {"fullnameOverride": "1", "auth": {"existingSecret": "true", "users": {"1": ["test.ping"]}}, "commonLabels": {"year": "2026"}}, release="42"
+    )
     pod = rendered.of("StatefulSet")["spec"]["template"]
 
     assert rendered.of("StatefulSet")["metadata"]["name"] == "1"

@@ -45,7 +45,8 @@ def test_no_token_of_the_cluster_is_mounted(path: Path) -> None:
 
 
 def test_no_password_is_a_default() -> None:
-    secrets = [base64.b64decode(render().of("Secret")["data"]["sharedsecret"]).decode() for _ in range(2)]
+    trial = {"auth": {"trial": True}, "tls": {"enabled": False}}
+    secrets = [base64.b64decode(render(trial).of("Secret")["data"]["sharedsecret"]).decode() for _ in range(2)]
 
     assert secrets[0] != secrets[1]
     assert all(len(secret) == 40 and secret.isalnum() for secret in secrets)

@@ -48,7 +48,7 @@
   "master_stats" true
 -}}
 {{- $logins := dict -}}
-{{- if .Values.auth.sharedsecret -}}
+{{- if include "sidecar.usesSharedSecret" . -}}
 {{- $_ := set $logins "sharedsecret" (include "sidecar.users" . | fromYaml) -}}
 {{- end -}}
 {{- with .Values.identities.accounts -}}

@@ -82,10 +82,13 @@ annotations:
 {{- if .Values.auth.existingSecret }}{{ .Values.auth.secretKey }}{{ else }}sharedsecret{{ end -}}
 {{- end -}}
 
-{{/* Not in values.yaml: Helm merges maps, and a user with every right would stay beside those that somebody names. */}}
+{{/* Who may log in with the shared secret. The user of a trial is not in values.yaml: Helm merges maps, and it would stay beside those that somebody names. */}}
 {{- define "sidecar.users" -}}
-{{- $everything := list ".*" "@runner" "@wheel" "@jobs" -}}
-{{- .Values.auth.users | default (dict "api" $everything) | toYaml -}}
+{{- if .Values.auth.trial -}}
+{{- dict "api" (list ".*" "@runner" "@wheel" "@jobs") | toYaml -}}
+{{- else -}}
+{{- .Values.auth.users | default dict | toYaml -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "sidecar.firstUser" -}}
@@ -93,15 +96,51 @@ annotations:
 {{- end -}}
 
 {{- define "sidecar.usesSharedSecret" -}}
-{{- if and (eq .Values.mode "bundled") .Values.auth.sharedsecret }}yes{{ end -}}
+{{- if and (eq .Values.mode "bundled") .Values.auth.sharedsecret (or .Values.auth.users .Values.auth.trial) }}yes{{ end -}}
+{{- end -}}
+
+{{/* `yes` where the chart knows of nobody who may log in. What is in a ConfigMap or at somebody's own master it does not know. */}}
+{{- define "sidecar.nobodyLogsIn" -}}
+{{- if and (eq .Values.mode "bundled") (not .Values.master.existingConfigMap) -}}
+{{- if not (or (include "sidecar.usesSharedSecret" .) .Values.identities.accounts (.Values.master.config | default dict).external_auth) }}yes{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What contradicts itself in who may log in, and who no longer could: a list in JSON. */}}
+{{- define "sidecar.authFaults" -}}
+{{- $faults := list -}}
+{{- $auth := .Values.auth -}}
+{{- if and $auth.trial $auth.users -}}
+{{- $faults = append $faults "auth.trial: is for when auth.users names nobody" -}}
+{{- end -}}
+{{- if and $auth.trial (not $auth.sharedsecret) -}}
+{{- $faults = append $faults "auth.trial: its user logs in with the shared secret, and auth.sharedsecret is false" -}}
+{{- end -}}
+{{- if and (kindIs "map" (.Values.master.config | default dict).external_auth) (not (include "sidecar.usesSharedSecret" .)) -}}
+{{- if hasKey .Values.master.config.external_auth "sharedsecret" -}}
+{{- $faults = append $faults "master.config.external_auth.sharedsecret: belongs into auth.users, so that the master gets the secret, too" -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .Values.mode "attach" -}}
+{{- range $name := list "existingSecret" "trial" -}}
+{{- if get $auth $name -}}
+{{- $faults = append $faults (printf "auth.%s: is for bundled mode; an attached master has its own external_auth" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- else if and $auth.existingSecret (not (include "sidecar.usesSharedSecret" .)) -}}
+{{- $faults = append $faults "auth.existingSecret: nobody may log in with that secret; say in auth.users who may, and what they may do" -}}
+{{- else if and $auth.sharedsecret (not (include "sidecar.usesSharedSecret" .)) -}}
+{{- /* Of a chart that made this user for everybody. */ -}}
+{{- $live := (lookup "v1" "ConfigMap" (include "sidecar.namespace" .) (printf "%s-master" (include "sidecar.fullname" .)) | default dict).data | default dict -}}
+{{- if has ".*" (dig "external_auth" "sharedsecret" "api" list ($live.master | default "" | fromYaml)) -}}
+{{- $faults = append $faults "auth.users: is empty, and the user api, who may do everything, would no longer be there; name who may log in, or set auth.trial to true to keep that user, or auth.sharedsecret to false to be without it" -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $faults -}}
 {{- end -}}
 
 {{- define "sidecar.configMap" -}}
 {{- default (printf "%s-config" (include "sidecar.fullname" .)) .Values.existingConfigMap -}}
-{{- end -}}
-
-{{- define "sidecar.tlsSecret" -}}
-{{- default (printf "%s-tls" (include "sidecar.fullname" .)) .Values.tls.existingSecret -}}
 {{- end -}}
 
 {{/* What drains: how long the sidecar may take from SIGTERM on. */}}
@@ -117,6 +156,10 @@ annotations:
 {{/* Of websockets, where nginx in the pod leads them. */}}
 {{- define "sidecar.websocketPort" -}}
 {{- (.Values.config.websocket | default dict).port | default 8003 | int -}}
+{{- end -}}
+
+{{- define "sidecar.servicePort" -}}
+{{- .Values.service.port | default (ternary 443 80 .Values.tls.enabled) | int -}}
 {{- end -}}
 
 {{- define "sidecar.opsPort" -}}

@@ -281,7 +281,7 @@ checksum/nginx: {{ include "sidecar.nginx" . | sha256sum }}
 {{- if eq .Values.mode "bundled" }}
 checksum/master: {{ include "sidecar.masterConfig" . | sha256sum }}
 {{- end }}
-{{- if or .Values.tls.enabled (eq .Values.mode "bundled") }}
+{{- if or .Values.tls.enabled .Values.identities.enabled (eq .Values.mode "bundled") }}
 checksum/scripts: {{ include "sidecar.scripts" . | sha256sum }}
 {{- end }}
 {{- end -}}
