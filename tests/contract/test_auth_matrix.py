@@ -91,14 +91,18 @@ def assert_nothing_given(answer: Response, what: object = "") -> None:
     assert b"STOLEN" not in answer.body, what
 
 
-@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.master)])
+@pytest.fixture(scope="module", params=["fake", pytest.param("reuse", marks=pytest.mark.slow), pytest.param("real", marks=pytest.mark.master)])
 def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """One application for the whole matrix. At the end, where we can see it: its master was asked to do nothing but say no."""
+    """One application for the whole matrix, also one that has logins to use again. At the end, where we can see it: its master was asked to do nothing but say no."""
     if request.param == "real":
         yield request.getfixturevalue("real_api")
         return
     folder = tmp_path_factory.mktemp("matrix")
-    made = fake_api(folder, **a_store(folder))
+    reuse = {"SIDECAR_LIMITS_AUTH_REUSE_SECONDS": "60"} if request.param == "reuse" else {}
+    made = fake_api(folder, **a_store(folder), **reuse)
+    for _ in range(2 * bool(reuse)):
+        for credentials in (made.demo, made.pinger):
+            assert made.caller.post({**credentials, "client": "local", "tgt": "*", "fun": "test.ping"}).status == 200
     yield made
     gateway = made.process.gateway
     assert isinstance(gateway, FakeGateway)
