@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
-from tests.e2e import images, standins
+import yaml
+
+from service.demo.embedded_config import merged
+from tests.e2e import images, pod_identities, standins
 from tests.e2e.engine import Engine
+from tests.e2e.identified import ACCOUNT
 from tests.e2e.kubelet import Object, Pod
 from tests.e2e.kubernetes import answered, removed
 from tests.e2e.release import NAME, OPS_PORT, TLS_PORT, UID, Release, exchange, image_values, minion_config, release
@@ -35,8 +38,9 @@ FOLDERS = {"run": "/var/run/salt", "pki": "/etc/salt/pki", "cache": "/var/cache/
 
 def values() -> dict[str, Any]:
     """Return what the operator of the sidecar gives the chart."""
-    tls = {"enabled": True, "image": image_values(standins.NGINX), "existingSecret": "certificate"}
-    return {**VALUES, "image": image_values(images.SIDECAR), "tls": tls}
+    own = {**VALUES, "image": image_values(images.SIDECAR), "tls": {"image": image_values(standins.NGINX), "existingSecret": "certificate"}}
+    # Whom the master lets do what is in its own configuration.
+    return merged(own, {**pod_identities.values(), "identities": {"enabled": True}})
 
 
 def beside_a_master(engine: Engine, report: Report) -> None:
@@ -45,7 +49,7 @@ def beside_a_master(engine: Engine, report: Report) -> None:
     made = dataclasses.replace(bundled, rendered=render(values()))
     template = patched(_workload(), made.rendered.of("ConfigMap", f"{NAME}-patch")["data"]["patch.yaml"])["spec"]["template"]
     names = [container["name"] for container in template["spec"]["containers"]]
-    require(names == [MASTER, "salt-sidecar", "tls"], f"the containers are {names}")
+    require(names == [MASTER, "salt-sidecar", "tls", "issuer"], f"the containers are {names}")
     pod = Pod(engine, "attached", template["spec"], [*made.objects, _config(bundled)])
     with removed(pod):
         pod.prepare(images.SALT)
@@ -54,9 +58,10 @@ def beside_a_master(engine: Engine, report: Report) -> None:
         try:
             engine.docker("run", "--detach", "--name=attached-minion", f"--volume={config}:/minion", images.SALT, "salt-minion", "-c", "/minion")
             seconds = answered("the minion's answer", made, pod.address)
+            report.found("test.ping through the patched pod, by TLS", f"after {seconds:.1f} s")
+            pod_identities.come_in(pod, made, report)
         finally:
             engine.docker("rm", "--force", "attached-minion")
-        report.found("test.ping through the patched pod, by TLS", f"after {seconds:.1f} s")
         _prove_secrets(pod, made, report)
 
 
@@ -88,7 +93,12 @@ def _workload() -> Object:
 
 
 def _config(bundled: Release) -> Object:
-    """Return the master's configuration: that of the chart's own master, with its secret in it."""
-    text = bundled.rendered.of("ConfigMap", f"{NAME}-master")["data"]["master"]
-    data = {"master": f"{text}\nsharedsecret: {json.dumps(bundled.password)}\n"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MASTER}, "data": data}
+    """Return the master's configuration: that of the chart's own master, with its secret in it, and what the documentation has an operator write."""
+    own = bundled.rendered.file(f"{NAME}-master", "master")
+    options = {
+        **own,
+        "sharedsecret": bundled.password,
+        "include": "/etc/salt-sidecar/master/identities.conf",
+        "external_auth": {**own["external_auth"], "sidecar": {ACCOUNT: ["test.ping"]}},
+    }
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": MASTER}, "data": {"master": yaml.safe_dump(options)}}
