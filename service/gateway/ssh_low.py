@@ -26,11 +26,13 @@ AT_MASTER = frozenset({"cp", "mine", "publish", "saltcheck", "slsutil", "ssh_pki
 AT_MASTER_FUNCTIONS = frozenset({"cmd.script", "cmd.script_retcode"})
 # An option of salt-call's that salt-ssh takes from the end of the arguments. Source: salt/client/ssh/ssh_py_shim.py.
 NO_PARSE = "--no-parse="
-MAX_TARGET_CHARACTERS = 4096
+MAX_TARGET_CHARACTERS = 1024
 # Blanks and quotes would end a word of a shell's, @ a user's name, and a comma a name in a list.
 _HOST = re.compile(r"[\w.:*?\[\]!+-]+")
 _PLAIN_HOST = re.compile(r"[\w.:+-]+")
 _NODEGROUP = re.compile(r"[\w.+-]+")
+# A part of a glob: a set of characters as fnmatch reads it, or a character.
+_PART = re.compile(r"\[(?:!\][^\]]*|![^\]]+|\][^\]]*|[^\]!][^\]]*)\]|.", re.DOTALL)
 _ARGUMENT = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 
 
@@ -71,9 +73,9 @@ def sent_target(tgt: str | list[str], tgt_type: str, nodegroups: Mapping[str, An
     text = str(tgt)
     if tgt_type == "pcre":
         return f"{text}(?:)", "pcre"
-    # One with a bracket is no name either, and one that is open would be closed by ours.
-    is_name = "[" not in text and _PLAIN_HOST.fullmatch(text[-1])
-    return (f"{text[:-1]}[{text[-1]}]" if is_name else text), "glob"
+    # A bracket that is left open stands for itself, and ours would close it.
+    *parts, last = ("[[]" if part == "[" else part for part in _PART.findall(text))
+    return "".join([*parts, f"[{last}]" if _PLAIN_HOST.fullmatch(last) else last]), "glob"
 
 
 def _is_target(tgt: object, tgt_type: str) -> bool:
