@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from tests.e2e import documented, monitored, operated, registry, shared
+from tests.e2e import documented, monitored, operated, registry, shared, upgraded
 from tests.e2e.engine import Engine
 from tests.e2e.load import HONEST, Api, Load
 from tests.e2e.report import Report
@@ -179,6 +179,7 @@ def behind_tls(stack: Stack, report: Report, secrets: dict[str, Any]) -> ssl.SSL
     stack.await_minions(api)
     report.found("TLS through nginx", "200, the certificate verified")
     confinement(stack, report, "nginx", "sidecar-2")
+    upgraded.through_nginx(stack, api, trusting, report)
     shared.one_has_the_store(api, report)
     operated.upgrade(stack, api, report)
     stack.environ["NGINX_SITE"] = "mtls"
