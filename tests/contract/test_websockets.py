@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import websocket
 from structlog.testing import capture_logs
 
 from service.demo.embedded import PATIENCE_SECONDS, until
-from service.sockets.socket_listener import SocketListener
+from service.sockets.socket_listener import ACTORS, JUDGES, LOOKERS, SocketListener
 from tests.contract.conftest import Api, a_store, fake_api, login, requests_of
 from tests.contract.test_events import fire
 from tests.listening import Listening
@@ -316,11 +317,13 @@ class TestEnds:
 def test_two_hundred_get_the_same(open_sockets: Callable[..., Made]) -> None:
     api, listener = open_sockets()
     token = login(api, api.demo)
+    threads = threading.active_count()
     with contextlib.ExitStack() as stack:
         callers = [stack.enter_context(Socket(listener.port, f"/ws/{token}")) for _ in range(200)]
         for caller in callers:
             caller.ready()
         subscribed(api, 200)
+        assert threading.active_count() - threads <= JUDGES + LOOKERS + ACTORS + 1
         for number in range(20):
             fire(api, f"my/event/{number}")
         received = [[event["tag"] for event in caller.until("/19")] for caller in callers]
