@@ -22,6 +22,8 @@ QUESTION = "saltutil.find_job"
 LOOK_UP_SECONDS = 1.0
 # A thread that wakes this much too late was not the only one: the whole process stood still, and the bus thread has yet to read what came meanwhile.
 OVERSLEPT_SECONDS = 0.5
+# Longest pause between two questions to minions that run the job.
+LONGEST_PAUSE_SECONDS = 60.0
 # Grace period after losing the event bus; then the wait is over.
 BUS_GRACE_SECONDS = 5.0
 
@@ -37,7 +39,7 @@ class Step(enum.Enum):
 class Gathering:
     """
     Decides as LocalClient does when a job is over: every minion returned, or the silent ones, asked with
-    `saltutil.find_job`, do not run it any more.
+    `saltutil.find_job`, do not run it any more. Who says that it runs is asked less often the longer the job takes (decision 0041).
 
     All times are seconds of one monotonic clock. Source: salt/client/__init__.py, LocalClient.get_iter_returns.
     """
@@ -68,7 +70,9 @@ class Gathering:
         self._timeout = timeout
         self._ask_timeout = ask_timeout + (syndic_wait or 0.0)
         self._syndics_until = now + syndic_wait if syndic_wait is not None else None
-        self._next_check = now + timeout
+        self._started = now
+        self._next_check = self._next_question = now + timeout
+        self._running: set[str] = set()  # Of those who are awaited, who says so since the last question.
         self._still_running = True  # so that the silent are asked at least once
         # Each step looks at these, and there may be a step for each return: until when each that is awaited is, the most patience last.
         self._pending = dict.fromkeys(self.expected, now + timeout)
@@ -94,6 +98,7 @@ class Gathering:
             return False
         self.returns[minion] = data
         self._pending.pop(minion, None)
+        self._running.discard(minion)
         return True
 
     def expect(self, minions: Iterable[str], unknown: Iterable[str], *, now: float) -> None:
@@ -114,18 +119,22 @@ class Gathering:
         if minion not in self.returns:
             self._pending.pop(minion, None)
             self._await(minion, now + self._timeout)
+            self._running.add(minion)
         self._still_running = True
 
     def give_up_on(self, minion: str) -> None:
         """Stop waiting for a minion that cannot answer the question."""
         self.expected.discard(minion)
+        self._running.discard(minion)
         if minion in self._pending:
             self._given_up[minion] = self._pending.pop(minion)
 
     def asked(self, *, now: float) -> None:
         """Note that the silent minions are being asked."""
         self._still_running = False
+        self._running.clear()
         self._next_check = now + self._ask_timeout
+        self._next_question = now + question_pause(now - self._started, self._ask_timeout)
 
     def ask_again(self) -> None:
         """Ask once more before anything is decided."""
@@ -134,13 +143,13 @@ class Gathering:
     def ask_soon(self, *, now: float) -> None:
         """Ask at the next step: the event bus was lost for a while."""
         self._still_running = True
-        self._next_check = now
+        self._next_check = self._next_question = now
 
     def step(self, *, now: float) -> Step:
         """Say what to do now."""
         if not self._pending and (self._syndics_until is None or now >= self._syndics_until):
             return Step.DONE
-        if now < self._next_check or not self._pending:
+        if now < self._due or not self._pending:
             return Step.WAIT
         if self._still_running:
             return Step.ASK
@@ -150,9 +159,14 @@ class Gathering:
         """Return when `step` can next say something else without an event."""
         if not self._pending:
             return self._syndics_until or now
-        if self._still_running or now < self._next_check:
-            return self._next_check
+        if self._still_running or now < self._due:
+            return self._due
         return self._most_patience
+
+    @property
+    def _due(self) -> float:
+        """When the silent are asked next: not before the answers had their time, and later while somebody runs the job."""
+        return max(self._next_check, self._next_question) if self._running else self._next_check
 
     @property
     def _most_patience(self) -> float:
@@ -353,6 +367,15 @@ class Gatherer:
                 if group.asked_for(minion):
                     group.runs(minion, now=self._monotonic())
         return None
+
+
+def question_pause(took: float, answer: float) -> float:
+    """
+    Return how long after a question those who run a job are asked again: each question is a job of its own for the master.
+
+    took: how long the job has taken by then. answer: how long an answer may take. All in seconds.
+    """
+    return max(answer, min(LONGEST_PAUSE_SECONDS, took / 2))
 
 
 def bus_given_up(hub: Hub, master_up: Callable[[], bool], seconds: float) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, cast
 
 from service.clients import Kind
+from service.gateway.clients.gathering import question_pause
 from service.gateway.clients.verdict import why_failed
 from service.jobs.outcome import OVER, REVISABLE, LeftOut, MinionStatus
 
@@ -17,8 +18,6 @@ Source = Literal["bus", "job_cache"]
 Heard = Literal["counted", "revised", "again", "foreign", "stranger"]
 # Why nothing is known of a minion, or it was not run.
 Why = Literal["credentials", "bus_interrupted", "no_right_to_look", "job_cache_off", "in_doubt"] | LeftOut
-# Longest pause between two questions to the same silent minions.
-LONGEST_PAUSE_SECONDS = 60.0
 # Longest wait for the return of a job that was sent a signal; one that is killed never returns (salt#36667).
 STOPPED_SECONDS = 5.0
 # What stands for the minions of a job that runs on the master, and how long a busy one may take to announce it.
@@ -211,7 +210,7 @@ class JobAccount:
 
     def asked(self, now: float) -> None:
         """Note that they are being asked: the longer a job takes, the less often."""
-        self._ask_at = now + max(self._patience.answer, min(LONGEST_PAUSE_SECONDS, (now - self._started) / 2))
+        self._ask_at = now + question_pause(now - self._started, self._patience.answer)
 
     def is_done(self, now: float) -> bool:
         """Say whether nothing more is expected."""

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.gateway.clients.gathering import LONGEST_PAUSE_SECONDS
 from service.jobs.job_request import digest_of
 from service.jobs.outcome import SuccessPolicy, conclude
-from service.jobs.running.account import LONGEST_PAUSE_SECONDS, JobAccount, Waits
+from service.jobs.running.account import JobAccount, Waits
 
 ARGUMENTS = digest_of(["a"])
 GOOD = {"fun": "test.echo", "return": "a", "retcode": 0, "success": True}

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.gateway.clients.gathering import Gathering, Step
+from service.gateway.clients.gathering import LONGEST_PAUSE_SECONDS, Gathering, Step, question_pause
 
 TIMEOUT = 5.0
 ASK = 10.0
@@ -64,6 +64,46 @@ def test_a_minion_that_runs_the_job_prolongs_it_and_is_asked_again() -> None:
 
     assert job.step(now=TIMEOUT + ASK - 0.1) is Step.WAIT
     assert job.step(now=TIMEOUT + ASK) is Step.ASK
+
+
+def questions(job: Gathering, *, running: str, over: int) -> list[int]:
+    """Return when the silent are asked, second by second, of whom one says each time that it runs the job."""
+    made = []
+    for now in range(over):
+        if job.step(now=now) is Step.ASK:
+            made.append(now)
+            job.asked(now=now)
+            job.runs(running, now=now)
+    return made
+
+
+def test_who_runs_the_job_is_asked_less_often_the_longer_it_takes() -> None:
+    made = questions(gathering("a"), running="a", over=600)
+
+    # LocalClient asks at 5, 15, 25, ... 595 s.
+    assert made[:4] == [5, 15, 25, 38]
+    assert len(made) < 60 / 3
+    assert made[-1] - made[-2] == LONGEST_PAUSE_SECONDS
+
+
+def test_the_verdict_on_the_silent_waits_for_nobody_who_has_returned() -> None:
+    job = gathering("a", "silent")
+    *_, last = questions(job, running="a", over=300)
+    job.returned("a", RETURN)
+
+    assert job.step(now=last + ASK - 0.1) is Step.WAIT
+    assert job.wake_at(now=last + ASK - 0.1) == last + ASK
+    assert job.step(now=last + ASK) is Step.ASK
+    job.asked(now=last + ASK)
+    assert job.step(now=last + 2 * ASK) is Step.DONE
+
+
+def test_after_an_interruption_of_the_bus_who_runs_a_long_job_is_asked_at_once() -> None:
+    job = gathering("a")
+    *_, last = questions(job, running="a", over=300)
+    job.ask_soon(now=last + 1)
+
+    assert job.step(now=last + 1) is Step.ASK
 
 
 def test_every_silent_minion_keeps_its_patience() -> None:
@@ -160,7 +200,7 @@ def test_after_the_bus_was_lost_the_silent_are_asked_at_once() -> None:
 
 @dataclasses.dataclass
 class Model:
-    """LocalClient.get_iter_returns as it is written, without its sockets."""
+    """LocalClient.get_iter_returns as it is written, without its sockets; but who says that it runs the job is asked less often (decision 41)."""
 
     minions: set[str]
     now: float = 0.0
@@ -168,6 +208,12 @@ class Model:
     minions_running: bool = True
     timeout_at: float = TIMEOUT
     minion_timeouts: dict[str, float] = dataclasses.field(default_factory=dict)
+    runners: set[str] = dataclasses.field(default_factory=set)
+    question_at: float = TIMEOUT
+
+    @property
+    def due_at(self) -> float:
+        return max(self.timeout_at, self.question_at) if self.runners & (self.minions - self.found) else self.timeout_at
 
     def start_timeouts(self) -> None:
         for minion in self.minions - self.found:
@@ -177,19 +223,26 @@ class Model:
         self.start_timeouts()
         if len(self.found & self.minions) >= len(self.minions):
             return Step.DONE
-        if self.now >= self.timeout_at and self.minions_running:
+        if self.now >= self.due_at and self.minions_running:
             return Step.ASK
-        over = self.now >= self.timeout_at and not self.minions_running
+        over = self.now >= self.due_at and not self.minions_running
         return Step.DONE if over and all(self.now >= self.minion_timeouts[minion] for minion in self.minions - self.found) else Step.WAIT
 
     def asked(self) -> None:
         self.minions_running = False
         self.timeout_at = self.now + ASK
+        self.runners.clear()
+        self.question_at = self.now + question_pause(self.now, ASK)
 
     def runs(self, minion: str) -> None:
         self.minions.add(minion)
         self.minion_timeouts[minion] = self.now + TIMEOUT
         self.minions_running = True
+        self.runners.add(minion)
+
+    def give_up_on(self, minion: str) -> None:
+        self.minions.discard(minion)
+        self.runners.discard(minion)
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
@@ -210,7 +263,7 @@ def book(job: Gathering, model: Model, kind: str, minion: str) -> None:
         model.start_timeouts()
     else:
         job.give_up_on(minion)
-        model.minions.discard(minion)
+        model.give_up_on(minion)
 
 
 def agreed_step(job: Gathering, model: Model) -> Step:
