@@ -235,18 +235,21 @@ pictures: $(STAMP) $(BENCH) ## Let a short day pass before a real Prometheus, dr
 	@mkdir -p build; $(BIN)/python -m tests.observe.pictures.asking build/answers.json
 	@.venv-bench/bin/python -m tests.observe.pictures.drawing build/answers.json
 
-.PHONY: bench bench-quick bench-report bench-profile soak
+.PHONY: bench bench-quick bench-report bench-profile tuning soak
 bench: $(STAMP) ## Measure the sidecar beside salt-api's servers and the floor; under 30 minutes; results in benchmarks/results.
 	@$(BIN)/python -m benchmarks.run
 
 bench-quick: $(STAMP) ## The same, a few cases and one short round: to see that it works, not to judge by.
 	@$(BIN)/python -m benchmarks.run --quick
 
-bench-report: $(BENCH) ## Write docs/performance.md and its plots from the newest results.
+bench-report: $(BENCH) ## Write docs/performance.md, its plots and docs/tuning.md from the newest results.
 	@.venv-bench/bin/python -m benchmarks.report
 
 bench-profile: $(BENCH) ## A flame graph of the sidecar under load, in benchmarks/profiles; CASE=local-8.
 	@$(BIN)/python -m benchmarks.profiling $(if $(CASE),--case $(CASE) --output benchmarks/profiles/$(CASE).svg)
+
+tuning: $(STAMP) $(BENCH) ## Measure what a return costs a master with each of its settings, write docs/tuning.md; half an hour; ONLY=job-cache-off, ROUNDS=3.
+	@$(BIN)/python -W ignore -m benchmarks.tuning --profile --rounds $(or $(ROUNDS),3) $(if $(filter-out *,$(ONLY)),--only '$(ONLY)')
 
 soak: $(STAMP) ## Every kind of caller at once, for SECONDS=1800; memory, descriptors, threads, lost answers; SHORT=1 is what `make test` runs of it.
 	@$(BIN)/python -m benchmarks.soak $(if $(SHORT),--short,--seconds $(SECONDS_OF_SOAK))

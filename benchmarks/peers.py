@@ -51,7 +51,11 @@ class Peer:
         self.process.start()
         self.started = True
         if credentials:
-            self.headers = {"X-Auth-Token": self._token(credentials)}
+            self.log_in(credentials)
+
+    def log_in(self, credentials: Mapping[str, str]) -> None:
+        """Open a session. Raises OSError or KeyError."""
+        self.headers = {"X-Auth-Token": self._token(credentials)}
 
     def stop(self) -> None:
         self.process.stop()

@@ -21,11 +21,19 @@ SAMPLE_SECONDS = 0.01
 
 def cpu_seconds(session: int) -> float:
     """Return the CPU time of a session's processes and of their children that have ended. Source: /proc/PID/stat, fields 14 to 17."""
-    total = 0
-    for pid in session_members(session):
-        fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-        total += sum(map(int, fields[11:15]))
-    return total / os.sysconf("SC_CLK_TCK")
+    return sum(map(process_seconds, session_members(session)))
+
+
+def process_seconds(pid: int) -> float:
+    """Return the CPU time of a process and of its children that have ended, 0 if it is gone."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def written_bytes(pid: int) -> int:
+    """Return what a process had written to disks, in whole pages, 0 if it is gone. Source: /proc/PID/io, write_bytes."""
+    lines = _read(Path(f"/proc/{pid}/io")).splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith("write_bytes:")), 0)
 
 
 def thread_ms(pid: int) -> dict[int, tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""Writes docs/performance.md and its plots from the newest results; needs matplotlib, nothing of Salt."""
+"""Writes docs/performance.md, its plots and docs/tuning.md from the newest results; needs matplotlib, nothing of Salt."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 from benchmarks.judge import Verdict, table
 from benchmarks.plots import BY_CALLERS, BY_MINIONS, draw
+from benchmarks.tuning_page import PAGE as TUNING
+from benchmarks.tuning_page import page as tuning_page
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -127,6 +129,8 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     for plot in (*BY_CALLERS, *BY_MINIONS):
         draw(plot, results["cases"], folder / f"{plot.name}.svg")
+    if tuned := newest(RESULTS, "tuning-"):
+        TUNING.write_text(tuning_page(json.loads(tuned.read_text(encoding="utf-8"))), encoding="utf-8")
     print(f"written: {chosen.page} and {len(BY_CALLERS) + len(BY_MINIONS)} plots, from {chosen.results}")
 
 

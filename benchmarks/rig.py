@@ -53,12 +53,14 @@ class Rig:
     A master, a fleet, and the peers beside them.
 
     The sidecar and rest_cherrypy run all the time; rest_tornado, which decodes every event for nobody, only while it is measured.
+    master: options of the master in the place of those that the benchmark needs.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, master: Mapping[str, Any] | None = None) -> None:
         self.folder = folder
         runner = (sys.executable, str(running.ROOT / "benchmarks" / "adopting.py"))
-        self.salt = EmbeddedSalt(folder / "salt", minions=0, users=RECOVERY, master=login_cases.master_options(os.environ), runner=runner)
+        options = login_cases.master_options(os.environ) if master is None else master
+        self.salt = EmbeddedSalt(folder / "salt", minions=0, users=RECOVERY, master=options, runner=runner)
         self.peers: dict[str, Peer] = {}
         self._fleet: running.Running | None = None
         self._minions = 0
@@ -283,10 +285,10 @@ class Rig:
 
 
 @contextlib.contextmanager
-def prepared() -> Iterator[Rig]:
-    """Give a rig in a folder that is gone afterwards; SIGTERM and Ctrl-C end all that it started."""
+def prepared(master: Mapping[str, Any] | None = None) -> Iterator[Rig]:
+    """Give a rig in a folder that is gone afterwards; SIGTERM and Ctrl-C end all that it started. master: options of its master."""
     try:
-        with stoppable(), tempfile.TemporaryDirectory(prefix="salt-sidecar-bench-") as folder, Rig(Path(folder)) as rig:
+        with stoppable(), tempfile.TemporaryDirectory(prefix="salt-sidecar-bench-") as folder, Rig(Path(folder), master) as rig:
             yield rig
     except Asked:
         sys.exit("stopped")

@@ -19,7 +19,7 @@ END = re.compile(r"((?<!\be\.g)(?<!\bi\.e)(?<!\.\.)\.[)*\"]*(?= )|[!?][)*\"]*(?=
 def every_page() -> list[str]:
     """Return the pages that are written by hand, decisions too; the changelog is a list."""
     records = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "decisions").glob("*.md"))
-    return [page for page in (*pages(), *records) if page not in {*generated(), "docs/performance.md"}]
+    return [page for page in (*pages(), *records) if page not in {*generated(), "docs/performance.md", "docs/tuning.md"}]
 
 
 def sentences(text: str) -> list[str]:
