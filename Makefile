@@ -160,6 +160,10 @@ ci-story: $(STAMP) ## Let salt-ci meet success, failure, a kill and more beside 
 id-story: $(STAMP) ## Let pipelines in by id tokens, scoped tokens and certificates beside a real master, and keep others out; print their logs.
 	@$(BIN)/python -m tests.real.jobs.id_story
 
+.PHONY: ssh-story
+ssh-story: $(STAMP) ## Call hosts without a minion through a real server of ssh's, and try the attacks on salt-api's client ssh; print each call and its answer.
+	@$(BIN)/python -m tests.real.ssh_story
+
 .PHONY: screenshots
 screenshots: $(STAMP) clients ## Take the pictures of docs/ui.md again; print how long the page shows nothing.
 	@$(BIN)/python -m pytest -q tests/contract/test_ui.py -k "everybody or shows_nothing"

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from service.clients import BY_DEFAULT
 from service.demo import calls
 from service.demo.embedded import PATIENCE_SECONDS, SCRIPTS, EmbeddedSalt, StartFailed, until
 from service.demo.ports import free_ports
@@ -66,6 +67,7 @@ def _salt_api(name: str, home: Path, master_config: Path, section: Mapping[str, 
     (port,) = free_ports(1)
     config = yaml.safe_load(master_config.read_text())
     config |= {
+        "netapi_enable_clients": list(BY_DEFAULT),
         "conf_file": str(home / "master"),
         "api_logfile": str(home / "api.log"),
         "api_pidfile": str(home / "api.pid"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -55,9 +56,20 @@ class SshCalls:
         """Return the low of the runner: of a low for ssh only what is named here goes to the master."""
         fields = low.fields
         tgt, tgt_type = sent_target(fields["tgt"], fields["tgt_type"], self._nodegroups)
-        asked: dict[str, Any] = {"tgt": tgt, "tgt_type": tgt_type, "fun": low.fun, "arg": fields["arg"]}
+        asked: dict[str, Any] = {"tgt": tgt, "tgt_type": tgt_type, "fun": low.fun, "arg": [*map(_word, fields["arg"])]}
         asked |= {name: fields[name] for name in ("kwarg", "timeout") if fields.get(name)}
         return Low(Client.RUNNER, RUNNER, {**low.credentials, "kwarg": asked})
+
+
+def _word(argument: object) -> object:
+    """
+    Return a positional argument as salt-call on the host can have it: a text, which it reads as YAML.
+
+    Salt takes an object for keyword arguments, and fails over a number. Source: salt/client/ssh/__init__.py, _convert_args; ssh_py_shim.py.
+    """
+    if isinstance(argument, str) or (isinstance(argument, dict) and argument.get("__kwarg__") is True):
+        return argument
+    return json.dumps(argument, ensure_ascii=False, default=str)
 
 
 def _last_line(value: object) -> str:

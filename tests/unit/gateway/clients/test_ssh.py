@@ -59,6 +59,13 @@ def test_only_the_targets_hosts_the_function_and_its_arguments_go_to_the_runner(
     assert sent(world) == {"cmd": "runner", "fun": "ssh.cmd", "token": TOKEN, "kwarg": {"arg": [], "kwarg": asked}}
 
 
+def test_an_argument_is_a_text_that_salt_call_reads_as_the_same(world: World) -> None:
+    keywords = {"__kwarg__": True, "test": True}
+    answered(world, {"edge-1": OK}, arg=["a b", 5, True, None, [1, "ä"], {"a": None}, keywords])
+
+    assert sent(world)["kwarg"]["kwarg"]["arg"] == ["a b", "5", "true", "null", '[1, "ä"]', '{"a": null}', keywords]
+
+
 def test_what_was_not_asked_for_is_not_sent(world: World) -> None:
     answered(world, {"edge-1": OK}, tgt="*")
 
