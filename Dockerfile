@@ -95,6 +95,7 @@ RUN --mount=type=bind,source=requirements/image,target=/mnt \
     && SOURCE_DATE_EPOCH=315532800 useradd --uid 450 --gid 450 --no-log-init --no-create-home --home-dir /tmp --shell /usr/sbin/nologin salt \
     && install -d -o salt -g salt -m 0750 /etc/salt /etc/salt/pki /srv/salt /var/cache/salt /var/lib/salt /var/lib/salt-sidecar /run/salt \
     /etc/salt/pki/master /etc/salt/pki/master/minions /etc/salt/pki/master/minions_pre /etc/salt/pki/master/minions_rejected /etc/salt/pki/master/minions_denied \
+    /var/cache/salt/master /var/cache/salt/master/tokens \
     && sh /mnt/settle "$began"
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \

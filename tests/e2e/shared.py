@@ -56,6 +56,15 @@ class Caller:
         headers = {**self._headers, "Idempotency-Key": key}
         return self._api.request("POST", "/v1/jobs?wait=60", {"tgt": "*", "fun": "test.ping", **fields}, headers=headers)
 
+    def ends(self) -> None:
+        """Log out."""
+        status, body = self._api.request("POST", "/logout", headers=self._headers)
+        require(status == 200, f"a logout: {status} {body}")
+
+    def is_in(self, api: Api) -> bool:
+        """Say whether a sidecar takes this session."""
+        return api.request("GET", "/stats", headers=self._headers)[0] == 200
+
     def runs(self, key: str, **fields: Any) -> str:
         """Post a job until it is answered, as a pipeline does; return its jid. A busy minion may be too slow for Salt's timeout."""
         answers: list[tuple[int, Any]] = []
@@ -81,7 +90,8 @@ def one_has_the_store(api: Api, report: Report) -> None:
 def everything(stack: Stack, trusting: ssl.SSLContext, report: Report) -> None:
     """Give both sidecars one store, and go back to the file."""
     with _shared(stack, report) as key:
-        first, second = (Caller(Api(port, stack.secret(), address=stack.address())) for port in (8001, 8002))
+        apis = [Api(port, stack.secret(), address=stack.address()) for port in (8001, 8002)]
+        first, second = map(Caller, apis)
         through = Caller(stack.api(trusting))
         jid = first.runs("both")
         _is_everybodys(jid, second, report)
@@ -89,6 +99,7 @@ def everything(stack: Stack, trusting: ssl.SSLContext, report: Report) -> None:
         for service in SIDECARS:
             _fails_over(stack, service, through, report)
         _is_told(stack, through, key, report)
+        _is_logged_out(apis, report)
         identified.everything(stack, report)
     status, found = Caller(stack.api(trusting)).get(f"/{jid}")
     require(status == 404, f"back to the file: {status} {found}")
@@ -113,6 +124,16 @@ def _shared(stack: Stack, report: Report) -> Iterator[bytes]:
     del stack.environ["COMPOSE_FILE"]
     stack.up("nginx")
     stack.engine.docker("volume", "rm", *(f"{stack.project}_{name}" for name in ("database", "identities", "proxy-secret")))
+
+
+def _is_logged_out(apis: list[Api], report: Report) -> None:
+    """Show that a session counts at both sidecars, and that a logout at one ends it at the other."""
+    here, there = apis
+    session = Caller(here)
+    require(session.is_in(there), "a session of one sidecar is refused by the other")
+    session.ends()
+    eventually("the session is over at the other sidecar", lambda: not session.is_in(there), PATIENCE_SECONDS, 1)
+    report.found("a logout at one sidecar", "ends the session at the other")
 
 
 def _secret_file(stack: Stack, name: str) -> Path:
