@@ -74,7 +74,7 @@ def _aspects(ours: Mapping[str, Any]) -> dict[str, Any]:
 NO_UPGRADE = different("501 that names /events, and the port of websockets if there is one: a WSGI server cannot give its connection away", status=501)
 SITE_WELCOME = {
     "return": "They found me. I don't know how, but they found me. Run for it, Marty!",
-    "clients": "local local_async local_subset local_batch runner runner_async wheel wheel_async".split(),
+    "clients": "local local_async local_subset local_batch runner runner_async wheel wheel_async ssh".split(),
 }
 NOT_THE_PAGE = "the page is for a GET that names HTML; there a client that names nothing gets it too, with a 200"
 PREFLIGHT = better("a preflight is answered; there it is a 500 on every URL with sessions", status=200)

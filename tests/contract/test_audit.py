@@ -49,6 +49,8 @@ def records(api: Api, path: Path) -> list[dict[str, Any]]:
 
 
 def call(client: str) -> dict[str, Any]:
+    if client == "ssh":
+        return {"client": client, "tgt": "edge-1", "fun": "test.echo", "arg": ["one"]}
     if client.startswith("local"):
         return {"client": client, "tgt": "*", "fun": "test.arg", "arg": ["one"], "kwarg": {"name": "two"}}
     return {"client": client, "fun": "test.arg" if client.startswith("runner") else "key.finger", "match": "minion-1"}
