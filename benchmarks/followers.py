@@ -66,7 +66,8 @@ class Follower(asyncio.Protocol):
             self.got += int(found[1]) == self.got + 1
             end = found.end()
         self._tail = whole[max(end, len(whole) - NUMBER_BYTES) :]
-        if data.endswith(b"0\r\n\r\n") and not self.over.done():
+        # With what is before it: a head may end with 0 as well, of its request id, and come alone.
+        if whole.endswith(b"\r\n0\r\n\r\n") and not self.over.done():
             self.over.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:

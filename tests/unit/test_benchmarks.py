@@ -20,6 +20,7 @@ from benchmarks.crowd import Crowd
 from benchmarks.crowd_cases import CROWDED, sized
 from benchmarks.eauth.auth import slow
 from benchmarks.flames import draw, stacks_of, tree_of
+from benchmarks.followers import Follow, Follower
 from benchmarks.load import Load, is_right
 from benchmarks.login_cases import PAM_PASSWORD, PAM_USER, credentials, login_cases, master_options
 from benchmarks.probes import Meanwhile
@@ -148,6 +149,20 @@ def test_of_a_crowd_each_size_has_as_many_returns() -> None:
             chosen = sized(case, peer)
 
             assert chosen.minions * chosen.each * chosen.callers == case.minions * case.each * case.callers, (case.name, peer)
+
+
+def test_a_follower_hears_all_and_the_end_however_it_is_cut() -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Request-Id: 01a0\r\n\r\n"
+    stream = head + b"1\r\n\n\r\n" + b"".join(b'1A\r\n{"seq":%d,"event":"minion"}\n\r\n' % number for number in (1, 2)) + b"0\r\n\r\n"
+
+    async def heard(cut: int) -> tuple[bool, bool, int]:
+        follower = Follower(Follow(0, {}, "", 1, 1, 2), "jid")
+        follower.data_received(stream[:cut])
+        early = follower.over.done()
+        follower.data_received(stream[cut:])
+        return early, follower.over.done(), follower.got
+
+    assert {asyncio.run(heard(cut)) for cut in range(1, len(stream))} == {(False, True, 2)}
 
 
 def test_a_crowd_answers_for_whom_it_has_and_says_who_still_runs_a_job() -> None:
