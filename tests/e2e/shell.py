@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+# Of pytest; it would push what failed out of the end that is shown.
+PROGRESS = re.compile(r"[.a-zA-Z]+ +\[ *\d+%\]")
 
 
 class StepFailed(Exception):
@@ -62,4 +66,5 @@ def require(condition: bool, otherwise: str) -> None:
 
 def _end(said: str | bytes | None) -> str:
     words = said.decode(errors="replace") if isinstance(said, bytes) else said or ""
-    return "".join(f"    {line}\n" for line in words.splitlines()[-40:])
+    lines = [line for line in words.splitlines() if not PROGRESS.fullmatch(line)]
+    return "".join(f"    {line}\n" for line in lines[-40:])
