@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from benchmarks.cases import NONE_LOST, PATIENT, SIDECAR, Case, Target
 from benchmarks.job_cases import FollowCase
@@ -17,47 +18,27 @@ MOST_CALLERS = 2
 FLAT = (*(Target("return_us", 1.2, to=size) for size in SIZES), NONE_LOST)
 # As much as a return that is waited for takes, as bytes, as values and as JSON.
 LEAN = Target("minion_kb", 4)
+
+
+def _crowded(name: str, title: str, low: dict[str, Any], targets: tuple[Target, ...], **more: Any) -> Case:
+    return Case(name, title, low, "returns", 1, targets, (SIDECAR, *SIZES), minions=CROWD, each=1, seconds=300, grace_seconds=120, **more)
+
+
 CROWDED = (
-    Case(
-        "crowd-local",
-        "`local`, a crowd of 10,000 on the bus",
-        {"client": "local", "fun": "test.ping", **PATIENT},
-        "returns",
-        1,
-        (*FLAT, LEAN),
-        (SIDECAR, *SIZES),
-        minions=CROWD,
-        each=1,
-        seconds=300,
-        grace_seconds=120,
-    ),
+    _crowded("crowd-local", "`local`, a crowd of 10,000 on the bus", {"client": "local", "fun": "test.ping", **PATIENT}, (*FLAT, LEAN)),
     # All are asked whether they still run it, and say so, before the first returns.
-    Case(
+    _crowded(
         "crowd-asked",
         "`local` of 3 s, asked about after 1 s, a crowd of 10,000 on the bus",
         {"client": "local", "fun": "test.sleep", "arg": [3], "timeout": 1, "gather_job_timeout": 30},
-        "returns",
-        1,
         FLAT,
-        (SIDECAR, *SIZES),
-        minions=CROWD,
-        each=1,
-        seconds=300,
-        grace_seconds=120,
     ),
-    Case(
+    _crowded(
         "crowd-jobs",
         "a job of `/v1`, read whole, a crowd of 10,000 on the bus",
         {"client": "local_async", "fun": "test.rand_str", "arg": [100], **PATIENT},
-        "returns",
-        1,
         (*FLAT, LEAN),
-        (SIDECAR, *SIZES),
-        minions=CROWD,
         repeat=100,
-        each=1,
-        seconds=300,
-        grace_seconds=120,
         v1=("wait=60&fields=status,return,minions", "v1_returns"),
     ),
 )

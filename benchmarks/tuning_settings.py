@@ -48,7 +48,7 @@ SETTINGS = (
     Setting(
         "memory",
         "`cachedir` on a tmpfs",
-        "A reboot loses jobs, grains, mine and pillar caches, and tokens unless `token_dir` is elsewhere: callers log in again. It takes memory: 4 KB and two inodes for each return, for `keep_jobs_seconds`.",
+        "A reboot loses jobs, grains, mine and pillar caches, and tokens: callers log in again. It takes memory: 4 KB and two inodes for each return, for `keep_jobs_seconds`.",
         in_memory=True,
     ),
     Setting("threads-16", "`worker_threads: 16`", "Some 80 MB for each further worker.", {"worker_threads": 16}),

@@ -5,26 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import falcon
 
-from service.auth.identity import Session
-from service.auth.sessions import still_holds
+from service.auth.sessions import StreamSessions, still_holds
 from service.http.request_info import RequestInfo
 from service.limits import Slots
 from service.settings.settings import EventSettings
 from service.streaming.fanout import Streams
 from service.streaming.readers import Reader, view_of
 from service.streaming.sse import CONTENT_TYPE, EventStream, HttpCaller, StreamReport
-
-
-class StreamSessions(Protocol):
-    """The sessions, as far as a stream needs them."""
-
-    def of(self, environ: Mapping[str, Any]) -> Session:
-        """Return whose request this is. Raises Unauthenticated when that cannot be, or is over."""
 
 
 class EventsResource:
@@ -69,9 +60,7 @@ class EventsResource:
     def _body(self, req: falcon.Request, reader: Reader, held: contextlib.ExitStack) -> EventStream:
         info = RequestInfo.of(req.env)
         info.kind = "stream"
-        self._report.stream_opened(
-            info.request_id, {"filter": [glob[:100] for glob in reader.view.globs[:5]] or None, "sees_everything": reader.view.owner is None}
-        )
+        self._report.stream_opened(info.request_id, reader.view.told)
 
         def closed(reason: str, sent: int) -> None:
             held.close()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable
 
 import falcon
 
-from service.auth.identity import Session
-from service.auth.sessions import still_holds
+from service.auth.sessions import StreamSessions, still_holds
 from service.errors import NotOffered
 from service.http.request_info import RequestInfo
 from service.limits import Slots
@@ -24,13 +22,6 @@ from service.streaming.subscription import End, Subscription, Upgrade
 
 # The parameter of `/ws` that asks for jobs and minions instead of events.
 FORMATTED = "format_events"
-
-
-class SocketSessions(Protocol):
-    """The sessions, as far as a websocket needs them."""
-
-    def of(self, environ: Mapping[str, Any]) -> Session:
-        """Return whose request this is. Raises Unauthenticated when that cannot be, or is over."""
 
 
 class NoWebsocketResource:
@@ -65,7 +56,7 @@ class WebsocketResource:
     def __init__(
         self,
         streams: Streams,
-        sessions: SocketSessions,
+        sessions: StreamSessions,
         slots: Slots,
         settings: EventSettings,
         report: StreamReport,
@@ -93,8 +84,7 @@ class WebsocketResource:
         with contextlib.ExitStack() as held:
             held.enter_context(self._slots.take(identity.holder_at(info.address)))
             info.kind = "websocket"
-            told = {"filter": [glob[:100] for glob in globs[:5]] or None, "sees_everything": view.owner is None}
-            self._report.stream_opened(info.request_id, told, kind=info.kind)
+            self._report.stream_opened(info.request_id, view.told, kind=info.kind)
             give_back = held.pop_all()
 
         def closed(reason: End, sent: int, dropped: int) -> None:

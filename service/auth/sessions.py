@@ -331,6 +331,13 @@ class Sessions:
         )
 
 
+class StreamSessions(Protocol):
+    """The sessions, as far as a stream needs them."""
+
+    def of(self, environ: Mapping[str, Any]) -> Session:
+        """Return whose request this is. Raises Unauthenticated when that cannot be, or is over."""
+
+
 def still_holds(find: Callable[[Mapping[str, Any]], Session], environ: Mapping[str, Any]) -> bool:
     """Say whether the session of a request that goes on is still one; while the master cannot say, it is."""
     try:

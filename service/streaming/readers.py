@@ -8,7 +8,7 @@ import functools
 import queue
 import re
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from service.errors import BadRequest
 from service.events.owners import Owner
@@ -50,6 +50,11 @@ class View:
         if self.owner is not None and event.owner != self.owner:
             return False
         return not self.globs or _pattern(self.globs).match(event.tag) is not None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the log says of it, when somebody begins to read."""
+        return {"filter": [glob[:100] for glob in self.globs[:5]] or None, "sees_everything": self.owner is None}
 
 
 def view_of(onlooker: Onlooker, globs: Sequence[str], *, everybody: bool, ids: bool = False) -> View:

@@ -49,7 +49,7 @@ class ClusterMaster(EmbeddedSalt):
             "cluster_peers": [f"127.0.0.{3 - number}"],
             "cluster_pool_port": pool_ports[number - 1],
         }
-        ours |= {"cluster_pki_dir": str(shared / "pki"), "cachedir": str(shared / "cache"), "token_dir": str(shared / "tokens"), "root_dir": "/"}
+        ours |= {"cluster_pki_dir": str(shared / "pki"), "cachedir": str(shared / "cache"), "root_dir": "/"}
         minion: dict[str, Any] = {"id": self._minion_id, "master": address}
         if first is not None:
             ours |= {"publish_port": first.publish_port, "ret_port": first.ret_port, "external_auth": {"file": {"^filename": first.users_file}}}
