@@ -165,6 +165,19 @@ def test_a_follower_hears_all_and_the_end_however_it_is_cut() -> None:
     assert {asyncio.run(heard(cut)) for cut in range(1, len(stream))} == {(False, True, 2)}
 
 
+@pytest.mark.parametrize("ran", [True, False])
+def test_a_follower_knows_whether_its_job_was_seen_to_run(ran: bool) -> None:
+    lines = [b'{"seq":1,"event":"status","status":"running"}\n', b'{"seq":%d,"event":"minion","status":"running"}\n' % (1 + ran)][not ran :]
+
+    async def heard() -> tuple[bool, int]:
+        follower = Follower(Follow(0, {}, "", 1, 1, 1), "jid")
+        for line in lines:
+            follower.data_received(line)
+        return follower.ran, follower.got
+
+    assert asyncio.run(heard()) == (ran, len(lines))
+
+
 def test_a_crowd_answers_for_whom_it_has_and_says_who_still_runs_a_job() -> None:
     async def play() -> list[tuple[str, Any]]:
         crowd = Crowd(["a", "b"], 100.0, Behaviour())
