@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from tests.attack import bodies, bus, busy, floods, people, rights
+from tests.attack import bodies, bus, busy, floods, over_ssh, people, rights
 
-ATTACKS = sorted(
-    [*rights.ATTACKS, *floods.ATTACKS, *bodies.ATTACKS, *bus.ATTACKS, *people.ATTACKS, *busy.ATTACKS],
-    key=lambda attack: int(attack.point[1:]),
-)
+GROUPS = (rights, floods, bodies, bus, people, busy, over_ssh)
+ATTACKS = sorted((attack for group in GROUPS for attack in group.ATTACKS), key=lambda attack: int(attack.point[1:]))

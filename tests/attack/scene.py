@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from benchmarks import running
 from service.demo.embedded import EmbeddedSalt
 from service.demo.embedded_config import ADMIN, PINGER
+from tests.attack.ssh_traps import SshTraps
 from tests.real.sidecar import JSON, Answer, Sidecar, ask
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """One attack. point: of the list of points, A1 to F24; before: what came of it once, as it was recorded then."""
+    """One attack. point: of the list of points, A1 to G29; before: what came of it once, as it was recorded then."""
 
     point: str
     what: str
@@ -94,6 +95,11 @@ class Scene(contextlib.ExitStack):
         fleet = running.fleet(self.salt.master_config, self.folder / "fleet", 3, hostile=0.34, delay_seconds=DELAY_SECONDS)
         self.enter_context(fleet)
         return ["sim-0000", "sim-0001", "sim-0002"]
+
+    @functools.cached_property
+    def traps(self) -> SshTraps:
+        """A master of its own for the client ssh, with what tells of a call that got through."""
+        return self.enter_context(SshTraps(self.folder / "ssh"))
 
     def fresh(self, **settings: Any) -> Sidecar:
         """Make a sidecar for one attack, not yet started."""

@@ -14,39 +14,7 @@ from service.demo.embedded import PATIENCE_SECONDS, until
 from tests.contract.conftest import Api, a_store, fake_api, login
 from tests.declared.code import nodes
 from tests.fakes import FakeGateway
-
-SSH: dict[str, Any] = {"client": "ssh", "tgt": "*", "fun": "test.ping"}
-# What the attacks of salt-api's six vulnerabilities by ssh put into a low.
-SHAPES: dict[str, dict[str, Any]] = {
-    "options": {"ssh_options": ["ProxyCommand=id"]},
-    "a key's file": {"ssh_priv": "/dev/null|id"},
-    "a user and a port": {"ssh_user": "root;id", "ssh_port": "22;id"},
-    "a hook": {"ssh_pre_hook": "id"},
-    "a roster": {"roster": "cache", "roster_file": "/dev/null"},
-    "places of rosters": {"rosters": ["/tmp"]},
-    "a raw shell": {"raw_shell": True, "arg": ["id"]},
-    "what thin takes with it": {"extra_mods": "x';id;'", "python2_bin": "id", "python3_bin": "id"},
-    "more of what thin takes": {"thin_extra_mods": "x';id;'", "min_extra_mods": "x';id;'"},
-    "files of the master's": {"extra_filerefs": "/etc/shadow"},
-    "a file of the master's": {"fun": "state.apply", "kwarg": {"extra_filerefs": "/etc/shadow"}},
-    "an option for a function": {"fun": "--raw"},
-    "a shell's words for a function": {"fun": "cmd.run;id"},
-    "an option for a target": {"tgt": "-oProxyCommand=id"},
-    "a shell's words for a target": {"tgt": "$(id)"},
-    "two lines": {"tgt": "edge-1\nid"},
-    "a user in the target": {"tgt": "root@edge-1"},
-    "an option for a timeout": {"timeout": "5 -oProxyCommand=id"},
-    "a type of target": {"tgt_type": "range"},
-    "a function of the master's": {"fun": "publish.runner", "arg": ["test.arg"]},
-    "a list of functions": {"fun": ["test.ping", "cmd.run"], "arg": [[], ["id"]]},
-    "other letters": {"client": "SSH"},
-    "white space": {"client": "ssh "},
-    "a list": {"client": ["ssh"]},
-    "the method of Salt's": {"client": "ssh_sync"},
-    "an asynchronous one": {"client": "ssh_async"},
-    "a name with an underscore": {"client": "_ssh"},
-}
-UNKNOWN = {"a word for a backend": {"eauth": "x"}, "a word for a token": {"token": "x"}, "a token that is none": {"token": "0" * 64}}
+from tests.probes.ssh_lows import SHAPES, SSH, UNKNOWN
 
 
 @pytest.fixture(scope="module")
