@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from service.auth.rule_faults import policy_faults
 from service.auth.webhook import endpoint_faults
 from service.clients import CLIENTS, OPT_IN, Client
 from service.errors import ConfigFault, InvalidConfiguration, did_you_mean
+from service.gateway.clients.rights import BY_CONFIGURATION
 from service.gateway.master.options import EAUTH_MODULES, MasterOptions, read_master_config
 from service.http.files import site_faults
 from service.identities.account_rules import identity_faults
@@ -116,11 +117,22 @@ def proxy_faults(ours: IdentitySettings) -> list[ConfigFault]:
 
 
 def master_notes(raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:
-    """Return the names in the master configuration that enable nothing here: clients that are none, eauth modules that may be misspelt."""
+    """Return what in the master configuration enables nothing here: clients that are none, eauth modules that may be misspelt or whose tokens have no rights."""
     clients, eauths = raw.get("netapi_enable_clients"), raw.get("external_auth")
     strange = [client for client in clients if client not in CLIENTS] if isinstance(clients, list) else []
     misspelt = [name for name in eauths if name not in EAUTH_MODULES] if isinstance(eauths, Mapping) else []
-    return (*map(_client_note, strange), *(note for note in map(_eauth_note, misspelt) if note))
+    return (*map(_client_note, strange), *(note for note in map(_eauth_note, misspelt) if note), *_acl_notes(raw))
+
+
+def _acl_notes(raw: Mapping[str, Any]) -> Iterator[ConfigFault]:
+    """Note the eauth modules whose tokens are without any right at this master."""
+    eauths = raw.get("external_auth")
+    if not raw.get("keep_acl_in_token") or raw.get("eauth_acl_module") or not isinstance(eauths, Mapping):
+        return
+    if without := sorted(name for name in eauths if name in BY_CONFIGURATION):
+        problem = f"with it the master refuses what a token of {', '.join(without)} asks for, at salt-api too: those modules put no rights into it"
+        fix = "remove it (with `rest` in external_auth Salt sets it by itself: docs/eauth.md), or let those callers send a name and password in each low"
+        yield ConfigFault("keep_acl_in_token", problem, fix)
 
 
 def reuse_notes(seconds: float, raw: Mapping[str, Any]) -> tuple[ConfigFault, ...]:

@@ -161,9 +161,26 @@ def test_a_user_who_reads_all_jobs_is_noted_without_an_eauth_module(tmp_path: Pa
 
 @pytest.mark.parametrize(("seconds", "noted"), [("60", ["keep_acl_in_token:"]), ("0", [])])
 def test_a_master_whose_tokens_have_other_rights_is_noted_where_they_are_wanted(tmp_path: Path, seconds: str, noted: list[str]) -> None:
-    _, notes = checked(tmp_path, {"SIDECAR_LIMITS_AUTH_REUSE_SECONDS": seconds}, keep_acl_in_token=True)
+    _, notes = checked(tmp_path, {"SIDECAR_LIMITS_AUTH_REUSE_SECONDS": seconds}, keep_acl_in_token=True, external_auth={"rest": {}})
 
     assert [note.partition(" ")[0] for note in notes] == noted
+
+
+@pytest.mark.parametrize(
+    ("eauths", "more", "named"),
+    [
+        ({"sharedsecret": {}, "company": {}, "pam": {}}, {}, "pam, sharedsecret"),
+        ({"rest": {}, "company": {}}, {}, ""),
+        ({"pam": {}}, {"eauth_acl_module": "company"}, ""),
+        ({"pam": {}}, {"keep_acl_in_token": False}, ""),
+    ],
+)
+def test_modules_whose_tokens_are_without_rights_are_noted(tmp_path: Path, eauths: dict[str, Any], more: dict[str, Any], named: str) -> None:
+    _, notes = checked(tmp_path, **{"external_auth": eauths, "keep_acl_in_token": True, **more})
+
+    told = [note for note in notes if note.startswith("keep_acl_in_token:")]
+    assert bool(told) == bool(named)
+    assert all(f"a token of {named} asks for" in note for note in told)
 
 
 @pytest.mark.parametrize(("seconds", "folder", "override", "noted"), [("60", "away", False, 1), ("60", "shared", False, 0), ("60", "away", True, 0), ("0", "away", False, 0)])  # fmt: skip

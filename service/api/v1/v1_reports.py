@@ -8,7 +8,7 @@ import falcon
 
 from service.errors import BadRequest, RangeBeyondEnd
 from service.jobs.outcome import OPEN
-from service.jobs.renderings import junit_of, log_of
+from service.jobs.renderings import JobLogs, junit_of
 from service.jobs.submission import Submissions
 
 Find = Callable[[], Submissions]
@@ -25,6 +25,7 @@ class V1LogResource:
 
     def __init__(self, find: Find) -> None:
         self._find = find
+        self._logs = JobLogs()
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, jid: str) -> None:
         """Show it: 206 with a `Range`, 416 for one beyond the end."""
@@ -35,17 +36,15 @@ class V1LogResource:
         resp.set_header("Cache-Control", "no-store")
         resp.set_header("Accept-Ranges", "bytes")
         resp.content_type = "text/plain;charset=utf-8"
-        whole = log_of(jobs.store, record.jid)
         first = start_of(req)
+        resp.data, end = self._logs.read(jobs.store, record.jid, first)
         if req.get_header("Range") is None:
-            resp.data = whole[first:]
             return
-        if first >= len(whole):
-            resp.set_header("Content-Range", f"bytes */{len(whole)}")
-            raise RangeBeyondEnd(f"the log has {len(whole)} bytes so far")
+        if first >= end:
+            resp.set_header("Content-Range", f"bytes */{end}")
+            raise RangeBeyondEnd(f"the log has {end} bytes so far")
         resp.status = falcon.HTTP_206
-        resp.data = whole[first:]
-        resp.set_header("Content-Range", f"bytes {first}-{len(whole) - 1}/{len(whole)}")
+        resp.set_header("Content-Range", f"bytes {first}-{end - 1}/{end}")
 
 
 class V1JunitResource:

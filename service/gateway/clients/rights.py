@@ -17,7 +17,7 @@ Admitted = Callable[[], AbstractContextManager[Callable[[], None]]]
 # Rights that do not depend on the target.
 EVERYWHERE = "*"
 # Whose rights are those of `external_auth`, also without a token; the others have an `acl` of their own, and so may a module that is not Salt's.
-_BY_CONFIGURATION = EAUTH_MODULES - {"django", "rest"}
+BY_CONFIGURATION = EAUTH_MODULES - {"django", "rest"}
 # The master permits it to everybody whom it knows.
 _FIND_JOB = "saltutil.find_job"
 
@@ -53,6 +53,11 @@ class Rights:
         """Whether the master reads entries with a target in another way, which we do not follow."""
         return bool(self._opts.get("auth.enable_expanded_auth_matching"))
 
+    @property
+    def _acl_in_token(self) -> bool:
+        """Whether a token has the rights that an eauth module of its own says. Source: salt/auth/__init__.py, mk_token and get_auth_list."""
+        return bool(self._opts.get("keep_acl_in_token"))
+
     def _anywhere_by_name(self, credentials: Mapping[str, Any], doings: list[Doing]) -> bool:
         """Say whether a name and password, if they are good, permit it all on every target; groups could only add rights."""
         if "token" in credentials or not self._is_by_configuration(credentials["eauth"]):
@@ -66,18 +71,21 @@ class Rights:
             data = self._tokens.get_token(credentials["token"])
             if data is None:
                 raise session_over()
+            if self._acl_in_token and "auth_list" in data:
+                # None is no right, also to what `external_auth` grants: so the master reads a token whose eauth module has no `acl`.
+                return data["auth_list"] or []
         else:
             # Only a token tells the groups.
             data = self._tokens.mk_token(login_fields(credentials))
             self._tokens.discard(data["token"])
+            if self._acl_in_token and data.get("auth_list") is not None:
+                return list(data["auth_list"])
             if not self._is_by_configuration(data["eauth"]):
                 return []
-        if self._opts.get("keep_acl_in_token") and "auth_list" in data:
-            return data["auth_list"] or []
         return self._configured(data["eauth"], data["name"], data.get("groups") or ())
 
     def _is_by_configuration(self, eauth: str) -> bool:
-        return eauth in _BY_CONFIGURATION and not self._opts.get("eauth_acl_module")
+        return eauth in BY_CONFIGURATION and not self._opts.get("eauth_acl_module")
 
     def _configured(self, eauth: str, name: str, groups: Iterable[str]) -> list[Any]:
         """Return what `external_auth` grants. Source: salt/utils/minions.py, CkMinions.fill_auth_list."""

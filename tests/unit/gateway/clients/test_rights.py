@@ -130,6 +130,24 @@ def test_rights_that_an_eauth_module_has_of_its_own_are_known_from_the_token_onl
     assert not desk.permits(token=TOKEN)
 
 
+def test_without_an_acl_a_password_has_the_rights_of_its_groups_and_a_token_none() -> None:
+    """So the master reads `auth_list: None`: salt/auth/__init__.py, get_auth_list, takes a token's as it stands, and asks the module again for a password."""
+    desk = Desk({"ops%": [".*"]}, ["ops"], keep_acl_in_token=True)
+    desk.data["auth_list"] = None
+
+    assert desk.permits(**PASSWORD)
+    assert not desk.permits(token=TOKEN)
+
+
+def test_what_a_module_says_itself_counts_for_a_password_too() -> None:
+    desk = Desk({"alice": [".*"]}, eauth="company", keep_acl_in_token=True)
+    inline = {**PASSWORD, "eauth": "company"}
+
+    for said, good in ((["test.ping"], False), ([], False), (None, False), ([".*"], True)):
+        desk.data["auth_list"] = said
+        assert desk.permits(**inline) is good
+
+
 @pytest.mark.parametrize("name", ["module_executors", "executor_opts", "ret_config", "ret_kwargs"])
 def test_what_reaches_further_than_its_function_needs_the_right_to_everything(name: str) -> None:
     low = {"fun": "test.ping", "arg": [], name: {"x": 1}, **PASSWORD}
