@@ -60,6 +60,8 @@ class Rolling:
     def __post_init__(self) -> None:
         """Number them, from 1."""
         self.number_of = {minion: number for number, wave in enumerate(self.waves, 1) for minion in wave}
+        # Who is over stays so, so nobody is looked at twice; but for this, each return costs as much as its wave has minions.
+        self._over = [0] * len(self.waves)  # how many of a wave's first minions are known to be over
 
     @classmethod
     def of(cls, record: JobRecord, parts: Mapping[str, PartRecord]) -> Rolling:
@@ -80,8 +82,12 @@ class Rolling:
         return [minion for minions in self.waves[wave:] for minion in minions]
 
     def has_ended(self, wave: int, account: JobAccount) -> bool:
-        """Say whether nothing more is expected of a wave."""
-        return all(account.parts[minion].status in OVER for minion in self.waves[wave - 1])
+        """Say whether nothing more is expected of a wave. account: the same one each time."""
+        minions, over = self.waves[wave - 1], self._over[wave - 1]
+        while over < len(minions) and account.parts[minions[over]].status in OVER:
+            over += 1
+        self._over[wave - 1] = over
+        return over == len(minions)
 
     def new_ends(self, record: JobRecord, account: JobAccount) -> Iterator[WaveEnd]:
         """Yield what those of the waves that the master has taken came to that have ended since the last time, in their order; with the job all have."""
