@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import enum
 import functools
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from service import __version__
-from service.api import gates
 from service.api.events import EventsResource
 from service.api.hook import HookResource
 from service.api.jobs import JobResource, JobsResource
 from service.api.keys import KeyResource, KeysResource
-from service.api.login import LoginResource, LogoutResource, SessionCookie
+from service.api.login import LoginResource, LogoutResource
 from service.api.minions import MinionResource, MinionsResource
 from service.api.ops import LiveResource, MetricsResource, ReadyResource
 from service.api.pages.docs_page import DocsResource
@@ -34,134 +28,17 @@ from service.api.v1.v1_reports import V1JunitResource, V1LogResource
 from service.api.v1.v1_token import V1TokenResource
 from service.api.v1.v1_tokens import V1ScopedTokenResource, V1ScopedTokensResource
 from service.api.websocket import NoWebsocketResource
-from service.audit.trail import Audit
-from service.auth.guard import Guard
-from service.auth.sessions import Sessions, still_holds
-from service.auth.webhook import Webhooks
-from service.commands import Commands
+from service.api_document import document_of
+from service.auth.sessions import still_holds
 from service.errors import (
-    AddressRefused,
-    BadRequest,
     ConfigFault,
-    Fault,
-    MasterTimeout,
-    MasterUnreachable,
-    NotAcceptable,
-    Overloaded,
-    SecretUnavailable,
-    Throttled,
-    Unauthenticated,
 )
-from service.fleet.minion_tracker import Fleet
-from service.http.app import Gate, Renderer, problem, rest_wsgi
-from service.http.files import Folder, Page
-from service.identities.exchange import IdTokenExchange
-from service.jobs.submission import Submissions
-from service.limits import Slots
-from service.observe.metrics.metrics import Metrics
-from service.observe.metrics.traffic import Traffic
-from service.observe.report.report import Report
-from service.openapi.document import Described, document
-from service.openapi.operations import OF_BODIES, OPERATIONS, Method, Schema
-from service.readiness import Readiness
-from service.secrets.secret_file import BearerFile
+from service.http.app import Renderer, problem, rest_wsgi
+from service.http.files import Folder
+from service.route_rows import ApiParts, Needs, OpsParts, Route
 from service.settings.settings import Settings
-from service.streaming.fanout import Streams
-from service.tokens.scoped_tokens import ScopedTokens
 
 Parts = TypeVar("Parts")
-
-
-class Needs(enum.Enum):
-    """
-    What a caller must show. Each has a gate, which is passed before the resource is called (`api_gates`, `ops_gates`).
-
-    tests/contract/test_auth_matrix.py calls every route without it.
-    """
-
-    NOTHING = "nothing: the answer holds no secret"
-    SESSION = "a session, of whatever user; while the master cannot be asked, one that it knew lately (`session.offline_seconds`)"
-    WHOLE_SESSION = "as SESSION, and not by a scoped token"
-    HEADER_SESSION = "as SESSION, by `X-Auth-Token`"
-    URL_SESSION = "a session, and not by a scoped token; with `events.query_token` its token may stand in the URL"
-    PATH_SESSION = "as WHOLE_SESSION, and by a cookie alone for pages of ours only; its token may stand in the path"
-    STATS_SESSION = "as WHOLE_SESSION, unless `stats.require_login` is off"
-    RIGHT = "a session, and the master lets its user do this"
-    WEBHOOK = "the session, signature, token and network that `hook.require_login` and `hook.endpoints` ask for"
-    # The contract puts credentials inside what the resource runs, so it is the resource that gives them to Commands or Sessions, which refuse a call without.
-    BODY = "credentials in the body"
-    SESSION_OR_BODY = "a session, or credentials in the body"
-    OPS_BEARER = "the token in `ops.token_file`, if one is set"
-
-
-@dataclasses.dataclass(frozen=True)
-class Route(Generic[Parts]):
-    """
-    One row of the table.
-
-    template: the route's name in the docs, the log and the metrics. resource: the class that `build` makes; the docs are its docstrings.
-    build(parts): None when the settings do not ask for the route. access: by method; no other method is served.
-    at(settings): the URL templates, when they are not just `template`. moved_by: the option that says where.
-    pageless: below it a browser never gets the page, not even where nothing is served: it may be a stream's, a webhook's or a file's.
-    """
-
-    template: str
-    resource: type
-    build: Callable[[Parts], object | None]
-    access: Mapping[Method, Needs]
-    at: Callable[[Settings], tuple[str, ...]] | None = None
-    moved_by: str | None = None
-    pageless: bool = False
-
-    def urls(self, ours: Settings) -> tuple[str, ...]:
-        """Return the URL templates that the route is served at."""
-        return self.at(ours) if self.at else (self.template,)
-
-
-@dataclasses.dataclass(frozen=True)
-class ApiParts:
-    """What the API's resources are made of. fire: puts an event on the bus. jobs: who takes jobs in; raises StorageUnavailable."""
-
-    settings: Settings
-    commands: Commands
-    guard: Guard
-    sessions: Sessions
-    fire: Callable[[str, Mapping[str, Any]], None]
-    streams: Streams
-    audit: Audit
-    report: Report
-    metrics: Metrics
-    traffic: Traffic
-    jobs: Callable[[], Submissions]
-    fleet: Fleet
-    tokens: ScopedTokens
-    exchange: IdTokenExchange | None
-
-    @functools.cached_property
-    def page(self) -> Page | None:
-        """What browsers get, if the settings name it."""
-        return Page(self.settings.site.app) if self.settings.site.app else None
-
-    @functools.cached_property
-    def stream_slots(self) -> Slots:
-        """The slots of streams, of whatever kind: each has a thread."""
-        return Slots("event streams", self.settings.events.streams, share=self.settings.limits.share)
-
-    @property
-    def cookie(self) -> SessionCookie:
-        """The session cookie as the settings want it."""
-        ours = self.settings.session
-        return SessionCookie(ours.cookie_name, ours.cookie_samesite, ours.cookie_secure)
-
-
-@dataclasses.dataclass(frozen=True)
-class OpsParts:
-    """What the ops listener's resources are made of. skew: see api/ops.py."""
-
-    health: Readiness
-    metrics: Metrics
-    token: BearerFile
-    skew: Callable[[], str]
 
 
 def _and_below(url: str, name: str = "rest") -> tuple[str, str]:
@@ -296,35 +173,14 @@ FAMILIES: tuple[tuple[str, Renderer], ...] = (("/v1/", problem), ("/", rest_wsgi
 API_TEMPLATES = tuple(route.template for route in API)
 
 
-def api_gates(parts: ApiParts, may_share: Callable[[str], bool]) -> dict[Needs, Gate]:
-    """Return the gate for each thing that a caller of the API must show. may_share: see `gates.by_consent`."""
-    ours, sessions = parts.settings, parts.sessions
-    webhooks = Webhooks(ours.hook.endpoints, require_login=ours.hook.require_login, on_fault=parts.report.secret_unreadable, judging=parts.guard.judging)
-    of, of_lately, find = (gates.by_consent(one, ours.session.cookie_name, may_share) for one in (sessions.of, sessions.of_lately, sessions.find))
-    whole = gates.unscoped(of)
-    session, lately, whole_lately = (gates.exchanging(gates.session(one), parts.exchange) for one in (of, of_lately, gates.unscoped(of_lately)))
-    return {
-        Needs.NOTHING: gates.nothing,
-        Needs.SESSION: lately,
-        Needs.WHOLE_SESSION: whole_lately,
-        Needs.HEADER_SESSION: gates.header_session(of_lately),
-        Needs.URL_SESSION: gates.url_session(whole) if ours.events.query_token else gates.session(whole),
-        Needs.STATS_SESSION: whole_lately if ours.stats.require_login else gates.nothing,
-        Needs.RIGHT: session,
-        Needs.WEBHOOK: gates.webhook(webhooks, whole, ours.hook.body_limit_bytes),
-        Needs.BODY: gates.nothing,
-        Needs.SESSION_OR_BODY: gates.session(find),
-    }
-
-
-def ops_gates(parts: OpsParts) -> dict[Needs, Gate]:
-    """Return the gate for each thing that a caller of the ops listener must show."""
-    return {Needs.NOTHING: gates.nothing, Needs.OPS_BEARER: gates.bearer(parts.token.is_sent)}
-
-
 def renderer_of(path: str) -> Renderer:
     """Return who makes the errors at a path, as the routes know it."""
     return next(render for above, render in FAMILIES if f"{path}/".startswith(above))
+
+
+def api_document(ours: Settings) -> dict[str, Any]:
+    """Return the OpenAPI document of the API as the settings have it."""
+    return document_of(API, ours, lambda url: renderer_of(url) is problem)
 
 
 def pageless_urls(ours: Settings) -> frozenset[str]:
@@ -347,54 +203,3 @@ def url_faults(ours: Settings) -> list[ConfigFault]:
 
 def _first(url: str) -> str:
     return url.split("/")[1]
-
-
-_HEADER, _BEARER, _COOKIE, _IN_URL, _NOBODY = "header", "bearer", "cookie", "query", ""
-_ANYWHERE = (_HEADER, _BEARER, _COOKIE)
-# What every URL can raise, and the gate for each thing that a caller must show.
-_EVERYWHERE: tuple[type[Fault], ...] = (BadRequest, AddressRefused, Fault)
-_BY_ASKING: tuple[type[Fault], ...] = (Unauthenticated, Throttled, Overloaded, MasterUnreachable, MasterTimeout)
-_OF_GATES: Mapping[Needs, tuple[type[Fault], ...]] = {
-    **dict.fromkeys(Needs, _BY_ASKING),
-    Needs.NOTHING: (),
-    Needs.WEBHOOK: (*_BY_ASKING, SecretUnavailable),
-}
-
-
-def api_document(ours: Settings) -> dict[str, Any]:
-    """Return the OpenAPI document of the API as the settings have it."""
-    schemes: dict[str, Schema] = {
-        _HEADER: {"type": "apiKey", "in": "header", "name": "X-Auth-Token", "description": "A Salt token, as `/login` makes it."},
-        _BEARER: {"type": "http", "scheme": "bearer"},
-        _COOKIE: {"type": "apiKey", "in": "cookie", "name": ours.session.cookie_name},
-        _IN_URL: {"type": "apiKey", "in": "query", "name": "token"},
-    }
-    return document(_rows(ours), version=__version__, prefix=ours.api.root_prefix, schemes=schemes)
-
-
-def _rows(ours: Settings) -> Iterator[Described]:
-    for route in API:
-        for method, operation in OPERATIONS.get(route.template, {}).items():
-            needs, any_accept = route.access[method], getattr(route.resource, "any_accept", ())
-            picky = () if any_accept is True or method in any_accept else (NotAcceptable,)
-            faults = (*_EVERYWHERE, *picky, *_OF_GATES[needs], *(OF_BODIES if operation.body is not None else ()), *operation.faults)
-            summary = (inspect.getdoc(getattr(route.resource, f"on_{method.lower()}")) or "").partition("\n")[0]
-            for url in route.urls(ours):
-                yield Described(
-                    url, method, summary, inspect.getdoc(route.resource) or "", operation, faults, renderer_of(url) is problem, _security(needs, ours)
-                )
-
-
-def _security(needs: Needs, ours: Settings) -> tuple[str, ...]:
-    """Return what a caller may show."""
-    if needs is Needs.STATS_SESSION and not ours.stats.require_login:
-        return ()
-    if needs is Needs.URL_SESSION and ours.events.query_token:
-        return (*_ANYWHERE, _IN_URL)
-    others: Mapping[Needs, tuple[str, ...]] = {
-        Needs.NOTHING: (),
-        Needs.BODY: (),
-        Needs.HEADER_SESSION: (_HEADER,),
-        **dict.fromkeys((Needs.SESSION_OR_BODY, Needs.WEBHOOK), (*_ANYWHERE, _NOBODY)),
-    }
-    return others.get(needs, _ANYWHERE)

@@ -8,7 +8,7 @@ from service.api import gates
 from service.api.websocket import WebsocketResource
 from service.http.app import Gate
 from service.http.media import encode
-from service.routes import ApiParts, Needs, Route
+from service.route_rows import ApiParts, Needs, Route
 from service.settings.settings import Settings
 from service.streaming import formatted, messages
 from service.streaming.messages import MessageForm

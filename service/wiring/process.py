@@ -29,7 +29,8 @@ from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.traffic import Traffic
 from service.observe.report.report import Report
 from service.readiness import Readiness, Since
-from service.routes import API_TEMPLATES, ApiParts, OpsParts
+from service.route_rows import ApiParts, OpsParts
+from service.routes import API_TEMPLATES
 from service.secrets.secret_file import BearerFile
 from service.settings.audit_settings import AuditSettings
 from service.settings.limit_settings import LimitSettings

@@ -11,7 +11,8 @@ from service.http.body_memory import BodyMemory
 from service.http.cors import Cors
 from service.http.files import Browser
 from service.http.request_info import RequestInfo
-from service.routes import API, OPS, ApiParts, Needs, OpsParts, Parts, Route, api_gates, ops_gates, pageless_urls, renderer_of
+from service.route_rows import ApiParts, Needs, OpsParts, Parts, Route, api_gates, ops_gates
+from service.routes import API, OPS, pageless_urls, renderer_of
 from service.settings.settings import Settings
 from service.socket_routes import SOCKETS, socket_gates
 

@@ -13,7 +13,8 @@ import salt.payload
 from service.clients import CLIENTS
 from service.gateway.gateway import Gateway
 from service.http.app import PROBLEM
-from service.routes import API, Needs, Route
+from service.route_rows import Needs, Route
+from service.routes import API
 from tests.caller import Response
 from tests.contract.conftest import Api, a_store, fake_api
 from tests.fakes import FakeGateway

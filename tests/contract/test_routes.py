@@ -16,7 +16,8 @@ from service.api.websocket import NoWebsocketResource
 from service.errors import Fault
 from service.http.app import ErrorBody
 from service.http.media import respond_json
-from service.routes import API, OPS, Needs, Route
+from service.route_rows import Needs, Route
+from service.routes import API, OPS
 from service.settings.settings import Settings
 from service.socket_routes import SOCKETS
 from tests.caller import Caller

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.routes import API, Needs
+from service.route_rows import Needs
+from service.routes import API
 from service.tokens.scoped_tokens import MOST_TOKENS
 from tests.caller import Response
 from tests.contract.conftest import Api, a_store, fake_api, login

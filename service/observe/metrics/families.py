@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Hi
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from service.observe.metrics.catalogue import CATALOGUE, Declaration
+from service.observe.metrics.catalogue import CATALOGUE
+from service.observe.metrics.declaration import Declaration
 
 Samples = Mapping[tuple[str, ...], float]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from service.observe.metrics.catalogue import Declaration, catalogue
+from service.observe.metrics.catalogue import catalogue
+from service.observe.metrics.declaration import Declaration
 
 _HEAD = """\
 # Metrics
 
-Generated from `service/observe/metrics/catalogue.py`; change that file and run `make docs`.
+Generated from `service/observe/metrics/catalogue.py` and `salt_metrics.py` beside it; change those files and run `make docs`.
 
 Served at `/metrics` of the ops listener, as Prometheus text or OpenMetrics, gzipped if the scraper asks for it.
 A *stable* metric keeps its name, type and labels through all minor releases; an *alpha* one may change in any.

@@ -14,7 +14,7 @@ from service.errors import InvalidConfiguration
 from service.http.app import build
 from service.http.middleware import Canonical
 from service.observe.metrics import catalogue
-from service.observe.metrics.catalogue import Declaration
+from service.observe.metrics.declaration import Declaration
 from service.observe.metrics.metrics import Metrics
 from service.observe.metrics.metrics_doc import markdown
 from tests.caller import Caller, Response, open_to_all
