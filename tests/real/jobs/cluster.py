@@ -79,9 +79,12 @@ class ClusterMaster(EmbeddedSalt):
         """Wait until the master has joined the cluster. Raises StartFailed."""
         self._wait(["master"], START_SECONDS, None)
 
-    def _master_answers(self) -> bool:
+    def is_taken_in(self) -> bool:
         """Say whether it has joined the cluster: before, it answers nothing, although its port is open."""
         return self._said({"cmd": "ping"}) is not None
+
+    def _master_answers(self) -> bool:
+        return self.is_taken_in()
 
     def _listens(self, minion: str) -> Callable[[], bool]:
         """
