@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,20 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @functools.cache
+def trees(folder: str) -> dict[Path, tuple[ast.Module, list[ast.AST]]]:
+    """Return the tree and every node of every file in a folder of the repository. They stay, and the collector, which cleans up first, passes them over."""
+    gc.collect()
+    gc.disable()
+    found = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted((ROOT / folder).rglob("*.py"))}
+    parsed = {path: (tree, list(walk(tree))) for path, tree in found.items()}
+    gc.freeze()
+    gc.enable()
+    return parsed
+
+
 def tree_of(path: Path) -> ast.Module:
     """Return a file's tree."""
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return trees(path.relative_to(ROOT).parts[0])[path][0]
 
 
 def walk(tree: ast.AST) -> Iterator[ast.AST]:
@@ -29,16 +41,15 @@ def walk(tree: ast.AST) -> Iterator[ast.AST]:
                 left.append(value)
 
 
-@functools.cache
 def nodes_of(path: Path) -> list[ast.AST]:
     """Return every node of a file."""
-    return list(walk(tree_of(path)))
+    return trees(path.relative_to(ROOT).parts[0])[path][1]
 
 
 @functools.cache
 def nodes() -> dict[str, list[ast.AST]]:
     """Return every node of every file of service/, by the file's path from the root."""
-    return {str(path.relative_to(ROOT)): nodes_of(path) for path in sorted((ROOT / "service").rglob("*.py"))}
+    return {str(path.relative_to(ROOT)): found for path, (_, found) in trees("service").items()}
 
 
 def outside(*files: str) -> Iterator[ast.AST]:

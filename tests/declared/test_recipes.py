@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
@@ -46,16 +45,21 @@ def spelling(kind: str, example: str) -> re.Pattern[str]:
     return re.compile(rf"\b{re.escape(example.rpartition('.')[2] if kind == 'A setting' else example)}\b", re.IGNORECASE)
 
 
-def naming(pattern: re.Pattern[str], folders: Iterable[str] = SHIPPED) -> set[str]:
-    """Return the files that have the pattern in them, by their paths."""
-    paths = [path for folder in folders for path in ([ROOT / folder] if (ROOT / folder).is_file() else (ROOT / folder).rglob("*"))]
-    return {str(path.relative_to(ROOT)) for path in paths if path.suffix not in {".pyc", ".png"} and pattern.search(_text(path))}
+def naming(kind: str, example: str, folders: Iterable[str] = SHIPPED) -> set[str]:
+    """Return the files that have an example in them, by their paths."""
+    pattern = spelling(kind, example)
+    # To look for a plain word first takes a tenth of the time.
+    word = "" if kind == "A URL" else example.rpartition(".")[2].lower()
+    return {name for folder in folders for name, (text, lower) in _texts(folder).items() if word in lower and pattern.search(text)}
 
 
 @functools.cache
-def _text(path: Path) -> str:
-    """Return what somebody has written; nothing of a folder, or of what a machine has put together."""
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() and path.stat().st_size < WRITTEN_BYTES else ""
+def _texts(folder: str) -> dict[str, tuple[str, str]]:
+    """Return what somebody has written in the files of a folder, or in this one, and in small letters; what a machine has put together is none."""
+    paths = [ROOT / folder] if (ROOT / folder).is_file() else (ROOT / folder).rglob("*")
+    written = (path for path in paths if path.suffix not in {".pyc", ".png"} and path.is_file() and path.stat().st_size < WRITTEN_BYTES)
+    texts = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8", errors="replace") for path in written}
+    return {name: (text, text.lower()) for name, text in texts.items()}
 
 
 def test_there_is_a_list_for_each_kind_and_its_example_exists() -> None:
@@ -67,7 +71,7 @@ def test_there_is_a_list_for_each_kind_and_its_example_exists() -> None:
 def test_the_list_has_the_files_that_name_its_example_and_no_others(kind: str) -> None:
     example, listed = recipes()[kind]
 
-    named = naming(spelling(kind, example))
+    named = naming(kind, example)
 
     assert {name for name in listed if not name.startswith("tests/")} == named
 
@@ -78,4 +82,4 @@ def test_the_list_has_a_test_that_names_its_example(kind: str) -> None:
     tests = {name for name in listed if name.startswith("tests/")}
 
     assert tests
-    assert tests <= naming(spelling(kind, example), tests)
+    assert tests <= naming(kind, example, tests)
