@@ -22,7 +22,9 @@ def free_ports(count: int, among: range | None = None) -> list[int]:
     """
     found: list[int] = []
     candidates = among or _candidates()
-    for port in secrets.SystemRandom().sample(candidates, len(candidates)):
+    # From anywhere on and once around: to shuffle twenty thousand ports takes twenty milliseconds.
+    first = secrets.randbelow(len(candidates))
+    for port in (candidates[(first + step) % len(candidates)] for step in range(len(candidates))):
         if is_free(port):
             found.append(port)
         if len(found) == count:

@@ -213,7 +213,7 @@ class Sidecar:
         self.jobs.published(JID, ())
 
     def until(self, holds: Callable[[], object]) -> None:
-        for _ in until(PATIENCE_SECONDS, sleep=lambda _seconds: time.sleep(0.0005)):
+        for _ in until(PATIENCE_SECONDS, sleep=lambda _seconds: time.sleep(0.002)):
             if holds():
                 return
         raise AssertionError(self.store.job(JID), self.statuses(), vars(self.report))
