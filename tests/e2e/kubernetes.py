@@ -66,6 +66,8 @@ def _prove_isolation(pod: Pod, made: Release, report: Report) -> None:
     require(facts["CapEff"].strip("0") == "" and facts["NoNewPrivs"] == "1" and facts["Uid"].startswith("450"), f"not isolated: {facts}")
     secrets = pod.execute("salt-sidecar", "sh", "-c", "touch /x 2>&1; ls /secrets /etc/salt/conf.d /etc/salt/pki/master 2>&1; true")
     require("Read-only file system" in secrets and "master.pem" not in secrets, f"the sidecar sees too much: {secrets}")
+    cache = pod.execute("salt-sidecar", "ls", "-A", "/var/cache/salt/master").split()
+    require(cache == ["tokens"], f"the sidecar sees more of the master's cache than the tokens: {cache}")
     accepted = eventually("the sidecar counts the accepted key", lambda: _metric(made, pod.address, 'salt_minion_keys{state="accepted"}') == 1, START_SECONDS)
     report.found("keys", f"the sidecar counts them, after {accepted:.1f} s, and sees {pod.execute('salt-sidecar', 'ls', '/etc/salt/pki/master').split()}")
     report.found("the sidecar", "uid 450, no capability, no new privileges, read-only root, no key and no secret in sight")

@@ -17,6 +17,7 @@ PATIENCE_SECONDS = 180.0
 ISSUING = Path(__file__).resolve().parents[1] / "issuing.py"
 FOLDER = "/srv/issuer"
 KEY = "/etc/salt-sidecar/identity/identity.pem"
+TOKENS = "/var/cache/salt/master/tokens"
 
 
 def values() -> dict[str, Any]:
@@ -49,8 +50,10 @@ def come_in(pod: Pod, made: Release, report: Report) -> None:
     report.found("an id token through nginx in the pod", "runs its job; 401 for another audience")
     status, answer = _certified(pod, made, made.caller)
     require(status == 200, f"a client certificate: {status} {answer}")
-    status, answer = _run(pod, made, answer["access_token"])
+    token = answer["access_token"]
+    status, answer = _run(pod, made, token)
     require(status == 200, f"a job with the token of a certificate: {status} {answer}")
+    _log_out(pod, made, token, report)
     status, answer = _certified(pod, made, None)
     require((status, answer["why"]) == (401, "certificate"), f"no client certificate: {status} {answer}")
     report.found("a client certificate through nginx in the pod", "runs its job; 401 without one")
@@ -74,6 +77,19 @@ def _ran(pod: Pod, made: Release, audience: str) -> bool:
 def _certified(pod: Pod, made: Release, caller: Path | None) -> tuple[int, Any]:
     url = f"https://{pod.address}:{TLS_PORT}/v1/token"
     return exchange(url, {"grant_type": "client_credentials"}, trusted=made.trusted, caller=caller)
+
+
+def _log_out(pod: Pod, made: Release, token: str, report: Report) -> None:
+    """End a session of an account that may run nothing of the master's: what the master has of it is gone all the same."""
+    require(token in _kept(pod), f"the master does not keep tokens in {TOKENS}")
+    status, answer = exchange(f"https://{pod.address}:{TLS_PORT}/logout", {}, token=token, trusted=made.trusted)
+    require(status == 200 and token not in _kept(pod), f"a logout: {status} {answer}; the master has the token")
+    report.found("a logout in the pod", "the token is gone from the master's folder")
+
+
+def _kept(pod: Pod) -> set[str]:
+    """Return the tokens that the master keeps."""
+    return {name.removesuffix(".p") for name in pod.execute("salt-master", "ls", TOKENS).split()}
 
 
 def _look_for_the_key(pod: Pod, report: Report) -> None:

@@ -38,6 +38,8 @@ def test_all_pods_share_the_keys_and_the_cache_and_have_sockets_and_probes_of_th
     assert mounts(master)["/var/cache/salt/master/health"] == "health"
     assert mounts(workload["template"]["spec"]["initContainers"][0])["/var/cache/salt"] == mounts(master)["/var/cache/salt"] == "cache"
     assert mounts(sidecar)["/etc/salt/pki/cluster/minions"] == "pki"
+    # One folder for all: a logout at one sidecar ends the session at each.
+    assert mounts(sidecar)["/var/cache/salt/master/tokens"] == "cache"
 
 
 def test_each_finds_its_own_master_at_the_pods_address(rendered: Rendered) -> None:

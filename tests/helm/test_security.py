@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.helm.rendering import RELEASE, VALUES, ci, containers, load, render
+from tests.helm.rendering import CHART, RELEASE, VALUES, ci, containers, load, render
 
 OURS = frozenset({"salt-sidecar", "salt-master", "prepare", "identities", "tls", "smoke"})
 
@@ -69,7 +70,7 @@ def test_secrets_reach_the_master_and_not_the_sidecar() -> None:
 
     assert {"auth", "keys", "master-secret"} <= mounts["prepare"]
     assert not {"auth", "keys"} & (mounts["salt-master"] | mounts["salt-sidecar"])
-    assert not {"master-secret", "cache"} & mounts["salt-sidecar"]
+    assert "master-secret" not in mounts["salt-sidecar"]
     assert "sharedsecret" not in rendered.of("ConfigMap", f"{RELEASE}-salt-sidecar-master")["data"]["master"].replace("  sharedsecret:\n", "")
 
 
@@ -86,6 +87,35 @@ def test_the_sidecar_sees_who_has_a_key_and_never_the_masters_own(path: Path) ->
             assert [mount["subPath"] for mount in mounts] == (folders if bundled else [])
             assert all(mount["readOnly"] and mount["mountPath"] == f"/etc/salt/pki/{mount['subPath']}" for mount in mounts)
             assert not [mount for mount in sidecar["volumeMounts"] if mount["mountPath"] in {"/etc/salt/pki", "/etc/salt/pki/master"}]
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_of_the_masters_cache_the_sidecar_has_the_tokens_alone_and_may_remove_them(path: Path) -> None:
+    rendered = render(load(path))
+    pods = [{container["name"]: container for container in containers(pod)} for pod in rendered.pods()]
+    ours = [[mount for mount in pod["salt-sidecar"]["volumeMounts"] if mount["name"] == "cache"] for pod in pods if "salt-sidecar" in pod]
+
+    if "StatefulSet" not in rendered.kinds():
+        assert ours == [[]], "the volumes of somebody's master are his"
+        return
+    options = rendered.file(f"{rendered.of('StatefulSet')['metadata']['name']}-master", "master")
+    tokens = f"{options['cachedir']}/tokens"
+    assert ours == [[{"name": "cache", "mountPath": tokens, "subPath": "master/tokens"}]]
+    for name in ("prepare", "salt-master"):
+        mounted = [mount["mountPath"] for pod in pods if name in pod for mount in pod[name]["volumeMounts"] if mount["name"] == "cache"]
+        assert [f"{folder}/master/tokens" for folder in mounted] == [tokens]
+
+
+def test_what_the_sidecar_mounts_is_there_before_and_is_the_masters_alone(tmp_path: Path) -> None:
+    environ = {"PKI": f"{tmp_path}/pki", "CACHE": f"{tmp_path}/cache", "PATH": "/usr/bin:/bin"}
+    for _ in range(2):
+        subprocess.run(["sh", CHART / "files" / "scripts" / "prepare.sh"], env=environ, check=True)
+
+    folders = [
+        tmp_path / "cache" / "master" / "tokens",
+        *((tmp_path / "pki" / "master" / name) for name in ("minions", "minions_pre", "minions_rejected", "minions_denied")),
+    ]
+    assert [folder.stat().st_mode & 0o7777 for folder in folders] == [0o700] * 5
 
 
 def test_a_token_for_metrics_is_asked_for_and_sent() -> None:

@@ -60,10 +60,8 @@ volumeMounts:
     mountPath: /etc/salt/conf.d/secret
   - name: pki
     mountPath: /etc/salt/pki
-  {{- if include "sidecar.clustered" . }}
   - name: cache
     mountPath: /var/cache/salt
-  {{- end }}
   {{- if .Values.master.keys.existingSecret }}
   - name: keys
     mountPath: /secrets/keys

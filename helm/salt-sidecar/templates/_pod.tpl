@@ -89,6 +89,10 @@ volumeMounts:
     subPath: {{ include "sidecar.keys" $ }}/{{ $folder }}
     readOnly: true
   {{- end }}
+  {{- /* Where a logout removes the token, for this sidecar and all others of the cache. The rest of it, with the master's root key, is the master's. */}}
+  - name: cache
+    mountPath: /var/cache/salt/master/tokens
+    subPath: master/tokens
   {{- end }}
   - name: salt-sidecar-tmp
     mountPath: /tmp

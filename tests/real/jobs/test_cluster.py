@@ -93,6 +93,20 @@ def test_what_is_cut_has_the_effect_that_the_documentation_says(
     assert Scene(cluster, pair, postgres_server, tmp_path, what).played(said) == said
 
 
+def test_a_session_of_one_counts_at_the_other_until_a_logout_at_either_ends_it(pair: Pair) -> None:
+    headers = {"X-Auth-Token": pair[0].token}
+
+    def is_in(pipeline: Pipeline) -> bool:
+        return ask(pipeline.sidecar.api_port, "GET", "/v1/session", headers=headers).status == 200
+
+    assert [is_in(pipeline) for pipeline in pair] == [True, True]
+    assert ask(pair[1].sidecar.api_port, "POST", "/logout", headers=headers).status == 200
+    # What the master said of a token counts for session.cache_seconds.
+    pair[0].sidecar.wait(lambda: not is_in(pair[0]), "logged out here too")
+    assert [line["by"] for line in pair[1].sidecar.lines("auth.token.revoked")] == ["file"]
+    assert not is_in(pair[1])
+
+
 def test_one_key_that_is_sent_to_both_at_once_runs_once(pair: Pair) -> None:
     here = pair[0]
     for number in range(5):
