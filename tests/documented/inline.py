@@ -30,6 +30,7 @@ INLINE: dict[str, dict[str, str]] = {
         "docker compose exec salt-master salt-key -A": "run: compose",
         "docker build": _A_NAME,
         "docker buildx build --platform linux/arm64": "not run: needs a registry and an emulator",
+        "docker buildx imagetools inspect NAME:TAG": "not run: asks a registry",
         "docker image inspect --format '{{.RootFS.Layers}}' salt:0.1.0-salt3008.3": "run by: tests/e2e/images.py: inspect",
         "docker run ... salt-sidecar check": "not run: an outline; what stands for ... is yours",
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tests.helm.accepting import check
@@ -21,11 +22,20 @@ def test_every_image_comes_from_the_registry_for_all() -> None:
     assert next(container["image"] for container in own if container["name"] == "salt-sidecar").startswith("other.example.org/")
 
 
-def test_nginx_is_named_by_digest_where_one_is_given() -> None:
-    digest = f"sha256:{'0' * 64}"
-    pod = render({"tls": {"enabled": True, "existingSecret": "tls", "image": {"digest": digest}}}).of("StatefulSet")["spec"]["template"]["spec"]
+def nginx(image: dict[str, str]) -> str:
+    """Return the image that nginx's container has."""
+    pod = render({"tls": {"image": image}}).of("StatefulSet")["spec"]["template"]["spec"]
+    found: str = next(container["image"] for container in pod["containers"] if container["name"] == "tls")
+    return found
 
-    assert next(container["image"] for container in pod["containers"] if container["name"] == "tls") == f"nginxinc/nginx-unprivileged@{digest}"
+
+def test_nginx_is_named_by_tag_and_digest_unless_somebody_says_otherwise() -> None:
+    digest = f"sha256:{'0' * 64}"
+
+    assert re.fullmatch(r"nginxinc/nginx-unprivileged:[\w.-]+@sha256:[0-9a-f]{64}", nginx({}))
+    assert nginx({"tag": "1.31-alpine"}) == "nginxinc/nginx-unprivileged:1.31-alpine"
+    assert nginx({"tag": f"1.31@{digest}", "registry": "registry.example.org"}) == f"registry.example.org/nginxinc/nginx-unprivileged:1.31@{digest}"
+    assert nginx({"digest": digest}) == f"nginxinc/nginx-unprivileged@{digest}"
 
 
 def test_monitors_are_where_prometheus_looks_and_change_labels() -> None:

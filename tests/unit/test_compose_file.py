@@ -64,6 +64,18 @@ def test_the_owner_of_the_network_is_none_of_our_images() -> None:
     assert "SALT" not in network["image"]
 
 
+def test_images_of_others_are_named_by_tag_and_digest_and_nginx_is_the_charts() -> None:
+    files = [ROOT / "compose.yaml", *sorted((ROOT / "config" / "compose").glob("*.yaml"))]
+    lines = [line for file in files for line in re.findall(r"^ *image: +(.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)]
+    defaults = {re.sub(r"^\$\{[A-Z_]+:-(.*)\}$", r"\1", line) for line in lines}
+    others = {name for name in defaults if not re.match(r"(salt|salt-sidecar):", name)}
+    chart = yaml.safe_load((ROOT / "helm" / "salt-sidecar" / "values.yaml").read_text(encoding="utf-8"))["tls"]["image"]
+
+    assert others
+    assert [name for name in others if not re.fullmatch(r"[a-z/-]+:[\w.-]+@sha256:[0-9a-f]{64}", name)] == []
+    assert f"{chart['repository']}:{chart['tag']}" in others
+
+
 def test_the_sidecar_mounts_no_volume_in_which_the_secret_is() -> None:
     volumes = {volume.split(":")[0] for volume in COMPOSE["services"]["sidecar"]["volumes"]}
 
