@@ -63,6 +63,14 @@ def test_the_masters_alone_reach_each_others_port() -> None:
     assert inwards["from"] == outwards["to"] == [{"podSelector": policy["podSelector"]}]
 
 
+@pytest.mark.parametrize(("own", "warned"), [({}, True), ({"hostNetwork": False}, False)])
+def test_the_notes_say_that_no_policy_guards_pods_with_their_nodes_addresses(own: dict[str, Any], warned: bool) -> None:
+    notes = render({**SHARED, "cluster": {**SHARED["cluster"], **own}}).notes
+
+    assert ("Let the firewall of the nodes say who reaches the ports 4505, 4506, 4520, 8443, 9175." in notes) is warned
+    assert ("The NetworkPolicy lets the pod call" in notes) is not warned
+
+
 @pytest.mark.parametrize(
     ("values", "fault"),
     [

@@ -29,6 +29,13 @@ cluster_pool_port: {{ int .Values.cluster.port }}
 {{- end }}
 {{- end -}}
 
+{{/* The ports of the node that a pod takes with its address. */}}
+{{- define "sidecar.nodePorts" -}}
+{{- $ports := list (int .Values.master.ports.publish) (int .Values.master.ports.ret) (int .Values.cluster.port) -}}
+{{- $ports = append $ports (ternary (int .Values.tls.port) (include "sidecar.apiPort" . | int) .Values.tls.enabled) -}}
+{{- join ", " (append $ports (include "sidecar.opsPort" . | int)) -}}
+{{- end -}}
+
 {{/* The claims that all pods share: those of a StatefulSet are one for each pod. */}}
 {{- define "sidecar.sharedClaim" -}}
 {{ .claim.existingClaim | default (printf "%s-%s" (include "sidecar.fullname" .root) .name) }}
