@@ -4,6 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# Salt's hundreds of modules, and the tests, are compiled once and not by each process that is started, whatever the shell says.
+export PYTHONDONTWRITEBYTECODE :=
 
 RUNTIME := .venv/.runtime
 STAMP := .venv/.stamp
@@ -68,13 +70,12 @@ check-imports: $(STAMP)
 	@$(BIN)/lint-imports
 
 # Two processes, each with half of the work and its own memory of what failed. Workers that share one run cost half as much again: each
-# of them collects every test. The compiled files of the tests are kept, whatever the shell says: to rewrite the asserts takes two seconds.
+# of them collects every test.
 # A test's output is caught in Python, not in files, and `random` is seeded once a run: both are done thrice a test, of which there are thousands.
 CHEAP = --capture=sys --randomly-dont-reset-seed
 FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ --hypothesis-profile "few examples" -m "not slow and not master" $(CHEAP) $(1) $(PYTEST_ARGS)
 # What PYTEST_ARGS selects may be all in the other half.
 OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
-check-unit check-whole: export PYTHONDONTWRITEBYTECODE :=
 # argparse looks for a translation of each of its words in the files of each language, unless it is told that there is one language only.
 check-unit check-whole: export LANGUAGE := C
 # Their thousands of small files, and what SQLite syncs, are in memory where there is such a place, and programs may be started from it.
