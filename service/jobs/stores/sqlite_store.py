@@ -47,6 +47,8 @@ MOST_WAITING = 10_000
 MOST_ROOMS = 1000  # jobs of which it is remembered how much room their returns have left; of others it is added up once
 # Connections that read at one time, each with three descriptors: when a job ends that a thousand follow, all of them look at once.
 MOST_READERS = 8
+# Of pages that a connection keeps; the system has them all once for all. 2 MB for each reader would make a large file 16 MB of memory.
+WRITER_CACHE_KIB, READER_CACHE_KIB = 2000, 256
 
 
 @dataclasses.dataclass
@@ -85,7 +87,7 @@ class SqliteStore(OnlyFollower):
             held.callback(self._lock_file.close)
             try:
                 path.touch(mode=0o600)  # Returns may hold secrets; SQLite's other files get the same rights.
-                self._db = held.enter_context(contextlib.closing(self._connect()))
+                self._db = held.enter_context(contextlib.closing(self._connect(WRITER_CACHE_KIB)))
                 migrate(self._db)
                 self._fill_ballast()
             except (sqlite3.Error, OSError) as exc:
@@ -313,16 +315,17 @@ class SqliteStore(OnlyFollower):
         with self._lock:
             idle = self._readers.pop() if self._readers else None
         with contextlib.ExitStack() as held:
-            db = held.enter_context(contextlib.closing(idle or self._connect()))
+            db = held.enter_context(contextlib.closing(idle or self._connect(READER_CACHE_KIB)))
             yield db
             with self._lock:
                 self._readers.append(db)
             held.pop_all()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache_kib: int) -> sqlite3.Connection:
         with contextlib.ExitStack() as held:
             db = held.enter_context(contextlib.closing(self._open(self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)))
             db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA cache_size = -{cache_kib}")
             held.pop_all()
         return db
 

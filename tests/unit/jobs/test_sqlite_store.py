@@ -19,7 +19,7 @@ from service.demo.embedded import until
 from service.errors import InvalidConfiguration, StorageFull, StorageUnavailable
 from service.jobs.stores.place import MOUNTS, place_of
 from service.jobs.stores.sqlite_rows import JOB_FIELDS, MIGRATIONS, job_row, marks, migrate, put_parts
-from service.jobs.stores.sqlite_store import MOST_READERS, SqliteStore
+from service.jobs.stores.sqlite_store import MOST_READERS, READER_CACHE_KIB, SqliteStore
 from service.jobs.stores.store import JOB_LIMIT_BYTES, Change, PartRecord, answered, packed, text_of, unpacked
 from service.wiring.durable import size_of
 from tests.unit.jobs.kept import JID, job
@@ -123,6 +123,22 @@ def test_an_intent_is_on_the_disk_before_its_job_is_published(tmp_path: Path) ->
         "PRAGMA synchronous = FULL",
         "PRAGMA synchronous = NORMAL",
     ]
+
+
+def test_those_who_read_a_large_file_do_not_keep_it_in_memory_each(tmp_path: Path) -> None:
+    made: list[sqlite3.Connection] = []
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        made.append(sqlite3.connect(*arguments, **options))
+        return made[-1]
+
+    store = opened(tmp_path, connect=connect)
+    store.intend(job())
+    store.job(JID)
+    caches = [db.execute("PRAGMA cache_size").fetchone()[0] for db in made[1:]]
+    store.close()
+
+    assert set(caches) == {-READER_CACHE_KIB}
 
 
 @pytest.mark.parametrize("body", [b"null", b'"%b"' % (b"x" * 5000)])
