@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import sys
@@ -17,6 +18,8 @@ from service.demo.processes import POLL_SECONDS, Child, WhileNeeded, command_lin
 # From 3007 on a minion that loses its master starts over, and says so at both ends.
 READY_LINE = b"Minion is ready to receive requests!"
 LOST_LINES = (b"Connection to master", b"Re-initialising subsystems")
+# A minion that is connected for so long listens whatever its log says: other Salts may have other words. Usually it says so within two seconds.
+WORDLESS_SECONDS = 100.0
 TCP_ESTABLISHED = "01"
 # A machine may be ten times as slow as usual; whoever ended meanwhile is not waited for.
 PATIENCE_SECONDS = 300.0
@@ -38,6 +41,7 @@ class EmbeddedSalt(WhileNeeded):
     users: further users of the `file` eauth with their permissions; `pinger`, who may `test.ping`, is always there.
     master, minion: options merged over ours.
     runner: a command that runs the master, which is given as its arguments.
+    ready_line: what a minion's log says when it listens. wordless_seconds: how long one that does not say so has to be connected.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class EmbeddedSalt(WhileNeeded):
         minion: Mapping[str, Any] | None = None,
         scripts: Path = SCRIPTS,
         runner: Sequence[str] = (),
+        ready_line: bytes = READY_LINE,
+        wordless_seconds: float = WORDLESS_SECONDS,
     ) -> None:
         self._folder = config.StackFolder(folder)
         self._users = {config.PINGER: ["test.ping"], **(users or {})}
@@ -59,6 +65,7 @@ class EmbeddedSalt(WhileNeeded):
         self._minion_changes = minion or {}
         self._scripts = scripts
         self._runner = runner
+        self._ready_line, self._wordless_seconds = ready_line, wordless_seconds
         self._made = config.Secrets(0, 0, {})
         self._seen: dict[str, int] = {}  # How much of each minion's log is from before its start.
         self.minions = [f"minion-{number}" for number in range(1, minions + 1)]
@@ -188,17 +195,26 @@ class EmbeddedSalt(WhileNeeded):
         return False
 
     def _listens(self, minion: str) -> Callable[[], bool]:
-        """Say whether a minion has authenticated (its log says so) and is connected to where jobs are published."""
+        """Say whether a minion is connected to where jobs are published, and takes them: its log says so, or it had all the time that this needs."""
+        since = math.inf
 
         def ready() -> bool:
-            try:
-                log = self._folder.minion_log(minion).read_bytes()[self._seen[minion] :]
-            except FileNotFoundError:
+            nonlocal since
+            if self._published_to() < sum(self._children[name].alive() for name in self.minions):
+                since = math.inf
                 return False
-            is_ready = log.rfind(READY_LINE) > max(log.rfind(line) for line in LOST_LINES)
-            return is_ready and self._published_to() >= sum(self._children[name].alive() for name in self.minions)
+            since = min(since, time.monotonic())
+            return self._says_ready(minion) or time.monotonic() >= since + self._wordless_seconds
 
         return ready
+
+    def _says_ready(self, minion: str) -> bool:
+        """Say whether a minion's log says that it takes jobs, and not since then that it has lost its master."""
+        try:
+            log = self._folder.minion_log(minion).read_bytes()[self._seen[minion] :]
+        except FileNotFoundError:
+            return False
+        return log.rfind(self._ready_line) > max(log.rfind(line) for line in LOST_LINES)
 
     def _published_to(self) -> int:
         """Count the minions' connections to the publish port. Source: /proc/net/tcp, fields rem_address and st."""

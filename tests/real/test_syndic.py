@@ -28,7 +28,6 @@ import salt.scripts, salt.utils.asynchronous
 salt.utils.asynchronous.SyncWrapper._task_is_orphan = classmethod(lambda *_: False)
 salt.scripts.salt_syndic()
 """
-CONNECTED = b"Syndic successfully connected"
 # Short, as every question takes these times in full.
 TIMES = {"timeout": 3, "gather_job_timeout": 3}
 # Within this time a question goes down to the minion and its answer comes back, on a slow machine too.
@@ -47,6 +46,16 @@ def syndic_of(lower: EmbeddedSalt, folder: Path) -> Child:
     return Child("syndic", argv, folder / "out", environ, grace_seconds=0.0)
 
 
+def passes_on(upper: EmbeddedSalt, cache: Path) -> bool:
+    """Wait until what the upper master publishes has reached the minion, and its return is in the job cache: no client's patience counts."""
+    with Reference(upper.master_config) as reference:
+        for _ in until(PATIENCE_SECONDS):
+            reference.run({**upper.credentials, "client": "local_async", "tgt": "*", "fun": "test.ping"})
+            if any(any(cache.rglob("minion-1/return.p")) for _ in until(QUESTION_SECONDS)):
+                return True
+    return False
+
+
 @pytest.fixture(scope="module")
 def top() -> Iterator[EmbeddedSalt]:
     """Start two masters, a syndic between them and one minion below; give the upper master."""
@@ -60,7 +69,7 @@ def top() -> Iterator[EmbeddedSalt]:
                 syndic = syndic_of(lower, folder)
                 syndic.start()
                 try:
-                    assert any(CONNECTED in (folder / "out").read_bytes() for _ in until(PATIENCE_SECONDS)), syndic.last_words()
+                    assert passes_on(upper, folder / "top"), syndic.last_words()
                     yield upper
                 finally:
                     syndic.stop()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from service.cli.pam import python_of
-from service.demo.embedded import EmbeddedSalt, StartFailed, until
+from service.demo.embedded import PATIENCE_SECONDS, EmbeddedSalt, StartFailed, until
 from service.demo.embedded_config import StackFolder, environment_for_pam, merged, secrets_of
 from service.demo.ports import free_ports, is_free
 from service.demo.processes import Child, command_line, end_session, send, session_members
@@ -89,6 +89,17 @@ def test_minions_come_back_to_a_master_that_was_restarted(own_salt: EmbeddedSalt
 
     assert stopped
     assert salt(own_salt, "*", "test.ping") == {"minion-1": True, "minion-2": True}
+
+
+@pytest.mark.master
+@pytest.mark.slow
+def test_a_minion_that_is_connected_is_ready_in_the_end_though_its_log_has_other_words(tmp_path: Path) -> None:
+    with EmbeddedSalt(tmp_path, minions=1, threads=True, ready_line=b"other words", wordless_seconds=10) as embedded:
+        embedded.stop_master()
+        embedded.start_master()
+
+        # How long a minion takes from there on is the machine's affair.
+        assert any(salt(embedded, "*", "test.ping") == {"minion-1": True} for _ in until(PATIENCE_SECONDS))
 
 
 @pytest.mark.master

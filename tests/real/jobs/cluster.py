@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from service.demo.embedded import EmbeddedSalt, StartFailed, until
+from service.demo.embedded import SCRIPTS, EmbeddedSalt, StartFailed, until
 from service.demo.ports import free_ports
 from service.demo.processes import WhileNeeded
 from service.errors import Fault
@@ -25,6 +27,8 @@ CLUSTER_USERS = {**USERS, "ci": [*USERS["ci"], "saltutil.*"]}
 # Salt 3008.3: once in a few starts a master of the two does not listen, and says that its raft entries fail; a fresh start is fine.
 STARTS = 3
 START_SECONDS = 300.0
+# How long a master that is back may take to hear from the leader, and how often it is helped.
+JOIN_SECONDS, ENTRIES = 20.0, 10
 # For one answer of a master, and for a minion's return until it is asked again.
 ANSWER_SECONDS, RETURN_SECONDS = 10.0, 15.0
 
@@ -75,9 +79,15 @@ class ClusterMaster(EmbeddedSalt):
         """Start the master, and wait for nothing."""
         self._start("master")
 
-    def wait_joined(self) -> None:
+    def wait_joined(self, seconds: float = START_SECONDS) -> None:
         """Wait until the master has joined the cluster. Raises StartFailed."""
-        self._wait(["master"], START_SECONDS, None)
+        self._wait(["master"], seconds, None)
+
+    def add_entry(self) -> None:
+        """Have the leader of the cluster make an entry that changes nothing, as docs/scale-out.md says: what it has from before it leads counts only then."""
+        argv = [str(SCRIPTS / "salt-run"), "-c", str(self.master_config.parent), "cluster.route_clear", "data_type=unused"]
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("SALT_")}
+        subprocess.run(argv, env=environ, check=True, capture_output=True, timeout=START_SECONDS)
 
     def is_taken_in(self) -> bool:
         """Say whether it has joined the cluster: before, it answers nothing, although its port is open."""
@@ -139,13 +149,16 @@ class Cluster(WhileNeeded):
         if not any(self._has_started() for _ in range(STARTS)):
             raise StartFailed("\n".join(master.last_words("master") for master in self.masters))
 
-    def start_anew(self) -> None:
-        """
-        End all, and start a new cluster in its place. A master of Salt 3008.3 that was killed comes back and leads, but may answer nobody for longer than
-        anybody waits.
-        """
-        self._end()
-        self.get_ready()
+    def bring_back(self, master: ClusterMaster) -> None:
+        """Start a master that was killed, and wait for its minion too. Of Salt 3008.3 one that leads when it is back answers nobody before there is a new entry."""
+        master.launch()
+        (other,) = (one for one in self.masters if one is not master)
+        for _ in range(ENTRIES):
+            with contextlib.suppress(StartFailed):
+                master.wait_joined(JOIN_SECONDS)
+                break
+            other.add_entry()
+        master.wait_ready(START_SECONDS)
 
     def _has_started(self) -> bool:
         try:

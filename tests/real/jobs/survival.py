@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from service.demo.embedded import until
 from tests.real.callers import Stream
 from tests.real.conftest import kill_master
-from tests.real.jobs.cluster import START_SECONDS
 from tests.real.jobs.pipeline import Pipeline
 from tests.real.relay import Cable
 from tests.real.sidecar import Answer
@@ -26,6 +26,8 @@ CUTS = ("master 1", "sidecar 1", "the database", "the link")
 SIDES = ("sidecar 1", "sidecar 2")
 # Seconds: for a probe to notice, for the events of a job that cannot all come, and until a new job and one under way are judged.
 NOTICE, SILENCE, NEW, UNDER_WAY = 60.0, 15.0, 25, 300
+# The deadline of the job under way: until the cut was looked at from all sides and mended, which takes minutes on a slow machine.
+LONG = 1500
 # Where nobody could hear how the job under way ended, it ends when that is mended.
 UNHEARD = ("master 1", "the link")
 SUCCEEDED = "succeeds"
@@ -69,7 +71,7 @@ class Scene:
         self._ping: dict[str, Any] = {"fun": "test.ping", "timeout": 5}
         assert here.post("?wait=60", key="done", **self._ping).json()["status"] == "succeeded"
         asked = here.marking(f"while [ ! -e {self._gate} ]; do sleep 0.2; done")
-        self._jid: str = here.post(**asked, deadline=UNDER_WAY).json()["jid"]
+        self._jid: str = here.post(**asked, deadline=LONG).json()["jid"]
         here.sidecar.wait(lambda: here.runs == len(pair), "begun")
         self._followers = [Follower(pipeline, self._jid) for pipeline in pair]
         self._streams = [Stream(pipeline.sidecar.api_port, pipeline.token) for pipeline in pair]
@@ -96,7 +98,7 @@ class Scene:
     def _ways(self) -> tuple[Callable[[], object], Callable[[], object]]:
         first, link = self._cluster.masters[0], self._cluster.link
         ways: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-            "master 1": (lambda: kill_master(first), lambda: first.start_master(START_SECONDS)),
+            "master 1": (lambda: kill_master(first), lambda: self._cluster.bring_back(first)),
             "sidecar 1": (self._pair[0].sidecar.kill, self._pair[0].again),
             "the database": (self._server.end, self._server.start),
             "the link": (lambda: _each(Cable.sever, link), lambda: _each(Cable.mend, link)),
@@ -124,10 +126,16 @@ class Scene:
     def _then(self, number: int, row: Row) -> None:
         """Add how the job under way ended after the mending, where it had not before."""
         if row["running job"] != SUCCEEDED:
-            assert self._pair[number].end_of(self._jid)["status"] == "succeeded"
+            job = self._pair[number].end_of(self._jid)
+            assert job["status"] == "succeeded", self._told(number, row, job)
             row["running job"] += f", then {SUCCEEDED}"
         if row["followed job"] == "waits":
             row["followed job"] += f", then {_settled(lambda: self._followers[number].state, 'goes on')}"
+
+    def _told(self, number: int, row: Row, job: dict[str, Any]) -> str:
+        """Tell of a job under way that did not end well: what was cut, the job, what the asked sidecar had answered, and what both say of it now."""
+        now = [_said(functools.partial(pipeline.get, f"/{self._jid}"), lambda answer: answer.body.decode()) for pipeline in self._pair]
+        return f"cut: {self._what}; asked: {SIDES[number]}\njob: {job}\nanswers: {row}\nnow: {now}"
 
     def _ran(self, answer: Answer) -> str:
         job = answer.json()

@@ -182,7 +182,7 @@ def test_the_jobs_of_a_sidecar_whose_master_is_gone_are_closed_by_the_other_mean
         ended = there.end_of(jid)
         here.sidecar.wait_for_line("job.handed_over")
     finally:
-        cluster.start_anew()
+        cluster.bring_back(cluster.masters[0])
 
     assert (ended["status"], ended["counts"]) == ("succeeded", {"ok": 1})
     assert here.runs == 1
