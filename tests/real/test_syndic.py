@@ -92,6 +92,11 @@ def jid_in(value: object) -> str:
     return found[0] if found else "JID"
 
 
+def returned(value: dict[str, object]) -> bool:
+    """Say whether the minion's return is there, and not what is said instead of one."""
+    return "minion-1" in value and "did not return" not in json.dumps(value["minion-1"])
+
+
 @pytest.mark.parametrize(
     "low",
     [
@@ -104,12 +109,14 @@ def jid_in(value: object) -> str:
 def test_a_minion_below_a_syndic_answers_as_to_salts_own_client(top: EmbeddedSalt, sidecar: Sidecar, low: dict[str, object]) -> None:
     full = {**top.credentials, "client": "local", **low}
     with Reference(top.master_config) as reference:
-        kind, theirs = reference.run(full)
-
-    ours = sidecar.post(full).value
+        # A minion of a busy machine may need longer than TIMES; which of the two meets that is no difference between them.
+        for _ in until(PATIENCE_SECONDS):
+            (kind, theirs), ours = reference.run(full), sidecar.post(full).value
+            if all(returned(value) for value in (theirs, ours)):
+                break
 
     assert kind == "value"
-    assert "minion-1" in ours
+    assert returned(ours)
     assert without_jid(ours, jid_in(ours)) == without_jid(theirs, jid_in(theirs))
 
 
