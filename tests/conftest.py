@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import socket
 import sys
 import warnings
@@ -51,6 +52,19 @@ structlog.configure(processors=[structlog.processors.JSONRenderer(default=str)],
 
 # The chart's tests run in an environment of their own: `make chart`.
 collect_ignore = ["helm"]
+# What `make check` asks for.
+FAST = "not slow and not master"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Pass over files in which `make check` has nothing to run: their imports, and those of PostgreSQL's driver and the like, are a part of its time."""
+    is_asked = config.option.markexpr == FAST and collection_path.match("test_*.py")
+    return True if is_asked and has_nothing_fast(collection_path.read_text(encoding="utf-8")) else None
+
+
+def has_nothing_fast(text: str) -> bool:
+    """Say whether a file of tests is slow as a whole, or needs a master."""
+    return re.search(r"^pytestmark = .*\bpytest\.mark\.(slow|master)\b", text, re.MULTILINE) is not None
 
 
 def pytest_collection_finish() -> None:

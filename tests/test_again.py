@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.again import MOST_FAILED, VARIABLE
+from tests.conftest import FAST, has_nothing_fast
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed
 from tests.e2e.twice import until_done
@@ -178,3 +179,17 @@ def test_who_works_on_e2e_waits_for_no_second_try(monkeypatch: pytest.MonkeyPatc
         until_done(steps.run, steps.report)
 
     assert steps.engines == ["astop"]
+
+
+@pytest.mark.parametrize("marks", ["pytest.mark.slow", "[pytest.mark.master, pytest.mark.ipv6]", "[pytest.mark.timeout(600), pytest.mark.slow]"])
+def test_a_file_that_is_slow_as_a_whole_has_nothing_fast(marks: str) -> None:
+    assert has_nothing_fast(f"import pytest\n\npytestmark = {marks}\n")
+
+
+@pytest.mark.parametrize("line", ["pytestmark = pytest.mark.timeout(600)", "@pytest.mark.slow", "ROW = pytest.param(1, marks=pytest.mark.slow)"])
+def test_a_file_with_something_fast_is_collected(line: str) -> None:
+    assert not has_nothing_fast(f"import pytest\n\n{line}\ndef test_it(): ...\n")
+
+
+def test_make_asks_for_what_is_fast_in_these_words() -> None:
+    assert f'-m "{FAST}"' in (ROOT / "Makefile").read_text(encoding="utf-8")
