@@ -244,7 +244,7 @@ pictures: $(STAMP) $(BENCH) ## Let a short day pass before a real Prometheus, dr
 	@mkdir -p build; $(BIN)/python -m tests.observe.pictures.asking build/answers.json
 	@.venv-bench/bin/python -m tests.observe.pictures.drawing build/answers.json
 
-.PHONY: bench bench-quick bench-report bench-profile tuning soak
+.PHONY: bench bench-quick bench-report bench-profile tuning messages soak
 bench: $(STAMP) ## Measure the sidecar beside salt-api's servers and the floor; under 30 minutes; results in benchmarks/results.
 	@$(BIN)/python -m benchmarks.run
 
@@ -259,6 +259,9 @@ bench-profile: $(BENCH) ## A flame graph of the sidecar under load, in benchmark
 
 tuning: $(STAMP) $(BENCH) ## Measure what a return costs a master with each of its settings, write docs/tuning.md; half an hour; ONLY=job-cache-off, ROUNDS=3.
 	@$(BIN)/python -W ignore -m benchmarks.tuning --profile --rounds $(or $(ROUNDS),3) $(if $(filter-out *,$(ONLY)),--only '$(ONLY)')
+
+messages: $(STAMP) ## Count what callers cost a master in messages, through the sidecar and by Salt's own client, for docs/tuning.md; five minutes, on any machine.
+	@$(BIN)/python -W ignore -m benchmarks.messages
 
 soak: $(STAMP) ## Every kind of caller at once, for SECONDS=1800; memory, descriptors, threads, lost answers; SHORT=1 is what `make test` runs of it.
 	@$(BIN)/python -m benchmarks.soak $(if $(SHORT),--short,--seconds $(SECONDS_OF_SOAK))

@@ -92,6 +92,7 @@ def _case(row: Mapping[str, Any]) -> str:
         "lost": ("lost", "{:.0f}"),
         "return_us": ("CPU per return", "{:.0f} us"),
         "minion_kb": ("memory per minion", "{:.1f} KB"),
+        "reader_kb": ("memory per reader", "{:,.0f} KB"),
         "intents": ("intents", "{:,.0f}/s"),
         "per_commit": ("intents in a commit", "{:.1f}"),
         "fsyncs": ("the disk's fdatasync", "{:,.0f}/s"),
@@ -130,7 +131,9 @@ def main() -> None:
     for plot in (*BY_CALLERS, *BY_MINIONS):
         draw(plot, results["cases"], folder / f"{plot.name}.svg")
     if tuned := newest(RESULTS, "tuning-"):
-        TUNING.write_text(tuning_page(json.loads(tuned.read_text(encoding="utf-8"))), encoding="utf-8")
+        counted = newest(RESULTS, "messages-")
+        results = [json.loads(path.read_text(encoding="utf-8")) for path in (tuned, counted) if path]
+        TUNING.write_text(tuning_page(*results), encoding="utf-8")
     print(f"written: {chosen.page} and {len(BY_CALLERS) + len(BY_MINIONS)} plots, from {chosen.results}")
 
 

@@ -209,7 +209,8 @@ def main() -> None:
         if chosen.profile:
             results["profile"] = {**bench.profile(PROFILE_SECONDS), "date": facts["date"], "load": round(os.getloadavg()[0], 1)}
     keep.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    chosen.page.write_text(page(results), encoding="utf-8")
+    counted = max(RESULTS.glob("messages-*.json"), default=None)
+    chosen.page.write_text(page(results, json.loads(counted.read_text(encoding="utf-8")) if counted else None), encoding="utf-8")
     print(f"kept in {keep}, written to {chosen.page}")
     if failed := [name for samples in results["rounds"] for name, sample in samples.items() if "failed" in sample]:
         sys.exit(f"not measured in each round: {', '.join(failed)}")

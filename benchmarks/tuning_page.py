@@ -28,8 +28,8 @@ LEAST_SHARE = 0.5
 Samples = Mapping[str, Mapping[str, Any]]
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """Return the whole page."""
+def page(results: Mapping[str, Any], counted: Mapping[str, Any] | None = None) -> str:
+    """Return the whole page. counted: what `make messages` counted."""
     rounds = results["rounds"]
     parts = [
         "# Tuning the master",
@@ -41,6 +41,7 @@ def page(results: Mapping[str, Any]) -> str:
         "## What settings change",
         _about(results),
         _settings(rounds),
+        *(_messages(counted) if counted else ()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -57,6 +58,26 @@ def _about(results: Mapping[str, Any]) -> str:
         "The next two are that part of what a return costs with Salt's defaults, the median of all. "
         f"The first row is a master with Salt's defaults beside another one: so far two that are the same were apart ({_spread(rounds)})."
     )
+
+
+def _messages(counted: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return what callers cost in messages."""
+    facts = counted["about"]
+    text = (
+        f"Counted by `make messages` on {facts['date'][:10]} at commit {facts['commit']}, Salt {facts['packages']['salt']}: each caller asks once, all at one time. "
+        "*LocalClient* is Salt's own client, made anew for each call, as salt-api does. "
+        "Questions are `saltutil.find_job`, each of which is a job; returns are those of jobs and questions. "
+        "Other events are what the master announces besides, most of them for each job again under its bare jid. "
+        "A connection to the bus is one more reader to whom the master hands each event; the sidecar has one for all callers, which was there before. "
+        "Who is not answered is one whose publish the busy master did not take within Salt's own time."
+    )
+    names = ("right", "publishes", "questions", "returns", "others", "connections")
+    lines = [
+        "| what is asked | callers | through | answered | publishes | questions | returns | other events | connections to the bus |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [f"| {row['title']} | {row['callers']} | {row['through']} | " + " | ".join(f"{row[name]:,}" for name in names) + " |" for row in counted["rows"]]
+    return "## What callers cost in messages", text, "\n".join(lines)
 
 
 def found(rounds: Sequence[Samples], name: str) -> list[Mapping[str, Any]]:

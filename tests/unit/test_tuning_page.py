@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.messages import counted_as
 from benchmarks.report import newest
 from benchmarks.tuning_page import PAGE, page, ratio
 from benchmarks.tuning_settings import DEFAULTS, SETTINGS
 from benchmarks.worker_profile import NO_FRAME, OTHER, shares
+from service.gateway.transport.event_writer import packed
 
 RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
 
@@ -22,7 +24,27 @@ def test_the_page_is_made_of_the_newest_results() -> None:
     results = newest(RESULTS, "tuning-")
 
     assert results is not None
-    assert PAGE.read_text(encoding="utf-8") == page(json.loads(results.read_text(encoding="utf-8"))), "run: make bench-report"
+    counted = newest(RESULTS, "messages-")
+    both = [json.loads(path.read_text(encoding="utf-8")) for path in (results, counted) if path]
+    assert PAGE.read_text(encoding="utf-8") == page(*both), "run: make bench-report"
+
+
+def test_what_was_counted_has_a_row_for_each_number_of_callers_and_each_way() -> None:
+    row = {"title": "x", "callers": 16, "through": "sidecar", "right": 16, "publishes": 16, "questions": 1200, "returns": 32, "others": 3, "connections": 0}
+    facts = {"date": "2026-01-01T00:00", "commit": "c", "packages": {"salt": "3008"}}
+
+    tuned = newest(RESULTS, "tuning-")
+    assert tuned is not None
+    text = page(json.loads(tuned.read_text(encoding="utf-8")), {"about": facts, "rows": [row]})
+
+    assert "| x | 16 | sidecar | 16 | 16 | 1,200 | 32 | 3 | 0 |" in text
+
+
+def test_a_question_is_told_from_a_publish() -> None:
+    jid = "20260101000000000000"
+    events = [(f"salt/job/{jid}/new", {"fun": "test.ping"}), (f"salt/job/{jid}/new", {"fun": "saltutil.find_job"}), (f"salt/job/{jid}/ret/a", {}), (jid, {})]
+
+    assert [counted_as(packed(tag, data, 10_000)) for tag, data in events] == ["publishes", "questions", "returns", "others"]
 
 
 def test_every_setting_has_its_row_and_says_what_one_loses() -> None:
