@@ -11,6 +11,24 @@ from typing import Any, Literal
 Kind = Literal["good", "silent", "failing", "late", "duplicate", "hostile"]
 # How Salt's answers begin for a minion that was silent.
 NO_RETURN = "Minion did not return."
+# What a minion of a crowd says of itself, some kilobyte, as small machines have it.
+GRAINS: dict[str, Any] = {
+    "os": "Debian",
+    "os_family": "Debian",
+    "osrelease": "13.1",
+    "kernel": "Linux",
+    "kernelrelease": "6.12.48+deb13-amd64",
+    "num_cpus": 4,
+    "mem_total": 7936,
+    "saltversion": "3008.3",
+    "ipv4": ["10.0.0.17", "127.0.0.1"],
+    "ipv6": ["::1", "fe80::5054:ff:fe12:3456"],
+    "roles": ["web", "cache"],
+    "disks": ["sda", "sdb"],
+    "systemd": {"version": "257", "features": "+PAM +AUDIT +SELINUX +APPARMOR"},
+    "hwaddr_interfaces": {"lo": "00:00:00:00:00:00", "eth0": "52:54:00:12:34:56"},
+    **{f"location_{number}": f"row {number}, rack {number}, of a data centre somewhere" for number in range(8)},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +141,8 @@ def _result(behaviour: Behaviour, fun: str, arg: Sequence[Any]) -> tuple[Any, fl
     """Return a function's value and how many seconds it takes. The names are those of Salt's `test` module."""
     if fun == "test.sleep":
         return True, float(arg[0])
+    if fun == "grains.items":
+        return GRAINS, 0.0
     if fun == "test.echo":
         return arg[0], 0.0
     if fun == "test.rand_str":

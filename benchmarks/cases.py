@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from benchmarks.behaviour import names
 
-# What a right answer looks like: every minion's return; a jid and every minion; every minion's key; a runner's arguments; a job of /v1 and every minion; one with every return.
-Check = Literal["returns", "job", "keys", "runner", "v1_job", "v1_returns"]
+# What a right answer looks like: every minion's return; a jid and every minion; every minion's key; a runner's arguments; a job of /v1 and every minion; one with every
+# return; every minion's grains; the minions of /v1, in order; the names of all keys.
+Check = Literal["returns", "job", "keys", "runner", "v1_job", "v1_returns", "grains", "v1_minions", "key_names"]
 
 SIDECAR, CHERRYPY, TORNADO = "sidecar", "rest_cherrypy", "rest_tornado"
 GATEWAY, PROOF, WAITRESS = "gateway alone", "proof of concept", "waitress alone"
@@ -46,6 +47,7 @@ class Case:
     v1: what the sidecar is asked for in place of the low, at /v1/jobs with this query, and what its answer has to be.
     pause_seconds: of a caller, between two requests.
     eauth: of callers who put a name and password into each low; the others have a session.
+    get: the page that is asked for in place of the low.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Case:
     v1: tuple[str, Check] | None = None
     eauth: str = ""
     pause_seconds: float = 0.0
+    get: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ class StreamCase:
     """
     One row of event streams.
 
-    path: of the readers. stalled: with one more reader that reads nothing, beside large events.
+    path: of the readers. stalled: with one more reader that reads nothing, beside large events. sockets: the readers are websockets, each peer's own.
     """
 
     name: str
@@ -84,6 +87,7 @@ class StreamCase:
     peers: tuple[str, ...] = EVERYBODY
     path: str = "/events"
     stalled: bool = False
+    sockets: bool = False
     events_per_second: float = 100.0
     seconds: float = 8.0
     rounds: int = 1
@@ -266,4 +270,7 @@ STREAMS = (
         stalled=True,
         seconds=15.0,
     ),
+    # rest_cherrypy starts a process for each websocket, which reads the whole bus.
+    StreamCase("sockets-20", "20 websockets, 100 events/s", 20, (Target("lost", 0), Target("p99_ms", 60)), sockets=True),
+    StreamCase("sockets-200", "200 websockets, 100 events/s", 200, (*DELIVERY, Target("reader_kb", 64)), (SIDECAR, TORNADO), sockets=True),
 )

@@ -93,9 +93,11 @@ class Crowd:
 
 
 def accept(pki: Path, minions: list[str]) -> None:
-    """Give the master a key of each minion: the same one, as nobody will ever sign in with it."""
+    """Give the master a key of each minion, and of no other: the same one, as nobody will ever sign in with it."""
     key = (pki / "master.pub").read_bytes()
     (pki / "minions").mkdir(exist_ok=True)
+    for former in {path.name for path in (pki / "minions").glob("sim-*")} - {*minions}:
+        (pki / "minions" / former).unlink()
     for minion in minions:
         (pki / "minions" / minion).write_bytes(key)
 

@@ -23,6 +23,7 @@ LABELS = {
     "readers_dropped": "readers dropped and counted",
     "return_us": "CPU per return",
     "minion_kb": "memory per minion",
+    "reader_kb": "memory per reader",
     "intents": "intents",
     "start_s": "start",
     "look_ups": "look-ups",
@@ -44,7 +45,7 @@ UNITS = {
     "publisher_kb_per_1000": " KB",
     "start_s": " s",
 }
-UNITS |= {"return_us": " us", "intents": "/s", "minion_kb": " KB"}
+UNITS |= {"return_us": " us", "intents": "/s", "minion_kb": " KB", "reader_kb": " KB"}
 UNITS |= {"idle_rss_mb": " MB", "idle_cpu_percent": " %", "rss_slope_mb": " MB", "publisher_slope_mb": " MB"}
 # A descriptor or two come and go with connections, and a thread with who reads a stream.
 SOAK_TARGETS = (Target("rss_slope_mb", 1), Target("descriptors_growth", 4), Target("threads_growth", 4), Target("publisher_slope_mb", 0.5), Target("lost", 0))

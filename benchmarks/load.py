@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from benchmarks.behaviour import NO_RETURN
+from benchmarks.behaviour import GRAINS, NO_RETURN
 from benchmarks.cases import Check
 from benchmarks.probes import Meanwhile, cpu_seconds, forget_peak, peak_bytes, resident_bytes
 from service.demo.processes import session_members
@@ -32,7 +32,7 @@ class Load:
     grace_seconds: an answer that is not there that long after the end is lost.
     small_body: what is sent once before, so that what any first request loads does not count as memory of this one.
     repeat: how many x each minion returns; 0 for True. silent: further minions, which the answer says did not return.
-    pause_seconds: of a caller, between two requests.
+    pause_seconds: of a caller, between two requests. method: of the requests.
     """
 
     port: int
@@ -50,6 +50,7 @@ class Load:
     silent: tuple[str, ...] = ()
     small_body: str = ""
     pause_seconds: float = 0.0
+    method: str = "POST"
     beside: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
@@ -81,11 +82,16 @@ def is_right(answer: bytes, load: Load) -> bool:
     try:
         if load.check in {"v1_job", "v1_returns"}:
             return _is_right_job(orjson.loads(answer), load)
+        if load.check in {"v1_minions", "key_names"}:
+            found = orjson.loads(answer)
+            return bool((found["minions"] if load.check == "v1_minions" else sorted(found["return"]["minions"])) == sorted(load.minions))
         (value,) = orjson.loads(answer)["return"]
         if load.check == "returns":
             wanted: object = "x" * load.repeat if load.repeat else True
             missing = [value.pop(minion, "") for minion in load.silent]
             return bool(value == dict.fromkeys(load.minions, wanted)) and all(words.startswith(NO_RETURN) for words in missing)
+        if load.check == "grains":
+            return bool(value == dict.fromkeys(load.minions, GRAINS))
         if load.check == "job":
             return bool(value["jid"]) and sorted(value["minions"]) == sorted(load.minions)
         if load.check == "keys":
@@ -110,7 +116,7 @@ class Caller:
         self._load = load
         self._faults = faults
         self._latencies = latencies
-        lines = [f"POST {load.path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", "Accept: application/json"]
+        lines = [f"{load.method} {load.path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json", "Accept: application/json"]
         lines += [f"{name}: {value}" for name, value in load.headers.items()]
         lines += [f"Content-Length: {len(load.body)}", "", load.body]
         self._message = "\r\n".join(lines).encode()

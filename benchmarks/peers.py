@@ -34,7 +34,7 @@ class Peer:
     """
     One server.
 
-    ops_port: of the sidecar, 0 of the others. resident: it may run while another is measured; a server that listens to
+    ops_port: of the sidecar, 0 of the others. socket_port: of websockets. resident: it may run while another is measured; a server that listens to
     the bus all the time and decodes all of it may not.
     """
 
@@ -42,6 +42,7 @@ class Peer:
     port: int
     process: Running
     ops_port: int = 0
+    socket_port: int = 0
     resident: bool = True
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     started: bool = False
@@ -83,6 +84,12 @@ def sidecar(salt: EmbeddedSalt, name: str = "sidecar", /, **settings: object) ->
     return Peer(name, port, Running(name, argv, environ, lambda: calls.get(f"http://127.0.0.1:{ops_port}/readyz") == 200), ops_port)
 
 
+def with_sockets(salt: EmbeddedSalt) -> Peer:
+    """Make the sidecar with a port for websockets."""
+    (port,) = free_ports(1)
+    return dataclasses.replace(sidecar(salt, "sockets", WEBSOCKET_PORT=port), socket_port=port, resident=False)
+
+
 def rest_cherrypy(salt: EmbeddedSalt, folder: Path) -> Peer:
     """Make salt-api with rest_cherrypy, with its defaults."""
     return _salt_api(salt, folder, "rest_cherrypy", {"host": "127.0.0.1"})
@@ -90,7 +97,7 @@ def rest_cherrypy(salt: EmbeddedSalt, folder: Path) -> Peer:
 
 def rest_tornado(salt: EmbeddedSalt, folder: Path) -> Peer:
     """Make salt-api with rest_tornado, with its defaults."""
-    made = _salt_api(salt, folder, "rest_tornado", {"address": "127.0.0.1"})
+    made = _salt_api(salt, folder, "rest_tornado", {"address": "127.0.0.1", "websockets": True})
     made.resident = False
     return made
 
@@ -108,7 +115,7 @@ def _salt_api(salt: EmbeddedSalt, folder: Path, name: str, section: Mapping[str,
     }
     (home / "master").write_text(yaml.safe_dump(config))
     argv = [str(SCRIPTS / "python"), str(SCRIPTS / "salt-api"), "-c", str(home)]
-    return Peer(name, port, Running(name, argv, ready=lambda: calls.get(f"http://127.0.0.1:{port}/") == 200))
+    return Peer(name, port, Running(name, argv, ready=lambda: calls.get(f"http://127.0.0.1:{port}/") == 200), socket_port=port)
 
 
 def bare_waitress(minions: int) -> Peer:

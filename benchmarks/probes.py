@@ -84,6 +84,12 @@ def resident_bytes(pids: Iterable[int]) -> int:
     return sum(_status(pid, "VmRSS") for pid in pids)
 
 
+def proportional_bytes(pids: Iterable[int]) -> int:
+    """Return the memory of processes, of what several share a part for each. Source: /proc/PID/smaps_rollup, Pss."""
+    rows = (line.split() for pid in pids for line in _read(Path(f"/proc/{pid}/smaps_rollup")).splitlines())
+    return sum(int(row[1]) * 1024 for row in rows if row[0] == "Pss:")
+
+
 def forget_peak(pids: Iterable[int]) -> None:
     """Let the kernel begin anew with the highest resident memory of processes. Source: man 5 proc, clear_refs."""
     for pid in pids:

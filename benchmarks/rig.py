@@ -20,7 +20,7 @@ import yaml
 from benchmarks import login_cases, peers, running
 from benchmarks.behaviour import names
 from benchmarks.cases import CHERRYPY, EACH, GATEWAY, LOCAL, LOCAL_ASYNC, NO_STORE, PING, PROOF, SALT_API, SIDECAR, TORNADO, WAITRESS, Case, StreamCase
-from benchmarks.crowd_cases import SIZES, sized
+from benchmarks.crowd_cases import SIZES, CrowdStreams, sized
 from benchmarks.followers import Follow
 from benchmarks.intents import Asked as IntentsAsked
 from benchmarks.job_cases import DEADLINE_SECONDS, FOLLOWED_SECONDS, INTENT_CALLERS, OPEN_JOBS, FollowCase
@@ -44,8 +44,12 @@ QUIET_LOOK_SECONDS = 0.5
 QUIET_WITHIN_SECONDS = 45.0
 # What the sidecar is where each low has a name and password.
 REUSING = "reusing"
+# What the sidecar is where the readers are websockets.
+SOCKETS = "sockets"
 # Until the jobs that a restart has left open are looked up, two at a time, each by a process that the master forks.
 LOOK_UPS_SECONDS = 600.0
+# Until all returns of a crowd were delivered.
+CROWD_SECONDS = 120.0
 
 
 class Rig:
@@ -78,6 +82,7 @@ class Rig:
                 EACH: sidecar,
                 REUSING: dataclasses.replace(peers.sidecar(self.salt, REUSING, LIMITS_AUTH_REUSE_SECONDS=login_cases.REUSE_SECONDS), resident=False),
                 NO_STORE: dataclasses.replace(peers.sidecar(self.salt, NO_STORE, JOBS_STORE=""), resident=False),
+                SOCKETS: peers.with_sockets(self.salt),
                 CHERRYPY: peers.rest_cherrypy(self.salt, self.folder),
                 TORNADO: peers.rest_tornado(self.salt, self.folder),
                 WAITRESS: peers.bare_waitress(10),
@@ -159,8 +164,8 @@ class Rig:
         low |= login_cases.credentials(case.eauth, os.environ)
         load = Load(
             port=0,
-            path=f"/v1/jobs?{query}" if as_job else "/run" if case.eauth else "/",
-            body=json.dumps(_asked(low, as_job=as_job)),
+            path=case.get or (f"/v1/jobs?{query}" if as_job else "/run" if case.eauth else "/"),
+            body="" if case.get else json.dumps(_asked(low, as_job=as_job)),
             headers={},
             check=check,
             minions=minions,
@@ -172,6 +177,7 @@ class Rig:
             silent=case.silent,
             small_body=json.dumps(_asked(small, as_job=as_job)) if case.repeat else "",
             pause_seconds=case.pause_seconds,
+            method="GET" if case.get else "POST",
         )
         if name in (GATEWAY, PROOF):
             return self._floor(name, load)
@@ -197,25 +203,31 @@ class Rig:
     def watch_streams(self, name: str, case: StreamCase) -> dict[str, Any]:
         """Measure one peer's event streams."""
         count = round(case.events_per_second * case.seconds)
+        name = SOCKETS if case.sockets and name == SIDECAR else name
         self.restart(name)  # The readers of an earlier case may not have been noticed to be gone.
         with self.using(name) as peer:
-            watch = Watch(
-                peer.port,
-                peer.headers,
-                str(self.salt.master_config),
-                case.streams,
-                case.events_per_second,
-                count,
-                case.path,
-                peer.process.pid,
-                stalled=case.stalled,
-                beside=self.beside,
-            )
-            self.settle()
+            # rest_tornado knows no other place for the token of a websocket.
+            path = case.path if not case.sockets else f"/all_events/{peer.headers['X-Auth-Token']}" if name == TORNADO else "/ws"
+            port = peer.socket_port if case.sockets else peer.port
+            watch = self._watch(peer, case.streams, count, port=port, path=path, rate=case.events_per_second, sockets=case.sockets, stalled=case.stalled)
             sample = generated("benchmarks.streams", dataclasses.asdict(watch), OPEN_SECONDS + case.seconds + watch.grace_seconds)
             if peer.ops_port:
                 sample["readers_dropped"] = metric(peer.ops_port, 'salt_api_stream_disconnects_total{reason="slow_consumer"}')
             return sample
+
+    def watch_crowd(self, case: CrowdStreams) -> dict[str, Any]:
+        """Measure the sidecar's event streams while jobs run on the whole crowd."""
+        self.restart(SIDECAR)
+        with self.using(SIDECAR) as peer:
+            body = json.dumps([{"client": "local_async", "fun": "test.ping", "tgt": "*"}])
+            watch = self._watch(peer, case.streams, case.returns, port=peer.port, jobs=case.returns // self._minions, body=body, grace_seconds=CROWD_SECONDS)
+            return generated("benchmarks.streams", dataclasses.asdict(watch), OPEN_SECONDS + 2 * CROWD_SECONDS)
+
+    def _watch(self, peer: Peer, streams: int, count: int, *, port: int, **more: Any) -> Watch:
+        """Return what a peer's readers get, once all is quiet."""
+        self.settle()
+        chosen = {"rate": 0.0, **more}
+        return Watch(port, peer.headers, str(self.salt.master_config), streams, count=count, session=peer.process.pid, beside=self.beside, **chosen)
 
     def follow(self, case: FollowCase) -> dict[str, Any]:
         """Measure a sidecar of its own, which lets that many follow."""

@@ -38,7 +38,7 @@ from benchmarks.cases import (
     StreamCase,
     Target,
 )
-from benchmarks.crowd_cases import CROWD, CROWD_FOLLOWED, CROWDED, RETURNS_PER_SECOND, SIZES
+from benchmarks.crowd_cases import CROWD, CROWD_FOLLOWED, CROWD_STREAMS, CROWDED, PAGES, RETURNS_PER_SECOND, SIZES
 from benchmarks.job_cases import FINISHED_JOBS, FOLLOWED, IDLE_STORE, INTENT_CALLERS, INTENTS, JOBS, LARGE_JOB, OPEN_JOBS, RESTART, FollowCase
 from benchmarks.judge import Verdict, judge, median, table
 from benchmarks.login_cases import LOGINS, login_cases
@@ -51,14 +51,14 @@ PACKAGES = ("salt", "waitress", "falcon", "CherryPy", "tornado", "pyzmq")
 STARTS = (Target("start_s", 3), Target("idle_rss_mb", 110), Target("idle_cpu_percent", 0.5))
 TARGETS = {**{case.name: case.targets for case in (*CASES, PUBLISHER, *BAD, *MANY)}, **{case.name: case.targets for case in STREAMS}, "start": STARTS}
 TARGETS |= {**{case.name: case.targets for case in (*JOBS, LARGE_JOB)}, "intents": INTENTS, "restart": RESTART, "idle-store": IDLE_STORE}
-TARGETS |= {case.name: case.targets for case in (*FOLLOWED, *CROWDED, CROWD_FOLLOWED, *LOGINS)}
+TARGETS |= {case.name: case.targets for case in (*FOLLOWED, *CROWDED, CROWD_FOLLOWED, *PAGES, CROWD_STREAMS, *LOGINS)}
 QUICK_CASES = ("local-1", "local-8", "async-16", "wheel-16", "runner-16", "streams-60", "silent", "start", "jobs-16", "intents")
 QUICK_SECONDS = 2.0
 QUICK_EVENTS_SECONDS = 3.0
 IDLE_SECONDS = 10.0
 IDLE_STORE_SECONDS = 60.0
 INTENTS_SECONDS = 6.0
-SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s look_ups look_ups_at_once idle_rss_mb idle_cpu_percent intents per_commit fsyncs return_us minion_kb".split()
+SHOWN = "rate p50_ms p99_ms cpu_ms cpu_us lost faults delivered_share rss_growth_mb master_ms beside_cores idle_percent start_s look_ups look_ups_at_once idle_rss_mb idle_cpu_percent intents per_commit fsyncs return_us minion_kb reader_kb".split()
 
 Measure = Callable[[], dict[str, Any]]
 
@@ -94,18 +94,22 @@ class Run:
         large += [step for case in FOLLOWED if self._wants(case.name) for step in self._followers(case)]
         crowded = [step for case in CROWDED if self._wants(case.name) for step in self._calls(case)]
         crowded += list(self._followers(CROWD_FOLLOWED)) if self._wants(CROWD_FOLLOWED.name) else []
-        total = len(small) + len(streams) + len(starts) + len(bad) + len(large) + len(crowded)
+        sizes = {**SIZES, SIDECAR: CROWD}
+        crowds = {size: list(self._crowd(peer)) for peer, size in sizes.items()}
+        total = sum(map(len, (small, streams, starts, bad, large, crowded, *crowds.values())))
         for minions, behaviour, steps in ((10, {}, [*starts, *small, *streams]), (BAD_MINIONS, BAD_FLEET, bad), (1000, {}, large)):
             if steps:
                 self._say(f"a fleet of {minions} minions signs in")
                 self._rig.use_fleet(minions, **behaviour)
             for step in steps:
                 self._take(step, total)
-        if crowded:
-            self._say(f"a crowd of {CROWD} minions comes to the bus")
-            self._rig.use_crowd(CROWD, RETURNS_PER_SECOND)
-        for step in crowded:
-            self._take(step, total)
+        crowds[CROWD] = [*crowded, *crowds[CROWD]]
+        for size, steps in crowds.items():
+            if steps:
+                self._say(f"a crowd of {size} minions comes to the bus")
+                self._rig.use_crowd(size, RETURNS_PER_SECOND)
+            for step in steps:
+                self._take(step, total)
 
     def _wants(self, name: str) -> bool:
         names = self._chosen.only.split(",") if self._chosen.only else QUICK_CASES if self._chosen.quick else ()
@@ -127,6 +131,18 @@ class Run:
         self._add(case.name, case.title, streams=case.jobs * case.followers)
         for number, peer in self._order((SIDECAR,), 1):
             yield Step(case.name, case.title, peer, number, lambda: self._rig.follow(case))
+
+    def _crowd(self, peer: str) -> Iterator[Step]:
+        """Yield what is measured of a whole crowd, whose size is the peer's."""
+        if peer not in self._chosen.peers:
+            return
+        for case in PAGES:
+            if self._wants(case.name):
+                self._add(case.name, case.title, callers=case.callers)
+                yield Step(case.name, case.title, peer, 0, lambda case=case: self._rig.measure(peer, case))  # type: ignore[misc]
+        if self._wants(CROWD_STREAMS.name):
+            self._add(CROWD_STREAMS.name, CROWD_STREAMS.title, streams=CROWD_STREAMS.streams)
+            yield Step(CROWD_STREAMS.name, CROWD_STREAMS.title, peer, 0, lambda: self._rig.watch_crowd(CROWD_STREAMS))
 
     def _starts(self) -> Iterator[Step]:
         self._add("start", "start, and 10 s without work")
@@ -158,7 +174,7 @@ class Run:
                     yield number, peer
 
     def _add(self, name: str, title: str, **facts: int) -> None:
-        self.rows[name] = {"title": title, "samples": {}, "medians": {}, **facts}
+        self.rows.setdefault(name, {"title": title, "samples": {}, "medians": {}, **facts})
 
     def _take(self, step: Step, total: int) -> None:
         begun = time.monotonic()

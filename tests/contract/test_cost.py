@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.conftest import Api, fake_api, login
-from tests.costs import calls_of, extra_bytes_of
+from tests.costs import Cost, calls_of, extra_bytes_of
 from tests.fakes import FakeGateway
 
 # Of a `local` request to two minions, and of each further minion: what it takes now, and a twentieth more.
@@ -50,6 +50,37 @@ def test_a_return_is_the_same_work_with_a_hundred_minions_and_with_ten_thousand(
     few, many = (thousand - hundred) / 900, (ten_thousand - thousand) / 9000
 
     assert 0.8 * few <= many <= 1.2 * few
+
+
+PAGES = ("/v1/minions", "/v1/minions?seen=1", "/v1/minions?seen=1&limit=100", "/keys")
+
+
+def costs_of_a_page(api: Api, path: str, minions: int) -> Cost:
+    """Return what a page costs for each minion of the fleet; all were heard of."""
+    with_minions(api, minions)
+    token = login(api, api.demo)
+    ask = functools.partial(api.caller.get, path, x_auth_token=token)
+    assert ask().status == 200
+    return Cost(calls_of(ask) / minions, extra_bytes_of(ask) / minions)
+
+
+def test_what_a_page_costs_for_each_minion_does_not_grow_with_the_fleet(tmp_path: Path) -> None:
+    api = fake_api(tmp_path)
+    for minion in range(1000):
+        api.process.follower.fleet.heard(f"minion-{minion}", highstate=True)
+    few, many = ({path: costs_of_a_page(api, path, minions) for path in PAGES} for minions in (100, 1000))
+
+    assert [path for path in PAGES if not many[path].is_about(few[path], slack_bytes=200)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [*PAGES, "/minions"])
+def test_a_page_of_ten_thousand_minions_takes_ten_times_that_of_a_thousand(tmp_path: Path, path: str) -> None:
+    api = fake_api(tmp_path)
+    for minion in range(10_000):
+        api.process.follower.fleet.heard(f"minion-{minion}", highstate=True)
+
+    assert costs_of_a_page(api, path, 10_000).is_about(costs_of_a_page(api, path, 1000), slack_bytes=200)
 
 
 def test_a_status_costs_the_same_however_many_minions_a_job_has(tmp_path: Path) -> None:

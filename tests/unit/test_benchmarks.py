@@ -14,10 +14,10 @@ import msgpack
 import orjson
 import pytest
 
-from benchmarks.behaviour import Behaviour
+from benchmarks.behaviour import GRAINS, Behaviour
 from benchmarks.cases import BAD, Check
-from benchmarks.crowd import Crowd
-from benchmarks.crowd_cases import CROWDED, sized
+from benchmarks.crowd import Crowd, accept
+from benchmarks.crowd_cases import CROWDED, PAGES, sized
 from benchmarks.eauth.auth import slow
 from benchmarks.flames import draw, stacks_of, tree_of
 from benchmarks.followers import Follow, Follower
@@ -26,6 +26,7 @@ from benchmarks.login_cases import PAM_PASSWORD, PAM_USER, credentials, login_ca
 from benchmarks.probes import Meanwhile
 from benchmarks.report import page
 from benchmarks.soak import Point, summary
+from benchmarks.streams import READY, Stream, Watch
 from service.demo.embedded import until
 from service.events.event import read
 from service.gateway.transport.event_writer import packed
@@ -65,6 +66,22 @@ def test_the_answer_about_a_job_has_each_minion_and_each_return(check: Check, st
 
     assert is_right(orjson.dumps(job), Load(0, "", {}, check, ("good",), repeat=3)) is right
     assert not is_right(orjson.dumps(job), Load(0, "", {}, check, ("good", "other"), repeat=3))
+
+
+@pytest.mark.parametrize(
+    ("check", "answer", "right"),
+    [
+        ("grains", {"return": [{"a": GRAINS, "b": GRAINS}]}, True),
+        ("grains", {"return": [{"a": GRAINS, "b": True}]}, False),
+        ("v1_minions", {"minions": ["a", "b"], "seen": {}}, True),
+        ("v1_minions", {"minions": ["b", "a"]}, False),
+        ("key_names", {"return": {"minions": ["b", "a"], "minions_pre": []}}, True),
+        ("key_names", {"return": {"minions": ["a"], "minions_pre": ["b"]}}, False),
+        ("key_names", {"return": []}, False),
+    ],
+)
+def test_a_page_is_right_if_it_has_the_whole_fleet(check: Check, answer: object, right: bool) -> None:
+    assert is_right(orjson.dumps(answer), Load(0, "", {}, check, ("a", "b"))) is right
 
 
 def test_no_minion_of_a_bad_fleet_is_both_asked_to_answer_and_silent() -> None:
@@ -144,11 +161,60 @@ def test_a_soak_tells_what_grows_after_its_warm_up_and_what_was_lost_in_all_of_i
 
 
 def test_of_a_crowd_each_size_has_as_many_returns() -> None:
-    for case in CROWDED:
+    for case in (*CROWDED, *PAGES):
         for peer in case.peers:
             chosen = sized(case, peer)
 
             assert chosen.minions * chosen.each * chosen.callers == case.minions * case.each * case.callers, (case.name, peer)
+
+
+def test_a_smaller_crowd_leaves_no_keys_of_a_larger_one(tmp_path: Path) -> None:
+    (tmp_path / "master.pub").write_text("key")
+    (tmp_path / "minions").mkdir()
+    (tmp_path / "minions" / "real").write_text("its own")
+    accept(tmp_path, ["sim-0000", "sim-0001", "sim-0002"])
+    accept(tmp_path, ["sim-0000", "sim-0003"])
+
+    assert {path.name: path.read_text() for path in (tmp_path / "minions").iterdir()} == {"real": "its own", "sim-0000": "key", "sim-0003": "key"}
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+
+@pytest.mark.parametrize(("head", "asks"), [(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", True), (b"HTTP/1.1 401 Unauthorized\r\n\r\n", False)])
+def test_a_reader_by_websocket_asks_for_events_once_it_has_one(head: bytes, asks: bool) -> None:
+    async def spoken() -> tuple[bytes, list[bytes], bool, int]:
+        wire, reader = Wire(), Stream(Watch(0, {}, "", 1, 0.0, 1, "/ws", sockets=True), [])
+        reader.connection_made(wire)
+        for part in (head, b'\x81\x7e\x00\x99data: {"data":{"mark":"bench-0-17', b'00000000.000000"},"tag":"bench/small"}'):
+            reader.data_received(part)
+        return wire.written[0], wire.written[1:], await reader.opened, reader.got
+
+    request, after, opened, got = asyncio.run(spoken())
+
+    assert b"Upgrade: websocket\r\n" in request
+    assert (opened, [frame[6:] for frame in after], got) == (asks, [READY] * asks, 1)
+
+
+def test_a_reader_of_jobs_counts_each_return_however_it_is_cut() -> None:
+    tags = [f"salt/job/20260101000000000000/{what}" for what in ("new", "ret/sim-0000", "ret/a.b", "prog/a/1")]
+    stream = b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(b'tag: x\ndata: {"tag":"%s","data":{}}\n\n' % tag.encode() for tag in tags)
+
+    async def heard(cut: int) -> int:
+        reader = Stream(Watch(0, {}, "", 1, 0.0, 2, jobs=1), [])
+        reader.data_received(stream[:cut])
+        reader.data_received(stream[cut:])
+        return reader.got
+
+    assert {asyncio.run(heard(cut)) for cut in range(1, len(stream))} == {2}
 
 
 def test_a_follower_hears_all_and_the_end_however_it_is_cut() -> None:
