@@ -26,6 +26,8 @@ INLINE: dict[str, dict[str, str]] = {
         "docker compose exec grafana cat /run/grafana-secret/password": "not run: Grafana's image comes from a registry",
         "docker compose up --detach && docker compose restart salt-master": _COMPOSED + '"restart", "salt-master"',
         "docker compose up init": "run: compose",
+        "docker compose up init init-2": 'run by: tests/e2e/clustered.py: "init", "init-2"',
+        "docker compose up --detach salt-master salt-master-2": 'run by: tests/e2e/clustered.py: "up", "--detach", "--no-build", *MASTERS',
         "docker compose up --detach --force-recreate sidecar": _COMPOSED + '"--force-recreate", "--no-deps", "sidecar"',
         "docker compose exec salt-master salt-key -A": "run: compose",
         "docker build": _A_NAME,

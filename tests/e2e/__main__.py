@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.e2e import attached, audited, bad_input, chart, composed, dist, eauth, fresh, images, kubernetes, labels, machine, packaged, rollout
+from tests.e2e import attached, audited, bad_input, chart, clustered, composed, dist, eauth, fresh, images, kubernetes, labels, machine, packaged, rollout
 from tests.e2e.engine import Engine
 from tests.e2e.report import Report
 from tests.e2e.shell import StepFailed, require
@@ -43,6 +43,7 @@ STEPS = (
     Step("package: make audit", audited.audited),
     Step("package: beside a master under systemd", packaged.everything),
     Step("compose", composed.everything),
+    Step("compose: a cluster of two masters", clustered.everything),
     Step("fresh machines", fresh.everything),
     Step("helm: lint, render, refuse", chart.check),
     Step("helm: a kubelet's volumes and signals", kubernetes.under_a_kubelet),

@@ -51,7 +51,7 @@ def _reloads(stack: Stack) -> int:
 
 def upgrade(stack: Stack, api: Api, report: Report) -> None:
     """Upgrade under load through nginx, with one command; go back, only the sidecars; and be stopped by a sidecar that finds a fault."""
-    newer = {"SALT_IMAGE": _derived(stack, images.SALT, "LABEL newer=1"), "SIDECAR_IMAGE": _derived(stack, images.SIDECAR, "LABEL newer=1")}
+    newer = _newer(stack)
     network = stack.container("network")["Id"]
     load, took = _upgraded_under_load(stack, api, newer)
     require(load.good() > 0 and set(load.counts) <= HONEST, f"an upgrade: {load}")
@@ -63,6 +63,17 @@ def upgrade(stack: Stack, api: Api, report: Report) -> None:
     require(stack.container("network")["Id"] == network, "the network was replaced")
     report.found("upgrade to a sidecar that finds a fault", "nothing was replaced, and it says how to go back")
     stack.environ["SALT_IMAGE"] = newer["SALT_IMAGE"]
+
+
+def upgraded(stack: Stack) -> Mapping[str, str]:
+    """Upgrade a stack to other images with the one command; return them."""
+    newer = _newer(stack)
+    _upgrade(stack, newer)
+    return newer
+
+
+def _newer(stack: Stack) -> dict[str, str]:
+    return {"SALT_IMAGE": _derived(stack, images.SALT, "LABEL newer=1"), "SIDECAR_IMAGE": _derived(stack, images.SIDECAR, "LABEL newer=1")}
 
 
 def _upgraded_under_load(stack: Stack, api: Api, environ: Mapping[str, str]) -> tuple[Load, float]:

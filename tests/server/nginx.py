@@ -95,12 +95,14 @@ def compose_site(folder: Path, port: int, upstream: int, pair: Path | None = Non
     sockets: the port of websockets; 0: nobody asks for one. pair: a file with the certificate and its key; without one it speaks no TLS. clients: the certificate of who signs those of callers, who have to show one then.
     """
     own = "mtls.conf" if clients else "tls.conf"
-    site, common, jobs = ((ROOT / "config" / "nginx" / name).read_text(encoding="utf-8") for name in (own, "common.conf", "jobs-shared.conf"))
+    names = (own, "common.conf", "sidecars.conf", "jobs-shared.conf")
+    site, common, sidecars, jobs = ((ROOT / "config" / "nginx" / name).read_text(encoding="utf-8") for name in names)
     site = site.replace("/run/secrets/tls-client-ca", str(clients)).replace("/run/proxy-secret", str(folder / "proxy-secret"))
     ports = {f"127.0.0.1:{ours}": f"127.0.0.1:{upstream}" for ours in (8001, 8002)}
-    moved = {"/tmp/": f"{folder}/", "/etc/nginx/jobs.conf": f"{folder}/jobs.conf", "/dev/stdout": f"{folder}/access.log", **ports}
-    moved |= {f"127.0.0.1:{ours}": f"127.0.0.1:{sockets or upstream}" for ours in (8003, 8004)}
+    moved = {"/tmp/": f"{folder}/", "/etc/nginx/": f"{folder}/", "/dev/stdout": f"{folder}/access.log"}
+    upstreams = {**ports, **{f"127.0.0.1:{ours}": f"127.0.0.1:{sockets or upstream}" for ours in (8003, 8004)}}
     (folder / "common.conf").write_text(_moved(common, moved))
+    (folder / "sidecars.conf").write_text(_moved(sidecars, upstreams))
     (folder / "jobs.conf").write_text(_moved(jobs, ports))
     site = site if pair else re.sub(r"\n *ssl_certificate.*", "", site)
     listens = "listen 8443" if pair else "listen 8443 ssl"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from service.jobs.stores.place import file_of
@@ -12,10 +17,20 @@ from service.settings.sources import load
 from service.wiring.listeners import api_threads
 
 ROOT = Path(__file__).parents[2]
+
+
+class Tagged(yaml.SafeLoader):
+    """Reads what Compose is to take instead of what it has, by a tag, as any value."""
+
+
+Tagged.add_multi_constructor(
+    "!", lambda loader, _tag, node: loader.construct_mapping(node) if isinstance(node, yaml.MappingNode) else loader.construct_sequence(node)
+)
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 DATABASE = yaml.safe_load((ROOT / "config" / "compose" / "database.yaml").read_text(encoding="utf-8"))
 NOTIFY = yaml.safe_load((ROOT / "config" / "compose" / "notify.yaml").read_text(encoding="utf-8"))
 IDENTITIES = yaml.safe_load((ROOT / "config" / "compose" / "identities.yaml").read_text(encoding="utf-8"))
+CLUSTER = yaml.load((ROOT / "config" / "compose" / "cluster.yaml").read_text(encoding="utf-8"), Tagged)
 SETTINGS = load({"SIDECAR_CONFIG": str(ROOT / "config" / "compose" / "sidecar.yaml")})
 
 IDLE_BYTES = 110_000_000  # docs/performance.md holds it to that
@@ -122,7 +137,7 @@ def test_nginx_sends_the_jobs_to_both_where_they_have_one_database() -> None:
     nginx = ROOT / "config" / "nginx"
     upstreams = {
         name: servers
-        for file in ("common.conf", "jobs-shared.conf")
+        for file in ("sidecars.conf", "jobs-shared.conf")
         for name, servers in re.findall(r"upstream (\w+) \{([^}]*)\}", (nginx / file).read_text(encoding="utf-8"))
     }
     mounted = [volume for volume in COMPOSE["services"]["nginx"]["volumes"] if volume.endswith(":/etc/nginx/jobs.conf:ro")]
@@ -176,9 +191,86 @@ def test_both_sidecars_find_what_init_makes_for_identities() -> None:
     assert 'generated "$own/proxy-secret"' in made
 
 
+def address_of(variable: str) -> str:
+    """Return what a variable of cluster.yaml is if nobody sets it."""
+    found = re.fullmatch(r"\$\{[A-Z_0-9]+:-([^}]+)\}", variable)
+    assert found
+    return found[1]
+
+
+def test_each_master_of_a_cluster_knows_itself_and_the_other_by_the_addresses_of_their_networks() -> None:
+    services = CLUSTER["services"]
+    first, second = (address_of(services[name]["networks"]["default"]["ipv4_address"]) for name in ("network", "network-2"))
+    told = [{name: address_of(value) for name, value in services[name]["environment"].items()} for name in ("init", "init-2")]
+
+    assert told == [{"MASTER_ADDRESS": first, "MASTER_PEER": second}, {"MASTER_ADDRESS": second, "MASTER_PEER": first}]
+    assert [address_of(services[name]["environment"]["POD_IP"]) for name in ("salt-master", "salt-master-2")] == [first, second]
+    assert address_of(services["sidecar-2"]["environment"]["SIDECAR_ACCESS_TRUSTED_PROXIES"]) == first
+
+
+def test_the_masters_of_a_cluster_share_all_volumes_but_configuration_and_sockets() -> None:
+    own = {name: {volume.split(":")[0] for volume in CLUSTER["services"][name]["volumes"]} for name in ("salt-master-2", "sidecar-2")}
+
+    assert own == {"salt-master-2": {"config-2", "run-2"}, "sidecar-2": {"sidecar-config-2", "run-2"}}
+    assert CLUSTER["services"]["salt-master-2"]["extends"] == {"file": "compose.yaml", "service": "salt-master"}
+
+
+def test_nginx_of_a_cluster_asks_the_sidecars_where_they_listen() -> None:
+    command = CLUSTER["services"]["nginx"]["command"]
+    second = load({"SIDECAR_CONFIG": str(ROOT / "config/compose/sidecar.yaml"), **COMPOSE["services"]["sidecar-2"]["environment"]})
+    sidecars, nginx = command[2 : command.index("--")], command[command.index("--") + 1 :]
+
+    ports = [(ours.api.port, ours.websocket.port, ours.ops.port) for ours in (SETTINGS, second)]
+    assert sidecars == [":".join(map(str, (name, *listens))) for name, listens in zip(("sidecar", "sidecar-2"), ports, strict=True)]
+    assert nginx == COMPOSE["services"]["nginx"]["command"][2:]
+    for name, aliases in (("network", ["salt-master", "sidecar"]), ("network-2", ["salt-master-2", "sidecar-2"])):
+        assert CLUSTER["services"][name]["networks"]["default"]["aliases"] == aliases
+
+
+@pytest.mark.parametrize("ready", [(), ("a:1:2:3",), ("b:4:5:6",), ("a:1:2:3", "b:4:5:6")])
+def test_nginx_passes_over_a_sidecar_that_is_not_ready_unless_none_is(ready: tuple[str, ...]) -> None:
+    script = (ROOT / "config" / "nginx" / "serve-ready.sh").read_text(encoding="utf-8")
+    functions = "".join(re.findall(r"^(?:servers|field)\(\) \{.*?^\}\n", script, re.MULTILINE | re.DOTALL))
+    asked = ["sh", "-c", f'sidecars=" a:1:2:3 b:4:5:6"\n{functions}servers 3 "$1"', "sh", "".join(f" {one}" for one in ready)]
+    said = subprocess.run(asked, check=True, capture_output=True)
+
+    down = {server: ready and one not in ready for one, server in (("a:1:2:3", "a:2"), ("b:4:5:6", "b:5"))}
+    assert said.stdout.decode().splitlines() == [f"server {server} max_fails=0{' down' * bool(is_down)};" for server, is_down in down.items()]
+
+
+def documented_stacks() -> set[str]:
+    """Return each COMPOSE_FILE that the documentation names, and what it says may be added."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
+    named = set(re.findall(r"\bCOMPOSE_FILE=([\w./:-]+)", text))
+    more = ":config/compose/notify.yaml:config/compose/identities.yaml"
+    return {"compose.yaml", *named, *(file + more for file in named if file.endswith(("database.yaml", "cluster.yaml")))}
+
+
+@pytest.mark.parametrize("files", sorted(documented_stacks()))
+def test_compose_takes_every_combination_of_files_that_is_documented(files: str) -> None:
+    own = ROOT / ".venv-e2e" / "bin" / "docker-compose"
+    program = [str(own)] if own.exists() else [shutil.which("docker-compose") or ""]
+    if program == [""]:
+        pytest.skip("there is no Compose on this machine: make .venv-e2e/.stamp")
+    environ = {
+        **os.environ,
+        "COMPOSE_FILE": files,
+        **dict.fromkeys(("DATABASE_PASSWORD_FILE", "NOTIFY_SECRET_FILE"), "/dev/null"),
+        "NOTIFY_URLS": "https://a.example/",
+    }
+    done = subprocess.run([*program, "--profile", "*", "config", "--format", "json"], cwd=ROOT, env=environ, check=False, capture_output=True, encoding="utf-8")
+    found: dict[str, Any] = yaml.safe_load(done.stdout or "{}").get("services", {})
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"salt-master", "sidecar", "sidecar-2", "nginx"} <= found.keys()
+    assert ("salt-master-2" in found) == ("cluster.yaml" in files)
+    assert len({file["target"] for file in found["nginx"]["volumes"]}) == len(found["nginx"]["volumes"])
+
+
 def test_every_variable_of_compose_is_explained() -> None:
-    used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "compose.yaml").read_text(encoding="utf-8")))
-    explained = set(re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("compose.yaml", "config/compose/cluster.yaml")]
+    used = set(re.findall(r"\$\{([A-Z_0-9]+)", "".join(texts))) - {"DATABASE_PASSWORD_FILE"}
+    explained = set(re.findall(r"^#([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE))
 
     # The images of others are named where they are used.
     assert used - explained == {"NETWORK_IMAGE", "NGINX_IMAGE", "PROMETHEUS_IMAGE", "ALERTMANAGER_IMAGE", "GRAFANA_IMAGE"}
