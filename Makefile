@@ -71,13 +71,9 @@ check-imports: $(STAMP)
 
 # Two processes, each with half of the work and its own memory of what failed. Workers that share one run cost half as much again: each
 # of them collects every test.
-# A test's output is caught in Python, not in files, and `random` is seeded once a run: both are done thrice a test, of which there are thousands.
-CHEAP = --capture=sys --randomly-dont-reset-seed
-FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ --hypothesis-profile "few examples" -m "not slow and not master" $(CHEAP) $(1) $(PYTEST_ARGS)
+FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ --hypothesis-profile "few examples" -m "not slow and not master" $(1) $(PYTEST_ARGS)
 # What PYTEST_ARGS selects may be all in the other half.
 OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
-# argparse looks for a translation of each of its words in the files of each language, unless it is told that there is one language only.
-check-unit check-whole: export LANGUAGE := C
 # Their thousands of small files, and what SQLite syncs, are in memory where there is such a place, and programs may be started from it.
 check-unit check-whole: export TMPDIR := $(or $(shell [ -w /dev/shm ] && ! grep -q ' /dev/shm [a-z]* [^ ]*noexec' /proc/mounts && echo /dev/shm),$(TMPDIR))
 HALF = tests/unit tests/server tests/documented tests/compat
