@@ -48,7 +48,11 @@ def why_host_failed(fun: object, ret: object) -> Reason | None:
 
 
 def judges_value(fun: object) -> bool:
-    """Say whether the verdict on a function, or on one of several, needs what it returned, and not only `success` and `retcode`."""
+    """
+    Say whether the verdict on a function, or on one of several, needs what it returned, and not only `success` and `retcode`.
+
+    One of somebody's own that hands on what states returned is judged without it where this decides.
+    """
     return fun.startswith(("state.", "cmd.")) if isinstance(fun, str) else any(map(judges_value, fun if isinstance(fun, list) else ()))
 
 

@@ -79,7 +79,16 @@ def test_what_calls_itself_a_failure_never_is_a_success(fun: object, value: obje
     assert why_failed(fun, word, value) is not None
 
 
-@given(st.sampled_from(["test.ping", "pkg.install", ["test.ping", "grains.items"], None]), anything.filter(lambda value: not isinstance(value, dict)))
+def may_hold_states(value: object) -> bool:
+    """Say whether a function's value, or one of several functions', may be what states returned, which a function of somebody's own hands on."""
+    return any(isinstance(one, dict) for one in (value, *(value if isinstance(value, list) else ())))
+
+
+def test_states_that_a_function_hands_on_decide_also_among_several() -> None:
+    assert why_failed(["test.ping", "mine.deploy"], {"success": True, "retcode": 0}, [True, BAD_STATE]) == "state_failed"
+
+
+@given(st.sampled_from(["test.ping", "pkg.install", ["test.ping", "grains.items"], None]), anything.filter(lambda value: not may_hold_states(value)))
 def test_a_value_that_is_not_asked_for_does_not_decide(fun: object, value: object) -> None:
     assert not judges_value(fun)
     assert why_failed(fun, {"success": True, "retcode": 0}, value) is None
