@@ -1,4 +1,4 @@
-"""Writes what the chart derives from elsewhere: schema and README table from values.yaml, settings from service, its icon, copies of rules, dashboards and the master's ping."""
+"""Writes what the chart derives from elsewhere: schema and README table from values.yaml, settings from service, its icon, copies of rules, dashboards and scripts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ COPIES = (
     ("files/rules", "config/prometheus/rules", "*.yaml"),
     ("files/dashboards", "config/grafana/dashboards", "*.json"),
     ("files/scripts", "config/compose", "master-ping.py"),
+    ("files/scripts", "config/compose", "cluster-propose.sh"),
     ("files/scripts", "config/nginx", "serve-tls.sh"),
     ("files/runbooks", "docs/runbooks", "*.md"),
 )

@@ -55,6 +55,19 @@ def test_each_finds_its_own_master_at_the_pods_address(rendered: Rendered) -> No
     assert pod["hostNetwork"] is True
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_beside_each_master_runs_what_gets_a_cluster_going_that_starts_again(native: bool) -> None:
+    pods = render({**SHARED, "nativeSidecar": native}).pods()
+    (master,) = (one for pod in pods for one in containers(pod) if one["name"] == "salt-master")
+    shell, option, command = master["lifecycle"]["postStart"]["exec"]["command"]
+
+    assert (shell, option) == ("sh", "-c")
+    # The kubelet waits for whoever holds what it reads the hook's output from.
+    assert command == "sh /etc/salt/scripts/cluster-propose.sh 4506 </dev/null >/dev/null 2>&1 &"
+    assert ("preStop" in master["lifecycle"]) is not native
+    assert "postStart" not in str(render({}).pods())
+
+
 def test_the_masters_alone_reach_each_others_port() -> None:
     policy = render({**SHARED, "networkPolicy": {"restrictEgress": True}}).of("NetworkPolicy")["spec"]
     (inwards,) = (rule for rule in policy["ingress"] if {"port": "cluster", "protocol": "TCP"} in rule["ports"])

@@ -297,7 +297,16 @@ def test_the_master_is_asked_at_the_port_that_it_has() -> None:
     scripts = next(item for item in rendered.objects if item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("-scripts"))
 
     assert master["startupProbe"]["exec"]["command"] == ["python3", "/etc/salt/scripts/master-ping.py", "14506"]
-    assert {"master-ping.py", "master-health.sh", "prepare.sh", "cluster.sh", "identities.sh", "serve-tls.sh", "wait-for-sidecar.sh"} == set(scripts["data"])
+    assert {
+        "master-ping.py",
+        "master-health.sh",
+        "prepare.sh",
+        "cluster.sh",
+        "cluster-propose.sh",
+        "identities.sh",
+        "serve-tls.sh",
+        "wait-for-sidecar.sh",
+    } == set(scripts["data"])
 
 
 def test_probes_of_an_older_salt_replace_ours() -> None:

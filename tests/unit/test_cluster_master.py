@@ -10,9 +10,9 @@ import pytest
 
 from tests.documented.shell import program
 
-SCRIPT = Path(__file__).parents[2] / "config" / "compose" / "cluster-master"
+SCRIPTS = Path(__file__).parents[2] / "config" / "compose"
 ADDRESS = "10.212.57.202"
-LOG = f"cluster/consensus/{ADDRESS}/cluster/log/0.p"
+LOG = f"master/cluster/consensus/{ADDRESS}/cluster/log/0.p"
 # The first master listens, and the master is taken in, at the third question, or when a proposal was made. Each program says what it was asked.
 PYTHON = """
 if [ "$1" = -c ]; then kind=listens words="$3"; else kind=ping words=; fi
@@ -33,12 +33,10 @@ PROPOSES = "salt-run cluster.route_clear data_type=unused"
 
 def said(folder: Path, *words: str) -> set[str]:
     """Run the script until its master is taken in; return what it asked others, each once."""
-    script = folder / "cluster-master"
-    script.write_text(SCRIPT.read_text(encoding="utf-8").replace("/var/cache/salt/master", str(folder)), encoding="utf-8")
     for name, text in PROGRAMS.items():
         program(folder / "bin", name, text)
-    environ = {**os.environ, "PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HERE": str(folder), "POD_IP": ADDRESS}
-    subprocess.run(["sh", script, *words], check=True, env=environ, timeout=300)
+    environ = {**os.environ, "PATH": f"{folder / 'bin'}:/usr/bin:/bin", "HERE": str(folder), "CACHE": str(folder), "POD_IP": ADDRESS}
+    subprocess.run(["sh", SCRIPTS / "cluster-master", *words], check=True, env=environ, timeout=300)
     return set((folder / "said").read_text(encoding="utf-8").splitlines())
 
 
@@ -47,7 +45,7 @@ def knows_the_cluster(tmp_path: Path) -> None:
     """Leave what a master that was in the cluster leaves."""
     (tmp_path / LOG).parent.mkdir(parents=True)
     (tmp_path / LOG).write_text("an entry")
-    (tmp_path / f".cluster_joined.{ADDRESS}").touch()
+    (tmp_path / "master" / f".cluster_joined.{ADDRESS}").touch()
 
 
 def test_a_new_master_waits_for_the_first_one_and_proposes_nothing(tmp_path: Path) -> None:

@@ -110,11 +110,18 @@ ports:
   {{- tpl (toYaml .) $ | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- if not .Values.nativeSidecar }}
+{{- if or (include "sidecar.clustered" .) (not .Values.nativeSidecar) }}
 lifecycle:
+  {{- if include "sidecar.clustered" . }}
+  postStart:
+    exec:
+      command: [sh, -c, {{ printf "sh /etc/salt/scripts/cluster-propose.sh %d </dev/null >/dev/null 2>&1 &" (int .Values.master.ports.ret) | quote }}]
+  {{- end }}
+  {{- if not .Values.nativeSidecar }}
   preStop:
     exec:
       command: [sh, /etc/salt/scripts/wait-for-sidecar.sh, {{ include "sidecar.opsPort" . | quote }}, {{ include "sidecar.drainSeconds" . | quote }}]
+  {{- end }}
 {{- end }}
 resources:
   {{- toYaml .Values.master.resources | nindent 2 }}
