@@ -148,7 +148,7 @@ def test_what_the_init_container_makes_is_what_both_sides_read(tmp_path: Path) -
     assert judged.splitlines() == ["True False"] * 2
     assert told["auth_dirs"] == [str(folders["told"] / "auth")]
     assert (told["sidecar_assertion"]["audience"], len(told["sidecar_assertion"]["keys"])) == ("prod/demo", 2)
-    assert [file.name for file in (folders["told"] / "auth").iterdir()] == ["sidecar.py"]
+    assert [file.name for file in (folders["told"] / "auth").glob("*.py")] == ["sidecar.py"]
     assert (folders["proxy"] / "header.conf").read_text() == f'proxy_set_header X-Proxy-Secret "{secret}";\n'
     assert len(secret) == 44
     assert {file.stat().st_mode & 0o777 for file in [*folders["proxy"].iterdir(), *keys]} == {0o600}
