@@ -42,8 +42,8 @@ def values() -> dict[str, Any]:
     }
 
 
-def come_in(pod: Pod, made: Release, report: Report) -> None:
-    """Be a job of GitHub's, then somebody with a certificate, then neither; and look who has the key."""
+def come_in(pod: Pod, made: Release, report: Report, *, shares_tokens: bool = True) -> None:
+    """Be a job of GitHub's, then somebody with a certificate, then neither; and look who has the key. shares_tokens: the sidecar has the master's folder of them."""
     eventually("an id token runs a job", partial(_ran, pod, made, AUDIENCE), PATIENCE_SECONDS)
     status, answer = _run(pod, made, _id_token(pod, "https://other.example.org"))
     require((status, answer["why"]) == (401, "audience"), f"an id token for another audience: {status} {answer}")
@@ -53,7 +53,7 @@ def come_in(pod: Pod, made: Release, report: Report) -> None:
     token = answer["access_token"]
     status, answer = _run(pod, made, token)
     require(status == 200, f"a job with the token of a certificate: {status} {answer}")
-    _log_out(pod, made, token, report)
+    _log_out(pod, made, token, report, shares_tokens)
     status, answer = _certified(pod, made, None)
     require((status, answer["why"]) == (401, "certificate"), f"no client certificate: {status} {answer}")
     report.found("a client certificate through nginx in the pod", "runs its job; 401 without one")
@@ -79,12 +79,13 @@ def _certified(pod: Pod, made: Release, caller: Path | None) -> tuple[int, Any]:
     return exchange(url, {"grant_type": "client_credentials"}, trusted=made.trusted, caller=caller)
 
 
-def _log_out(pod: Pod, made: Release, token: str, report: Report) -> None:
-    """End a session of an account that may run nothing of the master's: what the master has of it is gone all the same."""
+def _log_out(pod: Pod, made: Release, token: str, report: Report, shares_tokens: bool) -> None:
+    """End a session of an account that may run nothing of the master's: it is over here, and what the master has of it is gone where its folder is shared."""
     require(token in _kept(pod), f"the master does not keep tokens in {TOKENS}")
     status, answer = exchange(f"https://{pod.address}:{TLS_PORT}/logout", {}, token=token, trusted=made.trusted)
-    require(status == 200 and token not in _kept(pod), f"a logout: {status} {answer}; the master has the token")
-    report.found("a logout in the pod", "the token is gone from the master's folder")
+    gone, after = token not in _kept(pod), _run(pod, made, token)[0]
+    require((status, after, gone) == (200, 401, shares_tokens), f"a logout: {status} {answer}; then {after}; gone from the master: {gone}")
+    report.found("a logout in the pod", "the token is gone from the master's folder" if gone else "over at this sidecar; the master's folder is not mounted")
 
 
 def _kept(pod: Pod) -> set[str]:

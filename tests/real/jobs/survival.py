@@ -108,7 +108,7 @@ class Scene:
     def _wait_well(self, pipeline: Pipeline) -> None:
         """Wait until a sidecar has its master and its store again; it asks for the store once a second."""
         pipeline.sidecar.wait_ready()
-        pipeline.sidecar.wait(lambda: pipeline.get(f"/{self._jid}").status == 200, "with its store")
+        pipeline.sidecar.wait(lambda: pipeline.get(f"/{self._jid}").status in {200, 202}, "with its store")
 
     def _asked(self, number: int, expected: Row) -> Row:
         pipeline = self._pair[number]
