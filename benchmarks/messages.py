@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import socket
 import sys
 import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.behaviour import names
 from benchmarks.cases import PATIENT, SIDECAR
 from benchmarks.probes import BusWatch
 from benchmarks.rig import Rig, generated, prepared
 from benchmarks.run import RESULTS, about
+from benchmarks.stored import BusReader
 from service.demo.embedded import until
 from service.events.event import read
 from service.gateway.clients.gathering import QUESTION
-from service.gateway.transport.wire import FrameReader
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 LOCAL_CLIENT = "LocalClient"
 # Of four minions the first answers nothing.
@@ -33,7 +28,6 @@ MINIONS, SILENT_SHARE = 4, 0.25
 SILENT, *GOOD = names(MINIONS)
 HASTY = {"timeout": 1, "gather_job_timeout": 2}
 LONG_SECONDS = 20
-READ_BYTES = 1024 * 1024
 ANSWER_SECONDS = 600.0
 # Nothing on the bus for so long: what callers began is over.
 QUIET_SECONDS = 3.0
@@ -76,25 +70,13 @@ def counted_as(raw: bytes) -> str:
     return "returns" if event.kind == "job_ret" else "others"
 
 
-class BusCount:
+class BusCount(BusReader):
     """Counts the events of a master inside the block."""
 
     def __init__(self, path: str) -> None:
+        super().__init__(path)
         self.kinds: Counter[str] = Counter()
-        self._bus = socket.socket(socket.AF_UNIX)
-        self._bus.connect(path)
         self._heard = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        with contextlib.suppress(OSError):
-            self._bus.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._bus.close()
 
     def wait_quiet(self) -> None:
         """Wait until there was nothing for some seconds."""
@@ -103,12 +85,9 @@ class BusCount:
             if not self._heard.wait(QUIET_SECONDS):
                 return
 
-    def _watch(self) -> None:
-        frames = FrameReader()
-        while chunk := self._bus.recv(READ_BYTES):
-            for raw in frames.feed(chunk):
-                self.kinds[counted_as(raw)] += 1
-                self._heard.set()
+    def take(self, raw: bytes) -> None:
+        self.kinds[counted_as(raw)] += 1
+        self._heard.set()
 
 
 def by_sidecar(rig: Rig, asked: Asked, callers: int) -> list[list[str]]:

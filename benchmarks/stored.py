@@ -50,18 +50,12 @@ def _changes(count: int, status: Literal["succeeded", "running"]) -> Iterator[Ch
         yield Change(dataclasses.replace(job, finished=now if over else None, revision=1), dict.fromkeys(names(MINIONS), part))
 
 
-class LookUps:
-    """
-    Counts how often the master is asked inside the block what its job cache has of a job: it announces each such run on its event bus, and its end.
+class BusReader:
+    """Reads the events of a master inside the block. path: of the socket of its event bus."""
 
-    made: how many there were. at_once: the most that were under way at one time.
-    """
-
-    def __init__(self, master_config: Path) -> None:
-        self.made = self.at_once = 0
-        self._under_way: set[str | None] = set()
+    def __init__(self, path: str) -> None:
         self._bus = socket.socket(socket.AF_UNIX)
-        self._bus.connect(f"{yaml.safe_load(master_config.read_text())['sock_dir']}/master_event_pub.ipc")
+        self._bus.connect(path)
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
@@ -74,17 +68,34 @@ class LookUps:
         self._thread.join()
         self._bus.close()
 
-    def are_over(self, count: int) -> bool:
-        """Say whether so many were made, and none is under way."""
-        return self.made >= count and not self._under_way
+    def take(self, raw: bytes) -> None:
+        """Hear an event, in the reader's own thread."""
+        raise NotImplementedError
 
     def _watch(self) -> None:
         frames = FrameReader()
         while chunk := self._bus.recv(READ_BYTES):
             for raw in frames.feed(chunk):
-                self._take(raw)
+                self.take(raw)
 
-    def _take(self, raw: bytes) -> None:
+
+class LookUps(BusReader):
+    """
+    Counts how often the master is asked inside the block what its job cache has of a job: it announces each such run on its event bus, and its end.
+
+    made: how many there were. at_once: the most that were under way at one time.
+    """
+
+    def __init__(self, master_config: Path) -> None:
+        super().__init__(f"{yaml.safe_load(master_config.read_text())['sock_dir']}/master_event_pub.ipc")
+        self.made = self.at_once = 0
+        self._under_way: set[str | None] = set()
+
+    def are_over(self, count: int) -> bool:
+        """Say whether so many were made, and none is under way."""
+        return self.made >= count and not self._under_way
+
+    def take(self, raw: bytes) -> None:
         event = read(raw)
         if event.kind not in {"run_new", "run_ret"} or event.data().get("fun") != LOOK_UP:
             return
