@@ -226,9 +226,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few cases, one round, short: to see that it works, not to judge by")
     parser.add_argument("--only", default="", metavar="CASE,CASE", help="these cases alone")
     parser.add_argument("--rounds", type=int, default=0, help="default 2, with --quick 1")
-    parser.add_argument(
-        "--peers", type=lambda text: text.split(","), default=[*EVERYBODY, *FLOORS, LOCAL_ASYNC, LOCAL, NO_STORE, EACH, *SIZES], metavar="PEER,PEER"
-    )
+    everybody = [*EVERYBODY, *FLOORS, LOCAL_ASYNC, LOCAL, NO_STORE, EACH, *SIZES]
+    parser.add_argument("--peers", nargs="+", default=everybody, choices=everybody, metavar="PEER", help="these alone, of: " + "; ".join(everybody))
     parser.add_argument("--output", type=Path, metavar="FILE", help="default benchmarks/results/DATE.json; with --quick or --only none")
     parser.add_argument("--into", type=Path, metavar="FILE", help="with --only: take the place of these cases in earlier results, and say so there")
     chosen = parser.parse_args()

@@ -90,10 +90,12 @@ JOBS = Row(
         Panel(
             "Missing returns",
             "percentunit",
-            "Of the minions that jobs were sent to, those that did not return in time, by reason; the alert is at 5 %.",
+            "Of the returns that came or were given up, those given up, by reason; the alert, at 5 %, is of the minions that jobs were sent to.",
             (
                 Query(
-                    "sum by (reason) (rate(salt_job_missing_returns_total{@}[$__rate_interval])) / ignoring (reason) group_left () sum(rate(salt_job_targeted_minions_total{@}[$__rate_interval]))",
+                    # A return is given up long after its job was sent: against what is sent meanwhile this could be any number.
+                    "sum by (reason) (rate(salt_job_missing_returns_total{@}[$__rate_interval])) / ignoring (reason) group_left () "
+                    '(sum(rate(salt_job_missing_returns_total{@}[$__rate_interval])) + sum(rate(salt_job_returns_total{@,origin="published"}[$__rate_interval])))',
                     "{{reason}}",
                 ),
             ),

@@ -22,13 +22,16 @@ from tests.observe.server import Prometheus
 from tests.observe.story import observed
 
 # Of the scrapes; Grafana takes four for a rate.
-TICK, RATE_INTERVAL = "10s", "40s"
+TICK_SECONDS = 10
+TICK, RATE_INTERVAL = f"{TICK_SECONDS}s", "40s"
 POINTS = 300
+# Of the scrapes that there should be, those without which a picture would show the machine and not the day.
+WANTED_SCRAPES = 0.9
 Series = dict[str, Any]
 
 
 def main(file: str) -> int:
-    """Let a short day pass, write what the panels would show of it."""
+    """Let a short day pass, write what the panels would show of it; 1 and no file where the machine was too busy to be scraped."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with EmbeddedSalt(folder / "salt", threads=True, master=MASTER) as salt, observed(salt, folder, print, TICK) as (_story, sidecar, prometheus):
@@ -37,9 +40,22 @@ def main(file: str) -> int:
                 for say, seconds in a_day(salt, sidecar):
                     print(say, flush=True)
                     time.sleep(seconds)
-            shown = Shown(prometheus, began, time.time())
+            ended = time.time()
+            if fault := too_busy(prometheus, ended - began):
+                print(fault, file=sys.stderr)
+                return 1
+            shown = Shown(prometheus, began, ended)
             Path(file).write_text(json.dumps({name: shown.dashboard(json.loads(text)) for name, text in build.files().items()}), encoding="utf-8")
     return 0
+
+
+def too_busy(prometheus: Prometheus, seconds: float) -> str | None:
+    """Return why the last seconds are no day to draw, None where they are."""
+    due = seconds / TICK_SECONDS
+    came = prometheus.value(f"min(sum_over_time(up[{seconds:.0f}s]))") or 0
+    if came >= WANTED_SCRAPES * due:
+        return None
+    return f"{came:.0f} of {due:.0f} scrapes came: the machine has too much else to do, and the pictures that are there stay as they are"
 
 
 class Shown:
