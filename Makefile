@@ -71,17 +71,24 @@ check-imports: $(STAMP)
 
 # Two processes, each with half of the work and its own memory of what failed. Workers that share one run cost half as much again: each
 # of them collects every test.
-FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ --hypothesis-profile "few examples" -m "not slow and not master" $(1) $(PYTEST_ARGS)
+FAST = $(BIN)/python -m pytest -q -o cache_dir=.pytest_cache/$@ --hypothesis-profile "few examples" -m "$(WITHOUT)" $(1) $(PYTEST_ARGS)
+WITHOUT = not slow and not master
 # What PYTEST_ARGS selects may be all in the other half.
 OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
 # Their thousands of small files, and what SQLite syncs, are in memory where there is such a place, and programs may be started from it.
 check-unit check-whole: export TMPDIR := $(or $(shell [ -w /dev/shm ] && ! grep -q ' /dev/shm [a-z]* [^ ]*noexec' /proc/mounts && echo /dev/shm),$(TMPDIR))
 HALF = tests/unit tests/server tests/documented tests/compat
+# One test in fifty takes a third of the time of all: `test` runs those.
+check-unit check-whole: WITHOUT += and not costly
 check-unit: $(STAMP)
 	@$(call FAST,$(HALF)) $(OTHER_HALF)
 
 check-whole: $(STAMP)
 	@$(call FAST,tests --ignore tests/real $(HALF:%=--ignore %)) $(OTHER_HALF)
+
+.PHONY: costs
+costs: $(STAMP) ## What the fast tests take of the CPU, one by one: which of them are to be marked `costly`, and which need the mark no more.
+	@$(call FAST,tests --ignore tests/real -p tests.cpu_of_tests)
 
 # Not a part of `check`: that would take longer than its 15 seconds.
 .PHONY: coverage
@@ -103,7 +110,7 @@ test: check clients ## Everything: `check`, then the slow tests, those on a real
 
 # Side by side: the first three mostly wait, for masters and sidecars that are stopped, frozen or away, for alerts, and for minions.
 # Which tests took the longest is said at the end of each.
-SLOW = $(BIN)/python $(AGAIN) --durations=15 --durations-min=10 -m "slow or master or hypothesis" $(1) $(PYTEST_ARGS) $(OTHER_HALF)
+SLOW = $(BIN)/python $(AGAIN) --durations=15 --durations-min=10 -m "slow or master or hypothesis or costly" $(1) $(PYTEST_ARGS) $(OTHER_HALF)
 JOBS = tests/real/jobs
 WAITING = tests/real tests/observe
 CONTRACT = tests/contract

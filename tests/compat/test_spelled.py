@@ -38,6 +38,7 @@ def test_every_listed_difference_has_spellings() -> None:
     assert [rule.reason for rule in RESPELLED if not any(rule.covers(*one) for one in sent)] == []
 
 
+@pytest.mark.costly
 def test_every_value_is_sent_for_every_field_and_every_transport_by_some() -> None:
     sent = {(client, field): {repr((one.value, one.means)) for one in spellings} for client, field, spellings in respellings()}
 

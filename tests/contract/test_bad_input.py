@@ -98,6 +98,7 @@ def test_a_number_of_thousands_of_digits_is_a_bad_request(api: Api, field: str, 
     assert answer.status == 400, answer.body
 
 
+@pytest.mark.costly
 def test_too_many_lows_are_refused(api: Api) -> None:
     answer = api.caller.post([{**api.demo, **PING}] * 10_000)
 

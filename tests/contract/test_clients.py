@@ -124,6 +124,7 @@ def test_no_credentials_are_refused_by_every_client(api: Api, client: str) -> No
     assert answer.json()["return"] == "401: No authentication credentials given"
 
 
+@pytest.mark.costly
 def test_an_unknown_runner_is_a_bad_request(api: Api) -> None:
     answer = api.run(client="runner", fun="nope.nope")
 

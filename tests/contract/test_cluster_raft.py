@@ -154,6 +154,7 @@ def founded(*names: str) -> tuple[Masters, str]:
     return masters, masters.leader
 
 
+@pytest.mark.costly
 def test_one_that_comes_back_and_leads_answers_nobody_until_an_entry_is_made() -> None:
     masters, first = founded("one", "two")
     masters.kill(first)
@@ -167,6 +168,7 @@ def test_one_that_comes_back_and_leads_answers_nobody_until_an_entry_is_made() -
     assert masters.serves(first)
 
 
+@pytest.mark.costly
 def test_after_all_have_ended_nobody_is_answered_until_an_entry_is_made() -> None:
     masters, _ = founded("one", "two", "three")
     for name in ("one", "two", "three"):
@@ -180,6 +182,7 @@ def test_after_all_have_ended_nobody_is_answered_until_an_entry_is_made() -> Non
     assert [masters.serves(name) for name in masters.running] == [True, True, True]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("who", ["the leader", "another"])
 def test_one_of_three_that_comes_back_is_told_by_the_leader(who: str) -> None:
     masters, leader = founded("one", "two", "three")

@@ -64,6 +64,7 @@ def costs_of_a_page(api: Api, path: str, minions: int) -> Cost:
     return Cost(calls_of(ask) / minions, least_extra_bytes_of(ask) / minions)
 
 
+@pytest.mark.costly
 def test_what_a_page_costs_for_each_minion_does_not_grow_with_the_fleet(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     for minion in range(1000):
@@ -83,6 +84,7 @@ def test_a_page_of_ten_thousand_minions_takes_ten_times_that_of_a_thousand(tmp_p
     assert costs_of_a_page(api, path, 10_000).is_about(costs_of_a_page(api, path, 1000), slack_bytes=200)
 
 
+@pytest.mark.costly
 def test_a_status_costs_the_same_however_many_minions_a_job_has(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_JOBS_STORE=f"sqlite://{tmp_path}/jobs.db")
     token = login(api, api.demo)

@@ -216,6 +216,7 @@ def test_who_has_taken_all_streams_leaves_some_for_others(tmp_path: Path) -> Non
     assert statuses == [200] * 4 + [503] * 2 + [200, 503]
 
 
+@pytest.mark.costly
 def test_a_stream_ends_when_its_token_dies(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_EVENTS_HEARTBEAT_SECONDS="0.05")
     token = login(api, api.demo)
@@ -278,6 +279,7 @@ def test_a_reader_that_is_too_slow_is_told_and_dropped(tmp_path: Path) -> None:
     assert api.process.metrics.value("salt_api_stream_disconnects_total", reason="slow_consumer") == 1
 
 
+@pytest.mark.costly
 def test_streams_are_counted_while_they_last_and_kept_out_of_the_durations(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     metrics = api.process.metrics

@@ -218,6 +218,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Api, list[str]]:
     return api, tags(api)
 
 
+@pytest.mark.costly
 @given(spelled=st.lists(PIECES, max_size=8).map("".join))
 def test_no_event_that_a_guarded_glob_takes_is_made_without_proof(watched: tuple[Api, list[str]], spelled: str) -> None:
     api, seen = watched

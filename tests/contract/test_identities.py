@@ -107,6 +107,7 @@ def here(tmp_path: Path, side: MasterSide, server: KeyServer) -> Iterator[World]
     made.stop()
 
 
+@pytest.mark.costly
 def test_an_id_token_is_exchanged_for_a_token_of_its_account(here: World) -> None:
     answer = here.exchange(KEY.sign(github()))
     given = answer.json()
@@ -155,6 +156,7 @@ def test_what_is_no_exchange_of_ours_is_a_bad_request_that_names_the_field(here:
     assert here.api.caller.post([EXCHANGE], "/v1/token").status == 400
 
 
+@pytest.mark.costly
 def test_with_a_scope_the_token_is_good_for_that_alone(here: World) -> None:
     fields = {**EXCHANGE, "subject_token": KEY.sign(github()), "scope": "local:test.ping@minion-1 runner:jobs.active", "expires_in": "60", "max_uses": "1"}
     answer = here.api.caller.request("POST", "/v1/token", urlencode(fields).encode(), content_type="application/x-www-form-urlencoded")
@@ -192,6 +194,7 @@ def _well_again(server: KeyServer) -> None:
     server.answer = plain(jwks(KEY, RSA))
 
 
+@pytest.mark.costly
 def test_a_bearer_logs_in_once_and_its_job_is_its_accounts(here: World) -> None:
     token = KEY.sign(github())
     headers = {"authorization": f"Bearer {token}", "content_type": "application/json"}
@@ -239,6 +242,7 @@ def test_salt_ci_runs_and_follows_a_job_with_an_id_token_and_no_password(
     assert len(here.master.tokens) == 1
 
 
+@pytest.mark.costly
 def test_a_salt_token_that_died_is_replaced_at_the_next_use(here: World) -> None:
     token = KEY.sign(github())
     assert here.bearer(token).status == 200
@@ -249,6 +253,7 @@ def test_a_salt_token_that_died_is_replaced_at_the_next_use(here: World) -> None
     assert len(here.master.tokens) == 2
 
 
+@pytest.mark.costly
 def test_each_attack_is_refused_counted_and_recorded_with_its_reason(here: World) -> None:
     with capture_logs() as lines:
         for attack, (why, forged) in {**ATTACKS, "no rule": ("rule", lambda: KEY.sign(github(ref="refs/heads/x")))}.items():
@@ -276,6 +281,7 @@ def test_a_key_that_the_issuer_does_not_have_is_refused_once_it_was_asked(here: 
     assert here.exchange(KEY.sign(github(), kid="key-2")).json()["why"] == "key"
 
 
+@pytest.mark.costly
 def test_an_account_that_the_master_gives_no_rights_gets_no_token(here: World) -> None:
     answer = here.exchange(KEY.sign(github(repository="octo-org/new")))
 
@@ -283,6 +289,7 @@ def test_an_account_that_the_master_gives_no_rights_gets_no_token(here: World) -
     assert "without-rights" in answer.json()["detail"]
 
 
+@pytest.mark.costly
 def test_keys_that_rotate_in_mid_flight_are_followed(here: World) -> None:
     assert here.bearer(KEY.sign(github())).status == 200
     new = SigningKey("key-2")
@@ -310,6 +317,7 @@ def test_an_issuer_that_is_away_is_a_503_that_says_when_to_come_back(here: World
     assert (line["issuer"], "answered 302" in line["message"]) == ("github", True)
 
 
+@pytest.mark.costly
 def test_a_key_that_the_master_does_not_know_is_a_503_and_no_crash(tmp_path: Path, server: KeyServer) -> None:
     here = world(tmp_path, MasterSide(tmp_path), server)
     assert here.exchange(KEY.sign(github())).status == 200
@@ -330,6 +338,7 @@ def test_refused_id_tokens_do_not_shut_out_the_good_ones_of_their_address(tmp_pa
     here.stop()
 
 
+@pytest.mark.costly
 def test_no_token_no_assertion_and_no_key_is_shown(here: World) -> None:
     good, bad = KEY.sign(github()), KEY.sign(github(exp=1))
     with capture_logs() as lines:

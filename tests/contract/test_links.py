@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.caller import Response
 from tests.contract.conftest import Api
 from tests.contract.test_v1_jobs import post, token_of
@@ -67,6 +69,7 @@ def followed(api: Api, link: Link, place: tuple[str, str]) -> int:
     return status
 
 
+@pytest.mark.costly
 def test_each_link_that_is_declared_leads_somewhere(api: Api) -> None:
     document = api.caller.get("/openapi.json").json()
     links, places = [*links_of(document)], places_of(document)

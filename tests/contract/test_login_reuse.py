@@ -85,6 +85,7 @@ def answer_of(api: Api, low: dict[str, Any]) -> tuple[int, str]:
     return answer.status, OWN.sub("ID", json.dumps(body, sort_keys=True))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("client", CLIENTS)
 def test_every_answer_is_the_same_with_it_and_without(api: Api, plain: Api, client: str) -> None:
     """The right, a wrong and no right, a wrong password before and after the right one, a module that is not there."""
@@ -107,6 +108,7 @@ def test_every_answer_is_the_same_with_it_and_without(api: Api, plain: Api, clie
     assert used(api, "hit") > 0
 
 
+@pytest.mark.costly
 def test_a_name_and_password_are_judged_by_the_master_and_then_for_a_while_by_nobody(api: Api) -> None:
     token = warm(api, api.demo)
     with capture_logs() as lines:
@@ -126,6 +128,7 @@ def test_a_login_is_never_reused_for_a_session(api: Api) -> None:
     assert len(made - {kept}) == 2
 
 
+@pytest.mark.costly
 def test_nobody_sees_the_token_or_the_password(api: Api, tmp_path: Path) -> None:
     token = warm(api, api.demo)
     with capture_logs() as lines:
@@ -150,6 +153,7 @@ def test_nobody_sees_the_token_or_the_password(api: Api, tmp_path: Path) -> None
     assert {(record["user.name"], record["eauth"], record["stage"]) for record in records} == {(api.demo["username"], api.demo["eauth"], "response_complete")}
 
 
+@pytest.mark.costly
 def test_a_token_that_the_master_forgot_costs_one_more_login_and_no_answer(api: Api) -> None:
     token = warm(api, api.demo)
     api.process.gateway.runner.tokens.discard(token)
@@ -171,6 +175,7 @@ def test_failed_logins_are_slowed_down_as_ever(tmp_path: Path) -> None:
     api.process.stop()
 
 
+@pytest.mark.costly
 def test_a_reload_makes_everybody_log_in_anew(tmp_path: Path) -> None:
     api = fake_api(tmp_path, **REUSE)
     warm(api, api.demo)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from tests.caller import Caller
@@ -38,6 +39,7 @@ def test_a_trace_goes_from_the_caller_to_the_master_and_back(tmp_path: Path) -> 
     assert (first["trace_id"], first["trace_flags"], first["span_id"]) == (TRACE, "01", "00f067aa0ba902b7")
 
 
+@pytest.mark.costly
 def test_no_master_minds_a_trace(api: Api) -> None:
     """Also those that know nothing of traces."""
     for low in ({"client": "local", "tgt": "*", "fun": "test.ping"}, {"client": "runner", "fun": "test.arg"}, {"client": "wheel", "fun": "key.list_all"}):

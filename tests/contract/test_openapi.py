@@ -20,6 +20,7 @@ from tests.contract.test_routes import MOVED, OF_THE_SITE, all_of, router_of
 METHODS = {"get", "post", "delete"}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("settings", [{}, {**MOVED, "SIDECAR_API_ROOT_PREFIX": "/salt"}], ids=["in their places", "moved"])
 def test_the_document_has_what_the_router_serves_and_nothing_else(tmp_path: Path, settings: dict[str, str]) -> None:
     api = fake_api(tmp_path, **all_of(tmp_path), **settings)

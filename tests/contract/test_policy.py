@@ -202,6 +202,7 @@ class TestWhoCalls:
         assert api.caller.post({**PING, "token": token}, "/run").status == 503
 
 
+@pytest.mark.costly
 def test_a_name_that_could_be_taken_for_anothers_gets_no_call_and_no_token(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     names = ["dem[o]", "d*", "dem?", "demo|x", "d.mo", "(?i:DEMO)", "demo$"]

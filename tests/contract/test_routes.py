@@ -55,6 +55,7 @@ def declared(table: Iterable[Route[Any]], ours: Settings) -> set[tuple[str, str,
     }
 
 
+@pytest.mark.costly
 def test_what_is_served_is_what_the_table_declares(api: Api) -> None:
     process = api.process
 
@@ -64,6 +65,7 @@ def test_what_is_served_is_what_the_table_declares(api: Api) -> None:
     assert {route.template for route in SOCKETS} == {route.template for route in API if route.resource is NoWebsocketResource}
 
 
+@pytest.mark.costly
 def test_without_a_page_and_files_all_the_rest_is_served(tmp_path: Path) -> None:
     process = fake_api(tmp_path).process
 

@@ -37,6 +37,7 @@ def program(fake: Api, listens: Listens, tmp_path: Path, monkeypatch: pytest.Mon
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.costly
 def test_a_job_is_run_followed_awaited_and_cancelled_when_it_is_over(program: Program, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert program("run", "*", "test.echo", "hi", "--json", "--junit", "report.xml") == 0
     out, log = capsys.readouterr()
@@ -47,6 +48,7 @@ def test_a_job_is_run_followed_awaited_and_cancelled_when_it_is_over(program: Pr
     assert capsys.readouterr().out.count(f"job {job['jid']}: succeeded: 2 ok (exit code 0)\n") == 3
 
 
+@pytest.mark.costly
 def test_what_fails_is_folded_and_annotated(program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
@@ -60,6 +62,7 @@ def test_what_fails_is_folded_and_annotated(program: Program, monkeypatch: pytes
     assert program("run", "nobody", "test.ping") == 2
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("variable", "value", "code", "said"),
     [
@@ -78,6 +81,7 @@ def test_what_is_refused(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.costly
 def test_who_logs_in_by_password(program: Program, fake: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SALT_TOKEN": "", "SALT_API_USER": "demo", "SALT_API_PASSWORD": fake.demo["password"], "SALT_API_EAUTH": "sharedsecret"}.items():
         monkeypatch.setenv(name, value)
@@ -85,6 +89,7 @@ def test_who_logs_in_by_password(program: Program, fake: Api, monkeypatch: pytes
     assert program("run", "*", "test.ping") == 0
 
 
+@pytest.mark.costly
 def test_who_cannot_be_reached(program: Program, fake: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         monkeypatch.setenv("SALT_API_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
@@ -94,6 +99,7 @@ def test_who_cannot_be_reached(program: Program, fake: Api, monkeypatch: pytest.
     assert gateway_of(fake).master.published == {}
 
 
+@pytest.mark.costly
 def test_a_proxy_that_answers_for_a_server_that_is_away_is_no_server(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     with receiving() as proxy:
         proxy.answers = [502]

@@ -164,6 +164,7 @@ def test_a_job_of_v1_is_checked_as_a_low_is(on: Api) -> None:
     assert len(runs(on)) == before
 
 
+@pytest.mark.costly
 def test_what_serves_callers_starts_no_program_and_has_none_of_salts_clients() -> None:
     """The demo and the commands that people type start programs; nothing that serves does."""
     imported = {

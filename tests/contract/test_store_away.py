@@ -121,6 +121,7 @@ def test_a_process_that_stops_meanwhile_tries_no_longer_and_leaves_nothing_open(
         opened.store.prune(0.0, 0)
 
 
+@pytest.mark.costly
 def test_without_a_store_nothing_is_tried(tmp_path: Path) -> None:
     with capture_logs() as lines, started(tmp_path, SIDECAR_JOBS_STORE="") as api:
         assert "is empty" in post(api).json()["detail"]

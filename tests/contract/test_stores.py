@@ -38,6 +38,7 @@ def test_what_was_stored_is_there_after_a_restart(reopen: Open) -> None:
     again.close()
 
 
+@pytest.mark.costly
 def test_a_jobs_minions_are_the_same_with_their_returns_and_without(store: Store) -> None:
     failures = [{"id": 'ä\x00"\\', "comment": "\U0001f9c2"}]
     told = dataclasses.replace(GOOD, status="failed", reason="no", why="x", retcode={"a": [1.5, None]}, flags={"failures": failures, "size": math.inf}, wave=3)

@@ -72,6 +72,7 @@ def test_server_sent_events_have_numbers_and_names(api: Api) -> None:
     assert json.loads(last[2].partition(": ")[2])["status"] == "succeeded"
 
 
+@pytest.mark.costly
 def test_text_is_a_line_for_each_and_no_minion_can_make_others(fake: Api) -> None:
     gateway_of(fake).master.silent = {"minion-1", "minion-2"}
     jid = post(fake, "", fun="state.apply").json()["jid"]
@@ -85,6 +86,7 @@ def test_text_is_a_line_for_each_and_no_minion_can_make_others(fake: Api) -> Non
     assert "    a.c b c: no 12:00:00 job: succeeded ::error::x" in lines
 
 
+@pytest.mark.costly
 def test_who_follows_hears_at_once(fake: Api) -> None:
     gateway_of(fake).master.silent = {"minion-2"}
     jid = post(fake, "").json()["jid"]

@@ -32,6 +32,7 @@ def busy(fake: Api) -> tuple[Api, str]:
     return fake, jid
 
 
+@pytest.mark.costly
 def test_a_queued_job_is_202_and_its_followers_hear_of_it_from_the_start(busy: tuple[Api, str]) -> None:
     api, first = busy
     answer = post(api, "?fail=1", key="k", **group())
@@ -59,6 +60,7 @@ def test_a_queued_job_can_have_waves(busy: tuple[Api, str]) -> None:
     assert [load["tgt"] for load in gateway_of(api).master.loads if load.get("jid") == jid and load["fun"] == "test.ping"] == [["minion-1"], ["minion-2"]]
 
 
+@pytest.mark.costly
 def test_who_wants_no_queue_gets_409_with_the_job_that_is_under_way(busy: tuple[Api, str]) -> None:
     api, first = busy
     answer = post(api, "", key="k", **group("refuse"))
@@ -73,6 +75,7 @@ def test_who_wants_no_queue_gets_409_with_the_job_that_is_under_way(busy: tuple[
     assert post(api, key="k", **group("refuse")).json()["status"] == "succeeded"
 
 
+@pytest.mark.costly
 def test_a_queued_job_is_cancelled_before_its_turn(busy: tuple[Api, str]) -> None:
     api, _ = busy
     jid = post(api, "", **group()).json()["jid"]

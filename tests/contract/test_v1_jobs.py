@@ -260,6 +260,7 @@ def test_what_runs_on_the_master_needs_the_right_to_that(api: Api) -> None:
 # The fake alone: what a real master does not do at will.
 
 
+@pytest.mark.costly
 def test_a_job_that_is_not_over_is_202_and_goes_on(fake: Api) -> None:
     gateway_of(fake).master.silent = {"minion-2"}
     answer = post(fake, "?fail=1&wait=0.01")
@@ -312,6 +313,7 @@ def test_the_end_of_a_job_that_is_over_is_its_end(api: Api) -> None:
     assert problem(api.caller.request("DELETE", f"/v1/jobs/{jid}", b"", x_auth_token=token_of(api, api.pinger))) == (404, "NoSuchJob")
 
 
+@pytest.mark.costly
 def test_who_may_not_end_a_job_does_not(fake: Api) -> None:
     gateway_of(fake).master.silent = {"minion-2"}
     token = token_of(fake, fake.pinger)
@@ -351,6 +353,7 @@ def test_a_publish_of_which_nothing_is_known_is_looked_up_before_it_is_tried_aga
     assert list(master.published) == [first.json()["jid"]]
 
 
+@pytest.mark.costly
 def test_without_a_place_for_the_store_all_but_v1_works(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_JOBS_STORE="sqlite:///nonexistent/jobs.db")
 
@@ -378,6 +381,7 @@ def test_no_secret_of_a_job_is_in_the_store(fake: Api, tmp_path: Path) -> None:
     assert token.encode() not in kept
 
 
+@pytest.mark.costly
 def test_what_is_counted_and_logged(fake: Api) -> None:
     post(fake)
     post(fake, fun="no.such")

@@ -21,6 +21,7 @@ def read(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
     made.process.stop()
 
 
+@pytest.mark.costly
 def test_a_reader_reads_everybodys_jobs(read: Api) -> None:
     jid, token = post(read, fun="test.echo", arg=["x"]).json()["jid"], login(read, read.pinger)
     own = read.caller.post({"tgt": "*", "fun": "test.ping"}, "/v1/jobs?wait=30", x_auth_token=token).json()
@@ -42,6 +43,7 @@ def test_a_reader_changes_nothing(read: Api) -> None:
     assert not [load for load in gateway_of(read).master.loads if load.get("fun") == "saltutil.term_job"]
 
 
+@pytest.mark.costly
 def test_who_is_no_reader_has_their_own_jobs_only(tmp_path: Path) -> None:
     api = fake_api(tmp_path, **a_store(tmp_path), SIDECAR_JOBS_READERS="file:pinger")
     jid, token = post(api).json()["jid"], login(api, api.pinger)

@@ -86,6 +86,7 @@ def test_others_jobs_do_not_exist(api: Api) -> None:
         assert problem(relaunch(api, missing, ["minion-1"], user=api.pinger)) == (404, "NoSuchJob")
 
 
+@pytest.mark.costly
 def test_a_job_runs_again_when_it_is_over_and_not_before(fake: Api) -> None:
     gateway_of(fake).master.silent = {"minion-2"}
     jid = post(fake, "").json()["jid"]
@@ -99,6 +100,7 @@ def test_a_job_runs_again_when_it_is_over_and_not_before(fake: Api) -> None:
     assert (again["status"], again["minions"].keys()) == ("succeeded", {"minion-2"})
 
 
+@pytest.mark.costly
 def test_arguments_that_look_secret_are_asked_for_again(fake: Api, tmp_path: Path) -> None:
     secret: dict[str, Any] = {"arg": ["x"], "kwarg": {"pillar": {"a": "hunter2"}}}
     jid = post(fake, fun="no.such", **secret).json()["jid"]

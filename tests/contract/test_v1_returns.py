@@ -32,6 +32,7 @@ def large(tmp_path: Path) -> Iterator[Api]:
     made.process.stop()
 
 
+@pytest.mark.costly
 def test_an_answer_holds_returns_as_they_are_stored_and_as_they_are_sent(large: Api) -> None:
     caller, token = Caller(large.process.api), login(large, large.demo)
     caller.get(PATH, x_auth_token=token)
@@ -44,6 +45,7 @@ def test_an_answer_holds_returns_as_they_are_stored_and_as_they_are_sent(large: 
     assert peak < 2.75 * len(answer.body)
 
 
+@pytest.mark.costly
 def test_returns_are_the_same_in_json_and_yaml(large: Api) -> None:
     token = login(large, large.demo)
     shown = large.caller.get(PATH, x_auth_token=token).json()

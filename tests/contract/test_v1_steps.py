@@ -74,6 +74,7 @@ def test_a_step_that_cannot_be_taken_is_422_and_nothing_is_stored(api: Api, body
     assert [job["jid"] for job in get(api, "?limit=1").json()["jobs"]] == newest
 
 
+@pytest.mark.costly
 def test_one_key_is_for_all_steps(fake: Api) -> None:
     first = post_steps(fake, PING, PING, key="k")
     again = post_steps(fake, PING, PING, key="k")
@@ -111,6 +112,7 @@ def test_others_do_not_see_it(fake: Api) -> None:
     assert problem(fake.caller.get(f"/v1/jobs/{jid}", x_auth_token=token_of(fake, fake.pinger))) == (404, "NoSuchJob")
 
 
+@pytest.mark.costly
 def test_a_step_waits_for_its_group(fake: Api) -> None:
     master = gateway_of(fake).master
     master.silent = {"minion-2"}
@@ -125,6 +127,7 @@ def test_a_step_waits_for_its_group(fake: Api) -> None:
     assert get(fake, f"/{whole}?wait=30").json()["status"] == "succeeded"
 
 
+@pytest.mark.costly
 def test_a_sequence_waits_for_its_group_and_holds_it(fake: Api) -> None:
     master = gateway_of(fake).master
     group: dict[str, Any] = {"concurrency": {"group": "g", "when_busy": "queue"}}
@@ -146,6 +149,7 @@ def test_a_sequence_waits_for_its_group_and_holds_it(fake: Api) -> None:
     assert statuses == ["queued", "running", "succeeded"]
 
 
+@pytest.mark.costly
 def test_a_queued_sequence_is_cancelled_before_its_turn(fake: Api) -> None:
     group: dict[str, Any] = {"concurrency": {"group": "g"}}
     gateway_of(fake).master.silent = {"minion-2"}

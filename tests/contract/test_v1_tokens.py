@@ -207,6 +207,7 @@ def test_neither_the_token_nor_the_salt_token_behind_it_is_on_the_disk(fake: Api
         assert secret.encode() not in kept
 
 
+@pytest.mark.costly
 def test_an_owner_has_a_bounded_number(fake: Api) -> None:
     session = login(fake, fake.demo)
     answers = [fake.caller.post({"scope": SCOPE}, "/v1/tokens", x_auth_token=session).status for _ in range(MOST_TOKENS + 1)]

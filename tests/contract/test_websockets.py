@@ -189,12 +189,14 @@ class TestWhoGetsOne:
             Socket(listener.port, "/ws", **options)
         assert refusal.value.status_code == 401
 
+    @pytest.mark.costly
     def test_a_token_in_the_path_counts_for_every_page(self, open_sockets: Callable[..., Made]) -> None:
         api, listener = open_sockets()
 
         with Socket(listener.port, f"/ws/{login(api, api.demo)}", origin="http://evil.example.org") as caller:
             assert caller.inner.connected
 
+    @pytest.mark.costly
     def test_a_scoped_token_does_not_suffice(self, open_sockets: Callable[..., Made], tmp_path: Path) -> None:
         api, listener = open_sockets(**a_store(tmp_path))
         made = api.caller.post({"scope": ["local:test.ping@*"]}, "/v1/tokens", x_auth_token=login(api, api.demo))
@@ -223,6 +225,7 @@ class TestWhoGetsOne:
 
 
 class TestLimits:
+    @pytest.mark.costly
     def test_a_user_has_as_many_as_of_streams_and_they_count_together(self, open_sockets: Callable[..., Made]) -> None:
         api, listener = open_sockets(SIDECAR_EVENTS_STREAMS="2")
         token = login(api, api.demo)
@@ -238,6 +241,7 @@ class TestLimits:
         with Socket(listener.port, f"/ws/{token}"), Socket(listener.port, f"/ws/{token}"):
             assert 'salt_api_http_requests_in_flight{kind="websocket"} 2.0' in metrics(api)
 
+    @pytest.mark.costly
     def test_an_address_has_so_many_connections_and_one_more_is_cut_and_counted(self, open_sockets: Callable[..., Made]) -> None:
         api, listener = open_sockets({"connections_per_address": 1})
         token = login(api, api.demo)
@@ -271,6 +275,7 @@ class TestLimits:
 
 
 class TestEnds:
+    @pytest.mark.costly
     def test_it_ends_with_the_session(self, open_sockets: Callable[..., Made]) -> None:
         api, listener = open_sockets(SIDECAR_EVENTS_HEARTBEAT_SECONDS="0.1")
         token = login(api, api.demo)
@@ -282,6 +287,7 @@ class TestEnds:
             assert caller.closed() == (1008, "the session is over: log in again")
         assert 'salt_api_stream_disconnects_total{reason="token_expired"} 1.0' in metrics(api)
 
+    @pytest.mark.costly
     @pytest.mark.parametrize("is_ready", [True, False])
     def test_it_ends_with_the_process(self, open_sockets: Callable[..., Made], is_ready: bool) -> None:
         api, listener = open_sockets()
@@ -296,6 +302,7 @@ class TestEnds:
         assert not listener.alive()
         assert 'salt_api_stream_disconnects_total{reason="shutdown"} 1.0' in metrics(api)
 
+    @pytest.mark.costly
     def test_a_caller_that_leaves_has_a_line_and_leaves_nothing(self, open_sockets: Callable[..., Made]) -> None:
         with capture_logs() as lines:
             api, listener = open_sockets()

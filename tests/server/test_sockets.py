@@ -155,6 +155,7 @@ def test_who_does_not_answer_a_ping_is_taken_for_gone(granting: Granting, listen
     assert eventually(lambda: granting.ends == ["client"])
 
 
+@pytest.mark.costly
 def test_who_answers_them_stays(granting: Granting, listen: Callable[..., SocketListener]) -> None:
     looked = threading.Semaphore(0)
 
@@ -221,6 +222,7 @@ def test_a_fault_of_ours_ends_the_websocket_and_says_so(granting: Granting, list
     assert crashes == [True]
 
 
+@pytest.mark.costly
 def test_a_stopping_listener_takes_nobody_new_and_leaves_nothing(granting: Granting, listen: Callable[..., SocketListener]) -> None:
     listener = listen()
     with Socket(listener.port, "/ws") as caller, connected(listener) as idle:

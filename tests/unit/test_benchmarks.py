@@ -204,6 +204,7 @@ def test_a_reader_by_websocket_asks_for_events_once_it_has_one(head: bytes, asks
     assert (opened, [frame[6:] for frame in after], got) == (asks, [READY] * asks, 1)
 
 
+@pytest.mark.costly
 def test_a_reader_of_jobs_counts_each_return_however_it_is_cut() -> None:
     tags = [f"salt/job/20260101000000000000/{what}" for what in ("new", "ret/sim-0000", "ret/a.b", "prog/a/1")]
     stream = b"HTTP/1.1 200 OK\r\n\r\n" + b"".join(b'tag: x\ndata: {"tag":"%s","data":{}}\n\n' % tag.encode() for tag in tags)
@@ -217,6 +218,7 @@ def test_a_reader_of_jobs_counts_each_return_however_it_is_cut() -> None:
     assert {asyncio.run(heard(cut)) for cut in range(1, len(stream))} == {2}
 
 
+@pytest.mark.costly
 def test_a_follower_hears_all_and_the_end_however_it_is_cut() -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Request-Id: 01a0\r\n\r\n"
     stream = head + b"1\r\n\n\r\n" + b"".join(b'1A\r\n{"seq":%d,"event":"minion"}\n\r\n' % number for number in (1, 2)) + b"0\r\n\r\n"
@@ -244,6 +246,7 @@ def test_a_follower_knows_whether_its_job_was_seen_to_run(ran: bool) -> None:
     assert asyncio.run(heard()) == (ran, len(lines))
 
 
+@pytest.mark.costly
 def test_a_crowd_answers_for_whom_it_has_and_says_who_still_runs_a_job() -> None:
     async def play() -> list[tuple[str, Any]]:
         crowd = Crowd(["a", "b"], 100.0, Behaviour())

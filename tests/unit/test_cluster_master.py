@@ -48,14 +48,17 @@ def knows_the_cluster(tmp_path: Path) -> None:
     (tmp_path / "master" / f".cluster_joined.{ADDRESS}").touch()
 
 
+@pytest.mark.costly
 def test_a_new_master_waits_for_the_first_one_and_proposes_nothing(tmp_path: Path) -> None:
     assert said(tmp_path, "salt-master") == {"listens salt-master", STARTS, "ping"}
 
 
+@pytest.mark.costly
 def test_the_first_master_waits_for_nobody(tmp_path: Path) -> None:
     assert said(tmp_path) == {STARTS, "ping"}
 
 
+@pytest.mark.costly
 @pytest.mark.usefixtures("knows_the_cluster")
 @pytest.mark.parametrize("words", [(), ("salt-master",)])
 def test_a_master_that_starts_again_waits_for_nobody_and_proposes_something_until_it_answers(tmp_path: Path, words: tuple[str, ...]) -> None:

@@ -51,6 +51,7 @@ def test_there_are_processes_for_every_thread_of_the_sidecar() -> None:
     assert COMPOSE["services"]["sidecar"]["pids_limit"] > api_threads(SETTINGS) + 100
 
 
+@pytest.mark.costly
 def test_all_that_bodies_may_take_fits_into_the_memory_of_the_container_and_of_the_pod() -> None:
     service, api = COMPOSE["services"]["sidecar"], SETTINGS.api
     pod = yaml.safe_load((ROOT / "helm" / "salt-sidecar" / "values.yaml").read_text(encoding="utf-8"))["resources"]["limits"]["memory"]
@@ -79,6 +80,7 @@ def test_the_owner_of_the_network_is_none_of_our_images() -> None:
     assert "SALT" not in network["image"]
 
 
+@pytest.mark.costly
 def test_images_of_others_are_named_by_tag_and_digest_and_nginx_is_the_charts() -> None:
     files = [ROOT / "compose.yaml", *sorted((ROOT / "config" / "compose").glob("*.yaml"))]
     lines = [line for file in files for line in re.findall(r"^ *image: +(.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)]

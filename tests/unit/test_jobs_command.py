@@ -63,6 +63,7 @@ def jids(listed: str) -> list[str]:
     return [found["jid"] for found in json.loads(listed)]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("runs", [True, False])
 def test_jobs_are_listed_and_shown_without_their_returns_whether_the_sidecar_runs_or_not(asked: Asked, store: SqliteStore, runs: bool) -> None:
     if not runs:
@@ -84,6 +85,7 @@ def test_jobs_are_listed_and_shown_without_their_returns_whether_the_sidecar_run
     assert "secret" not in shown + json.dumps(whole)
 
 
+@pytest.mark.costly
 def test_jobs_are_chosen_by_owner_status_and_number(asked: Asked, store: SqliteStore) -> None:
     assert jids(asked("list", "--json", "--owner", "ldap:anna")[1]) == [OPEN]
     assert jids(asked("list", "--json", "--status", "succeeded")[1]) == [OLD]
@@ -145,6 +147,7 @@ def test_what_is_no_age_is_refused(asked: Asked, age: str, capsys: pytest.Captur
     assert "--older-than" in capsys.readouterr().err
 
 
+@pytest.mark.costly
 def test_a_store_that_is_well_is_said_to_be_and_who_has_it(asked: Asked, store: SqliteStore, tmp_path: Path) -> None:
     status, said, _ = asked("check")
     assert status == 0
@@ -183,6 +186,7 @@ def test_a_store_of_another_version_is_not_pruned(asked: Asked, store: SqliteSto
     assert (asked("check")[0], jids(asked("list", "--json")[1])) == (1, [JID, OLD, OPEN])
 
 
+@pytest.mark.costly
 def test_what_is_removed_or_copied_leaves_a_line_in_the_systems_log(asked: Asked, store: SqliteStore, noted: list[str], tmp_path: Path) -> None:
     for command in (["list"], ["show", JID], ["check"], ["prune", "--older-than", "2d", "--dry-run"]):
         asked(*command)

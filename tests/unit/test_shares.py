@@ -90,6 +90,7 @@ def test_one_alone_has_its_limit_and_everybody_else_still_gets_in(limit: int, sh
         assert here.ask(Holder("b", "another")) == 1
 
 
+@pytest.mark.costly
 @given(limits, shares, st.data())
 def test_nobody_is_refused_while_fewer_than_the_limit_are_taken(limit: int, share: float, data: st.DataObject) -> None:
     asks = st.lists(st.builds(Holder, st.sampled_from("abc"), st.sampled_from("uvwxyz")), min_size=limit, max_size=limit)
@@ -97,6 +98,7 @@ def test_nobody_is_refused_while_fewer_than_the_limit_are_taken(limit: int, shar
         assert [here.ask(each) for each in data.draw(asks)] == [1] * limit
 
 
+@pytest.mark.costly
 @given(limits, shares, st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), st.integers(1, 20)), max_size=10))
 def test_strangers_change_nothing_for_who_has_authenticated(limit: int, share: float, asks: list[tuple[str, str, int]]) -> None:
     alone, crowded = house(limit, share), house(limit, share)
@@ -114,6 +116,7 @@ def test_there_are_never_more_than_there_are_threads_for(limit: int, share: floa
         assert sum(here.ask(Holder(address, user), times) for address, user, times in asks) <= slots_together(limit, share)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("address", ["a", "b"])
 def test_who_held_everything_gives_way_as_its_work_ends(address: str) -> None:
     here = house(100)

@@ -56,6 +56,7 @@ def test_what_no_entry_names_is_refused_and_told(asked: PolicyCall, covered: boo
     assert [rule for rule, _ in refused] == ["token id-1"]
 
 
+@pytest.mark.costly
 @given(function=st.text(min_size=1, max_size=20), tgt=st.text(max_size=20), tgt_type=st.sampled_from(["glob", "list", "compound", "grain", "pcre"]))
 def test_with_one_function_and_one_minion_in_its_scope_a_token_does_nothing_else(function: str, tgt: str, tgt_type: str) -> None:
     made, _ = scope(("local:test.ping@m1",))

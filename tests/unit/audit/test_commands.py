@@ -14,6 +14,7 @@ from service.cli import main
 SECRET = "a key of sixteen or more"
 
 
+@pytest.mark.costly
 def test_audit_hash_prints_what_the_trail_has_for_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     key, config = tmp_path / "key", tmp_path / "sidecar.yaml"
     key.write_text(SECRET + "\n")

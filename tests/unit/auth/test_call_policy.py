@@ -106,6 +106,7 @@ def allows(policy: CallPolicy, call: PolicyCall) -> bool:
     return all(ruling.allowed for ruling in policy.rulings(call))
 
 
+@pytest.mark.costly
 @given(
     st.lists(rules, max_size=4),
     callers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -42,6 +43,7 @@ def written(value: object) -> object:
     return type(value), str(value)
 
 
+@pytest.mark.costly
 @given(CREDENTIALS, CREDENTIALS)
 def test_credentials_that_differ_in_anything_differ_in_digest(one: dict[str, Any], other: dict[str, Any]) -> None:
     assume(written(one) != written(other))
@@ -50,6 +52,7 @@ def test_credentials_that_differ_in_anything_differ_in_digest(one: dict[str, Any
     assert proven.digest_of(one) != proven.digest_of(other)
 
 
+@pytest.mark.costly
 @given(CREDENTIALS, NAMES, VALUES)
 def test_one_field_more_or_another_value_of_it_is_another_digest(credentials: dict[str, Any], name: str, value: object) -> None:
     assume(name not in credentials or written(credentials[name]) != written(value))
@@ -65,6 +68,7 @@ def parsed(**fields: object) -> Low:
     return low
 
 
+@pytest.mark.costly
 @given(st.text(min_size=1, max_size=8), VALUES.filter(lambda value: value is not None))
 def test_whatever_a_publish_carries_beside_the_job_is_part_of_its_proof(name: str, value: object) -> None:
     assume(name not in {*JOB_FIELDS, *PING, "expr_form", "sharedsecret", "token"})

@@ -80,11 +80,13 @@ EXCHANGED = (
 )
 
 
+@pytest.mark.costly
 def test_an_id_token_is_exchanged(told: Told, url: str) -> None:
     assert logged_in(url, SALT_ID_TOKEN=ID_TOKEN) == SALT_TOKEN
     assert told.asked == [EXCHANGED]
 
 
+@pytest.mark.costly
 def test_on_github_it_is_asked_for_with_the_audience(told: Told, url: str) -> None:
     github: dict[str, Any] = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{url}/token?api-version=2.0", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of the runner"}
 
@@ -92,17 +94,20 @@ def test_on_github_it_is_asked_for_with_the_audience(told: Told, url: str) -> No
     assert told.asked == [("/token?api-version=2.0&audience=https%3A%2F%2Fsalt.example.org%3Fa%26b", "Bearer of the runner", {}), EXCHANGED]
 
 
+@pytest.mark.costly
 def test_a_token_that_is_there_counts_before_others(told: Told, url: str) -> None:
     assert logged_in(url, SALT_TOKEN="cd" * 32, SALT_ID_TOKEN=ID_TOKEN) == "cd" * 32
     assert told.asked == []
 
 
+@pytest.mark.costly
 def test_a_job_that_may_not_ask_is_told_what_it_needs(url: str) -> None:
     with pytest.raises(Ended, match="id-token: write") as ended:
         logged_in(url, SALT_API_AUDIENCE="salt")
     assert ended.value.code == 64
 
 
+@pytest.mark.costly
 def test_what_github_refuses_is_said_without_its_secrets(told: Told, url: str) -> None:
     told.refusals = [403]
     with pytest.raises(Declined, match="GitHub gives no id token") as declined:
@@ -121,6 +126,7 @@ def test_what_github_fails_at_is_tried_again(told: Told, url: str) -> None:
     assert [path for path, *_ in told.asked] == ["/token?x=1&audience=salt"] * 2 + ["/v1/token"]
 
 
+@pytest.mark.costly
 def test_with_a_certificate_alone_the_proxy_says_who_it_is(told: Told, url: str, tmp_path: Path) -> None:
     certificate, key = Authority().sign("deploy").write(tmp_path, "deploy")
 

@@ -163,6 +163,7 @@ def test_each_platform_folds_hides_and_marks_in_its_own_way(tmp_path: Path) -> N
     assert texts[""] == "web1: ok\n  one\n"
 
 
+@pytest.mark.costly
 def test_what_happens_to_a_step_or_a_wave_is_not_told_as_the_jobs_own_end() -> None:
     out = io.StringIO()
     telling = Telling(Remote("http://localhost", {}, print, 0), log_of({}, out), "1" * 20)

@@ -33,6 +33,7 @@ def test_the_end_of_a_long_story_is_shown() -> None:
     assert "line 59" not in shown
 
 
+@pytest.mark.costly
 def test_a_program_without_an_end_is_ended() -> None:
     with pytest.raises(StepFailed, match="no end within 1 s"):
         run(sys.executable, "-c", "import time\nprint('begun', flush=True)\ntime.sleep(600)", timeout=1)

@@ -31,6 +31,7 @@ def by_us(payload: bytes) -> object:
     return Undecodable
 
 
+@pytest.mark.costly
 @given(VALUES, st.booleans())
 def test_what_salt_writes_is_read_as_salt_reads_it(value: object, use_bin_type: bool) -> None:
     payload = salt.payload.dumps(value, use_bin_type=use_bin_type)

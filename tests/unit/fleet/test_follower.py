@@ -203,6 +203,7 @@ SUCCESSES: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.costly
 def test_what_went_wrong_is_told_from_what_went_well() -> None:
     for sayings, expected in ((FAILURES, "failure"), (SUCCESSES, "success")):
         for saying in sayings:

@@ -139,6 +139,7 @@ def test_a_return_costs_the_same_with_a_hundred_minions_and_with_ten_thousand(co
     assert many.is_about(few), (few, many)
 
 
+@pytest.mark.costly
 def test_a_return_costs_a_stored_job_the_same_with_a_hundred_minions_and_with_ten_thousand(counted: Callable[[str], Counted]) -> None:
     few_store, many_store = counted("few"), counted("many")
     few, many = of_a_stored_job(FEW, few_store.store), of_a_stored_job(MANY, many_store.store)
@@ -147,6 +148,7 @@ def test_a_return_costs_a_stored_job_the_same_with_a_hundred_minions_and_with_te
     assert many.is_about(few), (few, many)
 
 
+@pytest.mark.costly
 def test_what_is_known_of_other_minions_is_not_read_to_store_a_return(counted: Callable[[str], Counted]) -> None:
     steps = []
     for minions in (FEW, MANY):

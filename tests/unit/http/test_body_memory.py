@@ -28,6 +28,7 @@ def values_in(value: object) -> int:
     return 1 + (sum(map(values_in, value)) if isinstance(value, list) else 0)
 
 
+@pytest.mark.costly
 @given(ANY, st.sampled_from([0, 5, 1_000]), st.booleans())
 def test_no_json_has_more_values_than_were_counted(value: object, most: int, ascii_only: bool) -> None:
     counted = json_values(json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "replace"), most)
@@ -85,6 +86,7 @@ def test_what_a_body_took_is_given_back(application: Callable[..., Application],
     memory.take(4 * MIB // 8 * 7, 0)
 
 
+@pytest.mark.costly
 def test_a_large_body_leaves_room_for_small_ones(application: Callable[..., Application]) -> None:
     kept = Kept()
     app = application(body_memory=BodyMemory(32 * MIB), routes={"/": kept})

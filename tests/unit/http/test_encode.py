@@ -107,6 +107,7 @@ def test_what_json_can_say_comes_out_as_it_is(value: Any) -> None:
     assert strict(encode(value)) == value
 
 
+@pytest.mark.costly
 @given(ANYTHING)
 def test_any_value_becomes_strict_json_of_the_same_shape(value: Any) -> None:
     written = strict(encode(value))

@@ -141,6 +141,7 @@ def test_a_refusal_quotes_nothing_of_the_body(app: Application, body: bytes) -> 
     assert "Canary" not in str(app.accounts)
 
 
+@pytest.mark.costly
 @given(
     st.sampled_from([JSON, YAML, FORM, "text/plain", "text/yaml"]),
     st.binary(max_size=40) | st.text(max_size=40).map(lambda text: text.encode("utf-8", "replace")),

@@ -92,6 +92,7 @@ PLAIN: Any = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.costly
 @given(PLAIN)
 def test_any_value_comes_back_from_its_yaml(value: object) -> None:
     assert yaml.safe_load(yaml_text.dump(value)) == value
@@ -110,6 +111,7 @@ def test_what_yaml_cannot_say_becomes_text(value: object, text: bytes) -> None:
     assert yaml_text.dump(value) == text
 
 
+@pytest.mark.costly
 @given(st.recursive(st.binary(), lambda inner: st.lists(inner) | st.dictionaries(st.binary() | st.text(), inner), max_leaves=10))
 def test_bytes_are_written_as_salt_api_writes_them(value: object) -> None:
     assert yaml_text.dump(value) == salt.utils.yaml.safe_dump(value, default_flow_style=False, sort_keys=False).encode()

@@ -96,6 +96,7 @@ def test_what_proves_nothing_is_refused_with_its_reason(certificates: ClientCert
     assert why(certificates, environ) == reason
 
 
+@pytest.mark.costly
 @given(text=st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: base64.b64encode(raw).decode()))
 def test_no_text_is_more_than_refused(certificates: ClientCertificates, text: str) -> None:
     assert why(certificates, sent(text)) in {"certificate", "malformed"}

@@ -91,6 +91,7 @@ def test_a_notice_is_signed_and_taken_with_2xx_alone() -> None:
     assert headers["x-hub-signature-256"] == "sha256=" + hmac.new(b"secret", b"{}", hashlib.sha256).hexdigest()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("trusted", [True, False])
 def test_https_is_spoken_with_those_alone_whose_certificate_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool) -> None:
     pair = certificate(tmp_path)
@@ -190,6 +191,7 @@ def test_a_name_is_looked_up_once_and_what_that_gave_is_connected_to() -> None:
     assert receiver.got[0][1]["host"] == "ci.example.org"
 
 
+@pytest.mark.costly
 def test_a_name_that_does_not_exist_or_has_no_address_is_told_apart() -> None:
     def unknown(*_asked: object, **_more: object) -> list[tuple[Any, ...]]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -58,6 +58,7 @@ def test_a_queued_sequence_begins_when_its_turn_comes(desk: Desk) -> None:
     assert record_of(desk, jid).queued_seconds > 2
 
 
+@pytest.mark.costly
 def test_who_wants_no_queue_is_refused_and_nothing_is_stored(desk: Desk) -> None:
     first = begin_grouped(desk)
     with pytest.raises(GroupBusy) as caught:
@@ -71,6 +72,7 @@ def test_who_wants_no_queue_is_refused_and_nothing_is_stored(desk: Desk) -> None
     runs(desk, begin_grouped(desk, key="other", when_busy="refuse"))
 
 
+@pytest.mark.costly
 def test_a_sequence_makes_way_for_another_or_for_a_job_of_its_owner(desk: Desk) -> None:
     running = begin_grouped(desk)
     step = step_of(desk, running, 0)
@@ -149,6 +151,7 @@ def test_after_a_kill_a_queued_sequence_waits_for_the_same_request(tmp_path: Pat
     end(desk)
 
 
+@pytest.mark.costly
 def test_one_that_was_under_way_when_its_process_died_holds_the_group_until_its_owner_is_back(tmp_path: Path) -> None:
     first_desk = Desk(tmp_path)
     jid = begin_grouped(first_desk)

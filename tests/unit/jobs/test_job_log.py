@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,7 @@ def read(logs: JobLogs, store: CountedStore, first: int, jid: str = JID) -> tupl
     return logs.read(cast("Store", store), jid, first)
 
 
+@pytest.mark.costly
 def test_a_poll_costs_what_is_new() -> None:
     store, logs = CountedStore(), JobLogs()
     offset = 0
@@ -56,6 +58,7 @@ def test_a_poll_costs_what_is_new() -> None:
     assert (store.rows, store.bytes) == (len(store.told), offset)
 
 
+@pytest.mark.costly
 def test_a_poll_of_a_long_log_costs_what_is_new_also_for_several_who_do_not_keep_step() -> None:
     store, logs = CountedStore(), JobLogs()
     store.happen(LONG)
@@ -70,6 +73,7 @@ def test_a_poll_of_a_long_log_costs_what_is_new_also_for_several_who_do_not_keep
     assert store.rows <= 3 * 90
 
 
+@pytest.mark.costly
 def test_any_place_in_a_long_log_is_found_near_by() -> None:
     """A caller that comes back late, or after another sidecar answered it, is where no reader of ours ever was."""
     store, logs = CountedStore(), JobLogs()
@@ -108,6 +112,7 @@ def test_so_many_jobs_are_remembered_and_those_that_were_read_last() -> None:
     assert store.rows == 10
 
 
+@pytest.mark.costly
 @given(st.lists(st.tuples(st.integers(0, 3 * AT_ONCE), st.integers(0, 60_000)), min_size=1, max_size=MOST_ENDS + 4))
 def test_from_any_byte_it_is_the_rest_of_the_whole(turns: list[tuple[int, int]]) -> None:
     store, logs = CountedStore(), JobLogs()

@@ -99,12 +99,14 @@ WORDS = (
 )
 
 
+@pytest.mark.costly
 @settings(max_examples=60)
 @given(st.lists(st.sampled_from(WORDS), max_size=12).map("".join))
 def test_what_would_be_masked_in_the_log_is_not_kept(text: str) -> None:
     assert redact_text(text) == text or kept(asked(arg=[text]), secrets_too=False) is None
 
 
+@pytest.mark.costly
 def test_a_long_text_is_looked_through_in_no_time() -> None:
     started = time.process_time()
     for text in ("x" * (LIMIT_BYTES - 200), "key " * (LIMIT_BYTES // 4 - 100), "://" * (LIMIT_BYTES // 3 - 100), "x" * 10_000_000):

@@ -63,6 +63,7 @@ def end(desk: Desk) -> None:
     desk.close()
 
 
+@pytest.mark.costly
 def test_each_step_begins_when_the_one_before_it_is_well(desk: Desk) -> None:
     jid, _ = begin(desk)
     first = goes(desk, jid, 0)
@@ -189,6 +190,7 @@ def test_without_a_key_it_cannot_be_asked_for_again(desk: Desk) -> None:
     becomes(desk, jid, "cancelled", "not_run")
 
 
+@pytest.mark.costly
 def test_after_a_kill_it_waits_for_the_same_request_and_each_step_runs_once(tmp_path: Path) -> None:
     first_desk = Desk(tmp_path)
     jid, _ = begin(first_desk)

@@ -91,6 +91,7 @@ def test_the_page_lists_every_metric_with_its_label_values() -> None:
     assert "15 buckets, 0.005 s to 300 s" in page
 
 
+@pytest.mark.costly
 def test_every_declared_family_is_served(metrics: Metrics) -> None:
     metrics.build_info(version="1", revision="abc", python="3", salt="3008.3")
     _, body = metrics.exposition()
@@ -119,6 +120,7 @@ def test_a_request_is_counted_and_timed(metrics: Metrics) -> None:
     assert metrics.value("salt_api_http_request_duration_seconds_sum", method="POST", route="/run") == 0.2
 
 
+@pytest.mark.costly
 def test_the_ids_of_a_request_are_the_exemplar_of_its_duration_in_openmetrics_alone(metrics: Metrics) -> None:
     metrics.exposition("openmetrics")
     metrics.http_finished("POST", "/run", 200, 0.2, request_id="r-1", trace_id="ab" * 16)
@@ -130,6 +132,7 @@ def test_the_ids_of_a_request_are_the_exemplar_of_its_duration_in_openmetrics_al
     assert b"r-1" not in metrics.exposition()[1]
 
 
+@pytest.mark.costly
 def test_an_id_that_could_be_a_token_is_no_exemplar(metrics: Metrics) -> None:
     metrics.exposition("openmetrics")
     for given in ("f" * 16, "f" * 32, "f" * 64, "x-" + "f" * 39):
@@ -138,6 +141,7 @@ def test_an_id_that_could_be_a_token_is_no_exemplar(metrics: Metrics) -> None:
     assert b"fffff" not in metrics.exposition("openmetrics")[1]
 
 
+@pytest.mark.costly
 def test_nothing_is_kept_for_a_scraper_that_shows_no_exemplars(metrics: Metrics) -> None:
     metrics.exposition()
     metrics.http_finished("POST", "/run", 200, 0.2, request_id="r-1", trace_id="ab" * 16)
@@ -163,6 +167,7 @@ def test_a_stream_is_counted_but_not_timed(metrics: Metrics) -> None:
     assert metrics.value("salt_api_http_request_duration_seconds_count", method="GET", route="/") == 0
 
 
+@pytest.mark.costly
 def test_callers_cannot_make_series(metrics: Metrics) -> None:
     before = metrics.exposition()[1].count(b"\n")
     for number in range(100):

@@ -48,6 +48,7 @@ def test_no_canary_survives_under_a_secret_key_at_any_depth(value: object) -> No
     assert CANARY not in repr(redacted)
 
 
+@pytest.mark.costly
 @given(st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(PUBLIC_KEYS), inner, max_size=3), max_leaves=20))
 def test_a_value_without_secrets_is_returned_equal(value: object) -> None:
     assert redact.redact(value) == value

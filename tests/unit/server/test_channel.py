@@ -288,6 +288,7 @@ def test_a_header_goes_out_with_the_first_bytes_of_its_body_and_none_stays_behin
     assert sum(written) == 6 + size
 
 
+@pytest.mark.costly
 def test_a_large_answer_is_not_copied_in_memory_and_its_buffer_is_given_back(pair: Pair) -> None:
     answer = bytes(range(256)) * 30_000
     tracemalloc.start()

@@ -30,6 +30,7 @@ def test_malloc_is_kept_small_unless_the_operator_told_it_otherwise(environ: dic
     assert heard == told
 
 
+@pytest.mark.costly
 def test_after_the_start_garbage_is_looked_for() -> None:
     before = gc.get_threshold()
     gc.disable()

@@ -115,6 +115,7 @@ TAGS = st.sampled_from(
 )
 
 
+@pytest.mark.costly
 @given(st.lists(st.tuples(TAGS, st.dictionaries(KEYS, JUNK | st.sampled_from(["grains.items", "accept", "delete"])) | JUNK), max_size=8))
 def test_no_event_breaks_it(events: list[tuple[str, Any]]) -> None:
     for message in picture(formatted.TORNADO).render(rendered(*events)):

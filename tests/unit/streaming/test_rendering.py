@@ -61,6 +61,7 @@ SECRETS = st.sampled_from(["password", "passwd", "sharedsecret", "token", "X-Aut
 TREES = st.recursive(st.just("x"), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=8)
 
 
+@pytest.mark.costly
 @given(SECRETS, TREES, st.integers(0, 20))
 def test_a_secret_is_masked_at_any_depth(name: str, around: Any, depth: int) -> None:
     value: Any = {name: "CANARY", "around": around}

@@ -173,6 +173,7 @@ def salt_permits(auth_list: list[Any], fun: str, minions: set[str]) -> bool:
     return bool(everywhere & {fun, ".*"}) or any(fun in funs and minions <= covered for covered, funs in placed)
 
 
+@pytest.mark.costly
 @given(st.lists(entries, max_size=5), st.lists(st.sampled_from(["f", "g", "h"]), min_size=2, max_size=3), st.sets(st.sampled_from(MINIONS), min_size=1))
 def test_what_we_and_the_master_permit_is_permitted_function_by_function(auth_list: list[Any], funs: list[str], minions: set[str]) -> None:
     doings: list[Doing] = [(fun, [], None) for fun in funs]

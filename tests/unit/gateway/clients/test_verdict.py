@@ -69,6 +69,7 @@ def test_further_returns(event: dict[str, Any], kind: Kind, reason: str | None) 
     assert why_failed(event.get("fun"), event, event["return"], kind) == reason
 
 
+@pytest.mark.costly
 @given(st.sampled_from(["state.apply", "cmd.run", "test.ping", ["cmd.run", "state.apply"], None, 3]), anything, anything, anything)
 def test_whatever_a_minion_sends_is_judged(fun: object, value: object, success: object, retcode: object) -> None:
     why_failed(fun, {"success": success, "retcode": retcode}, value)
@@ -88,6 +89,7 @@ def test_states_that_a_function_hands_on_decide_also_among_several() -> None:
     assert why_failed(["test.ping", "mine.deploy"], {"success": True, "retcode": 0}, [True, BAD_STATE]) == "state_failed"
 
 
+@pytest.mark.costly
 @given(st.sampled_from(["test.ping", "pkg.install", ["test.ping", "grains.items"], None]), anything.filter(lambda value: not may_hold_states(value)))
 def test_a_value_that_is_not_asked_for_does_not_decide(fun: object, value: object) -> None:
     assert not judges_value(fun)

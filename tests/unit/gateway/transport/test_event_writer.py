@@ -228,6 +228,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.costly
 @given(VALUES)
 def test_what_any_body_decodes_to_can_be_packed(value: Any) -> None:
     event = packed("my/tag", {"value": value}, 2**20)

@@ -66,6 +66,7 @@ def test_any_events_come_out_as_they_went_in(packed: Callable[[list[bytes]], byt
     assert read(chunks) == bodies
 
 
+@pytest.mark.costly
 def test_what_a_large_event_took_is_given_back() -> None:
     bodies = [b"a", b"x" * 4_000_000, b"b", b"y" * 300, b"c"]
     stream, reader = maps(bodies), FrameReader()
