@@ -52,6 +52,11 @@ class RecentOwners:
             self._old, self._new, self._same = self._new, {}, {}
         self._new[jid] = self._same.setdefault(owner, owner)
 
+    def forget(self, jid: str) -> None:
+        """Remember a job's owner no longer."""
+        self._new.pop(jid, None)
+        self._old.pop(jid, None)
+
 
 class Owners:
     """
@@ -59,7 +64,8 @@ class Owners:
 
     What this process starts belongs to whoever it was started for. Other jobs are announced with a bare name, which users of several eauth modules
     may have: `of_name` returns its owner where that is certain; without it those jobs are nobody's. The first announcement counts: otherwise
-    somebody who may fire events from a minion could claim another user's job later.
+    somebody who may fire events from a minion could claim another user's job later. A job is remembered once: as ours, or as one of the others,
+    whose number takes nothing from ours.
 
     most: jobs of each of the two kinds that are remembered; see RecentOwners.
     """
@@ -74,22 +80,25 @@ class Owners:
 
     def of(self, jid: str | None) -> Owner | None:
         """Return who started a job, None if that is not known."""
-        owner = None if jid is None else self._ours.get(jid) or self._others.get(jid)
+        owner = None if jid is None else self._known(jid)
         return owner if owner and owner.eauth else None
+
+    def _known(self, jid: str) -> Owner | None:
+        return self._ours.get(jid) or self._others.get(jid)
 
     # What the bus says.
 
     def exists(self, jid: str) -> None:
         """There is such a job."""
-        if self._others.get(jid) is None:
+        if self._known(jid) is None:
             with self._lock:
-                if self._others.get(jid) is None:
+                if self._known(jid) is None:
                     self._others.put(jid, _EXISTS)
 
     def announced(self, jid: str, user: str) -> None:
         """A job was announced with a user's name."""
         with self._lock:
-            if self._others.get(jid) in {None, _EXISTS}:
+            if self._known(jid) in {None, _EXISTS}:
                 self._others.put(jid, (self.of_name(user) if self.of_name else None) or _NOBODYS)
 
     # What this process does.
@@ -102,6 +111,7 @@ class Owners:
         """The master took a job of ours."""
         with self._lock:
             self._ours.put(jid, owner)
+            self._others.forget(jid)
 
     @contextlib.contextmanager
     def reserve(self, jid: str, owner: Owner) -> Iterator[None]:
@@ -111,8 +121,7 @@ class Owners:
         Raises Conflict if there is such a job already that is not the caller's, or if it is kept for another: the returns of one would count as the other's.
         """
         with self._lock:
-            known = self._ours.get(jid) or self._others.get(jid)
-            if jid in self._reserved or known not in {None, owner}:
+            if jid in self._reserved or self._known(jid) not in {None, owner}:
                 raise taken(jid)
             self._reserved.add(jid)
         try:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from service.errors import Conflict
 from service.events.hub import Hub
 from service.events.owners import Owner, Owners
+from tests.costs import kept_bytes_of
 from tests.unit.streaming.streams import owner
 
 JID = "20261123085604306179"
@@ -53,6 +54,22 @@ def test_at_least_half_of_the_owners_are_remembered() -> None:
     owners.announced("2", "mallory")
 
     assert [owners.of(str(number)) for number in range(5)] == [None, None, ANN, ANN, ANN]
+
+
+@pytest.mark.parametrize("tells_first", ["the bus", "the master"])
+def test_a_job_of_ours_takes_no_more_memory_because_the_bus_tells_of_it_too(tells_first: str) -> None:
+    alone, both = Owners(owner), Owners(owner)
+
+    def start(owners: Owners, told: str) -> None:
+        for number in range(2000):
+            if told == "the bus":
+                owners.announced(f"{JID}{number}", "ann")
+            owners.started(f"{JID}{number}", ANN)
+            if told == "the master":
+                owners.announced(f"{JID}{number}", "ann")
+                owners.exists(f"{JID}{number}")
+
+    assert kept_bytes_of(lambda: start(both, tells_first)) < 1.1 * kept_bytes_of(lambda: start(alone, "nobody"))
 
 
 def test_a_flood_of_jids_on_the_bus_takes_nothing_from_those_we_started() -> None:
