@@ -77,7 +77,7 @@ WITHOUT = not slow and not master
 OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
 # Their thousands of small files, and what SQLite syncs, are in memory where there is such a place, and programs may be started from it.
 check-unit check-whole: export TMPDIR := $(or $(shell [ -w /dev/shm ] && ! grep -q ' /dev/shm [a-z]* [^ ]*noexec' /proc/mounts && echo /dev/shm),$(TMPDIR))
-HALF = tests/unit tests/server tests/documented tests/compat
+HALF = tests/unit tests/server tests/compat
 # One test in fifty takes a third of the time of all: `test` runs those.
 check-unit check-whole: WITHOUT += and not costly
 check-unit: $(STAMP)
@@ -88,7 +88,7 @@ check-whole: $(STAMP)
 
 .PHONY: costs
 costs: $(STAMP) ## What the fast tests take of the CPU, one by one: which of them are to be marked `costly`, and which need the mark no more.
-	@$(call FAST,tests --ignore tests/real -p tests.cpu_of_tests)
+	@for half in check-unit check-whole; do $(MAKE) $$half PYTEST_ARGS='-p tests.cpu_of_tests -m "not slow and not master"' || exit; done
 
 # Not a part of `check`: that would take longer than its 15 seconds.
 .PHONY: coverage

@@ -87,6 +87,7 @@ def test_a_certificate_alone_opens_nothing_else(api: Api) -> None:
     assert api.caller.post({"client": "local", "tgt": "*", "fun": "test.ping"}, **shown).status == 401
 
 
+@pytest.mark.costly
 def test_the_proxys_secret_is_changed_while_everything_runs(api: Api, settings: dict[str, str]) -> None:
     path = Path(settings["SIDECAR_IDENTITIES_PROXY_SECRET_FILE"])
     path.with_suffix(".new").write_text("another")

@@ -193,6 +193,7 @@ def test_a_token_in_the_query_counts_only_where_it_is_allowed(tmp_path: Path) ->
             assert stream.status == 401
 
 
+@pytest.mark.costly
 def test_over_the_limit_of_readers_the_answer_is_503_at_once(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_EVENTS_STREAMS="2")
     token = login(api, api.demo)

@@ -124,6 +124,7 @@ def test_the_login_can_be_switched_off(tmp_path: Path) -> None:
     assert api.caller.request("POST", "/hook/a", BODY).status == 200
 
 
+@pytest.mark.costly
 def test_the_url_can_be_another_and_the_tag_stays(tmp_path: Path) -> None:
     api = fake_api(tmp_path, SIDECAR_HOOK_URL="/web/hooks")
 

@@ -123,6 +123,7 @@ def test_an_id_token_is_exchanged_for_a_token_of_its_account(here: World) -> Non
     assert here.attempts("success") == 1
 
 
+@pytest.mark.costly
 def test_it_may_be_sent_as_a_form_and_each_exchange_gives_a_token_of_its_own(here: World) -> None:
     fields = {**EXCHANGE, "subject_token": RSA.sign(github()), "requested_token_type": "urn:ietf:params:oauth:token-type:access_token"}
     answers = [here.api.caller.request("POST", "/v1/token", urlencode(fields).encode(), content_type="application/x-www-form-urlencoded") for _ in range(2)]
@@ -213,6 +214,7 @@ def test_a_bearer_logs_in_once_and_its_job_is_its_accounts(here: World) -> None:
     assert (received[0]["identity.issuer"], received[0]["identity.sub"], received[0]["identity.run_id"]) == ("github", github()["sub"], "1001")
 
 
+@pytest.mark.costly
 def test_a_bearer_counts_on_v1_alone(here: World) -> None:
     token = KEY.sign(github())
 
@@ -329,6 +331,7 @@ def test_a_key_that_the_master_does_not_know_is_a_503_and_no_crash(tmp_path: Pat
     here.stop()
 
 
+@pytest.mark.costly
 def test_refused_id_tokens_do_not_shut_out_the_good_ones_of_their_address(tmp_path: Path, side: MasterSide, server: KeyServer) -> None:
     here = world(tmp_path, side, server, SIDECAR_LIMITS_AUTH_FAILURES_BURST="5")
     forged = SigningKey("key-1").sign(github())

@@ -92,6 +92,7 @@ def test_each_answer_has_one_line_beside_those_of_its_logins_and_jobs(tmp_path: 
 OTHERS = {"http.request", "salt.job.published"}
 
 
+@pytest.mark.costly
 def test_logins_and_refusals_are_told_and_a_known_caller_is_no_news(tmp_path: Path) -> None:
     api = fake_api(tmp_path)
     with capture_logs() as lines:

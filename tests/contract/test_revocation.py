@@ -122,6 +122,7 @@ def test_a_master_that_cannot_check_a_session_ends_none(api: Api, monkeypatch: p
     assert api.caller.post(PING, x_auth_token=token).status == 200
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("fault", [MasterUnreachable("the master is down"), MasterTimeout("the master is slow")])
 def test_what_needs_no_master_works_without_it_for_a_token_that_was_good_lately(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception) -> None:
     api = fake_api(tmp_path, SIDECAR_SESSION_CACHE_SECONDS="0")

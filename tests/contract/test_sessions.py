@@ -256,6 +256,7 @@ def other_sidecar(api: Api, request: pytest.FixtureRequest, tmp_path: Path) -> I
         yield other
 
 
+@pytest.mark.costly
 def test_a_session_is_good_on_another_sidecar_and_after_a_restart(api: Api, other_sidecar: Api) -> None:
     token = login(api)
 

@@ -144,6 +144,7 @@ def test_the_log_of_a_job_that_runs_says_that_more_may_come(fake: Api) -> None:
     assert get(fake, f"/{post(fake, '').json()['jid']}/log").headers["x-complete"] == "false"
 
 
+@pytest.mark.costly
 def test_a_job_is_a_report_of_tests(fake: Api) -> None:
     gateway_of(fake).master.silent = {"minion-1", "minion-2"}
     jid = post(fake, "", fun="state.apply", tgt=["minion-1", "minion-2", "ghost"], tgt_type="list").json()["jid"]

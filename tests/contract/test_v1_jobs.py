@@ -369,6 +369,7 @@ def test_who_wants_no_store_is_not_told_that_it_is_missing(tmp_path: Path) -> No
     assert fake_api(tmp_path, SIDECAR_JOBS_STORE="").process.metrics.value("salt_api_jobs_store_up") is None
 
 
+@pytest.mark.costly
 def test_no_secret_of_a_job_is_in_the_store(fake: Api, tmp_path: Path) -> None:
     post(fake, fun="test.echo", arg=["hunter2-argument"], metadata={"x": "hunter2-metadata"}, kwarg={"pillar": "hunter2-pillar"}, key="k")
     token = token_of(fake)

@@ -20,6 +20,7 @@ def relaunch(api: Api, jid: str, minions: object, query: str = "?wait=30", key: 
     return api.caller.post({"minions": minions, **sent}, f"/v1/jobs/{jid}/relaunch{query}", **headers)
 
 
+@pytest.mark.costly
 def test_a_job_runs_again_on_those_that_failed(api: Api) -> None:
     first = post(api, fun="no.such", deadline=77, cause_url="https://ci.example.org/1").json()
     answer = relaunch(api, first["jid"], "failed", "?wait=30&fail=1")

@@ -84,6 +84,7 @@ def test_one_key_is_for_all_steps(fake: Api) -> None:
     assert problem(post_steps(fake, PING, key="k")) == (422, "KeyReused")
 
 
+@pytest.mark.costly
 def test_a_sequence_does_not_run_again(fake: Api) -> None:
     jid = post_steps(fake, FAILING).json()["jid"]
 
@@ -106,6 +107,7 @@ def test_a_sequence_that_is_cancelled_cancels_its_step(fake: Api) -> None:
     assert (over.status, over.json()["status"], [step["status"] for step in over.json()["steps"]]) == (409, "cancelled", ["cancelled", "not_begun"])
 
 
+@pytest.mark.costly
 def test_others_do_not_see_it(fake: Api) -> None:
     jid = post_steps(fake, PING).json()["jid"]
 

@@ -197,6 +197,7 @@ def test_a_token_lives_no_longer_than_it_was_made_for_nor_than_its_session(fake:
     assert listed[short.id] < listed[long.id] <= session["expires"]
 
 
+@pytest.mark.costly
 def test_neither_the_token_nor_the_salt_token_behind_it_is_on_the_disk(fake: Api, tmp_path: Path) -> None:
     scoped = made(fake)
     scoped.run()
@@ -224,6 +225,7 @@ def test_without_a_store_there_are_none(tmp_path: Path) -> None:
     assert api.caller.post(PING, x_auth_token=session).status == 200
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

@@ -79,6 +79,7 @@ class TestMessages:
         assert raw.endswith("}\n\n")
         assert events[-1]["data"]["return"] is True
 
+    @pytest.mark.costly
     def test_those_of_all_events_are_rest_tornados(self, api: Api, sockets: SocketListener) -> None:
         with Socket(sockets.port, f"/all_events/{login(api, api.demo)}") as caller:
             caller.ready()

@@ -93,6 +93,7 @@ def test_jobs_are_chosen_by_owner_status_and_number(asked: Asked, store: SqliteS
     assert asked("show", "9" * 20) == (1, "", f"{'9' * 20}: there is no such job\n")
 
 
+@pytest.mark.costly
 def test_what_a_caller_chose_does_not_steer_the_terminal(asked: Asked, store: SqliteStore) -> None:
     store.intend(job("7" * 20, request={"tgt": "\x1b[2Jweb*"}))
 
@@ -100,6 +101,7 @@ def test_what_a_caller_chose_does_not_steer_the_terminal(asked: Asked, store: Sq
     assert '"\\u001b[2Jweb*"' in asked("list")[1]
 
 
+@pytest.mark.costly
 def test_what_is_long_over_is_removed_while_the_sidecar_goes_on(asked: Asked, store: SqliteStore) -> None:
     assert asked("prune", "--dry-run") == (0, "1 jobs would be removed\n", "")
     assert store.job(OLD) is not None
@@ -110,6 +112,7 @@ def test_what_is_long_over_is_removed_while_the_sidecar_goes_on(asked: Asked, st
     assert store.intend(job("5" * 20)) is None
 
 
+@pytest.mark.costly
 def test_what_the_sidecar_may_still_correct_goes_only_when_it_is_stopped_and_what_is_not_over_never(asked: Asked, store: SqliteStore) -> None:
     status, _, said = asked("prune", "--older-than", "59m")
     assert (status, store.job(JID) is not None) == (64, True)
@@ -120,12 +123,14 @@ def test_what_the_sidecar_may_still_correct_goes_only_when_it_is_stopped_and_wha
     assert jids(asked("list", "--json")[1]) == [OPEN]
 
 
+@pytest.mark.costly
 def test_more_jobs_than_fit_into_one_transaction_are_removed_too(asked: Asked, store: SqliteStore) -> None:
     store.save([Change(job(f"{number:020}", status="succeeded", finished=1500.0), {}) for number in range(50)])
 
     assert asked("prune", "--older-than", "1d")[1] == "51 jobs removed\n"
 
 
+@pytest.mark.costly
 def test_a_copy_is_sound_while_the_sidecar_goes_on_and_nobody_else_reads_it(asked: Asked, store: SqliteStore, tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
     copy = tmp_path / "kept" / "jobs.db"
@@ -163,6 +168,7 @@ def test_a_store_that_is_well_is_said_to_be_and_who_has_it(asked: Asked, store: 
     assert "nothing is kept back" in asked("check")[1]
 
 
+@pytest.mark.costly
 def test_damage_is_found(asked: Asked, store: SqliteStore, tmp_path: Path) -> None:
     store.close()
     with sqlite3.connect(tmp_path / "jobs.db") as db:
@@ -176,6 +182,7 @@ def test_damage_is_found(asked: Asked, store: SqliteStore, tmp_path: Path) -> No
     assert "damaged: stop the sidecar" in said
 
 
+@pytest.mark.costly
 def test_a_store_of_another_version_is_not_pruned(asked: Asked, store: SqliteStore, tmp_path: Path) -> None:
     store.close()
     with sqlite3.connect(tmp_path / "jobs.db") as db:
@@ -200,6 +207,7 @@ def test_what_is_removed_or_copied_leaves_a_line_in_the_systems_log(asked: Asked
     assert "\n" not in copied
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("command", [["list"], ["show", JID], ["prune"], ["check"], ["backup", "copy.db"]])
 def test_where_there_is_no_store_it_says_so(asked: Asked, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

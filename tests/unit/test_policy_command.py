@@ -46,6 +46,7 @@ def test_it_says_which_rule_decides_and_why(arguments: str, status: int, said: s
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("arguments", "said"), [(["a", "cmd run"], "fun must be a function name"), (["a", "cmd.run", "*", "--client", "scp"], "Invalid client specified: 'scp'")]
 )

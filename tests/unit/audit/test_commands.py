@@ -35,6 +35,7 @@ def test_audit_hash_prints_what_the_trail_has_for_a_value(tmp_path: Path, monkey
     assert "audit.hmac_key_file: no key is set" in capsys.readouterr().err
 
 
+@pytest.mark.costly
 def test_audit_verify_says_where_the_chain_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "audit.jsonl"
     sink = FileSink(path, chained=True, fsync=False)

@@ -24,6 +24,7 @@ def hit(tgt: str | Sequence[str], tgt_type: str) -> set[str]:
     return {minion for minion in IDS if fnmatch.fnmatchcase(minion, str(tgt).lower())}
 
 
+@pytest.mark.costly
 @given(st.lists(GLOBS, min_size=1, max_size=3), GLOBS)
 def test_what_is_said_of_a_glob_is_so(globs: list[str], tgt: str) -> None:
     inside = set().union(*(hit(glob, "glob") for glob in globs))

@@ -56,6 +56,7 @@ def test_at_least_half_of_the_owners_are_remembered() -> None:
     assert [owners.of(str(number)) for number in range(5)] == [None, None, ANN, ANN, ANN]
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("tells_first", ["the bus", "the master"])
 def test_a_job_of_ours_takes_no_more_memory_because_the_bus_tells_of_it_too(tells_first: str) -> None:
     alone, both = Owners(owner), Owners(owner)

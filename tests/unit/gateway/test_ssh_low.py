@@ -129,6 +129,7 @@ IDS = st.text(alphabet="abc12.-_:+", min_size=1, max_size=8).filter(lambda text:
 GLOBS = st.text(alphabet="abc12.-*?[]!", min_size=1, max_size=8).filter(lambda text: not text.startswith("-"))
 
 
+@pytest.mark.costly
 @given(GLOBS, IDS)
 @example("[1", "1")
 @example("[]1", "1")

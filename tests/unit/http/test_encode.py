@@ -102,6 +102,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.costly
 @given(JSON)
 def test_what_json_can_say_comes_out_as_it_is(value: Any) -> None:
     assert strict(encode(value)) == value
@@ -118,6 +119,7 @@ def test_any_value_becomes_strict_json_of_the_same_shape(value: Any) -> None:
         assert len(written) == len(value)
 
 
+@pytest.mark.costly
 @given(ANYTHING)
 def test_what_is_json_already_is_taken_in_as_it_stands(value: Any) -> None:
     text = encode(value)

@@ -30,6 +30,7 @@ def test_another_one_is_replaced(given: str) -> None:
     assert uuid.UUID(request_id).version == 7
 
 
+@pytest.mark.costly
 @given(st.text(max_size=140))
 def test_no_header_gives_a_request_id_that_could_break_a_line(given: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", info(HTTP_X_REQUEST_ID=given).request_id)

@@ -136,6 +136,7 @@ def test_a_token_that_is_dead_when_its_turn_comes_lets_others_go_first(desk: Des
     runs(desk, jid)
 
 
+@pytest.mark.costly
 def test_after_a_kill_a_queued_sequence_waits_for_the_same_request(tmp_path: Path) -> None:
     first_desk = Desk(tmp_path)
     first, *_ = grouped(first_desk)

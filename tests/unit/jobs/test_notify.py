@@ -147,6 +147,7 @@ def test_what_is_allowed_no_longer_is_not_sent(tmp_path: Path) -> None:
     assert "allows it no longer" in str(bench.told.lines)
 
 
+@pytest.mark.costly
 def test_one_that_is_slow_does_not_hold_up_the_others(tmp_path: Path) -> None:
     free = threading.Event()
 

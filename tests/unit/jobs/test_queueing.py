@@ -47,6 +47,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     assert (made.sidecar.report.crashes, made.sidecar.report.not_stored) == (0, [])
 
 
+@pytest.mark.costly
 def test_a_queued_job_is_published_when_the_one_before_it_is_over(desk: Desk) -> None:
     (first, running, _), (second, queued, _), (third, *_) = (grouped(desk) for _ in range(3))
     assert (running, queued, desk.executed) == ("running", "queued", [first])
@@ -72,6 +73,7 @@ def test_another_group_does_not_wait(desk: Desk) -> None:
     assert desk.submit(None)[1] == "running"
 
 
+@pytest.mark.costly
 def test_who_wants_no_queue_is_refused_and_may_use_the_key_again(desk: Desk) -> None:
     first, *_ = grouped(desk)
     with pytest.raises(GroupBusy) as caught:
@@ -96,6 +98,7 @@ def test_the_same_key_gets_the_queued_job(desk: Desk) -> None:
     assert len(desk.executed) == 1
 
 
+@pytest.mark.costly
 def test_a_queued_job_that_is_cancelled_runs_nothing(desk: Desk) -> None:
     first, *_ = grouped(desk)
     second, *_ = grouped(desk, "k")
@@ -108,6 +111,7 @@ def test_a_queued_job_that_is_cancelled_runs_nothing(desk: Desk) -> None:
     assert desk.executed == [first]
 
 
+@pytest.mark.costly
 def test_one_whose_deadline_passes_in_the_queue_runs_nothing(desk: Desk) -> None:
     first, *_ = grouped(desk)
     second, *_ = grouped(desk, deadline=3)
@@ -117,6 +121,7 @@ def test_one_whose_deadline_passes_in_the_queue_runs_nothing(desk: Desk) -> None
     assert desk.executed == [first]
 
 
+@pytest.mark.costly
 def test_the_running_one_is_cancelled_by_its_owner_only(desk: Desk) -> None:
     first, *_ = grouped(desk)
     desk.session = OTHER
@@ -130,6 +135,7 @@ def test_the_running_one_is_cancelled_by_its_owner_only(desk: Desk) -> None:
     becomes(desk, second, "running")
 
 
+@pytest.mark.costly
 def test_where_the_running_one_cannot_be_cancelled_nothing_is_queued(desk: Desk) -> None:
     first, *_ = grouped(desk)
     desk.cancelling = Forbidden("no saltutil")
@@ -142,6 +148,7 @@ def test_where_the_running_one_cannot_be_cancelled_nothing_is_queued(desk: Desk)
     assert grouped(desk, "k")[1:] == ("running", False)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("fault", [Unauthenticated("dead"), Forbidden("no more")])
 def test_a_token_that_dies_in_the_queue_is_asked_for_again(desk: Desk, fault: Exception) -> None:
     first, *_ = grouped(desk)
@@ -161,6 +168,7 @@ def test_a_token_that_dies_in_the_queue_is_asked_for_again(desk: Desk, fault: Ex
     assert desk.executed == [first, third, second]
 
 
+@pytest.mark.costly
 def test_one_without_a_key_cannot_be_asked_for_again(desk: Desk) -> None:
     first, *_ = grouped(desk)
     second, *_ = grouped(desk)
@@ -170,6 +178,7 @@ def test_one_without_a_key_cannot_be_asked_for_again(desk: Desk) -> None:
     becomes(desk, second, "cancelled", "not_run")
 
 
+@pytest.mark.costly
 def test_what_is_refused_for_now_is_tried_again(desk: Desk) -> None:
     first, *_ = grouped(desk)
     second, *_ = grouped(desk)
@@ -179,6 +188,7 @@ def test_what_is_refused_for_now_is_tried_again(desk: Desk) -> None:
     becomes(desk, second, "running")
 
 
+@pytest.mark.costly
 def test_after_a_kill_a_queued_job_waits_for_the_same_request(tmp_path: Path) -> None:
     first_desk = Desk(tmp_path)
     first, *_ = grouped(first_desk)
@@ -208,6 +218,7 @@ def test_a_process_that_stops_begins_none(desk: Desk) -> None:
     assert record_of(desk, second).status == "queued"
 
 
+@pytest.mark.costly
 def test_so_many_jobs_of_a_group_wait_and_no_more(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(desk.sidecar.jobs, "check_room", lambda: None)
     grouped(desk)

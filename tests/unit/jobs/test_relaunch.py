@@ -170,6 +170,7 @@ def test_a_job_runs_again_on_who_is_meant_as_it_was(tmp_path: Path, minions: str
     desk.sidecar.store.close()
 
 
+@pytest.mark.costly
 def test_no_more_than_all_have_to_be_well(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     over(desk, {"a": "failed", "b": "failed", "c": "ok"}, min_success=3)
@@ -234,6 +235,7 @@ def test_of_many_strangers_some_are_told(tmp_path: Path) -> None:
     desk.sidecar.store.close()
 
 
+@pytest.mark.costly
 def test_a_job_runs_again_for_its_owner_when_it_is_over_and_somebody_is_left(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     over(desk, {"a": "ok"})

@@ -39,6 +39,7 @@ def hear(account: JobAccount, minion: str) -> None:
     account.returned(minion, {"fun": "test.echo", "return": "a", "retcode": 0, "success": True}, ARGUMENTS)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("count", [100, 1000, 10_000])
 @pytest.mark.parametrize("order", ["as they were sent", "backwards", "as it comes"])
 def test_each_return_costs_the_same_however_many_minions_a_wave_has(count: int, order: str) -> None:

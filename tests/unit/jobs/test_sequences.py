@@ -81,6 +81,7 @@ def test_each_step_begins_when_the_one_before_it_is_well(desk: Desk) -> None:
     assert [one.body["status"] for one in desk.sidecar.store.happenings(jid, 0, 100) if one.kind == "status"] == ["running", "succeeded"]
 
 
+@pytest.mark.costly
 def test_after_a_failure_nothing_is_begun(desk: Desk) -> None:
     jid, _ = begin(desk)
     first, second = goes(desk, jid, 0), goes(desk, jid, 1, retcode=2)
@@ -90,6 +91,7 @@ def test_after_a_failure_nothing_is_begun(desk: Desk) -> None:
     assert steps_of(desk.sidecar.store, record_of(desk, jid))[2] is None
 
 
+@pytest.mark.costly
 def test_who_never_stops_goes_on_and_fails_all_the_same(desk: Desk) -> None:
     jid, _ = begin(desk, 2, stop_on="never")
     goes(desk, jid, 0, retcode=2)
@@ -99,6 +101,7 @@ def test_who_never_stops_goes_on_and_fails_all_the_same(desk: Desk) -> None:
     assert len(desk.executed) == 2
 
 
+@pytest.mark.costly
 def test_a_key_is_for_all_steps(desk: Desk) -> None:
     jid, _ = begin(desk, 1)
     goes(desk, jid, 0)
@@ -108,6 +111,7 @@ def test_a_key_is_for_all_steps(desk: Desk) -> None:
     assert len(desk.executed) == 1
 
 
+@pytest.mark.costly
 def test_a_sequence_that_is_cancelled_begins_no_other_step(desk: Desk) -> None:
     jid, _ = begin(desk)
     step = step_of(desk, jid, 0)
@@ -121,6 +125,7 @@ def test_a_sequence_that_is_cancelled_begins_no_other_step(desk: Desk) -> None:
     assert desk.executed == [step]
 
 
+@pytest.mark.costly
 def test_a_step_that_begins_while_the_sequence_is_cancelled_is_cancelled_too(desk: Desk) -> None:
     jid, _ = begin(desk)
     step_of(desk, jid, 0)
@@ -138,6 +143,7 @@ def test_a_step_that_begins_while_the_sequence_is_cancelled_is_cancelled_too(des
     becomes(desk, jid, "cancelled", "not_run")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("cache", "executed"), [(FOUND, 0), (UNKNOWN, 1)])
 def test_a_step_of_which_nothing_is_known_is_looked_up_once_more(tmp_path: Path, cache: Cached, executed: int) -> None:
     desk = Desk(tmp_path, MasterTimeout("no answer"), cache=cache)
@@ -149,6 +155,7 @@ def test_a_step_of_which_nothing_is_known_is_looked_up_once_more(tmp_path: Path,
     end(desk)
 
 
+@pytest.mark.costly
 def test_a_step_that_is_refused_ends_it(desk: Desk) -> None:
     jid, _ = begin(desk, 2, stop_on="never")
     step_of(desk, jid, 0)
@@ -158,6 +165,7 @@ def test_a_step_that_is_refused_ends_it(desk: Desk) -> None:
     becomes(desk, jid, "failed", "refused")
 
 
+@pytest.mark.costly
 def test_what_is_refused_for_now_is_tried_again(desk: Desk) -> None:
     jid, _ = begin(desk, 2)
     step_of(desk, jid, 0)
@@ -168,6 +176,7 @@ def test_what_is_refused_for_now_is_tried_again(desk: Desk) -> None:
     becomes(desk, jid, "succeeded")
 
 
+@pytest.mark.costly
 def test_a_token_that_dies_between_steps_is_asked_for_again(desk: Desk) -> None:
     jid, _ = begin(desk, 2)
     step_of(desk, jid, 0)
@@ -210,6 +219,7 @@ def test_after_a_kill_it_waits_for_the_same_request_and_each_step_runs_once(tmp_
     end(desk)
 
 
+@pytest.mark.costly
 def test_a_step_in_doubt_is_looked_up_by_the_same_request(tmp_path: Path) -> None:
     first_desk = Desk(tmp_path, MasterTimeout("no answer"))
     jid, _ = begin(first_desk, 1)
@@ -225,6 +235,7 @@ def test_a_step_in_doubt_is_looked_up_by_the_same_request(tmp_path: Path) -> Non
     end(desk)
 
 
+@pytest.mark.costly
 def test_one_whose_owner_does_not_come_back_ends_at_its_deadline(tmp_path: Path) -> None:
     first_desk = Desk(tmp_path)
     jid, _ = begin(first_desk, 2)

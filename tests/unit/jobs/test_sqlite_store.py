@@ -152,6 +152,7 @@ def test_what_a_minion_sent_is_the_same_json_as_ever(value: object) -> None:
     assert text_of(value) == json.dumps(value)
 
 
+@pytest.mark.costly
 def test_writes_that_gather_share_one_commit(tmp_path: Path) -> None:
     commits: list[float] = []
     store = opened(tmp_path, on_commit=commits.append)

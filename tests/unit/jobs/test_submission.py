@@ -158,6 +158,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     made.close()
 
 
+@pytest.mark.costly
 def test_a_job_is_published_once_however_often_it_is_asked_for_with_its_key(desk: Desk) -> None:
     jid, status, replayed = desk.submit()
     found = [desk.submit() for _ in range(3)]
@@ -209,6 +210,7 @@ def test_a_bug_of_ours_leaves_the_job_in_doubt(tmp_path: Path) -> None:
     desk.close()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("cache", "on_doubt", "executed", "status"),
     [(FOUND, "refuse", 0, "running"), (UNKNOWN, "refuse", 1, "running"), (None, "refuse", 0, "in_doubt"), (None, "republish", 1, "running")],
@@ -247,6 +249,7 @@ def test_who_comes_while_too_many_jobs_are_looked_up_publishes_nothing_and_may_c
     desk.close()
 
 
+@pytest.mark.costly
 def test_what_has_returned_before_the_job_was_found_counts(tmp_path: Path) -> None:
     returns = {"a": {"return": "a", "retcode": 0, "success": True}}
     desk = Desk(tmp_path, Killed())
@@ -320,6 +323,7 @@ def test_of_two_that_have_looked_the_one_that_stores_first_publishes(tmp_path: P
     desk.close()
 
 
+@pytest.mark.costly
 def test_so_many_jobs_at_a_time_and_no_more(desk: Desk) -> None:
     for number in range(10):
         desk.submit(f"k{number}")

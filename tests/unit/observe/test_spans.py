@@ -97,6 +97,7 @@ def test_a_collector_that_refuses_or_an_exporter_that_raises_is_a_failure(collec
     assert spans.told == [("failed", 1, reason)]
 
 
+@pytest.mark.costly
 def test_at_the_end_what_is_under_way_is_ended_and_what_waits_is_counted(collector: Collector) -> None:
     collector.free.clear()
     spans = Spans(collector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def test_a_malformed_state_is_dropped_without_the_trace() -> None:
         assert parse(f"00-{TRACE}-{SPAN}-01", state) == TraceContext(TRACE, SPAN, 1), state
 
 
+@pytest.mark.costly
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_no_header_breaks_anything(header: str, state: str) -> None:
     assert parse(header, state) is None

@@ -248,6 +248,7 @@ def test_while_a_thread_writes_the_loop_does_not_wait_for_room_and_afterwards_fo
     assert (pair.channel.readable(), pair.channel.writable()) == (False, True)
 
 
+@pytest.mark.costly
 def test_the_loop_does_not_send_what_a_thread_is_sending(pair: Pair) -> None:
     sent: list[bytes] = []
 

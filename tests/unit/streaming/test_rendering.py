@@ -92,6 +92,7 @@ def test_what_is_no_secret_stays() -> None:
     assert rendered("my/tag", data) == data
 
 
+@pytest.mark.costly
 @given(
     st.text(alphabet=st.characters(codec="utf-8")),
     st.dictionaries(st.text(alphabet=st.characters(codec="utf-8")), st.text(alphabet=st.characters(codec="utf-8"))),

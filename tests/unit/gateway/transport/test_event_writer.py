@@ -181,6 +181,7 @@ def test_another_users_socket_is_answered_with_the_fix(pull: PullSocket, trigger
         trigger.fire("my/tag", {})
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("timeout_seconds", [0.05])
 def test_a_master_that_takes_nothing_costs_the_timeout_and_the_connection(pull: PullSocket, trigger: Trigger) -> None:
     def fill() -> None:
