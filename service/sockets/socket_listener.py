@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, cast
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from service.errors import Overloaded
+from service.limits import Shares
 from service.sockets.connections import CallerConnection, Door
 from service.sockets.conversation import CLOSE_SECONDS, Conversation, LoopWaker
 from service.sockets.handshake import SWITCHING, Granted, environ_of, judge
@@ -26,9 +28,11 @@ BACKLOG = 1024
 # Longest time for a request to come and to be judged, and of that for the judgement alone.
 OPEN_SECONDS = 30.0
 JUDGE_SECONDS = 20.0
-# Requests that are judged at one time, and those that wait for it; more are answered 503.
+# Requests that are judged at one time, and those of one address that wait for it, with a share left for others; more are answered 503.
+# All who had a websocket come back at once when we start again.
 JUDGES = 16
-MOST_JUDGED = 64
+MOST_JUDGED = 400
+JUDGED_SHARE = 0.85
 # Sessions that are looked up again at one time, and subscriptions that begin or end.
 LOOKERS = 4
 ACTORS = 2
@@ -65,6 +69,7 @@ class SocketListener:
         open_seconds: float = OPEN_SECONDS,
         judge_seconds: float = JUDGE_SECONDS,
         pong_seconds: float = PONG_SECONDS,
+        most_judged: int = MOST_JUDGED,
     ) -> None:
         self._app = app
         self._sock = sock
@@ -83,7 +88,7 @@ class SocketListener:
         self._serving = threading.Event()
         # The loop's, all of them.
         self._closing = False
-        self._judged = 0
+        self._judged = Shares("websockets that are being opened", most_judged, JUDGED_SHARE)
         self._held: set[Conversation] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
@@ -176,15 +181,15 @@ class SocketListener:
         if refusal.status_code != SWITCHING:
             self._on_rejected("malformed")
             return refusal
-        if self._judged >= MOST_JUDGED:
+        caller = cast("CallerConnection", connection)
+        address, port = connection.remote_address[0], self.port
+        try:
+            self._judged.check(caller.holder)
+        except Overloaded:
             self._on_rejected("queue_full")
             return _busy(connection)
-        address, port = connection.remote_address[0], self.port
-        self._judged += 1
-        try:
-            return await self._grant(cast("CallerConnection", connection), lambda: judge(self._app, environ_of(request, address, "websocket", port)))
-        finally:
-            self._judged -= 1
+        with self._judged.take(caller.holder):
+            return await self._grant(caller, lambda: judge(self._app, environ_of(request, address, "websocket", port)))
 
     async def _grant(self, connection: CallerConnection, ask: Callable[[], Granted | Response]) -> Response | None:
         """Wait for the judgement, and leave what is granted with the connection."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -331,7 +332,9 @@ def test_two_hundred_get_the_same(open_sockets: Callable[..., Made]) -> None:
     token = login(api, api.demo)
     threads = threading.active_count()
     with contextlib.ExitStack() as stack:
-        callers = [stack.enter_context(Socket(listener.port, f"/ws/{token}")) for _ in range(200)]
+        # All at once, as they come back when we start again.
+        with ThreadPoolExecutor(200) as pool:
+            callers = [stack.enter_context(caller) for caller in pool.map(lambda _: Socket(listener.port, f"/ws/{token}"), range(200))]
         for caller in callers:
             caller.ready()
         subscribed(api, 200)

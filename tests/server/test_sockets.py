@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -102,8 +103,8 @@ def listen(granting: Granting) -> Iterator[Callable[..., SocketListener]]:
         yield make
 
 
-def connected(listener: SocketListener) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", listener.port), timeout=60)
+def connected(listener: SocketListener, address: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", listener.port), timeout=60, source_address=(address, 0))
 
 
 def answer(connection: socket.socket) -> bytes:
@@ -133,6 +134,27 @@ def test_a_probe_of_the_port_is_no_fault(granting: Granting, listen: Callable[..
 
     assert eventually(lambda: listener.connections() == 0)
     assert granting.rejected == []
+
+
+def test_an_address_has_so_many_that_are_being_opened_and_others_have_theirs(granting: Granting, listen: Callable[..., SocketListener]) -> None:
+    granting.judged.clear()
+    listener = listen(most_judged=2)
+    with contextlib.ExitStack() as stack:
+        ours = [stack.enter_context(connected(listener)) for _ in range(3)]
+        for connection in ours:
+            connection.sendall(f"{ASK}\r\n".encode())
+        (refused,), _, _ = select.select(ours, (), (), 60)
+        answered = answer(refused)
+        other = stack.enter_context(connected(listener, "127.0.0.2"))
+        other.sendall(f"{ASK}\r\n".encode())
+        is_asked = granting.asked.wait(60)
+        granting.judged.set()
+        opened = [connection.recv(12) for connection in (*ours, other) if connection is not refused]
+
+    assert answered.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 1\r\n" in answered
+    assert granting.rejected == ["queue_full"]
+    assert (is_asked, opened) == (True, [b"HTTP/1.1 101"] * 3)
 
 
 @pytest.mark.slow
