@@ -78,7 +78,7 @@ OTHER_HALF = $(if $(PYTEST_ARGS),|| [ $$? = 5 ])
 # Their thousands of small files, and what SQLite syncs, are in memory where there is such a place, and programs may be started from it.
 check-unit check-whole: export TMPDIR := $(or $(shell [ -w /dev/shm ] && ! grep -q ' /dev/shm [a-z]* [^ ]*noexec' /proc/mounts && echo /dev/shm),$(TMPDIR))
 HALF = tests/unit tests/server tests/compat
-# One test in fifty takes a third of the time of all: `test` runs those.
+# One test in twenty-five takes more than a quarter of the time of all: `test` runs those.
 check-unit check-whole: WITHOUT += and not costly
 check-unit: $(STAMP)
 	@$(call FAST,$(HALF)) $(OTHER_HALF)
