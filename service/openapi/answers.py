@@ -15,7 +15,7 @@ from service.jobs.outcome import Cause, MinionStatus
 class Shown(BaseModel):
     """A value that is answered; times are RFC 3339's, in UTC."""
 
-    # Most are only ever a part of another one: built by themselves at each start they took a tenth of its imports.
+    # Most are only ever a part of another one: built by themselves at each start they took a twentieth of its imports.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 

@@ -48,5 +48,5 @@ Origins = Annotated[Words, AfterValidator(lambda names: tuple(name.rstrip("/").l
 class Group(BaseModel):
     """A section of the settings; unknown names are refused."""
 
-    # Most are only ever a part of another one: built by themselves at each start they took a tenth of its imports.
+    # Most are only ever a part of another one: built by themselves at each start they took a twentieth of its imports.
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
