@@ -17,6 +17,7 @@ FILES = sorted(path for folder in ("service", "tests", "benchmarks", "config", "
 
 # Files of `service` that stay apart although they are short; what is no room's charter and no URL's resource needs its reason here.
 APART = {
+    "deadline.py": "rooms on several floors wait with it, and it knows nothing of any of them",
     "bounded.py": "rooms on every floor remember with it, and errors.py, the only file below them all, is about something else",
     "secrets/digests.py": "its neighbour reads files of secrets; this one never has a secret that was written down",
     "secrets/reading.py": "a health check needs it every few seconds, and must not import what its neighbour does",

@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
+from service.deadline import within
 from service.errors import Draining
 from service.sockets.handshake import Granted
 from service.streaming.subscription import READY, RECEIVED, End
@@ -134,7 +135,7 @@ class Conversation:
                 continue
             messages, received_at = taken
             try:
-                await asyncio.wait_for(self._send(messages), STALL_SECONDS)
+                await within(STALL_SECONDS, self._send(messages))
             except asyncio.TimeoutError:
                 return "slow_consumer"
             self._subscription.on_lag(time.monotonic() - received_at)
@@ -170,7 +171,7 @@ class Conversation:
         if reason == "client":
             return
         try:
-            await asyncio.wait_for(self._say_farewell(reason), CLOSE_SECONDS)
+            await within(CLOSE_SECONDS, self._say_farewell(reason))
         except (asyncio.TimeoutError, ConnectionClosed, OSError):
             self._connection.transport.abort()
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from service.deadline import within
 from service.errors import Overloaded
 from service.limits import Shares
 from service.sockets.connections import CallerConnection, Door
@@ -195,7 +196,7 @@ class SocketListener:
         """Wait for the judgement, and leave what is granted with the connection."""
         asked = asyncio.get_running_loop().run_in_executor(self._pools[0], ask)
         try:
-            judged = await asyncio.wait_for(asyncio.shield(asked), self._judge_seconds)
+            judged = await within(self._judge_seconds, asyncio.shield(asked))
         except asyncio.TimeoutError:
             asked.add_done_callback(self._take_back)
             return _busy(connection)

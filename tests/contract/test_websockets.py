@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tests.websockets import RECEIVED, Socket, listening_sockets
 
 FRIEND = "http://gui.example.org"
 Made = tuple[Api, SocketListener]
+Line = MutableMapping[str, Any]
 
 
 def wait_for(holds: Callable[[], object]) -> None:
@@ -58,6 +59,11 @@ def open_sockets(tmp_path: Path) -> Iterator[Callable[..., Made]]:
             return made, stack.enter_context(listening_sockets(made.process, **(listener or {})))
 
         yield make
+
+
+def with_id(lines: Sequence[Line], request_id: str) -> list[Line]:
+    """Return a request's lines, in their order."""
+    return [line for line in lines if line.get("request_id") == request_id]
 
 
 def pinged(api: Api) -> str:
@@ -313,13 +319,14 @@ class TestEnds:
             with Socket(listener.port, f"/ws/{token}?tag=x") as caller:
                 caller.ready()
                 subscribed(api)
-            wait_for(lambda: len(requests_of(lines)) == 2)
+            # Those of another test may still be coming in.
+            (opened,) = (line for line in lines if line["event"] == "stream.opened" and line["filter"] == ["x"])
+            wait_for(lambda: with_id(requests_of(lines), opened["request_id"]))
 
-        opened, closed = ([line for line in lines if line["event"] == name] for name in ("stream.opened", "stream.closed"))
-        (_, line) = requests_of(lines)
+        (line,), (_, closed, _) = (with_id(some, opened["request_id"]) for some in (requests_of(lines), lines))
         assert (line["http.route"], line["url.path"], line["http.response.status_code"]) == ("/ws", "/ws/<redacted>", 101)
         assert (line["user.name"], line["aborted"]) == ("demo", False)
-        assert [opened[0]["filter"], closed[0]["reason"]] == [["x"], "client"]
+        assert (closed["event"], closed["reason"]) == ("stream.closed", "client")
         assert token not in repr(lines)
         wait_for(lambda: 'salt_api_http_requests_total{code="101",method="GET",route="/ws"} 1.0' in metrics(api))
         assert 'salt_api_stream_subscribers{transport="websocket"} 0.0' in metrics(api)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 
+from service.deadline import within
 from service.gateway.transport.wire import FrameReader
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -143,7 +144,7 @@ class Bus:
             await asyncio.sleep(pause)
 
     async def _read(self) -> None:
-        connection = await asyncio.wait_for(self._connect(), self._connect_timeout_seconds)
+        connection = await within(self._connect_timeout_seconds, self._connect())
         self._connected, self.reason = True, "connected"
         self._connection, self._stale, self._expected_since = connection, False, None
         self._on_state(True, self.reason, "")

@@ -16,6 +16,7 @@ import salt.payload
 import salt.utils.dicttrim
 from salt.exceptions import SaltDeserializationError
 
+from service.deadline import within
 from service.errors import BadRequest, BusNotWritable, MasterTimeout, MasterUnreachable
 from service.events.event import TAG_END
 from service.gateway.master.options import MasterOptions
@@ -84,7 +85,7 @@ class Trigger:
 
     async def _send(self, message: bytes) -> None:
         try:
-            await asyncio.wait_for(self._send_in_turn(message), self._timeout_seconds)
+            await within(self._timeout_seconds, self._send_in_turn(message))
         except asyncio.TimeoutError:
             raise MasterTimeout(f"the master did not take the event within {self._timeout_seconds:g} s") from None
 

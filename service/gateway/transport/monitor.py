@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from service.deadline import within
 from service.errors import Fault, MasterUnreachable
 
 State = Literal["up", "busy", "down"]
@@ -27,7 +28,7 @@ GREETING_SECONDS = 0.3
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        await within(seconds, event.wait())
     except asyncio.TimeoutError:
         return
 
@@ -171,12 +172,12 @@ class Monitor:
         """Connect to the master's port; return in words what is found. Raises OSError when there is nobody."""
         connecting = asyncio.open_connection(self._address.hostname, self._address.port)
         try:
-            reader, writer = await asyncio.wait_for(connecting, self._connect_timeout_seconds)
+            reader, writer = await within(self._connect_timeout_seconds, connecting)
         except asyncio.TimeoutError:
             return f"no connection to {self._address.netloc} within {self._connect_timeout_seconds:g} s"
         try:
             # A proxy accepts for a master that is gone, and then closes.
-            if not await asyncio.wait_for(reader.read(1), self._greeting_seconds):
+            if not await within(self._greeting_seconds, reader.read(1)):
                 raise ConnectionResetError(errno.ECONNRESET, "closed")
         except asyncio.TimeoutError:
             pass

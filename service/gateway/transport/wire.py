@@ -12,6 +12,7 @@ import salt.payload
 import zmq
 from salt.exceptions import SaltDeserializationError
 
+from service.deadline import within
 from service.errors import MasterRefused, MasterTimeout, MasterUnreachable
 
 # Source: salt/channel/client.py, AsyncReqChannel._package_load; 3006 to 3008 send 3.
@@ -69,7 +70,7 @@ class RequestSocket:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self.ask(enveloped(load), answer.set_result)
         try:
-            return decoded(await asyncio.wait_for(answer, timeout))
+            return decoded(await within(timeout, answer))
         except asyncio.TimeoutError:
             raise MasterTimeout(f"the master did not answer within {timeout:g} s") from None
         finally:
