@@ -223,10 +223,10 @@ $(NODE_CLIENT): $(NODE)/package.json $(NODE)/package-lock.json
 e2e: $(E2E) ## Build the images and run them for real, on a Docker engine of their own; as root. ONLY_STEP=compose runs the steps with that word.
 	@.venv-e2e/bin/python -u -m tests.e2e $(if $(ONLY_STEP),--only '$(ONLY_STEP)')
 
-# What .ci/run lets work meanwhile; it gives way to e2e, which waits for half of its time.
+# What .ci/run lets work meanwhile; it gives way to e2e, which waits for containers half of its time.
 .PHONY: beside-e2e
 beside-e2e:
-	@nice $(MAKE) coverage test-salts
+	@nice $(MAKE) test-salts
 
 .PHONY: image sbom
 image: ## Build both images from this commit, tagged and labelled: salt-sidecar:VERSION-saltX.Y; REGISTRY=, SALT_VERSION=, SOURCE_URL=, BUILD_ARGS=.

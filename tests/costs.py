@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 import service
+from service.demo.embedded import PATIENCE_SECONDS, until
 
 OURS = str(Path(service.__file__).parent)
 
@@ -70,6 +71,11 @@ def extra_bytes_of(do: Callable[[], object]) -> int:
 def least_extra_bytes_of(do: Callable[[], object], times: int = 5) -> int:
     """Return the least extra memory of doing something so often: what other threads take meanwhile, once or twice, is counted too."""
     return min(extra_bytes_of(do) for _ in range(times))
+
+
+def comes_to_take_at_most(most_bytes: int, do: Callable[[], object]) -> bool:
+    """Say whether there is a time at which something takes so little extra memory: what other threads take meanwhile is counted too, until they are done."""
+    return any(extra_bytes_of(do) <= most_bytes for _ in until(PATIENCE_SECONDS))
 
 
 def kept_bytes_of(do: Callable[[], object]) -> int:
