@@ -154,15 +154,21 @@ def founded(*names: str) -> tuple[Masters, str]:
     return masters, masters.leader
 
 
+def come_back(masters: Masters, name: str) -> Masters:
+    """Let a master be away for a minute, and return ten minutes after it came back."""
+    masters.kill(name)
+    masters.pass_time(60)
+    masters.start(name, SHORT)
+    masters.pass_time(TEN_MINUTES)
+    return masters
+
+
 @pytest.mark.costly
 def test_one_that_comes_back_and_leads_answers_nobody_until_an_entry_is_made() -> None:
-    masters, first = founded("one", "two")
-    masters.kill(first)
-    masters.pass_time(60)
-    masters.start(first, SHORT)
-    masters.pass_time(TEN_MINUTES)
+    # Salt's dice decide who leads: one time in thirty it is the other.
+    tries = ((come_back(masters, first), first) for masters, first in (founded("one", "two") for _ in range(100)))
+    masters, first = next((masters, first) for masters, first in tries if masters.leader == first)
 
-    assert masters.leader == first
     assert not masters.serves(first)
     masters.add("ROUTE", {"data_type": "unused", "ring_id": None})
     assert masters.serves(first)
