@@ -93,7 +93,8 @@ costs: $(STAMP) ## What the fast tests take of the CPU, one by one: which of the
 # Not a part of `check`: that would take longer than its 15 seconds.
 .PHONY: coverage
 coverage: $(STAMP) ## Which lines and branches of service/ the fast tests reach; fails below the share that pyproject.toml names.
-	@$(call FAST,tests --ignore tests/real --cov)
+	@rm -f .coverage
+	@$(BIN)/python $(AGAIN) --hypothesis-profile "few examples" -m "$(WITHOUT)" tests --ignore tests/real --cov --cov-append $(PYTEST_ARGS)
 
 .PHONY: format test test-salt test-python equivalence outage busy compat clients
 format: $(STAMP) ## Format the code and apply the safe fixes of the linter.
