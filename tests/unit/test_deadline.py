@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -76,8 +76,7 @@ def test_a_cancellation_is_heard_in_whatever_turn_the_work_ends(turns: int, canc
     async def finish(work: asyncio.Future[None]) -> None:
         await work
 
-    finished: Coroutine[Any, Any, None] = run()
-    asyncio.run(finished)
+    asyncio.run(run())
     assert not complaints
 
 
