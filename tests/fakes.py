@@ -258,6 +258,9 @@ class FakeGateway:
     def stop(self) -> None:
         self.hub.interrupted()
 
+    def settled(self) -> bool:
+        return True
+
     def master_state(self) -> tuple[bool, str]:
         return True, "fake"
 

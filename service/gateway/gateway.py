@@ -172,6 +172,10 @@ class Gateway:
         self._ping_socket.close()
         self._context.destroy(linger=0)
 
+    def settled(self) -> bool:
+        """Say whether callers can be told the truth: master and bus are connected, or the master is known to be down."""
+        return self._monitor.down or (self._monitor.up and self._bus.connected)
+
     def master_state(self) -> tuple[bool, str]:
         """Say whether the master can be counted on, and why, without asking it."""
         return self._monitor.ready()

@@ -38,6 +38,9 @@ class MasterSide(Protocol):
     def stop(self) -> None:
         """Close all connections."""
 
+    def settled(self) -> bool:
+        """Say whether callers can be told the truth: all is connected, or the master is known to be down."""
+
     def master_state(self) -> tuple[bool, str]:
         """Say whether the master is up, and why."""
 

@@ -15,6 +15,7 @@ from typing import Any
 CALLERS = 6
 PAUSE_SECONDS = 0.05
 ANSWER_SECONDS = 150.0
+SHOWN_CHARACTERS = 300
 # What a caller may be told while the master is away; anything else, above all no answer, is a fault of the sidecar.
 HONEST = frozenset({"200 from all minions", "200 from some minions", "503", "504"})
 
@@ -59,7 +60,7 @@ class Api:
 
 
 class Load:
-    """Several callers that ping all minions, until the block ends. counts: how often what was answered."""
+    """Several callers that ping all minions, until the block ends. counts: how often what was answered; refused: the first words of each other answer than 200."""
 
     def __init__(self, api: Api, minions: int) -> None:
         self._api = api
@@ -67,6 +68,7 @@ class Load:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.counts: collections.Counter[str] = collections.Counter()
+        self.refused: dict[str, str] = {}
         self.slowest = 0.0
         self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(CALLERS)]
 
@@ -106,6 +108,7 @@ class Load:
         except (OSError, http.client.HTTPException) as exc:
             return type(exc).__name__
         if status != 200:
+            self.refused.setdefault(str(status), str(body)[:SHOWN_CHARACTERS])
             return str(status)
         there = [value for value in body["return"][0].values() if value is True]
         return "200 from all minions" if len(there) == self._minions else "200 from some minions"

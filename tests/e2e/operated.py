@@ -57,7 +57,7 @@ def upgrade(stack: Stack, api: Api, report: Report) -> None:
     require(load.good() > 0 and set(load.counts) <= HONEST, f"an upgrade: {load}")
     report.found("upgrade of the master and both sidecars, under load", f"{load}; {took:.1f} s")
     load, took = _upgraded_under_load(stack, api, {**newer, "SIDECAR_IMAGE": images.SIDECAR})
-    require(load.good() == load.total(), f"replacing the sidecars lost requests: {load}")
+    require(load.good() == load.total(), f"replacing the sidecars lost requests: {load}; {load.refused}")
     report.found("both sidecars back to the older image, under load", f"{load}; {took:.1f} s")
     _refused(stack, {"SALT_IMAGE": images.SALT, "SIDECAR_IMAGE": _derived(stack, images.SIDECAR, "ENV SIDECAR_LOG_LEVEL=loud")}, newer["SALT_IMAGE"])
     require(stack.container("network")["Id"] == network, "the network was replaced")

@@ -9,8 +9,10 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
+from pathlib import Path
 
 import pytest
+import yaml
 
 from service.demo.embedded import EmbeddedSalt
 from tests.real.conftest import MakeSidecar
@@ -20,6 +22,7 @@ from tests.real.sidecar import Sidecar
 pytestmark = [pytest.mark.master, pytest.mark.slow]
 
 MEGABYTE = 1_000_000
+BUS = "master_event_pub.ipc"
 
 
 @pytest.fixture
@@ -46,6 +49,20 @@ def is_refused(sidecar: Sidecar) -> bool:
     except (OSError, HTTPException):
         return False
     return False
+
+
+def test_who_comes_before_the_bus_is_connected_waits_for_it(
+    salt_master: EmbeddedSalt, make_sidecar: MakeSidecar, threads: ThreadPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    ours = tmp_path_factory.mktemp("bus")  # a socket's path is short
+    options = yaml.safe_load(salt_master.master_config.read_text())
+    (ours / "master").write_text(yaml.safe_dump({**options, "sock_dir": str(ours)}))
+    sidecar = make_sidecar(ours / "master").start()
+    early = threads.submit(sidecar.post, {**salt_master.credentials, "client": "local", "tgt": "*", "fun": "test.ping"})
+
+    (ours / BUS).symlink_to(Path(options["sock_dir"], BUS))
+
+    assert set(early.result().value) == set(salt_master.minions)
 
 
 def test_a_job_in_flight_is_answered_late_callers_are_refused_and_the_exit_code_is_0(

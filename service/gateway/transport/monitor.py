@@ -95,6 +95,11 @@ class Monitor:
         return self._state in {"up", "busy"}
 
     @property
+    def down(self) -> bool:
+        """Say whether the master is known to be away; before the first look nobody knows."""
+        return self._state == "down"
+
+    @property
     def failures(self) -> int:
         """Return how many pings in a row were not answered."""
         return self._misses
@@ -106,7 +111,7 @@ class Monitor:
 
     def require_up(self) -> None:
         """Raise MasterUnreachable at once while the master is known to be down."""
-        if self._state == "down":
+        if self.down:
             raise MasterUnreachable(f"the salt-master is down: {self._reason}", retry_after_seconds=DOWN_PROBE_SECONDS)
 
     def doubt(self) -> None:

@@ -108,6 +108,24 @@ def test_the_drain_has_an_order(diary: list[str], signals: Signals) -> None:
     ]
 
 
+def test_nobody_is_let_in_before_the_first_look_at_the_master_is_over(diary: list[str], signals: Signals) -> None:
+    looks = iter([False, False, True])
+
+    def settled() -> bool:
+        diary.append("look")
+        return next(looks)
+
+    run(life(diary, {"start": (signal.SIGTERM,)}, settled=settled), signals)
+
+    assert diary[:6] == ["ops start", "look", "look", "look", "api start", "serving"]
+
+
+def test_a_master_of_which_nothing_is_known_keeps_callers_waiting_no_longer_than_that(diary: list[str], signals: Signals) -> None:
+    assert run(life(diary, {"start": (signal.SIGTERM,)}, settled=lambda: False, settle_seconds=0.05), signals) == 0
+
+    assert diary[:2] == ["ops start", "api start"]
+
+
 def test_websockets_end_with_the_port_of_the_api(diary: list[str], signals: Signals) -> None:
     run(life(diary, {"start": (signal.SIGTERM,)}, sockets=[FakeListener("sockets", diary)]), signals)
 
