@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # After refusing a request whose body is still being sent, read on this long: closing at once would reset the connection, and the caller lose the answer.
 LINGER_SECONDS = 10.0
+# A caller that connected so lately is about to send; a proxy that found the port open has nobody else to send to any more.
+JUST_CAME_SECONDS = 1.0
 
 # A larger answer is not copied, neither to be sent together with its header nor before it is sent.
 JOINED_BYTES = 64 * 1024
@@ -109,6 +111,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     refused = False
     peer_closed = False
     receiving_since: float | None = None
+    # By the server's clock; and whether a byte has come since.
+    came_at = 0.0
+    heard = False
     linger_until: float | None = None
     # What the loop was last told to look for, in poll's flags; None while it asks, and before it first has.
     _told: int | None = None
@@ -241,7 +246,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def received(self, data: bytes) -> bool:
         """Take bytes and note when the request that is now incomplete began."""
-        before = self.request
+        before, self.heard = self.request, True
         try:
             taken = bool(super().received(data))
         except OSError:
@@ -305,6 +310,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def is_receiving(self) -> bool:
         """Tell that a request has begun to come."""
         return self.request is not None
+
+    def is_arriving(self, now: float) -> bool:
+        """Tell that a request is on its way: it has begun to come, or its caller has only just connected."""
+        return self.is_receiving() or (not self.heard and now - self.came_at < JUST_CAME_SECONDS)
 
     def is_unused(self) -> bool:
         """Tell that nothing at all would be lost by closing."""

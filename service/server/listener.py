@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 BACKLOG = 1024
 SWEEP_SECONDS = 1.0
 _IDLE_CHECK_SECONDS = 0.05
+# Longest wait at the end for requests that are still coming: who sends slowly on purpose shall not hold up an upgrade.
+ARRIVAL_SECONDS = 5.0
 # With more of the connections in use than this, idle and slow ones end early.
 CROWDED = 0.75
 
@@ -51,7 +53,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Make a channel of a new connection, unless its address has too many; waitress calls this its channel's class."""
         self.arrived += 1
         if self.intake.make_room(addr[0]):
-            self.intake.enter(Channel(server, sock, addr, adj, map=map))
+            channel = Channel(server, sock, addr, adj, map=map)
+            channel.came_at = self.clock()
+            self.intake.enter(channel)
         else:
             self.on_rejected("connections_full")  # counted first: who sees the connection closed can already see that it was
             sock.close()
@@ -188,14 +192,16 @@ class Listener:
 
     def wait_idle(self, deadline: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         """
-        Wait until every request is answered and every byte of the answers is sent.
+        Wait until every request is answered and every byte of the answers is sent; for those that are still coming at most ARRIVAL_SECONDS.
 
         deadline: a time of the clock. give_up: asked again and again; True ends the wait.
-        Idle counts only at two looks in a row: what a caller has sent just now may still be on its way into the loop.
+        Idle counts only at two looks in a row, each after a turn of the loop: what a caller has sent just now may still be on its way into it.
         """
-        looks = 0
+        looks, arrived = 0, self._clock() + ARRIVAL_SECONDS
         while looks < 2:
-            looks = looks + 1 if self.in_flight() == 0 else 0
+            self._in_loop(lambda: None)
+            is_idle = not self._arriving(arrived) and self.in_flight() == 0
+            looks = looks + 1 if is_idle else 0
             if self._clock() >= deadline or give_up():
                 return looks > 0
             time.sleep(_IDLE_CHECK_SECONDS)
@@ -234,6 +240,10 @@ class Listener:
             # Nobody needs this; but a wake-up that waitress fails to give shall cost its caller a second, not the answer.
             if channel.has_news():
                 self._sockets.ask_again(channel.descriptor)
+
+    def _arriving(self, until: float) -> bool:
+        now = self._clock()
+        return now < until and any(channel.is_arriving(now) for channel in self._channels())
 
     def _channels(self) -> Iterable[Channel]:
         return list(self._server.active_channels.values())

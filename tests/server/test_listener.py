@@ -1,12 +1,10 @@
-"""The listener against real sockets: bad input, impatience, bulkheads, drain."""
+"""The listener against real sockets: bad input, impatience, bulkheads."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import socket
-import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -289,48 +287,6 @@ def test_connections_over_the_limit_wait_for_their_turn(listen: Listen, call: Ca
     assert waiting.answer()[0] == 200
     assert "reached the connection limit" in caplog.text
     caplog.clear()
-
-
-def test_late_callers_are_refused_and_running_requests_are_answered(listen: Listen, call: Call, gate: Any) -> None:
-    listener = listen()
-    running = call(listener).get("/wait?3000000")
-    kept_alive = call(listener)
-    kept_alive.get().answer()
-    assert gate.entered.acquire(timeout=60)
-
-    listener.close_accepting()
-
-    with pytest.raises(ConnectionRefusedError):
-        call(listener)
-    assert kept_alive.get().answer()[1]["connection"] == "close"
-    assert not listener.wait_idle(time.monotonic() + 0.2)
-    gate.opened.set()
-    reader = threading.Thread(target=listener.wait_idle, args=(time.monotonic() + 60,))
-    reader.start()
-    status, headers, body = running.answer()
-    reader.join(60)
-    assert (status, len(body), headers["connection"]) == (200, 3_000_000, "close")
-    assert listener.in_flight() == 0
-
-
-def test_an_old_caller_with_keep_alive_is_told_to_close_too(listen: Listen, call: Call) -> None:
-    listener = listen()
-    caller = call(listener)
-    caller.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    assert caller.answer()[1]["connection"] == "keep-alive"
-
-    listener.close_accepting()
-
-    assert caller.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer()[1]["connection"] == "close"
-
-
-def test_who_got_into_the_queue_of_the_kernel_before_the_port_closed_is_served(listen: Listen, call: Call) -> None:
-    listener = listen()
-    callers = [call(listener) for _ in range(20)]
-
-    listener.close_accepting()
-
-    assert [caller.get().answer()[0] for caller in callers] == [200] * 20
 
 
 def test_stop_cuts_what_is_left(listen: Listen, call: Call, gate: Any, caplog: pytest.LogCaptureFixture) -> None:
