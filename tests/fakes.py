@@ -258,8 +258,8 @@ class FakeGateway:
     def stop(self) -> None:
         self.hub.interrupted()
 
-    def settled(self) -> bool:
-        return True
+    def settle(self, seconds: float) -> bool:
+        return seconds > 0
 
     def master_state(self) -> tuple[bool, str]:
         return True, "fake"

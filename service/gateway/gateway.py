@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -128,6 +129,7 @@ class Gateway:
 
     def __init__(self, options: MasterOptions, hub: Hub, observer: Observer, ledger: Ledger, ours: MasterSettings, *, load_limit_bytes: int) -> None:
         self._observer = observer
+        self._settled = threading.Event()
         self._thread = BusThread()
         self._context = zmq.Context()
         self._ping_socket = RequestSocket(self._context, options.request_uri)
@@ -172,9 +174,9 @@ class Gateway:
         self._ping_socket.close()
         self._context.destroy(linger=0)
 
-    def settled(self) -> bool:
-        """Say whether callers can be told the truth: master and bus are connected, or the master is known to be down."""
-        return self._monitor.down or (self._monitor.up and self._bus.connected)
+    def settle(self, seconds: float) -> bool:
+        """Wait until callers can be told the truth: master and bus are connected, or the master is known to be down. Return whether it is so in time."""
+        return self._settled.wait(seconds)
 
     def master_state(self) -> tuple[bool, str]:
         """Say whether the master can be counted on, and why, without asking it."""
@@ -190,7 +192,12 @@ class Gateway:
     def _master_changed(self, state: State, reason: str) -> None:
         if state == "up":
             self.runner.tokens.settle_soon()
+        self._settle_if_known()
         self._observer.master(state, reason, self._monitor.failures)
+
+    def _settle_if_known(self) -> None:
+        if self._monitor.down or (self._monitor.up and self._bus.connected):
+            self._settled.set()
 
     def _master_gone(self) -> None:
         self._channels.fail_in_flight()
@@ -202,6 +209,7 @@ class Gateway:
     def _bus_changed(self, connected: bool, reason: str, cause: str) -> None:
         if connected:
             self._hub.opened()
+            self._settle_if_known()
             self.runner.tokens.settle_soon()
         else:
             self._hub.interrupted()

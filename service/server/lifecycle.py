@@ -23,7 +23,6 @@ _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_SECONDS = 1.0
 # Longest wait at the start for the first word of the master; who comes meanwhile waits too.
 SETTLE_SECONDS = 10.0
-_SETTLE_CHECK_SECONDS = 0.01
 
 
 class Signals:
@@ -96,7 +95,7 @@ class Life:
 
     sockets: none, or the listener of websockets.
     on_serving: both listeners listen. on_draining: make /readyz fail. on_reload: SIGHUP. on_closing: the API's port is closed, waiting requests may be told. on_stopped: all requests
-    are over, both listeners are closed. settled: the first caller can be served, or told in truth why not.
+    are over, both listeners are closed. settle(seconds): wait until the first caller can be served, or told in truth why not.
     """
 
     api: Listener
@@ -107,8 +106,7 @@ class Life:
     on_stopped: Callable[[], None]
     on_closing: Callable[[], None] = lambda: None
     on_serving: Callable[[], None] = lambda: None
-    settled: Callable[[], bool] = lambda: True
-    settle_seconds: float = SETTLE_SECONDS
+    settle: Callable[[float], object] = lambda _seconds: True
     sockets: Sequence[SideListener] = ()
 
 
@@ -116,7 +114,8 @@ def run(life: Life, signals: Signals) -> int:
     """Serve until told to stop, then stop in order; return the exit code."""
     _allow_open_files(life)
     life.ops.start()
-    _settle(life)
+    # A caller who is quicker than our first look at the master would be refused for nothing; the kernel holds them at the open port.
+    life.settle(SETTLE_SECONDS)
     life.api.start()
     for each in life.sockets:
         each.start()
@@ -132,13 +131,6 @@ def run(life: Life, signals: Signals) -> int:
     exit_code = 0 if received else 1
     log.get().info("app.stop", exit_code=exit_code, unfinished=unfinished, forced=forced)
     return exit_code
-
-
-def _settle(life: Life) -> None:
-    """Let nobody in before: a caller who is quicker than our first look at the master would be refused for nothing. The kernel holds them at the open port."""
-    deadline = time.monotonic() + life.settle_seconds
-    while not life.settled() and time.monotonic() < deadline:
-        time.sleep(_SETTLE_CHECK_SECONDS)
 
 
 def _serve(life: Life, signals: Signals) -> bool:

@@ -44,7 +44,7 @@ def serve(configuration: Configuration, environ: Mapping[str, str], signals: Sig
         on_closing=process.end_waits,
         on_stopped=process.stop,
         on_serving=lambda: tell_systemd("READY=1", environ),
-        settled=process.gateway.settled,
+        settle=process.gateway.settle,
         sockets=sockets,
     )
     tame_collector()

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from service.errors import ConfigFault, InvalidConfiguration
-from service.server.lifecycle import Life, Signals, run
+from service.server.lifecycle import SETTLE_SECONDS, Life, Signals, run
 from service.server.listener import Listener
 from service.settings.settings import DrainSettings
 
@@ -109,21 +109,9 @@ def test_the_drain_has_an_order(diary: list[str], signals: Signals) -> None:
 
 
 def test_nobody_is_let_in_before_the_first_look_at_the_master_is_over(diary: list[str], signals: Signals) -> None:
-    looks = iter([False, False, True])
+    run(life(diary, {"start": (signal.SIGTERM,)}, settle=lambda seconds: diary.append(f"settle in {seconds:g}")), signals)
 
-    def settled() -> bool:
-        diary.append("look")
-        return next(looks)
-
-    run(life(diary, {"start": (signal.SIGTERM,)}, settled=settled), signals)
-
-    assert diary[:6] == ["ops start", "look", "look", "look", "api start", "serving"]
-
-
-def test_a_master_of_which_nothing_is_known_keeps_callers_waiting_no_longer_than_that(diary: list[str], signals: Signals) -> None:
-    assert run(life(diary, {"start": (signal.SIGTERM,)}, settled=lambda: False, settle_seconds=0.05), signals) == 0
-
-    assert diary[:2] == ["ops start", "api start"]
+    assert diary[:4] == ["ops start", f"settle in {SETTLE_SECONDS:g}", "api start", "serving"]
 
 
 def test_websockets_end_with_the_port_of_the_api(diary: list[str], signals: Signals) -> None:
