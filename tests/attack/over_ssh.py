@@ -59,7 +59,7 @@ def quietly(send: Callable[[Scene, SshTraps], Iterator[Answer]], *expected: int)
         before = traps.traces()
         statuses = Counter(answer.status for answer in send(scene, traps))
         after = traps.traces()
-        now = f"{statuses.total()} sent: {dict(statuses)}; programs {after.started - before.started}, files {len(before.files ^ after.files)}"
+        now = f"{statuses.total()} sent: {dict(statuses)}; programs {after.started - before.started}, files {sorted({name for name, _, _ in before.files ^ after.files})}"
         return Seen(now, {*statuses} == {*expected} and after == before)
 
     return play

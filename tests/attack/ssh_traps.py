@@ -33,6 +33,10 @@ POLICY = [{"action": "refuse", "clients": ["runner"], "functions": ["ssh.cmd"]}]
 PERMITTED: dict[str, Any] = {"client": "ssh", "tgt": "edge-1", "fun": "test.ping"}
 
 
+# The sessions of callers; the log, which says what was refused; and what the master writes by itself: to show that it lives, and each minute what it has found of its states' files.
+NOT_LOOKED_AT = {"tokens", "log", "health", "mtime_map"}
+
+
 @dataclasses.dataclass(frozen=True)
 class Traces:
     """What is there that would not be without a call that got through. files: below the master's folder, with size and time."""
@@ -83,8 +87,7 @@ class SshTraps(contextlib.ExitStack):
 
     def _files(self) -> Iterator[tuple[str, int, int]]:
         for file in self._home.rglob("*"):
-            # The sessions of callers, the log, which says what was refused, and what the master itself writes now and then to show that it lives.
-            if {"tokens", "log", "health"}.isdisjoint(file.relative_to(self._home).parts):
+            if NOT_LOOKED_AT.isdisjoint(file.relative_to(self._home).parts):
                 with contextlib.suppress(FileNotFoundError):
                     found = file.lstat()
                     if file.is_file():
