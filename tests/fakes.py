@@ -258,8 +258,8 @@ class FakeGateway:
     def stop(self) -> None:
         self.hub.interrupted()
 
-    def settle(self, seconds: float) -> bool:
-        return seconds > 0
+    def settle(self, seconds: float) -> None:
+        """There is nothing to wait for."""
 
     def master_state(self) -> tuple[bool, str]:
         return True, "fake"

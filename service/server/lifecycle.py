@@ -106,7 +106,7 @@ class Life:
     on_stopped: Callable[[], None]
     on_closing: Callable[[], None] = lambda: None
     on_serving: Callable[[], None] = lambda: None
-    settle: Callable[[float], object] = lambda _seconds: True
+    settle: Callable[[float], None] = lambda _seconds: None
     sockets: Sequence[SideListener] = ()
 
 
