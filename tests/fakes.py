@@ -258,8 +258,9 @@ class FakeGateway:
     def stop(self) -> None:
         self.hub.interrupted()
 
-    def settle(self, seconds: float) -> None:
+    def settle(self, seconds: float) -> bool:
         """There is nothing to wait for."""
+        return True
 
     def master_state(self) -> tuple[bool, str]:
         return True, "fake"

@@ -174,9 +174,9 @@ class Gateway:
         self._ping_socket.close()
         self._context.destroy(linger=0)
 
-    def settle(self, seconds: float) -> None:
-        """Wait until callers can be told the truth: master and bus are connected, or the master is known to be down; at most *seconds*."""
-        self._settled.wait(seconds)
+    def settle(self, seconds: float) -> bool:
+        """Wait until callers can be told the truth: master and bus are connected, or the master is known to be down; False after *seconds*."""
+        return self._settled.wait(seconds)
 
     def master_state(self) -> tuple[bool, str]:
         """Say whether the master can be counted on, and why, without asking it."""

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_SECONDS = 1.0
-# Longest wait at the start for the first word of the master; who comes meanwhile waits too.
+# Longest wait at the start for the first word of the master; who comes meanwhile waits too. A signal is obeyed as soon.
 SETTLE_SECONDS = 10.0
+_SETTLE_LOOK_SECONDS = 0.25
 
 
 class Signals:
@@ -95,7 +96,7 @@ class Life:
 
     sockets: none, or the listener of websockets.
     on_serving: both listeners listen. on_draining: make /readyz fail. on_reload: SIGHUP. on_closing: the API's port is closed, waiting requests may be told. on_stopped: all requests
-    are over, both listeners are closed. settle(seconds): wait until the first caller can be served, or told in truth why not.
+    are over, both listeners are closed. settle(seconds): wait until the first caller can be served, or told in truth why not; say whether it is so.
     """
 
     api: Listener
@@ -106,7 +107,7 @@ class Life:
     on_stopped: Callable[[], None]
     on_closing: Callable[[], None] = lambda: None
     on_serving: Callable[[], None] = lambda: None
-    settle: Callable[[float], None] = lambda _seconds: None
+    settle: Callable[[float], bool] = lambda _seconds: True
     sockets: Sequence[SideListener] = ()
 
 
@@ -115,12 +116,12 @@ def run(life: Life, signals: Signals) -> int:
     _allow_open_files(life)
     life.ops.start()
     # A caller who is quicker than our first look at the master would be refused for nothing; the kernel holds them at the open port.
-    life.settle(SETTLE_SECONDS)
+    received = _settle(life, signals)
     life.api.start()
     for each in life.sockets:
         each.start()
     life.on_serving()
-    received = _serve(life, signals)
+    received = received or _serve(life, signals)
     forced = _drain(life, signals) if received else True
     unfinished = life.api.in_flight()
     life.api.stop()
@@ -133,18 +134,33 @@ def run(life: Life, signals: Signals) -> int:
     return exit_code
 
 
+def _settle(life: Life, signals: Signals) -> bool:
+    """Wait until the first caller can be let in; True at the first signal to stop."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not life.settle(_SETTLE_LOOK_SECONDS) and time.monotonic() < deadline:
+        if _obey(life, signals, 0):
+            return True
+    return False
+
+
 def _serve(life: Life, signals: Signals) -> bool:
     """
     Return True at the first signal to stop.
 
     False if a listener's loop has died (its `crash` is in the log): then there is nothing to drain, and the supervisor must start the process again.
     """
-    while (received := signals.next(_LOOK_SECONDS)) not in _STOP:
-        if received == signal.SIGHUP:
-            _reload(life)
+    while not _obey(life, signals, _LOOK_SECONDS):
         if not (life.api.alive() and life.ops.alive() and all(each.alive() for each in life.sockets)):
             return False
     return True
+
+
+def _obey(life: Life, signals: Signals, seconds: float) -> bool:
+    """Do what the next signal says, if one comes in time; True if it says to stop."""
+    received = signals.next(seconds)
+    if received == signal.SIGHUP:
+        _reload(life)
+    return received in _STOP
 
 
 def _reload(life: Life) -> None:

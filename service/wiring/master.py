@@ -38,8 +38,8 @@ class MasterSide(Protocol):
     def stop(self) -> None:
         """Close all connections."""
 
-    def settle(self, seconds: float) -> None:
-        """Wait until callers can be told the truth: all is connected, or the master is known to be down; at most *seconds*."""
+    def settle(self, seconds: float) -> bool:
+        """Wait until callers can be told the truth: all is connected, or the master is known to be down; False after *seconds*."""
 
     def master_state(self) -> tuple[bool, str]:
         """Say whether the master is up, and why."""

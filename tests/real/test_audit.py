@@ -64,26 +64,31 @@ def make(make_sidecar: MakeSidecar, salt: EmbeddedSalt, path: Path, **settings: 
     return make_sidecar(salt.master_config, **{"AUDIT_SINKS": "file", **file, **settings})
 
 
-def play(sidecar: Sidecar, salt: EmbeddedSalt) -> list[Answer]:
+def play(sidecar: Sidecar, salt: EmbeddedSalt, path: Path) -> list[Answer]:
     """Log in, run, be denied, log out."""
-    who = salt.credentials
-    login = ask(sidecar.api_port, "POST", "/login", json.dumps(who).encode(), JSON)
-    session = {"X-Auth-Token": login.json()["return"][0]["token"]}
+
+    def written(answer: Answer, records: int) -> Answer:
+        # The last record of a request is written when its answer is out: the next request's first may come before it.
+        sidecar.wait(lambda: len(stages(path)) == records, f"{records} records written")
+        return answer
+
     ping = {"client": "local", "tgt": "*", "fun": "test.ping"}
-    answers = [
+    needle = {"client": "local", "tgt": "minion-1", "fun": "test.arg", "arg": ["needle"], "kwarg": {"password": "hay"}}
+    denied = {**salt.credentials_of("pinger"), "client": "local", "tgt": "*", "fun": "test.arg"}
+    login = written(ask(sidecar.api_port, "POST", "/login", json.dumps(salt.credentials).encode(), JSON), 3)
+    session = {"X-Auth-Token": login.json()["return"][0]["token"]}
+    return [
         login,
-        sidecar.post(ping, {"client": "local", "tgt": "minion-1", "fun": "test.arg", "arg": ["needle"], "kwarg": {"password": "hay"}}, headers=session),
-        sidecar.post({**salt.credentials_of("pinger"), "client": "local", "tgt": "*", "fun": "test.arg"}),
-        sidecar.get("/minions", {"X-Auth-Token": "ab" * 32}),
+        written(sidecar.post(ping, needle, headers=session), 5),
+        written(sidecar.post(denied), 7),
+        written(sidecar.get("/minions", {"X-Auth-Token": "ab" * 32}), 8),
+        written(ask(sidecar.api_port, "POST", "/logout", b"", session), 10),
     ]
-    return [*answers, ask(sidecar.api_port, "POST", "/logout", b"", session)]
 
 
 def test_the_trail_tells_the_story_and_can_be_searched_and_verified(salt_master: EmbeddedSalt, make_sidecar: MakeSidecar, path: Path) -> None:
     with make(make_sidecar, salt_master, path, AUDIT_SINKS="file,stdout", AUDIT_FSYNC="always") as sidecar:
-        answers = play(sidecar, salt_master)
-        # The last record of a request is written when its answer is out.
-        sidecar.wait(lambda: len(stages(path)) == 10, "all of it written")
+        answers = play(sidecar, salt_master, path)
         old = path.rename(path.with_name("audit.jsonl.1"))
         sidecar.signal(signal.SIGHUP)
         sidecar.wait(lambda: stages(path) == ["reload"], "renamed and written anew")

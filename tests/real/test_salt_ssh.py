@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from tests.contract.conftest import login
 from tests.contract.reference import Reference
+from tests.meanwhile import eventually
 from tests.real.ssh_scenes import ATTACKS, SCENES, Scene, SshStage, value_of
 
 pytestmark = [pytest.mark.master, pytest.mark.slow]
@@ -81,10 +83,18 @@ def reference(stage: SshStage) -> Iterator[Reference]:
 
 def test_a_wait_that_is_too_long_says_the_jid_and_the_master_goes_on(stage: SshStage) -> None:
     hasty = stage.sidecar(SIDECAR_JOBS_DEADLINE_SECONDS="2")
-    answer = stage.play(Scene("", {"tgt": "edge-1", "fun": "cmd.run", "arg": ["sleep 4"]}), hasty)
+    answer = stage.play(Scene("", {"tgt": "edge-1", "fun": "cmd.run", "arg": ["sleep 4; echo slept"]}), hasty)
 
     assert answer.status == 504, answer.body
-    assert re.fullmatch(r"20\d{18}", answer.json()["jid"])
+    jid = answer.json()["jid"]
+    assert re.fullmatch(r"20\d{18}", jid)
+    # Waited for by the other tests too: two calls that both bring Salt to a new host delete each other's files there.
+    assert eventually(lambda: "slept" in json.dumps(looked_up(stage, jid)), 240)
+
+
+def looked_up(stage: SshStage, jid: str) -> Any:
+    """Return what the master's job cache has of a job, {} as long as it goes on."""
+    return value_of(stage.api.caller.post([{**stage.salt.credentials, "client": "runner", "fun": "jobs.lookup_jid", "kwarg": {"jid": jid}}]))
 
 
 def test_a_job_of_v1_over_ssh_fails_with_its_host(stage: SshStage) -> None:

@@ -109,9 +109,28 @@ def test_the_drain_has_an_order(diary: list[str], signals: Signals) -> None:
 
 
 def test_nobody_is_let_in_before_the_first_look_at_the_master_is_over(diary: list[str], signals: Signals) -> None:
-    run(life(diary, {"start": (signal.SIGTERM,)}, settle=lambda seconds: diary.append(f"settle in {seconds:g}")), signals)
+    looks = iter([False, False, True])
 
-    assert diary[:4] == ["ops start", f"settle in {SETTLE_SECONDS:g}", "api start", "serving"]
+    def settle(seconds: float) -> bool:
+        assert seconds < SETTLE_SECONDS
+        diary.append("settle")
+        return next(looks)
+
+    run(life(diary, {"start": (signal.SIGTERM,)}, settle=settle), signals)
+
+    assert diary[:6] == ["ops start", *["settle"] * 3, "api start", "serving"]
+
+
+def test_signals_are_obeyed_while_the_master_says_nothing(diary: list[str], signals: Signals) -> None:
+    told = iter([signal.SIGHUP, signal.SIGTERM])
+
+    def settle(_seconds: float) -> bool:
+        tell(next(told))
+        return False
+
+    assert run(life(diary, {}, settle=settle), signals) == 0
+
+    assert diary[:5] == ["ops start", "reload", "api start", "serving", "not ready"]
 
 
 def test_websockets_end_with_the_port_of_the_api(diary: list[str], signals: Signals) -> None:
