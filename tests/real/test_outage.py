@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.master, pytest.mark.slow]
 BOTH = {"minion-1": True, "minion-2": True}
 CALLERS = 8
 LASTS_SECONDS = 60
+# Half of `master.rpc_timeout_seconds`, the shortest of the waits that nobody is to have.
+AT_ONCE_SECONDS = 15
 
 
 @pytest.fixture
@@ -59,8 +61,8 @@ def test_callers_at_work_are_told_at_once_and_work_again_without_a_restart(
     first = min((call for call in load.calls if call.status == 503), key=lambda call: call.ended)
     assert (refused.status, refused.headers["retry-after"]) == (503, "1")
     # Nobody waited for what a job may take, or a request to the master.
-    assert refused.seconds < 3
-    assert first.answer.seconds < 10
+    assert refused.seconds < AT_ONCE_SECONDS
+    assert first.answer.seconds < AT_ONCE_SECONDS
     assert {call.status for call in load.calls} <= {200, 503}
     assert runner.value["args"] == ["x"]
     assert load.calls[-1].status == 200
