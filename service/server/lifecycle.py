@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_SECONDS = 1.0
-# Longest wait at the start for the first word of the master; who comes meanwhile waits too. A signal is obeyed as soon.
+# Longest wait at the start for the first word of the master; who comes meanwhile waits too, and signals are looked for so often.
 SETTLE_SECONDS = 10.0
 _SETTLE_LOOK_SECONDS = 0.25
 
