@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_SECONDS = 1.0
-# Longest wait at the start for the first word of the master; who comes meanwhile waits too, and signals are looked for so often.
+# Longest wait at the start for the first word of the master; who comes meanwhile waits too.
 SETTLE_SECONDS = 10.0
+# A signal is looked for so often meanwhile.
 _SETTLE_LOOK_SECONDS = 0.25
 
 
